@@ -1,0 +1,5 @@
+"""The front door: command line, run configuration, presets, demo, doctor."""
+
+from transforms.one_keras import require_legacy_keras
+
+require_legacy_keras()

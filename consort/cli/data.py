@@ -1,0 +1,107 @@
+"""`consort data`: simulate, import, list, describe."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from consort.cli.output import JsonFile, progress, save, say, show, table
+
+app = typer.Typer(help="Datasets: simulate one, import raw files, look at them.", no_args_is_help=True)
+
+Out = Annotated[Path, typer.Option("--out", help="Folder of the new dataset; new or empty.")]
+
+
+@app.command(epilog="Example: consort data simulate --out /tmp/log --requests 5000 --seed 7")
+def simulate(
+    out: Out,
+    world: Annotated[Path | None, typer.Option(help="World file (YAML); default: the world that comes along.")] = None,
+    requests: Annotated[int, typer.Option(help="Number of requests.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Seed of the world and of everything in it.")] = 1,
+    json_file: JsonFile = None,
+) -> None:
+    """Simulate a log of the whole funnel, with the truth about unexposed items."""
+    from transforms.simulation.parameters import load_world
+    from transforms.sources.simulator import simulate as run
+
+    with progress("simulating") as update:
+        dataset = run(out, load_world(world), requests, seed, update)
+    show(_summary(out, dataset), json_file)
+
+
+@app.command("import", epilog="Example: consort data import criteo --input raw/ --out /tmp/criteo --option discretise=x4")
+def import_(
+    source: Annotated[str, typer.Argument(help="Name of the source; see `consort data list`.")],
+    input_dir: Annotated[Path, typer.Option("--input", help="Folder of the raw files.")],
+    out: Out,
+    option: Annotated[list[str] | None, typer.Option(help="key=value, an option of the source; may be repeated.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of a random split.")] = None,
+    beam_arg: Annotated[list[str] | None, typer.Option(help="A Beam option, e.g. --beam-arg=--runner=DataflowRunner.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Raw files to records."""
+    import yaml
+
+    from transforms.errors import InputError
+    from transforms.sources.registry import get_source
+
+    options: dict[str, Any] = {} if seed is None else {"seed": seed}
+    for pair in option or []:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError("--option", repr(pair), "key=value", "write it so")
+        options[key] = yaml.safe_load(value)
+    chosen = get_source(source, options)
+    chosen.check(input_dir)
+    from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS, import_dataset
+
+    say(f"importing {source} from {input_dir}")
+    dataset = import_dataset(chosen, input_dir, out, beam_arg or DEFAULT_BEAM_ARGS)
+    show(_summary(out, dataset), json_file)
+
+
+@app.command("list", epilog="Example: consort data list")
+def list_(json_file: JsonFile = None) -> None:
+    """Sources: what they are, their licences, where to get them."""
+    from transforms.sources.registry import list_sources
+
+    sources = list_sources()
+    rows = [(s.name, s.summary, ", ".join(s.records), s.licence, s.where) for s in sources]
+    table("Sources", ("name", "what", "records", "licence", "where"), rows)
+    save({s.name: {"summary": s.summary, "records": s.records, "licence": s.licence, "where": s.where} for s in sources}, json_file)
+
+
+@app.command(epilog="Example: consort data describe /tmp/log")
+def describe(
+    directory: Annotated[Path, typer.Argument(help="A dataset.")],
+    verify: Annotated[bool, typer.Option(help="Compare every shard with its hash.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """What a dataset holds: counts, time range, columns, features."""
+    from transforms.records import load_dataset, verify_shards
+
+    dataset = load_dataset(directory)
+    if verify:
+        verify_shards(directory, dataset)
+    summary = _summary(directory, dataset)
+    summary["features"] = {f.name: f"{f.encoding.value} of {f.column}" for f in dataset.feature_set.features}
+    summary["never_inputs"] = [c.name for c in dataset.feature_set.columns if not c.model_input]
+    summary["origin"] = dataset.origin
+    summary["notes"] = dataset.notes
+    show(summary, json_file)
+
+
+def _summary(directory: Path, dataset: Any) -> dict[str, Any]:
+    counts = {
+        record: {
+            split: {
+                "records": info.records,
+                "examples": info.examples,
+                "positives": info.positives,
+                "time_range": list(info.time_range or ()),
+            }
+            for split, info in splits.items()
+        }
+        for record, splits in dataset.records.items()
+    }
+    return {"directory": str(directory), "source": dataset.source, "sha256": dataset.sha256, "records": counts}

@@ -1,0 +1,84 @@
+"""`consort train`, `evaluate`, `export`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from consort.cli.config import Run, Set
+from consort.cli.output import JsonFile, Seed, progress, save, say, show
+
+Data = Annotated[Path, typer.Option("--data", help="A dataset of `consort data`.")]
+
+
+def train(
+    run: Run,
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the same command continues a killed one.")],
+    set_: Set = None,
+    seed: Seed = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Train without TFX: transform, fit, export into OUT/model.
+
+    Example: consort train simulated_deepfm --data /tmp/log --out /tmp/run
+    """
+    from consort.config import load_config
+
+    overrides = (*(set_ or ()), *((f"seed={seed}",) if seed is not None else ()))
+    config = load_config(run, overrides)
+    from tfx_pipeline.standalone import train_run
+
+    result = train_run(config, data, out, say)
+    training = {key: value for key, value in result["training"].items() if key != "history"}
+    last = dict(result["training"]["history"][-1])
+    show({"run": str(out), "seed": result["seed"], "training": training, "last_epoch": last})
+    save(result, json_file)
+
+
+def evaluate(
+    directory: Annotated[Path, typer.Argument(help="A run, an exported model, or a pipeline's root.")],
+    data: Data,
+    split: Annotated[str, typer.Option(help="train, eval, test or all.")] = "test",
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples for the confidence intervals; 0 leaves them out.")] = 200,
+    seed: Seed = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Metrics with 95 % confidence intervals, raw features through the model's own transform.
+
+    Example: consort evaluate /tmp/run --data /tmp/log --split test
+    """
+    from serving.versions import find_saved_model
+    from transforms.records import load_dataset
+
+    model, dataset = find_saved_model(directory), load_dataset(data)
+    from tfx_pipeline.evaluation import metrics_of, score
+
+    with progress("scoring") as update:
+        scored = score(model, data, split, progress=update)
+    metrics = metrics_of(scored, resamples, 1 if seed is None else seed)
+    result = {
+        "model": str(model),
+        "data": str(data),
+        "dataset_sha256": dataset.sha256,
+        "split": split,
+        "examples": len(scored.label),
+        "metrics": metrics,
+    }
+    show(result, json_file)
+
+
+def export(
+    directory: Annotated[Path, typer.Argument(help="A run, or a pipeline's root.")],
+    out: Annotated[Path, typer.Option("--out", help="The new version goes to OUT/<model>/<version>.")],
+    json_file: JsonFile = None,
+) -> None:
+    """Publish a trained model as a SavedModel version: written beside, then renamed.
+
+    Example: consort export /tmp/run --out /tmp/serving
+    """
+    from serving.versions import find_saved_model, model_name, publish
+
+    model = find_saved_model(directory)
+    target = publish(model, out / model_name(model))
+    show({"model": model_name(model), "version": int(target.name), "directory": str(target)}, json_file)

@@ -1,0 +1,74 @@
+"""Results on stdout, progress on stderr, the same result as JSON."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from transforms.files import write_text
+
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON too.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random thing.")]
+
+
+def show(result: Mapping[str, Any], json_file: Path | None = None) -> None:
+    """Prints a result as aligned `key  value` lines and writes it as JSON if a file is named."""
+    flat = list(_flatten(result))
+    width = max((len(key) for key, _ in flat), default=0)
+    for key, value in flat:
+        print(f"{key:<{width}}  {_text(value)}")
+    save(result, json_file)
+
+
+def save(result: Mapping[str, Any], json_file: Path | None) -> None:
+    """Writes a result as JSON, whole or not at all."""
+    if json_file is not None:
+        write_text(json_file, json.dumps(result, indent=2, sort_keys=True, default=str) + "\n")
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints rows under a header, columns aligned."""
+    from rich.console import Console
+    from rich.table import Table
+
+    drawn = Table(title=title, title_justify="left", header_style="bold")
+    for index, name in enumerate(header):
+        drawn.add_column(name, justify="left" if index == 0 else "right", overflow="fold")
+    for row in rows:
+        drawn.add_row(*(_text(cell) for cell in row))
+    Console(width=None if sys.stdout.isatty() else 110).print(drawn)
+
+
+def say(text: str) -> None:
+    """One line of progress."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives `update(done, total)`, a bar on a terminal and nothing elsewhere."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(file=sys.stderr)
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping):
+            yield from _flatten(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,94 @@
+"""`consort serve`, `consort query`."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from consort.cli.output import JsonFile, say, show
+
+
+def serve(
+    directory: Annotated[Path, typer.Argument(help="Exported versions, or a pipeline's root.")],
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8500,
+    host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
+    poll_seconds: Annotated[float, typer.Option(help="Seconds between looks for new versions.")] = 1.0,
+) -> None:
+    """Serve SavedModels over TensorFlow Serving's gRPC, here. In production: tensorflow/serving, same files.
+
+    Example: consort serve /tmp/serving --port 8500
+    """
+    from serving.versions import model_bases
+
+    bases = model_bases(directory)
+    say("loading " + ", ".join(bases))
+    from serving.server.server import LocalServer, serve_forever
+
+    with LocalServer(bases, host=host, port=port, poll_s=poll_seconds) as server:
+        server.wait_ready(timeout_s=120)
+        print(f"serving {', '.join(bases)} on {server.address}", flush=True)
+        serve_forever(server)
+
+
+def query(
+    model: Annotated[str, typer.Argument(help="Name of the model.")],
+    data: Annotated[Path | None, typer.Option("--data", help="Take raw records from this dataset.")] = None,
+    inputs: Annotated[Path | None, typer.Option("--inputs", help="Or a JSON file: input name to list of values.")] = None,
+    split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
+    count: Annotated[int, typer.Option(help="Records in the request.", min=1)] = 5,
+    repeat: Annotated[int, typer.Option(help="Send it so often, for the latency.", min=1)] = 1,
+    address: Annotated[str, typer.Option(help="host:port of the server.")] = "127.0.0.1:8500",
+    timeout: Annotated[float, typer.Option(help="Deadline of each call, seconds.")] = 5.0,
+    json_file: JsonFile = None,
+) -> None:
+    """Send a request over gRPC and print the answer with its latency.
+
+    Example: consort query simulated_deepfm --data /tmp/log --count 3
+    """
+    from serving.client import PredictClient
+    from transforms.errors import InputError
+
+    if (data is None) == (inputs is None):
+        raise InputError("consort query", "both or neither of --data and --inputs", "one of them", "name one")
+    with PredictClient(address, timeout_s=timeout) as client:
+        asked = client.metadata(model)["serving_default"].inputs
+        arrays = _from_data(data, split, count, set(asked)) if data is not None else _from_file(inputs)
+        milliseconds = []
+        for _ in range(repeat):
+            start = time.perf_counter()
+            answer = client.predict(model, arrays)
+            milliseconds.append(1e3 * (time.perf_counter() - start))
+    result: dict[str, Any] = {
+        "model": answer.model,
+        "version": answer.version,
+        "milliseconds": round(sorted(milliseconds)[len(milliseconds) // 2], 3),
+        "outputs": {name: values.tolist() for name, values in answer.outputs.items()},
+    }
+    show(result, json_file)
+
+
+def _from_file(path: Path | None) -> dict[str, Any]:
+    from transforms.errors import InputError
+
+    try:
+        values = json.loads(Path(path or "").read_text())
+    except (OSError, json.JSONDecodeError) as error:
+        raise InputError(str(path), str(error), "a JSON object: input name to list of values", "correct the file") from error
+    if not isinstance(values, dict):
+        raise InputError(str(path), type(values).__name__, "a JSON object: input name to list of values", "correct the file")
+    return values
+
+
+def _from_data(data: Path, split: str, count: int, asked: set[str]) -> dict[str, Any]:
+    from transforms.features import CANDIDATE, RecordKind
+    from transforms.input import first_examples
+    from transforms.records import load_dataset, shard_paths, split_named
+
+    dataset = load_dataset(data)
+    record: RecordKind = "request" if CANDIDATE in asked else "row"
+    files = shard_paths(data, dataset, record, split_named(split))
+    from serving.requests import request_inputs
+
+    return dict(request_inputs(first_examples(files, count), dataset.feature_set, record, asked))

@@ -1,0 +1,253 @@
+"""The run file: YAML into frozen models; an unknown key is an error that names the nearest known one.
+
+A leaf: anybody may import it. The same name stands in YAML, here, in arguments and in logs.
+"""
+
+import difflib
+import hashlib
+import json
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from transforms.errors import InputError
+from transforms.features import Feature, FeatureSet, RecordKind, Space
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class FeaturesConfig(_Section):
+    """Changes to the dataset's FeatureSet.
+
+    Args:
+      drop: features that the model must not see.
+      add: features to add, on columns of the dataset.
+      spaces: id spaces to declare anew (thresholds, hashing).
+    """
+
+    drop: tuple[str, ...] = ()
+    add: tuple[Feature, ...] = ()
+    spaces: tuple[Space, ...] = ()
+
+    def apply(self, feature_set: FeatureSet) -> FeatureSet:
+        """The FeatureSet with these changes.
+
+        Raises:
+          InputError: a dropped feature does not exist, or the result is not a valid FeatureSet.
+        """
+        known = [feature.name for feature in feature_set.features]
+        for name in self.drop:
+            if name not in known:
+                raise InputError("features.drop", repr(name), f"one of {', '.join(known)}", _nearest(name, known))
+        replaced = {space.name for space in self.spaces}
+        kept = tuple(feature for feature in feature_set.features if feature.name not in self.drop)
+        spaces = tuple(space for space in feature_set.spaces if space.name not in replaced) + self.spaces
+        try:
+            return FeatureSet(
+                columns=feature_set.columns,
+                features=kept + self.add,
+                spaces=spaces,
+                list_size=feature_set.list_size,
+            )
+        except ValidationError as error:
+            raise InputError("features", _reason(error), "a valid FeatureSet", "correct the run file") from error
+
+
+class ModelConfig(_Section):
+    """A model and its sizes.
+
+    Args:
+      name: `deepfm`, or the import path of a class of one's own, `package.module.Class`.
+      embedding_dim: width of every embedding.
+      hidden_units: widths of the MLP's layers.
+      dropout: share of hidden activations dropped in training.
+      batch_norm: normalise hidden activations over the batch.
+      options: further arguments of the model's class.
+    """
+
+    name: str = "deepfm"
+    embedding_dim: int = Field(default=16, ge=1)
+    hidden_units: tuple[int, ...] = (128, 64)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    batch_norm: bool = False
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainingConfig(_Section):
+    """How a model is fitted.
+
+    Args:
+      batch_size: examples a step.
+      epochs: passes over the training split.
+      learning_rate: of the dense part and of the tables (lazy Adam).
+      embedding_l2: L2 on looked-up rows.
+      patience: epochs without a better eval log loss before stopping; None never stops early. The
+        best epoch's weights are kept.
+      checkpoint_steps: steps between checkpoints; a killed run continues from the last one.
+      keep_checkpoints: so many are kept.
+      steps_per_execution: steps in one call of the compiled function.
+      shuffle_buffer: examples held for shuffling; 0 keeps the order of time.
+      max_steps: stop after so many steps, whatever the epoch; None is no limit.
+    """
+
+    batch_size: int = Field(default=1024, ge=1)
+    epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    embedding_l2: float = Field(default=0.0, ge=0)
+    patience: int | None = Field(default=None, ge=1)
+    checkpoint_steps: int = Field(default=500, ge=1)
+    keep_checkpoints: int = Field(default=2, ge=1)
+    steps_per_execution: int = Field(default=1, ge=1)
+    shuffle_buffer: int = Field(default=65536, ge=0)
+    max_steps: int | None = Field(default=None, ge=1)
+
+
+class GateConfig(_Section):
+    """What a model must reach, on the overall slice, to be pushed.
+
+    Args:
+      min_auc: AUC on the evaluated split.
+      max_calibration_error: |sum of predictions / sum of labels - 1|.
+      min_auc_gain: AUC above the blessed model's; negative lets a slightly worse one pass.
+    """
+
+    min_auc: float = Field(default=0.5, ge=0.0, le=1.0)
+    max_calibration_error: float = Field(default=0.5, gt=0)
+    min_auc_gain: float = -1e-3
+
+
+class PipelineConfig(_Section):
+    """How the TFX pipeline works.
+
+    Args:
+      beam_args: Beam's options for every step; the runner is named explicitly.
+      statistics_max_examples: statistics see about so many examples of a larger dataset.
+      evaluate_split: the split that decides; `test`, or `eval` where there is no test.
+      slices: model inputs by which the report is sliced (never the gate).
+      keep_versions: pushed versions to keep.
+    """
+
+    beam_args: tuple[str, ...] = ("--runner=FnApiRunner",)
+    statistics_max_examples: int = Field(default=200_000, ge=1)
+    evaluate_split: Literal["eval", "test"] = "test"
+    slices: tuple[str, ...] = ()
+    keep_versions: int = Field(default=3, ge=1)
+
+
+class RunConfig(_Section):
+    """One run, as `consort train` and `consort pipeline run` take it.
+
+    Args:
+      name: of the run, of its model in serving and of its folders.
+      source: the data source whose datasets it takes.
+      record: `row` or `request`.
+      seed: of every random thing.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    source: str
+    record: RecordKind = "row"
+    seed: int = 1
+    features: FeaturesConfig = FeaturesConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    gate: GateConfig = GateConfig()
+    pipeline: PipelineConfig = PipelineConfig()
+
+    def digest(self) -> str:
+        """Sha256 of the resolved config."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """The resolved run file, defaults included."""
+        text: str = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False)
+        return text
+
+
+def presets() -> dict[str, Path]:
+    """Names and paths of the run files that come with the package."""
+    folder = Path(str(resources.files("consort") / "presets"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_config(path: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -> RunConfig:
+    """Reads a run file or a preset by its name, and applies `key.path=value` overrides.
+
+    Raises:
+      InputError: no such file, not YAML, an unknown key, or a value out of its domain.
+    """
+    file = Path(path)
+    if not file.is_file():
+        known = presets()
+        if str(path) not in known:
+            raise InputError(
+                str(path), "no such file or preset", "a run file, or a preset's name", _nearest(str(path), list(known))
+            )
+        file = known[str(path)]
+    try:
+        values = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(str(file), f"text that is not YAML ({error})", "a YAML mapping", "correct the file") from error
+    if not isinstance(values, dict):
+        raise InputError(str(file), type(values).__name__, "a YAML mapping", "see `consort config show`")
+    for override in overrides:
+        _override(values, override)
+    return parse_config(values, str(file))
+
+
+def parse_config(values: dict[str, Any], where: str = "run config") -> RunConfig:
+    """Checks values and fills in defaults.
+
+    Raises:
+      InputError: an unknown key (the nearest known one is named) or a value out of its domain.
+    """
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(first["loc"][:-1])
+            raise InputError(
+                f"{where}, key {key!r}", "an unknown key", f"one of {', '.join(known)}", _nearest(str(first["loc"][-1]), known)
+            ) from error
+        received = "nothing" if first["type"] == "missing" else repr(first["input"])
+        raise InputError(f"{where}, key {key!r}", received, first["msg"], "correct the value") from error
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise InputError("--set", repr(override), "key=value, e.g. training.epochs=2", "write it so")
+    *parents, leaf = key.split(".")
+    section = values
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise InputError("--set", repr(override), f"{parent!r} to be a section", "see `consort config show`")
+    section[leaf] = yaml.safe_load(text)
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    model: Any = RunConfig
+    for part in location:
+        field = getattr(model, "model_fields", {}).get(part)
+        model = field.annotation if field is not None else model
+        arguments = [arg for arg in getattr(model, "__args__", ()) if hasattr(arg, "model_fields")]
+        model = arguments[0] if arguments else model
+    return list(getattr(model, "model_fields", {}))
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+
+
+def _reason(error: ValidationError) -> str:
+    return str(error.errors()[0]["msg"])

@@ -1,0 +1,89 @@
+"""A multi-layer perceptron."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.dropout import ResumableDropout
+
+@keras.utils.register_keras_serializable(package="consort")
+class MLP(keras.layers.Layer):
+    """Dense layers, each h = dropout(activation(norm(W x + b))), and an optional linear one at the end.
+
+    Args:
+      hidden_units: width of each hidden layer; empty for none.
+      dropout: share of each hidden layer's activations dropped in training.
+      batch_norm: normalise before each activation, over all axes but the last.
+      activation: of the hidden layers, a Keras name.
+      output_units: width of a last layer without activation, dropout or normalisation; None: no such layer.
+      seed: of weights (Glorot normal; biases 0) and dropout.
+
+    Input shape: `[..., W]`.
+
+    Output shape: `[..., U]`, U the last layer's width.
+
+    Raises:
+      ValueError: neither hidden nor output units.
+    """
+
+    def __init__(
+        self,
+        hidden_units: Sequence[int] = (),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        activation: str = "relu",
+        output_units: int | None = None,
+        seed: int = 1,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not hidden_units and output_units is None:
+            raise ValueError("hidden_units is empty and output_units is None; expected at least one layer; give either")
+        self.hidden_units, self.output_units = tuple(hidden_units), output_units
+        self.dropout, self.batch_norm, self.activation, self.seed = dropout, batch_norm, activation, seed
+        self._steps: list[keras.layers.Layer] = []
+        for depth, units in enumerate(self.hidden_units):
+            self._steps += self._hidden(depth, units)
+        if output_units is not None:
+            self._steps.append(self._dense(len(self.hidden_units), output_units, None))
+
+    def _hidden(self, depth: int, units: int) -> list[keras.layers.Layer]:
+        # The activation belongs to the dense layer where it can: the two then run as one operation.
+        steps = [self._dense(depth, units, None if self.batch_norm else self.activation)]
+        if self.batch_norm:
+            steps += [keras.layers.BatchNormalization(), keras.layers.Activation(self.activation)]
+        if self.dropout:
+            steps.append(ResumableDropout(self.dropout, self.seed + depth))
+        return steps
+
+    def _dense(self, depth: int, units: int, activation: str | None) -> keras.layers.Dense:
+        start = keras.initializers.GlorotNormal(seed=self.seed + depth)
+        biased = depth == len(self.hidden_units) or not self.batch_norm  # Normalisation takes a bias away, and adds its own.
+        return keras.layers.Dense(units, activation=activation, use_bias=biased, kernel_initializer=start)
+
+    def build(self, input_shape: Any) -> None:
+        shape = tf.TensorShape(input_shape)
+        for step in self._steps:
+            step.build(shape)
+            shape = tf.TensorShape(step.compute_output_shape(shape))
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        outputs = inputs
+        for step in self._steps:
+            takes_training = isinstance(step, ResumableDropout | keras.layers.BatchNormalization)
+            outputs = step(outputs, training=training) if takes_training else step(outputs)
+        return outputs
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "hidden_units": list(self.hidden_units),
+            "dropout": self.dropout,
+            "batch_norm": self.batch_norm,
+            "activation": self.activation,
+            "output_units": self.output_units,
+            "seed": self.seed,
+        }

@@ -1,0 +1,73 @@
+"""DeepFM."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.field_embeddings import FieldEmbeddings
+from models.layers.fm import FactorizationMachine
+from models.layers.mlp import MLP
+from transforms.features import ModelInput
+
+
+@keras.utils.register_keras_serializable(package="consort")
+class DeepFM(keras.Model):
+    """Linear terms, a factorization machine and an MLP over the same embeddings.
+
+    logit = w_0 + sum_i w_i + sum_{i<j} <e_i, e_j> + MLP([e_1; ...; e_F]); w_0 is the bias of the MLP's
+    output layer.
+
+    Reference: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction"
+    (IJCAI 2017), equations 1 to 4.
+
+    Args:
+      inputs: the features, as `FeatureSet.model_inputs` gives them.
+      table_sizes: ids of each space, padding included.
+      embedding_dim: width of every embedding.
+      hidden_units: widths of the MLP's hidden layers.
+      dropout: share of hidden activations dropped in training.
+      batch_norm: normalise hidden activations over the batch.
+      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
+      seed: of all weights and of dropout.
+
+    Call arguments:
+      features: by name, as `FieldEmbeddings` takes them.
+
+    Output shape: logits `[B]`; `[B, M]` if a feature has candidates.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[ModelInput],
+        table_sizes: Mapping[str, int],
+        embedding_dim: int = 16,
+        hidden_units: Sequence[int] = (400, 200, 100),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        embedding_l2: float = 0.0,
+        seed: int = 1,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.embeddings = FieldEmbeddings(inputs, table_sizes, embedding_dim, embedding_l2=embedding_l2, seed=seed)
+        self.fm = FactorizationMachine()
+        self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
+        embeddings, linear = self.embeddings(features, training=training)  # [..., F, D], [..., F]
+        fields, width = embeddings.shape[-2:]
+        deep = self.mlp(tf.reshape(embeddings, [-1, fields * width]), training=training)
+        shallow = tf.reduce_sum(linear, axis=-1) + self.fm(embeddings)
+        return shallow + tf.reshape(deep, tf.shape(shallow))
+
+    def get_config(self) -> dict[str, Any]:
+        embeddings, mlp = self.embeddings.get_config(), self.mlp.get_config()
+        shared = {key: embeddings[key] for key in ("inputs", "table_sizes", "embedding_dim", "embedding_l2", "seed")}
+        deep = {key: mlp[key] for key in ("hidden_units", "dropout", "batch_norm")}
+        return {"name": self.name, **shared, **deep}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "DeepFM":
+        return cls(**config)

@@ -1,0 +1,63 @@
+"""Models by name."""
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tf_keras as keras
+
+from transforms.features import ModelInput
+
+MODELS = {"deepfm": "models.ranking.deepfm.DeepFM"}
+"""Short names and import paths."""
+
+
+def build_model(
+    name: str, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **arguments: Any
+) -> keras.Model:
+    """A model, not compiled, its variables not yet built.
+
+    Args:
+      name: a short name, or the import path of a `keras.Model` of one's own, `package.module.Class`,
+        whose constructor takes `inputs` and `table_sizes`.
+      inputs: the features, as `FeatureSet.model_inputs` gives them.
+      table_sizes: ids of each space, padding included.
+      **arguments: further arguments of the class.
+
+    Raises:
+      ValueError: no such model, not a Keras model, or an argument that it does not have; the nearest
+        known name is given.
+    """
+    model_class = _find(name)
+    parameters = inspect.signature(model_class.__init__).parameters
+    known = [key for key in parameters if key not in ("self", "inputs", "table_sizes", "args", "kwargs")]
+    for argument in arguments:
+        if argument not in known:
+            raise ValueError(f"model {name!r} has no argument {argument!r}; {_nearest(argument, known)}")
+    return model_class(inputs=inputs, table_sizes=table_sizes, **arguments)
+
+
+def _find(name: str) -> type[keras.Model]:
+    path = MODELS.get(name, name)
+    module_name, _, class_name = path.rpartition(".")
+    if not module_name:
+        advice = _nearest(name, list(MODELS))
+        raise ValueError(f"there is no model {name!r}; {advice}; or give an import path, package.module.Class")
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"model {name!r}: {error}; check the path, and that the package is installed") from error
+    found = getattr(module, class_name, None)
+    if found is None:
+        classes = [key for key, value in vars(module).items() if inspect.isclass(value)]
+        raise ValueError(f"model {name!r}: module {module_name!r} has no {class_name!r}; {_nearest(class_name, classes)}")
+    if not (inspect.isclass(found) and issubclass(found, keras.Model)):
+        raise ValueError(f"model {name!r} is {found!r}; expected a subclass of tf_keras.Model; derive it from that")
+    return found
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

@@ -1,0 +1,1 @@
+"""Optimizer, fitting with checkpoints, metrics."""

@@ -1,0 +1,37 @@
+"""Bootstrap confidence intervals: what the metrics might have been on other requests of the same kind."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+LEVEL = 0.95
+
+
+def bootstrap_intervals(
+    metrics: Callable[[np.ndarray], dict[str, float]], num_units: int, resamples: int, seed: int
+) -> dict[str, float]:
+    """95 % percentile intervals, as `<key>_low` and `<key>_high`.
+
+    Each resample draws as many units as there are, with replacement; all rows of a unit come together,
+    as their labels are not independent.
+
+    Args:
+      metrics: gives the metrics when unit i occurs `counts[i]` times; leaves undefined ones out.
+      num_units: number of units.
+      resamples: number of resamples; 0: no intervals. A metric undefined in more than half of them has none.
+      seed: of the draws.
+    """
+    if not num_units or not resamples:
+        return {}
+    generator = np.random.default_rng(seed)
+    values: dict[str, list[float]] = {}
+    for _ in range(resamples):
+        counts = np.bincount(generator.integers(0, num_units, num_units), minlength=num_units)
+        for key, value in metrics(counts.astype(np.float64)).items():
+            values.setdefault(key, []).append(value)
+    bounds = {}
+    for key, found in values.items():
+        if 2 * len(found) > resamples:
+            low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+            bounds |= {f"{key}_low": float(low), f"{key}_high": float(high)}
+    return bounds

@@ -1,0 +1,250 @@
+"""Fits a model with checkpoints; a killed run continues to the very weights that it would have had."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.training.checkpoints import Checkpoints, RunState
+from models.training.losses import ClickLoss, Examples, LogLoss
+from models.training.optimizer import LazyAdam
+from models.training.progress import Progress, Speed, Watch, check_finite, reporter
+from models.training.stepping import sound_steps, without_length
+from transforms.errors import InputError
+
+AUC_THRESHOLDS = 1000
+"""Of the AUC shown while training, whose memory does not grow; the exact one is `metrics.evaluate`."""
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run did. The model holds the result.
+
+    Args:
+      steps: optimizer steps, those before a resume included.
+      epochs: whole epochs, likewise.
+      best_epoch: the epoch whose weights the model now holds, from 1; the number of the last one, whole
+        or not, if there was no eval data.
+      history: for each whole epoch `epoch`, `step`, `seconds`, and the metrics: `loss`, `auc`,
+        `logloss` on the training data as it went by, `eval_...` on the eval data after it. In an epoch
+        that was resumed the former cover the steps since.
+      examples_per_second: training examples, without compilation, checkpoints and evaluations.
+      step_seconds: median of a step.
+      resumed_from: the step that the run continued from; None if it began afresh.
+      stopped_early: True if patience ran out.
+    """
+
+    steps: int
+    epochs: int
+    best_epoch: int
+    history: tuple[dict[str, float], ...]
+    examples_per_second: float | None
+    step_seconds: float | None
+    resumed_from: int | None
+    stopped_early: bool
+
+
+def fit(
+    model: keras.Model,
+    train_dataset: Callable[[int], tf.data.Dataset],
+    eval_dataset: tf.data.Dataset | None,
+    directory: str | os.PathLike[str],
+    *,
+    epochs: int,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    patience: int | None = None,
+    checkpoint_steps: int = 500,
+    keep_checkpoints: int = 2,
+    steps_per_execution: int = 1,
+    max_steps: int | None = None,
+    seed: int = 1,
+    progress: bool | Callable[[Progress], None] = True,
+) -> FitResult:
+    """Fits a model, continuing from the last whole checkpoint in `directory` if there is one.
+
+    A model that is not compiled gets `LazyAdam`, `ClickLoss`, and the metrics `auc` (1000 thresholds),
+    `logloss` and `examples`; a compiled one keeps its own, and `learning_rate` is
+    not used. With eval data the model ends with the weights of the epoch
+    with the least eval log loss, whether or not `patience` is set; without, with the last ones.
+
+    Args:
+      model: gives logits `[B]` or `[B, M]`.
+      train_dataset: gives the batches `(features, label)` or `(features, label, weight)` of an epoch,
+        from 0; the same ones whenever it is asked. Label and weight have the shape of the logits.
+      eval_dataset: batches of the same form; None: no evaluation.
+      directory: of the checkpoints; one a run.
+      epochs: passes over the training data.
+      learning_rate: of LazyAdam.
+      patience: evaluations without a lower log loss before stopping; None never stops early.
+      checkpoint_steps: steps between checkpoints; each epoch ends with one, too.
+      keep_checkpoints: so many are kept.
+      steps_per_execution: steps between two looks at the loss, at `progress` and at what is due.
+      max_steps: stop after so many steps, those before a resume included.
+      seed: of TensorFlow's and NumPy's global generators, which no model of ours uses.
+      progress: True writes a line on stderr if that is a terminal; or a function that takes `Progress`.
+
+    Raises:
+      InputError: the data has no batch, or the directory holds another model's checkpoints.
+      ConsortError: the loss is not a finite number; the message names the step.
+    """
+    keras.utils.set_random_seed(seed)
+    if getattr(model, "optimizer", None) is None:
+        _compile(model, learning_rate)
+    first = train_dataset(0)
+    model(_zeros(first.element_spec[0]), training=False)
+    model.optimizer.build(model.trainable_variables)
+    checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
+    run = _Run(model, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, reporter(progress))
+    with sound_steps(model, first, eval_dataset, steps_per_execution):
+        return run.to_the_end(epochs, patience)
+
+
+class _Run:
+    def __init__(
+        self,
+        model: keras.Model,
+        train_dataset: Callable[[int], tf.data.Dataset],
+        eval_dataset: tf.data.Dataset | None,
+        checkpoints: Checkpoints,
+        checkpoint_steps: int,
+        max_steps: int | None,
+        report: Callable[[Progress], None],
+    ):
+        self.model, self.train_dataset, self.eval_dataset = model, train_dataset, eval_dataset
+        self.checkpoints, self.checkpoint_steps, self.max_steps = checkpoints, checkpoint_steps, max_steps
+        self.report, self.speed = report, Speed()
+        restored = checkpoints.restore()
+        self.resumed_from = restored.step if restored else None
+        self.state = restored or RunState()
+
+    def to_the_end(self, epochs: int, patience: int | None) -> FitResult:
+        while self.state.epoch < epochs and not self._is_out_of_patience(patience) and not self._is_out_of_steps():
+            started = time.perf_counter()
+            metrics = self._train()
+            if self._is_out_of_steps():
+                self.checkpoints.save(self.state)
+            else:
+                self._finish_epoch(metrics, started)
+        return FitResult(
+            steps=self.state.step,
+            epochs=self.state.epoch,
+            best_epoch=self._settle(),
+            history=tuple(self.state.history),
+            examples_per_second=self.speed.examples_per_second,
+            step_seconds=self.speed.step_seconds,
+            resumed_from=self.resumed_from,
+            stopped_early=self._is_out_of_patience(patience),
+        )
+
+    def _is_out_of_patience(self, patience: int | None) -> bool:
+        return patience is not None and self.state.epochs_without_gain >= patience
+
+    def _is_out_of_steps(self) -> bool:
+        return self.max_steps is not None and self.state.step >= self.max_steps
+
+    def _train(self) -> dict[str, float]:
+        """Trains what is left of the epoch, or of the steps."""
+        state = self.state
+        dataset = self.train_dataset(state.epoch).skip(state.step_in_epoch)
+        if self.max_steps is not None:
+            dataset = dataset.take(self.max_steps - state.step)
+        watch = Watch(state.epoch + 1, self.speed, self.report, self._after_step)
+        metrics = self._metrics_of(lambda: self.model.fit(without_length(dataset), callbacks=[watch], verbose=0))
+        if state.step_in_epoch == 0:
+            raise InputError(
+                f"training data, epoch {state.epoch + 1}", "no batch", "at least one", "check the split and its filter"
+            )
+        return metrics
+
+    def _after_step(self, step: int) -> None:
+        due = step // self.checkpoint_steps > self.state.step // self.checkpoint_steps
+        self._count(step)
+        if due:
+            self.checkpoints.save(self.state)
+
+    def _count(self, step: int) -> None:
+        self.state.step_in_epoch += step - self.state.step
+        self.state.step = step
+
+    def _finish_epoch(self, metrics: dict[str, float], started: float) -> None:
+        state = self.state
+        row = {"epoch": state.epoch + 1, "step": state.step, **metrics}
+        if self.eval_dataset is not None:
+            row |= self._evaluate()
+            self._compare(row)
+        row["seconds"] = time.perf_counter() - started
+        state.history.append(row)
+        state.epoch, state.step_in_epoch = state.epoch + 1, 0
+        self.checkpoints.save(state)
+
+    def _compare(self, row: dict[str, float]) -> None:
+        state, logloss = self.state, _monitored(row)
+        if state.best_logloss is None or logloss < state.best_logloss:
+            state.best_logloss, state.best_epoch, state.epochs_without_gain = logloss, state.epoch + 1, 0
+            self.checkpoints.save_best(state.epoch + 1)
+        else:
+            state.epochs_without_gain += 1
+
+    def _settle(self) -> int:
+        """Leaves the best weights in the model, and gives the number of their epoch."""
+        state = self.state
+        under_way = state.epoch + (state.step_in_epoch > 0)
+        if self.eval_dataset is None:
+            return under_way
+        if state.step_in_epoch > 0 and (
+            state.best_logloss is None or _monitored(self._evaluate()) < state.best_logloss
+        ):
+            return under_way
+        if state.best_epoch is None:  # The run before this one had no eval data.
+            return under_way
+        self.checkpoints.restore_best(state.best_epoch)
+        return state.best_epoch
+
+    def _evaluate(self) -> dict[str, float]:
+        metrics = self._metrics_of(lambda: self.model.evaluate(without_length(self.eval_dataset), verbose=0))
+        if not metrics:
+            raise InputError("eval data", "no batch", "at least one", "check the split, or give None for no evaluation")
+        found = {f"eval_{name}": value for name, value in metrics.items()}
+        check_finite("eval log loss", _monitored(found), self.state.epoch + 1, self.state.step, self.state.step)
+        return found
+
+    def _metrics_of(self, work: Callable[[], Any]) -> dict[str, float]:
+        """The metrics after some work; none if there was no batch, as after a checkpoint of an epoch's last step."""
+        try:
+            work()
+        except ValueError as error:
+            if "Unexpected result of" not in str(error):  # Keras' complaint about no batch.
+                raise
+            return {}
+        return {name: float(value) for name, value in self.model.get_metrics_result().items() if name != "examples"}
+
+
+def _monitored(row: dict[str, float]) -> float:
+    return row.get("eval_logloss", row.get("eval_loss", math.nan))
+
+
+def _compile(model: keras.Model, learning_rate: Any) -> None:
+    auc = keras.metrics.AUC(num_thresholds=AUC_THRESHOLDS, from_logits=True, name="auc")
+    model.compile(
+        optimizer=LazyAdam(learning_rate),
+        loss=ClickLoss(),
+        metrics=[Examples()],
+        weighted_metrics=[auc, LogLoss()],
+    )
+
+
+def _zeros(specs: dict[str, Any]) -> dict[str, Any]:
+    """A batch of one record without content, to build a model's variables before any data is read."""
+    return {name: _zero(spec) for name, spec in specs.items()}
+
+
+def _zero(spec: Any) -> Any:
+    if isinstance(spec, tf.RaggedTensorSpec):
+        return tf.RaggedTensor.from_row_splits(tf.zeros([0], spec.dtype), tf.constant([0, 0], spec.row_splits_dtype))
+    shape = [size or 1 for size in spec.shape]
+    return tf.fill(shape, "") if spec.dtype == tf.string else tf.zeros(shape, spec.dtype)

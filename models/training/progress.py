@@ -1,0 +1,128 @@
+"""What a run tells while it trains: speed, loss, and the first loss that is not a number."""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tf_keras as keras
+
+from transforms.errors import ConsortError
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands.
+
+    Args:
+      epoch: from 1.
+      step: optimizer steps since the run began, those before a resume included.
+      loss: mean over the epoch so far.
+      examples_per_second: of the last call of the training function; None if not counted.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    examples_per_second: float | None
+
+
+class Speed:
+    """Times of training steps, without checkpoints, evaluations and the first call, which compiles."""
+
+    def __init__(self) -> None:
+        self._seconds: list[float] = []
+        self._steps: list[int] = []
+        self._examples: list[int] = []
+
+    def add(self, seconds: float, steps: int, examples: int | None) -> None:
+        """Takes one call of the training function; `examples` is None where nobody counts them."""
+        self._seconds.append(seconds)
+        self._steps.append(steps)
+        self._examples.append(examples or 0)
+
+    @property
+    def step_seconds(self) -> float | None:
+        """Median seconds a step."""
+        if len(self._seconds) < 2:
+            return None
+        return float(np.median(np.divide(self._seconds[1:], self._steps[1:])))
+
+    @property
+    def examples_per_second(self) -> float | None:
+        """Examples a second over the run."""
+        examples, seconds = sum(self._examples[1:]), sum(self._seconds[1:])
+        return examples / seconds if examples else None
+
+
+class Watch(keras.callbacks.Callback):
+    """Watches one epoch's `fit`: refuses a loss that is not finite, times, reports, and calls `after_step`.
+
+    Args:
+      epoch: from 1.
+      speed: collects the times.
+      report: takes each `Progress`.
+      after_step: called with the optimizer's step when it is known to be sound; may save a checkpoint.
+    """
+
+    def __init__(self, epoch: int, speed: Speed, report: Callable[[Progress], None], after_step: Callable[[int], None]):
+        super().__init__()
+        self._epoch, self._speed, self._report, self._after_step = epoch, speed, report, after_step
+        self._examples = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        self._step = int(self.model.optimizer.iterations)
+        self._since = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        seconds, step = time.perf_counter() - self._since, int(self.model.optimizer.iterations)
+        check_finite("loss", float(logs["loss"]), self._epoch, self._step + 1, step)
+        examples = int(logs["examples"]) - self._examples if "examples" in logs else None
+        self._speed.add(seconds, step - self._step, examples)
+        self._examples += examples or 0
+        rate = examples / seconds if examples else None
+        self._report(Progress(self._epoch, step, float(logs["loss"]), rate))
+        self._after_step(step)
+        self._step, self._since = step, time.perf_counter()
+
+
+def check_finite(name: str, value: float, epoch: int, first_step: int, last_step: int) -> None:
+    """Refuses a loss that is infinite or not a number.
+
+    Raises:
+      ConsortError: it is; the message names the steps, between which it became so.
+    """
+    if not math.isfinite(value):
+        steps = f"step {last_step}" if first_step >= last_step else f"steps {first_step} to {last_step}"
+        raise ConsortError(
+            f"{name} became {value} at {steps} (epoch {epoch}); expected a finite number. Fix: lower learning_rate, "
+            "and look for infinite or missing numbers among the inputs; the last checkpoint is from before"
+        )
+
+
+def reporter(progress: bool | Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """What takes the reports: one's own function; for True a line on a terminal's stderr; else nobody."""
+    if callable(progress):
+        return progress
+    return _Line() if progress and sys.stderr.isatty() else lambda _: None
+
+
+class _Line:
+    """Rewrites one line on stderr, twice a second at most; each epoch keeps its last."""
+
+    def __init__(self) -> None:
+        self._written, self._epoch = 0.0, 0
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._written < 0.5 and progress.epoch == self._epoch:
+            return
+        start = "\n" if self._epoch not in (0, progress.epoch) else "\r"
+        rate = f", {progress.examples_per_second:,.0f} examples/s" if progress.examples_per_second else ""
+        sys.stderr.write(f"{start}epoch {progress.epoch}, step {progress.step}: loss {progress.loss:.5f}{rate}\x1b[K")
+        sys.stderr.flush()
+        self._written, self._epoch = now, progress.epoch

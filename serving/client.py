@@ -1,0 +1,305 @@
+"""A client of TensorFlow Serving's gRPC that needs no TensorFlow.
+
+Every call has a deadline; what is retried is only what cannot have been executed twice with effect: UNAVAILABLE, and
+RESOURCE_EXHAUSTED without details (no free server thread).
+"""
+
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+
+from serving import protocol, tensors
+from serving.protocol import SERVICES, ServingError
+
+__all__ = ["Prediction", "PredictClient", "ServingError", "Signature", "Tensor", "VersionStatus"]
+
+_MESSAGE_LIMIT = 1 << 30
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
+_POLL_S = 0.1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer.
+
+    Args:
+      outputs: by name; strings as object arrays of bytes.
+      model: the model that answered.
+      version: the version that answered: log it.
+      signature: the signature that answered.
+    """
+
+    outputs: dict[str, np.ndarray]
+    model: str
+    version: int
+    signature: str
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """State of one version.
+
+    Args:
+      version: its number.
+      state: START, LOADING, AVAILABLE, UNLOADING or END.
+      error_code: name of the status code that loading ended with; OK without an error.
+      error_message: the error, or nothing.
+    """
+
+    version: int
+    state: str
+    error_code: str
+    error_message: str
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What a signature says of one tensor.
+
+    Args:
+      dtype: NumPy's name, or `string`, `bfloat16`.
+      shape: None stands for any size; a shape of None is any shape.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature's inputs and outputs by name.
+
+    Args:
+      inputs: to send.
+      outputs: to receive.
+      defaults: names of inputs that may be left out.
+    """
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    defaults: frozenset[str]
+
+
+class PredictClient:
+    """A connection to one server; usable from several threads and as a context manager.
+
+    Args:
+      address: `host:port`.
+      timeout_s: deadline of a call, retries included.
+      max_message_bytes: longest message to send or receive; gRPC's own limit of 4 MiB is too short for embeddings.
+      credentials: for a server behind TLS; None connects in the clear.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float = 5.0,
+        max_message_bytes: int = _MESSAGE_LIMIT,
+        credentials: grpc.ChannelCredentials | None = None,
+    ):
+        if timeout_s <= 0:
+            raise ValueError(f"timeout_s: received {timeout_s}; expected more than 0 seconds")
+        self.address, self._timeout_s = address, timeout_s
+        options = [
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", max_message_bytes),
+            # A server that comes back is found again within a retry, not after gRPC's usual second.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options)
+        self._predict = self._method("predict", "Predict", protocol.PredictResponse)
+        self._status = self._method("model", "GetModelStatus", protocol.GetModelStatusResponse)
+        self._metadata = self._method("predict", "GetModelMetadata", protocol.GetModelMetadataResponse)
+        # Jitter must differ between clients that start together, so it takes no seed.
+        self._jitter, self._jitter_lock = random.Random(), threading.Lock()
+
+    def _method(self, service: str, name: str, response: Any) -> Any:
+        return self._channel.unary_unary(
+            f"/{SERVICES[service]}/{name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=response.FromString,
+        )
+
+    def __enter__(self) -> "PredictClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; calls under way end with CANCELLED."""
+        self._channel.close()
+
+    def predict(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        signature: str = "",
+        version: int | None = None,
+        label: str | None = None,
+        outputs: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> Prediction:
+        """Asks a model.
+
+        Args:
+          model: its name on the server.
+          inputs: arrays, or nested lists (floats become float32, ints int64, text UTF-8 bytes).
+          signature: empty means `serving_default`.
+          version: a version's number; None means the newest.
+          label: a version's label instead of its number.
+          outputs: names to receive; empty means all.
+          timeout_s: this call's deadline; None means the client's.
+
+        Raises:
+          ServingError: the server, or the way to it, refused.
+          ValueError: an input that no tensor holds, or both a version and a label.
+        """
+        request = protocol.PredictRequest(model_spec=_model_spec(model, version, label), output_filter=outputs)
+        request.model_spec.signature_name = signature
+        for name, values in inputs.items():
+            try:
+                tensors.to_proto(values, request.inputs[name])
+            except ValueError as error:
+                raise ValueError(f"input {name!r}: {error}") from None
+        response = self._call(self._predict, request, timeout_s)
+        spec = response.model_spec
+        answers = {name: tensors.from_proto(proto) for name, proto in response.outputs.items()}
+        return Prediction(answers, spec.name, spec.version.value, spec.signature_name)
+
+    def status(self, model: str, version: int | None = None) -> list[VersionStatus]:
+        """States of a model's versions, newest first.
+
+        Raises:
+          ServingError: NOT_FOUND for a model or a version that the server has never seen.
+        """
+        request = protocol.GetModelStatusRequest(model_spec=_model_spec(model, version, None))
+        response = self._call(self._status, request, None)
+        found = [
+            VersionStatus(
+                item.version,
+                protocol.STATES.get(item.state, "UNKNOWN"),
+                protocol.CODES[item.status.error_code],
+                item.status.error_message,
+            )
+            for item in response.model_version_status
+        ]
+        return sorted(found, key=lambda item: -item.version)
+
+    def metadata(self, model: str, version: int | None = None, label: str | None = None) -> dict[str, Signature]:
+        """The signatures of a model by name.
+
+        Raises:
+          ServingError: NOT_FOUND for a model or a version that is not loaded.
+        """
+        spec = _model_spec(model, version, label)
+        request = protocol.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+        response = self._call(self._metadata, request, None)
+        signatures = protocol.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
+        return {
+            name: Signature(_tensors(found.inputs), _tensors(found.outputs), frozenset(found.defaults))
+            for name, found in signatures.items()
+        }
+
+    def wait_available(self, model: str, timeout_s: float = 60.0) -> int:
+        """Waits until a version of the model answers, and returns its number.
+
+        Raises:
+          ServingError: no version can become available because loading failed, or none did in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        last = "no answer yet"
+        while (remaining := deadline - time.monotonic()) > 0:
+            try:
+                found = self._once(self._status, _status_request(model), min(remaining, self._timeout_s))
+            except ServingError as error:
+                last = str(error)
+                if error.code not in ("NOT_FOUND", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"):
+                    raise
+            else:
+                ready = [s.version for s in found.model_version_status if protocol.STATES.get(s.state) == "AVAILABLE"]
+                if ready:
+                    return int(max(ready))
+                last = _describe(found)
+                _raise_if_failed(model, found)
+            time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+        raise ServingError(
+            "DEADLINE_EXCEEDED", f"{model} at {self.address} is not available after {timeout_s:g} s; last: {last}"
+        )
+
+    def _call(self, method: Any, request: Any, timeout_s: float | None) -> Any:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + timeout_s
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return self._once(method, request, max(0.0, deadline - time.monotonic()))
+            except ServingError as error:
+                with self._jitter_lock:
+                    wait = pause * self._jitter.uniform(0.5, 1.5)
+                if not _retriable(error) or time.monotonic() + wait >= deadline:
+                    raise
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _once(self, method: Any, request: Any, timeout_s: float) -> Any:
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            # Also without details, so that an empty RESOURCE_EXHAUSTED stays recognisable.
+            raise ServingError(error.code().name, error.details() or "") from None
+
+
+def _retriable(error: ServingError) -> bool:
+    return error.code == "UNAVAILABLE" or (error.code == "RESOURCE_EXHAUSTED" and not error.details)
+
+
+def _model_spec(model: str, version: int | None, label: str | None) -> Any:
+    if version is not None and label is not None:
+        raise ValueError(f"received version {version} and label {label!r}; expected one of them")
+    spec = protocol.ModelSpec(name=model)
+    if version is not None:
+        spec.version.value = version
+    if label is not None:
+        spec.version_label = label
+    return spec
+
+
+def _status_request(model: str) -> Any:
+    return protocol.GetModelStatusRequest(model_spec=_model_spec(model, None, None))
+
+
+def _describe(response: Any) -> str:
+    return ", ".join(f"version {s.version} {protocol.STATES.get(s.state)}" for s in response.model_version_status)
+
+
+def _raise_if_failed(model: str, response: Any) -> None:
+    states = list(response.model_version_status)
+    failed = [s for s in states if s.status.error_code]
+    if failed and all(protocol.STATES.get(s.state) == "END" for s in states):
+        newest = max(failed, key=lambda s: s.version)
+        message = f"{model} version {newest.version} failed to load: {newest.status.error_message}"
+        raise ServingError(protocol.CODES[newest.status.error_code], message)
+
+
+def _tensors(infos: Any) -> dict[str, Tensor]:
+    return {name: _tensor(info) for name, info in infos.items()}
+
+
+def _tensor(info: Any) -> Tensor:
+    kind = tensors.KINDS.get(info.dtype)
+    name = kind.name if kind else f"data type {info.dtype}"
+    if info.tensor_shape.unknown_rank:
+        return Tensor(name, None)
+    return Tensor(name, tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim))

@@ -1,0 +1,138 @@
+"""Predict on one loaded SavedModel, checked and answered as TensorFlow Serving does."""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from serving import tensors
+from serving.protocol import DATA_TYPES, ServingError
+from serving.server.c_api import Tensor
+from serving.server.session import Session
+
+DEFAULT_SIGNATURE = "serving_default"
+_STRING = DATA_TYPES["DT_STRING"]
+
+
+class Servable:
+    """One version of a model, loaded.
+
+    Args:
+      directory: its SavedModel.
+      config: a serialized ConfigProto.
+
+    Raises:
+      ServingError: loading failed.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str], config: bytes = b""):
+        self._session = Session(directory, config)
+        self.signatures = self._session.signatures
+        try:
+            self._defaults = {
+                name: {alias: _parse(alias, proto) for alias, proto in signature.defaults.items()}
+                for name, signature in self.signatures.items()
+            }
+        except ServingError:
+            self._session.close()
+            raise
+
+    def close(self) -> None:
+        """Frees the model. No call may be under way or follow."""
+        self._session.close()
+
+    def predict(self, request: Any, response: Any, timeout_s: float | None = None, content: bool = False) -> None:
+        """Answers a PredictRequest.
+
+        Args:
+          request: its model and version have been resolved already; only the signature's name is read.
+          response: filled with the outputs and the signature's name.
+          timeout_s: what is left until the deadline; None means no deadline.
+          content: outputs as `tensor_content` instead of repeated fields.
+
+        Raises:
+          ServingError: with TensorFlow Serving's code and message.
+        """
+        name = request.model_spec.signature_name or DEFAULT_SIGNATURE
+        signature = self.signatures.get(name)
+        if signature is None:
+            raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
+        inputs = _inputs(signature, request.inputs, self._defaults[name])
+        outputs = _outputs(signature, request.output_filter)
+        results = self._session.run(inputs, list(outputs.values()), timeout_s)
+        response.model_spec.signature_name = name
+        for alias, tensor in zip(outputs, results, strict=True):
+            _answer(response.outputs[alias], alias, tensor, content)
+
+
+def _names(aliases: Iterable[str]) -> str:
+    return ",".join(sorted(aliases))
+
+
+def _parse(alias: str, proto: Any) -> Tensor:
+    try:
+        return Tensor.parse(proto.SerializeToString())
+    except ServingError:
+        raise ServingError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from None
+
+
+def _check_number(signature: Any, sent: Mapping[str, Any]) -> None:
+    expected = signature.inputs
+    if len(sent) == len(expected) or (len(sent) < len(expected) and signature.defaults):
+        return
+    raise ServingError(
+        "INVALID_ARGUMENT",
+        f"input size does not match signature: {len(sent)}!={len(expected)} len({{{_names(sent)}}}) != "
+        f"len({{{_names(expected)}}}). Sent extra: {{{_names(set(sent) - set(expected))}}}. "
+        f"Missing but required: {{{_names(set(expected) - set(sent))}}}.",
+    )
+
+
+def _inputs(signature: Any, sent: Mapping[str, Any], defaults: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    _check_number(signature, sent)
+    inputs = []
+    for alias, info in signature.inputs.items():
+        if alias in sent:
+            inputs.append((info.name, _parse(alias, sent[alias])))
+        elif alias in defaults:
+            inputs.append((info.name, defaults[alias]))
+        else:
+            raise ServingError(
+                "INVALID_ARGUMENT",
+                f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
+                f"provided. Inputs expected to be in the request {{{_names(sent)}}}, or default input alias set: "
+                f"{_names(signature.defaults)}",
+            )
+    unknown = set(sent) - set(signature.inputs)
+    if unknown:
+        raise ServingError(
+            "INVALID_ARGUMENT",
+            f"Inputs contains invalid name. Used request inputs: {_names(set(sent) - unknown)}, "
+            f"request input: {_names(sent)}",
+        )
+    return inputs
+
+
+def _outputs(signature: Any, wanted: Iterable[str]) -> dict[str, str]:
+    """Tensor names by alias: those wanted, or all."""
+    outputs: dict[str, str] = {}
+    for alias in wanted:
+        if alias not in signature.outputs:
+            raise ServingError(
+                "INVALID_ARGUMENT",
+                f"output tensor alias not found in signature: {alias} Outputs expected to be in the set "
+                f"{{{_names(signature.outputs)}}}.",
+            )
+        if alias in outputs:
+            raise ServingError("INVALID_ARGUMENT", f"duplicate output tensor alias: {alias}")
+        outputs[alias] = signature.outputs[alias].name
+    return outputs or {alias: info.name for alias, info in signature.outputs.items()}
+
+
+def _answer(proto: Any, alias: str, tensor: Tensor, content: bool) -> None:
+    kind = tensors.KINDS.get(tensor.dtype)
+    if kind is None:
+        raise ServingError("UNIMPLEMENTED", f"output {alias} has data type {tensor.dtype}, which no answer can carry")
+    values = tensor.strings() if tensor.dtype == _STRING else np.frombuffer(tensor.content(), kind.memory)
+    tensors.fill(proto, kind, tensor.shape, values, content)

@@ -1,0 +1,85 @@
+"""Version directories: found, written beside and renamed, pruned."""
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+from serving.contract import read_contract
+from transforms.errors import InputError
+from transforms.files import new_directory
+
+SAVED_MODEL = "saved_model.pb"
+
+
+def versions_in(base: str | os.PathLike[str]) -> list[tuple[int, Path]]:
+    """Version numbers and directories under `base`, rising; other names are ignored, as TF Serving does."""
+    folder = Path(base)
+    if not folder.is_dir():
+        return []
+    found = [(int(path.name), path) for path in folder.iterdir() if path.name.isdigit() and path.is_dir()]
+    return sorted(found)
+
+
+def publish(saved_model: str | os.PathLike[str], base: str | os.PathLike[str], keep: int | None = None) -> Path:
+    """Copies a SavedModel to `base/<version>`: written beside under a name that no server looks at, then renamed.
+
+    Args:
+      saved_model: what to publish.
+      base: a model's base path.
+      keep: so many versions stay, the highest; None keeps all.
+
+    Returns:
+      The new version's directory; its number is the time in seconds, or one more than the highest.
+    """
+    existing = versions_in(base)
+    version = max(int(time.time()), existing[-1][0] + 1 if existing else 0)
+    target = Path(base) / str(version)
+    with new_directory(target) as temporary:
+        shutil.copytree(saved_model, temporary, dirs_exist_ok=True)
+    for _, old in versions_in(base)[: -keep if keep else 0]:
+        # Renamed first, so that a polling server never sees half a version.
+        doomed = old.with_name(f".{old.name}.removed")
+        os.rename(old, doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+    return target
+
+
+def model_name(saved_model: str | os.PathLike[str]) -> str:
+    """The name in serving that an exported model's contract gives it."""
+    return str(read_contract(saved_model)["model"])
+
+
+def model_bases(directory: str | os.PathLike[str]) -> dict[str, Path]:
+    """Base paths by model name: `directory` itself, or those in it, or those in its `serving` folder.
+
+    Raises:
+      InputError: there are none.
+    """
+    root = Path(directory)
+    if versions_in(root):
+        return {model_name(versions_in(root)[-1][1]): root}
+    for folder in (root, root / "serving"):
+        if folder.is_dir():
+            bases = {path.name: path for path in sorted(folder.iterdir()) if versions_in(path)}
+            if bases:
+                return bases
+    fix = "make versions with `consort export` or `consort pipeline run`"
+    raise InputError(str(directory), "no numbered version in it", "versions of exported models", fix)
+
+
+def find_saved_model(directory: str | os.PathLike[str]) -> Path:
+    """The SavedModel that `directory` means: itself, a run's `model`, or the newest version in or below it.
+
+    Raises:
+      InputError: there is none, or there are several models.
+    """
+    root = Path(directory)
+    for candidate in (root, root / "model"):
+        if (candidate / SAVED_MODEL).is_file():
+            return candidate
+    bases = model_bases(root)
+    if len(bases) > 1:
+        expected = "a run, an export, a model's base path or a pipeline root with one model"
+        raise InputError(str(directory), f"models {', '.join(bases)}", expected, "name one model's folder")
+    return versions_in(next(iter(bases.values())))[-1][1]

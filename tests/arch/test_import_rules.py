@@ -1,0 +1,87 @@
+"""Rooms import only downwards (docs: CONTRIBUTING.md)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.source_tree import LEAVES, ROOMS, Module, imports, module_of, modules
+
+MAY_IMPORT = {
+    "transforms": {"transforms"},
+    "models": {"models"},
+    "serving": {"serving", "models", "transforms"},
+    "tfx_pipeline": {"tfx_pipeline", "serving", "models", "transforms"},
+    "benchmarks": {"benchmarks", "tfx_pipeline", "serving", "models", "transforms"},
+    "consort": set(ROOMS),
+}
+# Their modules; a Dataflow worker, a trainer or a client must come up without them.
+NOT_IN_MODELS = {"apache_beam", "tensorflow_transform", "tfx", "tfx_bsl"}
+NO_TENSORFLOW = ("serving.client", "serving.protocol", "serving.tensors")
+
+
+def offences(module: Module) -> list[str]:
+    """Imports of `module` that the rules forbid, one line each."""
+    found = []
+    for imported in imports(module):
+        top = imported.name.partition(".")[0]
+        if top in ROOMS and not _allowed(module, imported.name):
+            found.append(f"{module.path}:{imported.line}: {module.room} imports {imported.name}")
+        if module.room == "models" and top in NOT_IN_MODELS:
+            found.append(f"{module.path}:{imported.line}: models imports {imported.name}")
+        if module.name in NO_TENSORFLOW and top in {"tensorflow", "tf_keras"}:
+            found.append(f"{module.path}:{imported.line}: {module.name} imports {imported.name}")
+        if module.name in LEAVES and top in ROOMS and not _is_leaf(imported.name):
+            found.append(f"{module.path}:{imported.line}: a leaf imports {imported.name}")
+    return found
+
+
+def test_rooms_import_only_downwards() -> None:
+    found = [offence for module in modules() for offence in offences(module)]
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("transforms/beam/reader.py", "import models.layers.fm"),
+        ("transforms/input.py", "def read():\n    from serving.contract import Contract"),
+        ("models/layers/fm.py", "from transforms.batches import Batch"),
+        ("models/layers/fm.py", "from transforms import batches"),
+        ("models/layers/fm.py", "import apache_beam as beam"),
+        ("models/training/fit.py", "def fit():\n    import tensorflow_transform as tft"),
+        ("serving/export.py", "from tfx_pipeline import nodes"),
+        ("tfx_pipeline/pipeline.py", "from consort.demo import run"),
+        ("benchmarks/train.py", "from consort import __main__"),
+        ("serving/client.py", "import tensorflow as tf"),
+        ("transforms/errors.py", "from transforms.batches import Batch"),
+        ("consort/config.py", "from models.ranking.deepfm import DeepFM"),
+    ],
+)
+def test_a_forbidden_import_is_found(path: str, text: str) -> None:
+    assert offences(module_of(Path(path), text))
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("models/ranking/deepfm.py", "from transforms.features import FeatureSet"),
+        ("models/ranking/deepfm.py", "from transforms import features"),
+        ("models/training/fit.py", "from consort.config import TrainingConfig"),
+        ("serving/export.py", "from models.ranking.deepfm import DeepFM\nfrom transforms.input import read"),
+        ("tfx_pipeline/pipeline.py", "from serving.export import export\nimport apache_beam as beam"),
+        ("consort/train.py", "from benchmarks.train import measure"),
+        ("serving/client.py", "import grpc\nfrom serving.tensors import to_proto"),
+        ("benchmarks/train.py", "from consort.config import load_config"),
+    ],
+)
+def test_an_allowed_import_passes(path: str, text: str) -> None:
+    assert offences(module_of(Path(path), text)) == []
+
+
+def _allowed(module: Module, name: str) -> bool:
+    # `from transforms import features` yields the package first and the leaf next; the package alone is harmless.
+    return name.partition(".")[0] in MAY_IMPORT[module.room] or _is_leaf(name) or name in {"transforms", "consort"}
+
+
+def _is_leaf(name: str) -> bool:
+    return any(name == leaf or name.startswith(f"{leaf}.") for leaf in LEAVES)

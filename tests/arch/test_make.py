@@ -1,0 +1,123 @@
+"""The Makefile's promises that need no download: clear words, and no stamp where an install was cut short."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.source_tree import ROOT
+
+PYTHON_3_11 = """#!/bin/sh
+# Plays Python 3.11: `-c` succeeds, `-m venv` copies itself into place, pip does what $PIP says.
+case "$1 $2" in
+  "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "venv $3" >> "$CALLS";;
+  "-m pip") echo "$*" >> "$CALLS"; $PIP;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "bin").mkdir()
+    for tool in ("sh", "rm", "mkdir", "touch", "cp", "sed", "find", "true"):
+        found = shutil.which(tool)
+        assert found, f"{tool} is missing"
+        (tmp_path / "bin" / tool).symlink_to(found)
+    return tmp_path
+
+
+def _program(checkout: Path, name: str, text: str) -> None:
+    (checkout / "bin" / name).write_text(text)
+    (checkout / "bin" / name).chmod(0o755)
+
+
+def _make(checkout: Path, *arguments: str, pip: str = "true") -> subprocess.CompletedProcess[str]:
+    make = shutil.which("make")
+    assert make, "make is missing"
+    environment = {
+        "PATH": str(checkout / "bin"),
+        "CALLS": str(checkout / "calls"),
+        "PIP": pip,
+        "HOME": os.environ["HOME"],
+    }
+    return subprocess.run(
+        [make, *arguments], cwd=checkout, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_without_a_target_the_targets_are_listed(checkout: Path) -> None:
+    done = _make(checkout)
+    assert done.returncode == 0
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == [
+        "help",
+        "setup",
+        "demo",
+        "test",
+        "lint",
+        "lock",
+        "clean",
+    ]
+
+
+def test_another_python_gives_one_sentence_and_touches_nothing(checkout: Path) -> None:
+    _program(checkout, "python3", "#!/bin/sh\nexit 1\n")
+    done = _make(checkout, "test")
+    assert done.returncode != 0
+    assert done.stderr.startswith(
+        "Consort needs Python 3.11, and none of python3.11, python3 and python on PATH is that"
+    )
+    assert not (checkout / ".venv").exists()
+
+
+def test_setup_installs_the_lock_with_hashes_then_the_project_and_only_once(checkout: Path) -> None:
+    _program(checkout, "python3", PYTHON_3_11)
+    assert _make(checkout, "setup").returncode == 0
+    venv, lock, project = (checkout / "calls").read_text().splitlines()
+    assert venv == "venv .venv"
+    assert "--require-hashes --requirement requirements.lock" in lock
+    assert "--no-deps" in lock
+    assert project.endswith("--no-deps --no-build-isolation --editable .")
+    assert (checkout / ".venv" / ".installed").exists()
+    assert _make(checkout, "setup").returncode == 0
+    assert len((checkout / "calls").read_text().splitlines()) == 3
+
+
+def test_an_install_that_broke_off_leaves_no_stamp_and_is_begun_anew(checkout: Path) -> None:
+    _program(checkout, "python3.11", PYTHON_3_11)
+    assert _make(checkout, "setup", pip="false").returncode != 0
+    assert not (checkout / ".venv" / ".installed").exists()
+    (checkout / ".venv" / "half-a-package").touch()
+    assert _make(checkout, "setup").returncode == 0
+    assert (checkout / ".venv" / ".installed").exists()
+    assert not (checkout / ".venv" / "half-a-package").exists()
+
+
+def test_a_changed_lock_is_installed_into_the_same_environment(checkout: Path) -> None:
+    _program(checkout, "python3.11", PYTHON_3_11)
+    _make(checkout, "setup")
+    (checkout / ".venv" / "a-package").touch()
+    later = (checkout / ".venv" / ".installed").stat().st_mtime + 10
+    os.utime(checkout / "requirements.lock", (later, later))
+    assert _make(checkout, "setup").returncode == 0
+    assert len((checkout / "calls").read_text().splitlines()) == 6
+    assert (checkout / ".venv" / "a-package").exists()
+
+
+def test_uv_is_used_where_it_is(checkout: Path) -> None:
+    _program(checkout, "uv", '#!/bin/sh\necho "$*" >> "$CALLS"\n')
+    assert _make(checkout, "setup", "VENV=elsewhere").returncode == 0
+    create, lock, project = (checkout / "calls").read_text().splitlines()
+    assert create.endswith("--python 3.11 elsewhere")
+    assert "--require-hashes requirements.lock" in lock
+    assert "--no-deps" in project
+    assert (checkout / "elsewhere" / ".installed").exists()
+
+
+def test_lock_says_how_to_get_uv(checkout: Path) -> None:
+    done = _make(checkout, "lock")
+    assert done.returncode != 0
+    assert "make lock needs uv" in done.stderr

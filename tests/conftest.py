@@ -1,0 +1,32 @@
+"""What holds for every test: one Keras, a quiet TensorFlow, repeatable examples, real data only where it is."""
+
+import os
+from pathlib import Path
+
+# Before anything imports TensorFlow.
+os.environ["TF_USE_LEGACY_KERAS"] = "1"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("CONSORT_DATA", str(Path(__file__).resolve().parents[2] / "shared" / "data"))
+
+import hypothesis
+import pytest
+
+# Derandomized: a failure on one machine is a failure on all; no deadline: the first call traces a graph.
+hypothesis.settings.register_profile("consort", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("consort")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(os.environ["CONSORT_DATA"])
+    if not folder.is_dir():
+        absent = pytest.mark.skip(reason=f"no public data sets in {folder}; CONSORT_DATA names their folder")
+        for item in items:
+            if item.get_closest_marker("real_data"):
+                item.add_marker(absent)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder with the public data sets, for tests marked `real_data`."""
+    return Path(os.environ["CONSORT_DATA"])

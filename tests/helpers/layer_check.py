@@ -1,0 +1,109 @@
+"""What must hold for every layer and model, proved in one call."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+Made = keras.layers.Layer | keras.Model
+
+
+def check_layer(make: Callable[[], Made], inputs: Any, folder: Path, trains: bool = True) -> None:
+    """Builds, runs, serialises, saves and trains what `make` gives.
+
+    Args:
+      make: gives a new layer or model, always with the same seed.
+      inputs: what it is called on: a tensor, or a dict of tensors and ragged tensors; at least two records.
+      folder: an empty one, to save weights in.
+      trains: False for layers without weights.
+    """
+    layer = make()
+    outputs = layer(inputs, training=False)
+    _check_outputs(layer, outputs)
+    _check_unknown_batch_size(layer, inputs, outputs)
+    _check_config(layer, inputs)
+    _check_repeatable(make, inputs, outputs)
+    _check_saving(make, layer, inputs, outputs, folder)
+    if trains:
+        _check_training_step(make, inputs)
+
+
+def _check_outputs(layer: Made, outputs: Any) -> None:
+    for output in tf.nest.flatten(outputs):
+        assert output.dtype == layer.compute_dtype
+        assert np.isfinite(output.numpy()).all()
+
+
+def _check_unknown_batch_size(layer: Made, inputs: Any, outputs: Any) -> None:
+    specs = tf.nest.map_structure(_any_batch, inputs)
+    run = tf.function(lambda batch: layer(batch, training=False), input_signature=[specs])
+    _assert_equal(run(inputs), outputs, 1e-6)
+    one = tf.nest.map_structure(lambda value: value[:1], inputs)
+    first = tf.nest.map_structure(lambda value: value[:1], outputs)
+    _assert_equal(run(one), first, 1e-5)
+
+
+def _any_batch(value: Any) -> Any:
+    if isinstance(value, tf.RaggedTensor):
+        return tf.RaggedTensorSpec([None, None], value.dtype, 1, value.row_splits.dtype)
+    return tf.TensorSpec([None, *value.shape[1:]], value.dtype)
+
+
+def _check_config(layer: Made, inputs: Any) -> None:
+    config = json.loads(json.dumps(layer.get_config()))
+    again = type(layer).from_config(config)
+    assert json.loads(json.dumps(again.get_config())) == config
+    again(inputs, training=False)
+    assert [weight.shape for weight in again.weights] == [weight.shape for weight in layer.weights]
+
+
+def _check_repeatable(make: Callable[[], Made], inputs: Any, outputs: Any) -> None:
+    tf.random.set_seed(99)  # What a layer draws must come from its own seed, not from here.
+    again = make()
+    _assert_equal(again(inputs, training=False), outputs, 0.0)
+
+
+def _check_saving(make: Callable[[], Made], layer: Made, inputs: Any, outputs: Any, folder: Path) -> None:
+    tf.train.Checkpoint(layer=layer).write(str(folder / "weights"))
+    again = make()
+    again(inputs, training=False)
+    for weight in again.weights:
+        weight.assign(tf.zeros_like(weight))
+    tf.train.Checkpoint(layer=again).read(str(folder / "weights")).assert_consumed()
+    for restored, weight in zip(again.weights, layer.weights, strict=True):
+        np.testing.assert_array_equal(restored.numpy(), weight.numpy())
+    _assert_equal(again(inputs, training=False), outputs, 0.0)
+
+
+def _check_training_step(make: Callable[[], Made], inputs: Any) -> None:
+    first, second = _trained(make, inputs), _trained(make, inputs)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _trained(make: Callable[[], Made], inputs: Any) -> list[np.ndarray]:
+    layer = make()
+    layer(inputs, training=False)
+    for index, weight in enumerate(layer.trainable_weights):
+        # Away from zero, where a weight may have no effect on anything.
+        weight.assign_add(tf.random.stateless_normal(weight.shape, [7, index], stddev=0.3))
+    before = [weight.numpy() for weight in layer.trainable_weights]
+    optimizer = keras.optimizers.SGD(0.1)
+    with tf.GradientTape() as tape:
+        outputs = tf.nest.flatten(layer(inputs, training=True))
+        loss = tf.add_n([tf.reduce_mean(tf.square(output - 1.0)) for output in outputs])
+    gradients = tape.gradient(loss, layer.trainable_weights)
+    assert all(gradient is not None for gradient in gradients), "a weight gets no gradient"
+    optimizer.apply_gradients(zip(gradients, layer.trainable_weights, strict=True))
+    after = [weight.numpy() for weight in layer.trainable_weights]
+    assert all((old != new).any() for old, new in zip(before, after, strict=True)), "a weight does not move"
+    return after
+
+
+def _assert_equal(actual: Any, expected: Any, tolerance: float) -> None:
+    for one, other in zip(tf.nest.flatten(actual), tf.nest.flatten(expected), strict=True):
+        np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=tolerance, atol=tolerance)

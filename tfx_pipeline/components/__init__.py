@@ -1,0 +1,1 @@
+"""Custom components: gates, exporters, reports."""

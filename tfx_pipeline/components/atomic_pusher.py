@@ -1,0 +1,34 @@
+"""An executor for Pusher: a version is whole when a server first sees it."""
+
+import json
+import os
+from typing import Any
+
+from tfx import types
+from tfx.components.pusher import executor
+from tfx.proto import pusher_pb2
+from tfx.types import artifact_utils, standard_component_specs
+from tfx.utils import proto_utils
+
+from serving.versions import publish
+
+
+class AtomicPusher(executor.Executor):
+    """Pushes a blessed model by `serving.versions.publish` instead of copying into the numbered directory."""
+
+    def Do(  # noqa: N802, the name is TFX's
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        pushed = artifact_utils.get_single_instance(output_dict[standard_component_specs.PUSHED_MODEL_KEY])
+        if not self.CheckBlessing(input_dict):
+            self._MarkNotPushed(pushed)
+            return
+        destination = pusher_pb2.PushDestination()
+        proto_utils.json_to_proto(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination)
+        custom = exec_properties.get("custom_config") or "{}"
+        keep = (json.loads(custom) if isinstance(custom, str) else custom).get("keep_versions")
+        target = publish(self.GetModelPath(input_dict), destination.filesystem.base_directory, keep)
+        self._MarkPushed(pushed, pushed_destination=os.fspath(target), pushed_version=target.name)

@@ -1,0 +1,23 @@
+"""Pusher with an executor that writes beside and renames."""
+
+from tfx import v1 as tfx
+from tfx.types.channel import BaseChannel
+from tfx.dsl.components.base import executor_spec
+from tfx.proto import pusher_pb2
+
+from tfx_pipeline.components.atomic_pusher import AtomicPusher
+from tfx_pipeline.plan import Plan
+
+
+def pusher(
+    plan: Plan, model: BaseChannel, blessing: BaseChannel
+) -> tfx.components.Pusher:
+    """Publishes a blessed model as a new version under `root/serving/<name>`."""
+    filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=str(plan.serving_base))
+    return tfx.components.Pusher(
+        model=model,
+        model_blessing=blessing,
+        push_destination=pusher_pb2.PushDestination(filesystem=filesystem),
+        custom_config={"keep_versions": plan.config.pipeline.keep_versions},
+        custom_executor_spec=executor_spec.ExecutorClassSpec(AtomicPusher),
+    )

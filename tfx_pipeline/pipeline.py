@@ -1,0 +1,53 @@
+"""The pipeline: wiring, and nothing else. A runner only says where."""
+
+from tfx import v1 as tfx
+from tfx.dsl.components.base.base_node import BaseNode
+from tfx.types.channel import BaseChannel
+
+from tfx_pipeline.nodes.evaluation import evaluation
+from tfx_pipeline.nodes.examples import examples
+from tfx_pipeline.nodes.pusher import pusher
+from tfx_pipeline.nodes.trainer import trainer
+from tfx_pipeline.nodes.transform import transform
+from tfx_pipeline.nodes.validation import validation
+from tfx_pipeline.plan import Plan
+
+
+def create_pipeline(plan: Plan) -> tfx.dsl.Pipeline:
+    """examples → statistics → schema → validator → anomaly gate → transform → trainer → evaluator → model gate → pusher.
+
+    Args:
+      plan: config, data and root; see `make_plan`.
+    """
+    data, raw, features = _data_half(plan)
+    trained = trainer(plan, features)
+    model = trained.outputs["model"]
+    judged = evaluation(plan, raw, model)
+    pushed = pusher(plan, model, judged.evaluator.outputs["blessing"])
+    pushed.add_upstream_node(judged.gate)
+    return _pipeline(plan, [*data, trained, *judged.nodes(), pushed])
+
+
+def create_data_pipeline(plan: Plan) -> tfx.dsl.Pipeline:
+    """The same up to transform."""
+    return _pipeline(plan, _data_half(plan)[0])
+
+
+def _data_half(plan: Plan) -> tuple[list[BaseNode], BaseChannel, tfx.components.Transform]:
+    source = examples(plan)
+    raw = source.outputs["examples"]
+    checked = validation(plan, raw)
+    features = transform(plan, raw, checked.schema.outputs["schema"])
+    features.add_upstream_node(checked.gate)
+    return [source, *checked.nodes(), features], raw, features
+
+
+def _pipeline(plan: Plan, components: list[BaseNode]) -> tfx.dsl.Pipeline:
+    return tfx.dsl.Pipeline(
+        pipeline_name=plan.config.name,
+        pipeline_root=str(plan.root / "artifacts"),
+        components=components,
+        enable_cache=True,
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(plan.metadata_file)),
+        beam_pipeline_args=list(plan.config.pipeline.beam_args),
+    )

@@ -1,0 +1,109 @@
+"""What one run of the pipeline works on: the config, the data and the paths under the root."""
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from consort.config import RunConfig
+from tfx_pipeline.provenance import code_version, run_info
+from transforms.errors import InputError
+from transforms.features import FeatureSet, Split
+from transforms.files import write_text
+from transforms.records import Dataset, load_dataset, shard_paths
+from transforms.schema import schema_text
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run of the pipeline, before it is wired.
+
+    Args:
+      config: the run.
+      data_dir: the dataset.
+      dataset: its `dataset.json`.
+      root: everything that the pipeline writes lies here.
+    """
+
+    config: RunConfig
+    data_dir: Path
+    dataset: Dataset
+    root: Path
+
+    @cached_property
+    def feature_set(self) -> FeatureSet:
+        """The dataset's FeatureSet with the config's changes."""
+        return self.config.features.apply(self.dataset.feature_set)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits that the dataset has."""
+        return tuple(self.dataset.records[self.config.record])
+
+    @property
+    def records_dir(self) -> Path:
+        return self.data_dir / self.config.record
+
+    @property
+    def schema_file(self) -> Path:
+        return self.root / "schemas" / f"{self.feature_set.digest()[:16]}-{self.config.record}" / "schema.pbtxt"
+
+    @property
+    def serving_base(self) -> Path:
+        return self.root / "serving" / self.config.name
+
+    @property
+    def reports_dir(self) -> Path:
+        return self.root / "reports"
+
+    @property
+    def metadata_file(self) -> Path:
+        return self.root / "metadata.sqlite"
+
+    def preprocessing_config(self) -> dict[str, Any]:
+        """Execution properties of Transform: what its output depends on besides the data."""
+        return {
+            "feature_set": self.feature_set.model_dump_json(),
+            "record": self.config.record,
+            "code_version": code_version("transforms"),
+        }
+
+    def training_config(self) -> dict[str, Any]:
+        """Execution properties of Trainer: what the model depends on besides the transformed data."""
+        info = run_info(self.config, self.dataset.source, self.dataset.sha256)
+        return {
+            "config": self.config.model_dump_json(),
+            "feature_set": self.feature_set.model_dump_json(),
+            "code_version": code_version("transforms", "models", "serving", "tfx_pipeline"),
+            "dataset_sha256": self.dataset.sha256,
+            "source": self.dataset.source,
+            "versions": info["versions"],
+            "warmup_files": shard_paths(self.data_dir, self.dataset, self.config.record, self.splits[-1]),
+            "checkpoint_root": str(self.root / "checkpoints"),
+        }
+
+
+def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | os.PathLike[str]) -> Plan:
+    """Checks the run against its data, before anything is written.
+
+    Raises:
+      InputError: the dataset is not one, is of another source, or lacks what the run needs.
+    """
+    dataset = load_dataset(data_dir)
+    if dataset.source != config.source:
+        raise InputError(
+            str(data_dir), f"a dataset of source {dataset.source!r}", repr(config.source), "choose a preset of that source"
+        )
+    plan = Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)))
+    for split in ("train", "eval", config.pipeline.evaluate_split):
+        shard_paths(data_dir, dataset, config.record, split)
+    _ = plan.feature_set
+    return plan
+
+
+def write_schema(plan: Plan) -> None:
+    """Writes the curated schema where ImportSchemaGen finds it."""
+    text = schema_text(plan.feature_set, plan.config.record)
+    if not plan.schema_file.exists() or plan.schema_file.read_text() != text:
+        write_text(plan.schema_file, text)

@@ -1,0 +1,62 @@
+"""Run the pipeline here, quietly, and say what came of it."""
+
+from typing import Any
+
+from tfx import v1 as tfx
+
+from serving.versions import versions_in
+from tfx_pipeline.local_runner import OnNode, WatchedDagRunner
+from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
+from tfx_pipeline.plan import Plan, write_schema
+from transforms.errors import ConsortError
+
+
+def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> dict[str, Any]:
+    """Runs the pipeline with TFX's local runner.
+
+    Args:
+      plan: what to run.
+      on_node: called with a node's name and None when it starts, and with its seconds when it ends.
+
+    Returns:
+      `model`: the directory of the newest version; `version`; `new`: whether this run pushed it;
+      `seconds` by node.
+
+    Raises:
+      GateRefused: a gate said no; its report lies under `root/reports`.
+      ConsortError: a node failed.
+    """
+    before = {number for number, _ in versions_in(plan.serving_base)}
+    seconds = _run(plan, create_pipeline(plan), on_node)
+    number, directory = versions_in(plan.serving_base)[-1]
+    return {"model": str(directory), "version": number, "new": number not in before, "seconds": seconds}
+
+
+def run_data_half(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> dict[str, float]:
+    """Runs the pipeline up to transform; returns seconds by node."""
+    return _run(plan, create_data_pipeline(plan), on_node)
+
+
+def _run(plan: Plan, pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, float]:
+    write_schema(plan)
+    seconds: dict[str, float] = {}
+
+    def watch(name: str, took: float | None) -> None:
+        if took is not None:
+            seconds[name] = took
+        on_node(name, took)
+
+    try:
+        WatchedDagRunner(watch).run(pipeline)
+    except Exception as error:
+        raise _readable(error) from error
+    return seconds
+
+
+def _readable(error: Exception) -> ConsortError:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConsortError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return ConsortError(f"the pipeline failed: {type(error).__name__}: {str(error)[:2000]}")

@@ -1,0 +1,92 @@
+"""Train without TFX: the same transform, training and export, in one folder that a killed run continues."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from consort.config import RunConfig
+from tfx_pipeline.plan import Plan, make_plan
+from tfx_pipeline.provenance import run_info
+from tfx_pipeline.training import GOLDEN_COUNT, Task, export, train
+from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
+from transforms.errors import InputError
+from transforms.files import write_text
+from transforms.input import first_examples
+from transforms.records import shard_paths
+
+RUN_FILE, CONFIG_FILE, MODEL_DIR = "run.json", "config.yaml", "model"
+
+
+def train_run(
+    config: RunConfig,
+    data_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Transforms, trains and exports into `out`.
+
+    `out` gets `config.yaml` and `run.json` (resolved config, seed, versions, data hash, command),
+    `transformed/`, `checkpoints/` and at the end `model/`. Started again after a kill it goes on from there.
+
+    Args:
+      config: the run.
+      data_dir: a dataset.
+      out: folder of the run.
+      say: is told what happens.
+
+    Returns:
+      The content of `run.json`.
+
+    Raises:
+      InputError: the data does not fit the run, or `out` holds another run.
+    """
+    plan = make_plan(config, data_dir, out)
+    info = run_info(config, plan.dataset.source, plan.dataset.sha256)
+    _claim(plan.root, config, info)
+    transformed = plan.root / "transformed"
+    if not transformed.exists():
+        say("transforming")
+        transform_dataset(
+            data_dir, plan.dataset, transformed, plan.feature_set, config.record, beam_args=config.pipeline.beam_args
+        )
+    say("training")
+    task = _task(plan, transformed, info)
+    model, result = train(task, plan.root / "checkpoints")
+    say("exporting")
+    run = export(task, model, result, plan.root / MODEL_DIR)
+    write_text(plan.root / RUN_FILE, json.dumps(run, indent=2) + "\n")
+    return run
+
+
+def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
+    raw = shard_paths(plan.data_dir, plan.dataset, plan.config.record, plan.splits[-1])
+    return Task(
+        config=plan.config,
+        feature_set=plan.feature_set,
+        transform=load_transform(transformed),
+        train_files=transformed_files(transformed, "train"),
+        eval_files=transformed_files(transformed, "eval"),
+        run=info,
+        warmup_examples=first_examples(raw, GOLDEN_COUNT),
+    )
+
+
+def _claim(root: Path, config: RunConfig, info: dict[str, Any]) -> None:
+    """Makes `root` this run's folder, or refuses if it is another's or finished."""
+    run_file = root / RUN_FILE
+    if run_file.is_file():
+        present = json.loads(run_file.read_text())
+        for key in ("config_sha256", "dataset_sha256"):
+            if present.get(key) != info[key]:
+                fix = "choose another --out, or delete this one"
+                raise InputError(str(root), f"a run with another {key}", f"{key} {info[key]}", fix)
+        if (root / MODEL_DIR).exists():
+            raise InputError(str(root), "a finished run", "a new folder, or an unfinished run", "choose another --out")
+        return
+    if root.exists() and any(root.iterdir()):
+        raise InputError(str(root), "a folder in use", "a new or empty folder", "choose another --out")
+    root.mkdir(parents=True, exist_ok=True)
+    write_text(root / CONFIG_FILE, config.to_yaml())
+    write_text(run_file, json.dumps(info, indent=2) + "\n")

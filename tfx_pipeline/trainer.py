@@ -1,0 +1,46 @@
+"""run_fn of the TFX Trainer."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import tensorflow_transform as tft
+from tfx.components.trainer.fn_args_utils import FnArgs
+
+from consort.config import RunConfig
+from tfx_pipeline.provenance import run_info
+from tfx_pipeline.training import GOLDEN_COUNT, Task, export, train
+from transforms.features import FeatureSet
+from transforms.files import write_text
+from transforms.input import expand_patterns, first_examples
+
+
+def run_fn(fn_args: FnArgs) -> None:
+    """Trains on Transform's output, exports for serving, and leaves `run.json` beside the model.
+
+    Checkpoints lie under the pipeline's root, keyed by everything that the model depends on: a run
+    that was killed continues from its last checkpoint when the same pipeline is started again.
+    """
+    properties: dict[str, Any] = fn_args.custom_config
+    config = RunConfig.model_validate_json(properties["config"])
+    task = Task(
+        config=config,
+        feature_set=FeatureSet.model_validate_json(properties["feature_set"]),
+        transform=tft.TFTransformOutput(fn_args.transform_output),
+        train_files=expand_patterns(fn_args.train_files),
+        eval_files=expand_patterns(fn_args.eval_files),
+        run=run_info(config, properties["source"], properties["dataset_sha256"]),
+        warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
+    )
+    checkpoint_dir = Path(properties["checkpoint_root"]) / _key(properties, fn_args.transform_output)
+    model, result = train(task, checkpoint_dir)
+    run = export(task, model, result, fn_args.serving_model_dir)
+    write_text(Path(fn_args.model_run_dir) / "run.json", json.dumps(run, indent=2) + "\n")
+    shutil.rmtree(checkpoint_dir, ignore_errors=True)
+
+
+def _key(properties: dict[str, Any], transform_output: str) -> str:
+    parts = [properties[name] for name in ("config", "feature_set", "code_version", "dataset_sha256")]
+    return hashlib.sha256("\n".join([*parts, transform_output]).encode()).hexdigest()[:16]

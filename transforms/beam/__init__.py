@@ -1,0 +1,1 @@
+"""Beam PTransforms between raw files and records."""

@@ -1,0 +1,100 @@
+"""Run a source's reader in Beam and write its dataset, whole or not at all."""
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from transforms.batches import Batch
+from transforms.errors import InputError
+from transforms.features import FeatureSet
+from transforms.records import Dataset, load_dataset
+from transforms.sources.base import Source
+from transforms.writing import new_dataset, write_shard
+
+DEFAULT_BEAM_ARGS = ("--runner=FnApiRunner",)
+"""Named explicitly: newer Beam would try to download another runner first."""
+
+
+class ReadChunks(beam.DoFn):
+    """Calls a reader on each chunk of raw input; an InputError becomes an element.
+
+    Beam's runners keep only the text of an exception, so an error that a user should read travels
+    as data until `WriteShards` reports it.
+
+    Args:
+      read: from a chunk (and side inputs) to `(shard name, Batch)` pairs; pickled to the workers.
+    """
+
+    def __init__(self, read: Callable[..., Iterable[tuple[str, Batch]]]):
+        self._read = read
+
+    def process(self, chunk: Any, *side_inputs: Any) -> Iterator[tuple[str, Batch | InputError]]:
+        try:
+            yield from self._read(chunk, *side_inputs)
+        except InputError as error:
+            yield "error", error
+
+
+class WriteShards(beam.DoFn):
+    """Writes each `(name, Batch)` as one shard; leaves an InputError as a file and stops.
+
+    Args:
+      directory: the unfinished dataset, on a file system that workers and launcher share.
+    """
+
+    def __init__(self, directory: str, feature_set: FeatureSet):
+        self._directory, self._feature_set = directory, feature_set
+
+    def process(self, element: tuple[str, Batch | InputError]) -> Iterator[int]:
+        name, batch = element
+        if isinstance(batch, InputError):
+            fields = [batch.where, str(batch.received), batch.expected, batch.fix]
+            Path(self._directory, f"error-{uuid.uuid4().hex}.json").write_text(json.dumps(fields))
+            raise batch
+        info = write_shard(self._directory, name, batch, self._feature_set)
+        if info is not None:
+            yield info.records
+
+
+def _reported_error(directory: str) -> InputError | None:
+    errors = [json.loads(path.read_text()) for path in Path(directory).glob("error-*.json")]
+    return InputError(*min(errors)) if errors else None
+
+
+def import_dataset(
+    source: Source,
+    input_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    beam_args: Sequence[str] = DEFAULT_BEAM_ARGS,
+) -> Dataset:
+    """Imports raw files as records.
+
+    Args:
+      source: what to read.
+      input_dir: folder of the raw files.
+      out: the dataset's folder; must be new or empty.
+      beam_args: Beam's options, e.g. `--runner=DataflowRunner`.
+
+    Returns:
+      The dataset that was written.
+
+    Raises:
+      InputError: raw files are missing or malformed, or `out` is in use; nothing is left behind.
+    """
+    source.check(input_dir)
+    feature_set = source.feature_set()
+    with new_dataset(out, source.name, feature_set, source.origin(input_dir)) as unfinished:
+        directory = str(unfinished.directory)
+        try:
+            with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
+                batches = pipeline | "Read" >> source.read(input_dir)
+                _ = batches | "Write" >> beam.ParDo(WriteShards(directory, feature_set))
+        except Exception as error:
+            raise _reported_error(directory) or error from error
+    return load_dataset(out)

@@ -1,0 +1,93 @@
+"""Analyse and transform a dataset with TensorFlow Transform on Beam, outside of TFX."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import apache_beam as beam
+import tensorflow_transform as tft
+import tensorflow_transform.beam as tft_beam
+from apache_beam.options.pipeline_options import PipelineOptions
+from tensorflow_transform.tf_metadata import dataset_metadata
+from tfx_bsl.coders import example_coder
+from tfx_bsl.public import tfxio
+
+from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS
+from transforms.features import FeatureSet, RecordKind, Split
+from transforms.files import new_directory
+from transforms.preprocessing import preprocessing_fn
+from transforms.records import Dataset, shard_paths
+from transforms.schema import schema_of
+
+GRAPH_DIR = "transform_graph"
+
+
+def transform_dataset(
+    directory: str | os.PathLike[str],
+    dataset: Dataset,
+    out: str | os.PathLike[str],
+    feature_set: FeatureSet,
+    record: RecordKind,
+    splits: Sequence[Split] = ("train", "eval"),
+    beam_args: Sequence[str] = DEFAULT_BEAM_ARGS,
+) -> None:
+    """Learns the transform from the train split and applies it to `splits`.
+
+    Args:
+      directory, dataset: raw records.
+      out: becomes `out/transform_graph` (for `tft.TFTransformOutput`) and `out/<split>/*.tfrecord`.
+      feature_set: the declaration, which may differ from the dataset's own in its features.
+      record: `row` or `request`.
+      splits: which to write, transformed.
+      beam_args: Beam's options.
+    """
+    config = {"feature_set": feature_set.model_dump_json(), "record": record}
+    schema = schema_of(feature_set, record)
+    with new_directory(out) as temporary, tempfile.TemporaryDirectory() as work:
+        options = PipelineOptions(list(beam_args))
+        with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=work):
+            read = {split: _read(directory, dataset, record, split, schema) for split in {*splits, "train"}}
+            config_of = {split: source.TensorAdapterConfig() for split, source in read.items()}
+            train = pipeline | "ReadTrain" >> read["train"].BeamSource()
+            analyse = tft_beam.AnalyzeDataset(partial(preprocessing_fn, custom_config=config))
+            function = (train, config_of["train"]) | "Analyse" >> analyse
+            _ = function | "WriteGraph" >> tft_beam.WriteTransformFn(str(temporary / GRAPH_DIR))
+            for split in splits:
+                raw = train if split == "train" else pipeline | f"Read_{split}" >> read[split].BeamSource()
+                transformed = ((raw, config_of[split]), function) | f"Transform_{split}" >> (
+                    tft_beam.TransformDataset(output_record_batches=True)
+                )
+                _write(transformed, temporary / split)
+
+
+def transformed_files(out: str | os.PathLike[str], split: Split) -> list[str]:
+    """Transformed files of a split, in order."""
+    return sorted(str(path) for path in Path(out, split).glob("*.tfrecord"))
+
+
+def load_transform(out: str | os.PathLike[str]) -> tft.TFTransformOutput:
+    """The learned transform under `out`."""
+    return tft.TFTransformOutput(str(Path(out) / GRAPH_DIR))
+
+
+def _read(directory, dataset, record, split, schema):  # type: ignore[no-untyped-def]
+    return tfxio.TFExampleRecord(
+        file_pattern=shard_paths(directory, dataset, record, split), telemetry_descriptors=["consort"], schema=schema
+    )
+
+
+def _write(transformed: tuple[beam.PCollection, dataset_metadata.DatasetMetadata], folder: Path) -> None:
+    batches, metadata = transformed
+    schema = metadata.schema
+    _ = (
+        batches
+        | f"Encode_{folder.name}" >> beam.FlatMap(_encode, schema)
+        | f"Write_{folder.name}" >> beam.io.WriteToTFRecord(str(folder / "data"), file_name_suffix=".tfrecord")
+    )
+
+
+def _encode(element, schema):  # type: ignore[no-untyped-def]
+    record_batch, _ = element
+    return example_coder.RecordBatchToExamplesEncoder(schema).encode(record_batch)

@@ -1,0 +1,66 @@
+"""Errors that a user can act on; the command line turns each into its exit code."""
+
+
+class ConsortError(Exception):
+    """Base of the errors whose message alone tells the user what to do.
+
+    `exit_code` is what the command line returns: 1 failed while working.
+    """
+
+    exit_code = 1
+
+
+class InputError(ConsortError, ValueError):
+    """Wrong input: the message says what was received, what was expected and how to fix it. Exit 2.
+
+    Args:
+      where: the file, line, record or key at fault, e.g. `train.txt, line 12, field I3`.
+      received: what stood there.
+      expected: what should have stood there.
+      fix: what the user can do about it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, where: str, received: object, expected: str, fix: str):
+        self.where, self.received, self.expected, self.fix = where, received, expected, fix
+        super().__init__(f"{where}: received {received}; expected {expected}. Fix: {fix}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.where, self.received, self.expected, self.fix)
+
+
+class MissingPart(ConsortError):
+    """An optional part is not installed. Exit 3.
+
+    Args:
+      part: what is missing.
+      install: the line that installs it.
+    """
+
+    exit_code = 3
+
+    def __init__(self, part: str, install: str):
+        self.part, self.install = part, install
+        super().__init__(f"{part} is not installed. Install it with: {install}")
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.part, self.install)
+
+
+class GateRefused(ConsortError):
+    """A gate said no: the work is whole, and its result is not good enough. Exit 4.
+
+    Args:
+      gate: the gate's name.
+      reasons: one line for each thing that it refused.
+    """
+
+    exit_code = 4
+
+    def __init__(self, gate: str, reasons: list[str]):
+        self.gate, self.reasons = gate, reasons
+        super().__init__(f"{gate} said no:\n" + "\n".join(f"  - {reason}" for reason in reasons))
+
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.gate, self.reasons)

@@ -1,0 +1,290 @@
+"""The one declaration that drives records, schema, transform, model inputs and serving requests.
+
+A `Column` is what stands in a record; a `Feature` is what a model sees of it; a `Space` is a set of
+ids that features may share (the item ids of candidates and of histories, say). Nothing here imports
+TensorFlow: anybody may import this module.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from enum import StrEnum
+from functools import cached_property
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+RecordKind = Literal["row", "request"]
+Split = Literal["train", "eval", "test"]
+SPLITS: tuple[Split, ...] = ("train", "eval", "test")
+RECORD_KINDS: tuple[RecordKind, ...] = ("row", "request")
+
+MISSING_STRING = b""
+MISSING_INT = -1
+"""Missing values stand in records as markers: empty string, -1, NaN; so every record has every column."""
+
+
+class Shape(StrEnum):
+    """The shape of a column in a batch of records."""
+
+    SCALAR = "scalar"  # [B]
+    RAGGED = "ragged"  # [B, (N)]: a variable-length list
+    CANDIDATES = "candidates"  # [B, M]: one value a candidate
+
+
+class Encoding(StrEnum):
+    """How a column becomes a feature; x is the raw value."""
+
+    ID = "id"  # index of the token in its space; 0 = missing
+    SQUARED_LOG = "squared_log"  # token of floor(ln(x)^2) if x > 2 else int(x), then as ID
+    QUANTILE = "quantile"  # 1 + index of the quantile bucket of x; 0 = missing
+    ZSCORE = "zscore"  # (x - mean) / std over the training split; missing = 0
+    LOG_ZSCORE = "log_zscore"  # zscore of sign(x) ln(1 + |x|)
+    MINMAX = "minmax"  # (x - min) / (max - min) over the training split; missing = 0
+    IDENTITY = "identity"  # x; missing = 0
+    HOUR_OF_DAY = "hour_of_day"  # 1 + UTC hour of a time in seconds
+    DAY_OF_WEEK = "day_of_week"  # 1 + UTC weekday (Monday 0)
+
+
+ID_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG, Encoding.QUANTILE, Encoding.HOUR_OF_DAY, Encoding.DAY_OF_WEEK})
+LEARNED_SPACE_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG})
+NUMERIC_ENCODINGS = frozenset(Encoding) - {Encoding.ID}
+FIXED_SPACE_SIZES = {Encoding.HOUR_OF_DAY: 25, Encoding.DAY_OF_WEEK: 8}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Column(_Frozen):
+    """One field of a record.
+
+    Args:
+      name: key in the tf.Example.
+      dtype: `string`, `int64` or `float`.
+      entity: whose value it is. In request records `item` columns are lists of one value a candidate.
+      variable_length: a list of any length (a history); most recent last.
+      max_length: keep the last so many values of a list in the model; None keeps all.
+      min_value, max_value: domain of numbers; the anomaly gate refuses values outside.
+      model_input: False for keys, labels, masks, truths and anything measured after the click:
+        a `Feature` on such a column is refused.
+    """
+
+    name: str = Field(min_length=1)
+    dtype: Literal["string", "int64", "float"]
+    entity: Literal["user", "context", "item"]
+    variable_length: bool = False
+    max_length: int | None = Field(default=None, ge=1)
+    min_value: float | None = None
+    max_value: float | None = None
+    model_input: bool = True
+
+    def shape(self, record: RecordKind) -> Shape:
+        """Shape of this column in a batch of `record` records."""
+        if self.variable_length:
+            return Shape.RAGGED
+        return Shape.CANDIDATES if record == "request" and self.entity == "item" else Shape.SCALAR
+
+
+class Space(_Frozen):
+    """A set of ids with one embedding table.
+
+    Ids: 0 = missing or padding, then the vocabulary, then the out-of-vocabulary buckets; or, hashed,
+    0 and `hash_buckets` buckets.
+
+    Args:
+      name: of the vocabulary file and of the embedding table.
+      frequency_threshold: a token seen less often in the training split is out of vocabulary.
+      top_k: keep at most so many tokens, the most frequent; None keeps all.
+      num_oov_buckets: ids shared by the tokens out of vocabulary (by hash).
+      hash_buckets: no vocabulary: tokens are hashed into so many ids. For id sets too large to count.
+      prefix: tokens carry their feature's name, so that equal strings of two features are two ids.
+    """
+
+    name: str = Field(min_length=1)
+    frequency_threshold: int = Field(default=1, ge=1)
+    top_k: int | None = Field(default=None, ge=1)
+    num_oov_buckets: int = Field(default=1, ge=1)
+    hash_buckets: int | None = Field(default=None, ge=2)
+    prefix: bool = False
+
+
+class Feature(_Frozen):
+    """One input of a model.
+
+    Args:
+      name: of the model input.
+      encoding: how the column becomes the feature.
+      column: the raw column; default: the column of the same name.
+      space: for `id` and `squared_log`: the id space; default: a space of the feature's own name.
+      num_buckets: for `quantile`: number of buckets.
+    """
+
+    name: str = Field(min_length=1)
+    encoding: Encoding
+    column: str = ""
+    space: str = ""
+    num_buckets: int = Field(default=10, ge=2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_names(cls, values: dict[str, object]) -> dict[str, object]:
+        values = dict(values)
+        values["column"] = values.get("column") or values.get("name", "")
+        values["space"] = values.get("space") or values.get("name", "")
+        return values
+
+    @property
+    def is_id(self) -> bool:
+        """True if the model looks the feature up in an embedding table."""
+        return self.encoding in ID_ENCODINGS
+
+
+class ModelInput(_Frozen):
+    """What a model needs to know of one feature: its name, table (None for numbers) and shape."""
+
+    name: str
+    space: str | None
+    shape: Shape
+    entity: Literal["user", "context", "item"]
+    max_length: int | None = None
+
+
+ROW_KEYS = (
+    Column(name="request_id", dtype="string", entity="context", model_input=False),
+    Column(name="user_id", dtype="string", entity="user"),
+    Column(name="item_id", dtype="string", entity="item"),
+    Column(name="timestamp", dtype="int64", entity="context", min_value=0),
+    Column(name="label", dtype="float", entity="item", min_value=0.0, max_value=1.0, model_input=False),
+)
+"""Columns that every record has."""
+
+REQUEST_MASKS = (
+    Column(name="candidate", dtype="int64", entity="item", min_value=0, max_value=1, model_input=False),
+    Column(name="exposed", dtype="int64", entity="item", min_value=0, max_value=1, model_input=False),
+)
+"""Masks that every request record has besides: real (not padding), and shown to the user."""
+
+LABEL, EXPOSED, CANDIDATE = "label", "exposed", "candidate"
+
+
+class FeatureSet(_Frozen):
+    """Columns, features and id spaces of one data source.
+
+    Args:
+      columns: the source's own columns; the keys that every record has are added.
+      features: inputs of the models.
+      spaces: id spaces that are not all defaults; the others are created.
+      list_size: M, candidates in a request record (padded); None where the source has no requests.
+    """
+
+    columns: tuple[Column, ...] = ()
+    features: tuple[Feature, ...]
+    spaces: tuple[Space, ...] = ()
+    list_size: int | None = Field(default=None, ge=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "FeatureSet":
+        _refuse_duplicates("column", [column.name for column in self._all_columns("request")])
+        _refuse_duplicates("feature", [feature.name for feature in self.features])
+        _refuse_duplicates("space", [space.name for space in self.spaces])
+        columns = {column.name: column for column in self._all_columns("request")}
+        for feature in self.features:
+            _check_feature(feature, columns)
+        return self
+
+    def _all_columns(self, record: RecordKind) -> tuple[Column, ...]:
+        masks = REQUEST_MASKS if record == "request" else ()
+        own = {column.name for column in self.columns}
+        return tuple(key for key in (*ROW_KEYS, *masks) if key.name not in own) + self.columns
+
+    def columns_of(self, record: RecordKind) -> tuple[Column, ...]:
+        """All columns of a record: keys, masks (requests only), then the source's own."""
+        return self._all_columns(record)
+
+    def column(self, name: str) -> Column:
+        """The column of that name.
+
+        Raises:
+          KeyError: there is none.
+        """
+        return {column.name: column for column in self._all_columns("request")}[name]
+
+    def raw_inputs(self) -> tuple[Column, ...]:
+        """The columns that a serving request must carry: those that a feature reads."""
+        used = {feature.column for feature in self.features}
+        return tuple(column for column in self._all_columns("row") if column.name in used)
+
+    def model_inputs(self, record: RecordKind) -> tuple[ModelInput, ...]:
+        """The inputs of a model on `record` records, in declared order."""
+        inputs = []
+        for feature in self.features:
+            column = self.column(feature.column)
+            inputs.append(
+                ModelInput(
+                    name=feature.name,
+                    space=feature.space if feature.is_id else None,
+                    shape=column.shape(record),
+                    entity=column.entity,
+                    max_length=column.max_length,
+                )
+            )
+        return tuple(inputs)
+
+    @cached_property
+    def id_spaces(self) -> tuple[Space, ...]:
+        """Every space that a learned id uses, defaults filled in, in order of first use."""
+        declared = {space.name: space for space in self.spaces}
+        names = dict.fromkeys(f.space for f in self.features if f.encoding in LEARNED_SPACE_ENCODINGS)
+        return tuple(declared.get(name, Space(name=name)) for name in names)
+
+    def features_in(self, space: str) -> tuple[Feature, ...]:
+        """The features whose ids come from `space` (learned ids only)."""
+        return tuple(f for f in self.features if f.space == space and f.encoding in LEARNED_SPACE_ENCODINGS)
+
+    def fixed_space_sizes(self) -> dict[str, int]:
+        """Table sizes that are known without data: quantiles, hours, weekdays, hashed spaces."""
+        sizes = {space.name: space.hash_buckets + 1 for space in self.id_spaces if space.hash_buckets}
+        for feature in self.features:
+            if feature.encoding == Encoding.QUANTILE:
+                sizes[feature.space] = feature.num_buckets + 1
+            elif feature.encoding in FIXED_SPACE_SIZES:
+                sizes[feature.space] = FIXED_SPACE_SIZES[feature.encoding]
+        return sizes
+
+    def digest(self) -> str:
+        """Sha256 of the declaration: equal sets have equal digests."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _refuse_duplicates(kind: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise ValueError(f"{kind} {name!r} is declared twice; give each {kind} a name of its own")
+        seen.add(name)
+
+
+def _check_feature(feature: Feature, columns: dict[str, Column]) -> None:
+    column = columns.get(feature.column)
+    if column is None:
+        raise ValueError(
+            f"feature {feature.name!r} reads column {feature.column!r}, which is not declared; "
+            f"declared: {', '.join(columns)}"
+        )
+    if not column.model_input:
+        raise ValueError(
+            f"feature {feature.name!r} reads column {column.name!r}, which is a key, a label, a truth or is "
+            "measured after the event: it must not be a model input; choose another column"
+        )
+    if feature.encoding in NUMERIC_ENCODINGS and column.dtype == "string":
+        raise ValueError(
+            f"feature {feature.name!r}: encoding {feature.encoding.value!r} needs a number, "
+            f"column {column.name!r} is a string; use 'id'"
+        )
+    if feature.encoding == Encoding.ID and column.dtype == "float":
+        raise ValueError(
+            f"feature {feature.name!r}: encoding 'id' needs a string or int64, column {column.name!r} is a float; "
+            "use 'quantile' or 'squared_log'"
+        )

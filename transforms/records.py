@@ -1,0 +1,171 @@
+"""A dataset on disk: sharded TFRecords of tf.Example and the `dataset.json` beside them.
+
+    DIR/dataset.json
+    DIR/<record>/<split>/data-00000-of-00004.tfrecord      record: row | request; split: train | eval | test
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from transforms.errors import InputError
+from transforms.features import SPLITS, FeatureSet, RecordKind, Split
+from transforms.files import sha256_of, write_text
+
+MANIFEST = "dataset.json"
+FORMAT_VERSION = 1
+
+
+class ShardInfo(BaseModel):
+    """What was written into one shard; `positives` counts labels of 1 (where exposed)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    records: int
+    examples: int
+    positives: int
+    first_timestamp: int | None
+    last_timestamp: int | None
+    sha256: str
+
+
+class SplitInfo(BaseModel):
+    """Counts of one split; `examples` are rows, or exposed candidates of requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    shards: tuple[ShardInfo, ...]
+
+    @property
+    def records(self) -> int:
+        return sum(shard.records for shard in self.shards)
+
+    @property
+    def examples(self) -> int:
+        return sum(shard.examples for shard in self.shards)
+
+    @property
+    def positives(self) -> int:
+        return sum(shard.positives for shard in self.shards)
+
+    @property
+    def time_range(self) -> tuple[int, int] | None:
+        """First and last timestamp in seconds UTC; None if there are no records."""
+        firsts = [shard.first_timestamp for shard in self.shards if shard.first_timestamp is not None]
+        lasts = [shard.last_timestamp for shard in self.shards if shard.last_timestamp is not None]
+        return (min(firsts), max(lasts)) if firsts and lasts else None
+
+
+class Dataset(BaseModel):
+    """The content of `dataset.json`.
+
+    Args:
+      source: name of the source.
+      feature_set: the declaration that the records follow.
+      records: for each record kind, for each split, what is there.
+      origin: where it came from: seed and world of a simulation, or input files and options.
+      notes: figures that the source knows and nobody could compute later (the oracle's AUC, say).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    source: str
+    feature_set: FeatureSet
+    records: dict[RecordKind, dict[Split, SplitInfo]]
+    origin: dict[str, Any] = Field(default_factory=dict)
+    notes: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the content of all shards, independent of where the dataset lies."""
+        lines = sorted(
+            f"{shard.path} {shard.sha256}"
+            for splits in self.records.values()
+            for split in splits.values()
+            for shard in split.shards
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    def write(self, directory: str | os.PathLike[str]) -> None:
+        """Writes `dataset.json` into `directory`, whole or not at all."""
+        payload = {**self.model_dump(mode="json"), "sha256": self.sha256}
+        write_text(Path(directory) / MANIFEST, json.dumps(payload, indent=2, sort_keys=True) + "\n")
+
+
+def load_dataset(directory: str | os.PathLike[str]) -> Dataset:
+    """Reads `dataset.json`.
+
+    Raises:
+      InputError: there is none, or it is not one of ours, or its hash does not fit its content.
+    """
+    path = Path(directory) / MANIFEST
+    fix = "make a dataset with `consort data simulate` or `consort data import`"
+    if not path.is_file():
+        raise InputError(str(directory), f"a directory without {MANIFEST}", "a dataset directory", fix)
+    try:
+        payload = json.loads(path.read_text())
+        stated = payload.pop("sha256", None)
+        dataset = Dataset.model_validate(payload)
+    except (json.JSONDecodeError, AttributeError, TypeError, UnicodeDecodeError, ValidationError) as error:
+        first_line = str(error).splitlines()[0]
+        raise InputError(str(path), first_line, f"format {FORMAT_VERSION} of {MANIFEST}", fix) from error
+    if dataset.format_version != FORMAT_VERSION:
+        raise InputError(str(path), f"format_version {dataset.format_version}", f"{FORMAT_VERSION}", fix)
+    if stated != dataset.sha256:
+        raise InputError(str(path), f"sha256 {stated}", f"{dataset.sha256}, as its shards add up to", fix)
+    return dataset
+
+
+def split_named(name: str) -> Split:
+    """The split of that name.
+
+    Raises:
+      InputError: there is none.
+    """
+    for split in SPLITS:
+        if split == name:
+            return split
+    raise InputError("split", repr(name), f"one of {', '.join(SPLITS)}", "choose one of these")
+
+
+def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: RecordKind, split: Split) -> list[str]:
+    """Full paths of a split's shards, checked to exist.
+
+    Raises:
+      InputError: the dataset has no such records, or a shard is missing.
+    """
+    splits = dataset.records.get(record)
+    if not splits:
+        have = ", ".join(dataset.records)
+        raise InputError(str(directory), f"records of kind {have}", f"records of kind {record}", "choose another source")
+    info = splits.get(split)
+    if info is None or info.records == 0:
+        have = ", ".join(name for name in SPLITS if name in splits)
+        raise InputError(str(directory), f"splits {have}", f"a split {split!r} that is not empty", "choose another split")
+    paths = [os.path.join(directory, shard.path) for shard in info.shards]
+    for path in paths:
+        if not os.path.exists(path):
+            raise InputError(path, "no such file", f"a shard that {MANIFEST} names", "make the dataset again")
+    return paths
+
+
+def verify_shards(directory: str | os.PathLike[str], dataset: Dataset) -> None:
+    """Compares every shard with the hash in `dataset.json`.
+
+    Raises:
+      InputError: a shard is missing or has changed.
+    """
+    for splits in dataset.records.values():
+        for info in splits.values():
+            for shard in info.shards:
+                path = os.path.join(directory, shard.path)
+                found = sha256_of(path) if os.path.exists(path) else "no such file"
+                if found != shard.sha256:
+                    fix = "the file was damaged or changed: make the dataset again"
+                    raise InputError(path, found, f"sha256 {shard.sha256}", fix)

@@ -1,0 +1,1 @@
+"""CascadeWorld: users, items, clicks and a logging cascade whose truth is known, in vectorised NumPy."""

@@ -1,0 +1,104 @@
+"""The logging cascade: retrieval, pre-ranking, ranking, exposure, imperfect in a known way."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.simulation.parameters import World
+from transforms.simulation.population import Floats, Ints, Items
+from transforms.simulation.retrieval import ABSENT
+
+PRERANKED, RANKED, EXPOSED = 1, 2, 3
+"""Values of `stage`: how far an item got; 0 is padding."""
+
+
+def logging_scores(
+    world: World, items: Items, relevance: Floats, item: Ints, noise: float, rng: np.random.Generator
+) -> Floats:
+    """[B, M] scores of one stage.
+
+    relevance_weight * relevance + popularity_bias * popularity score + noise * N(0, 1), with a
+    popularity score of 1 for the most popular item and -1 for the least.
+    """
+    scores = np.float32(world.relevance_weight) * relevance
+    scores += np.float32(world.popularity_bias) * items.popularity_score[item]
+    scores += np.float32(noise) * rng.standard_normal(relevance.shape, dtype=np.float32)
+    return scores
+
+
+def retrieve(
+    world: World, items: Items, pool: Ints, relevance: Floats, rng: np.random.Generator
+) -> tuple[Ints, Floats]:
+    """The candidates that reach pre-ranking, and their relevance, both [B, M].
+
+    They stand in the pool's random order, which says nothing of their scores; padding (`ABSENT`,
+    relevance 0) comes last.
+
+    Args:
+      pool: [B, P] items looked at; `ABSENT` where there is none.
+      relevance: [B, P].
+    """
+    scores = logging_scores(world, items, relevance, pool, world.retrieval_noise, rng)
+    kept = rng.integers(world.min_candidates, world.candidates, len(pool), np.int64, endpoint=True)
+    chosen = best(scores, pool != ABSENT, kept, world.candidates)
+    width = min(world.candidates, pool.shape[1])
+    columns = np.argsort(~chosen, axis=1, kind="stable")[:, :width]
+    real = np.take_along_axis(chosen, columns, axis=1)
+    item = np.full((len(pool), world.candidates), ABSENT, np.int64)
+    candidate_relevance = np.zeros(item.shape, np.float32)
+    item[:, :width] = np.where(real, np.take_along_axis(pool, columns, axis=1), ABSENT)
+    candidate_relevance[:, :width] = np.where(real, np.take_along_axis(relevance, columns, axis=1), np.float32(0.0))
+    return item, candidate_relevance
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the later stages decided, all [B, M].
+
+    Args:
+      stage: `PRERANKED`, `RANKED`, `EXPOSED`; 0 for padding.
+      position: 1 = top of the page; 0 = not shown.
+      score: the ranking stage's score, given to every candidate, though the cascade asks the ranking
+        stage only about those that passed pre-ranking; 0 for padding.
+    """
+
+    stage: Ints
+    position: Ints
+    score: Floats
+
+
+def rank(world: World, items: Items, item: Ints, relevance: Floats, rng: np.random.Generator) -> Outcome:
+    """Pre-ranks, ranks and shows the candidates."""
+    real = item != ABSENT
+    size = len(item)
+    first = logging_scores(world, items, relevance, item, world.preranking_noise, rng)
+    second = logging_scores(world, items, relevance, item, world.ranking_noise, rng)
+    ranked = best(first, real, np.full(size, world.ranked_items), world.ranked_items)
+    shown = best(second, ranked, np.full(size, world.exposed_items), world.exposed_items)
+    return Outcome(
+        stage=real.astype(np.int64) + ranked + shown,
+        position=_positions(second, shown, world.exposed_items),
+        score=np.where(real, second, np.float32(0.0)),
+    )
+
+
+def best(scores: Floats, eligible: NDArray[np.bool_], kept: Ints, most: int) -> NDArray[np.bool_]:
+    """[B, P] True for the `kept[b] <= most` best eligible entries of each row, or all if they are fewer."""
+    masked = np.where(eligible, scores, np.float32(-np.inf))
+    if masked.shape[1] > most:
+        top = np.argpartition(-masked, most - 1, axis=1)[:, :most]
+    else:
+        top = np.broadcast_to(np.arange(masked.shape[1]), masked.shape)
+    order = np.argsort(-np.take_along_axis(masked, top, axis=1), axis=1, kind="stable")
+    top = np.take_along_axis(top, order, axis=1)
+    chosen = np.zeros(masked.shape, np.bool_)
+    np.put_along_axis(chosen, top, np.arange(top.shape[1]) < kept[:, None], axis=1)
+    return chosen & eligible
+
+
+def _positions(scores: Floats, shown: NDArray[np.bool_], most: int) -> Ints:
+    order = np.argsort(np.where(shown, -scores, np.float32(np.inf)), axis=1, kind="stable")[:, :most]
+    position = np.zeros(scores.shape, np.int64)
+    np.put_along_axis(position, order, np.arange(1, order.shape[1] + 1), axis=1)
+    return np.where(shown, position, 0)

@@ -1,0 +1,128 @@
+"""The world at work: it answers requests block by block, and remembers what was clicked."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from transforms.simulation.arrivals import create_arrivals
+from transforms.simulation.cascade import Outcome, rank, retrieve
+from transforms.simulation.clicks import click_probability
+from transforms.simulation.memory import Histories, Memory
+from transforms.simulation.parameters import World
+from transforms.simulation.past import past_clicks
+from transforms.simulation.population import Floats, Ints, create_items, create_users
+from transforms.simulation.relevance import Requests, item_age_hours, relevance
+from transforms.simulation.retrieval import ABSENT, draw_pools
+from transforms.simulation.tastes import Tastes
+
+
+@dataclass(frozen=True)
+class Block:
+    """B requests in order of time, with M candidates each.
+
+    Args:
+      first: number of the block's first request.
+      requests: who, when, on what.
+      item: [B, M] item indices, `ABSENT` = padding.
+      relevance: [B, M] logit of each item alone on top of the page; 0 in padding.
+      outcome: what the cascade decided.
+      probability: [B, M] true click probability (see `click_probability`); 0 in padding.
+      label: [B, M] 1 = clicked; 0 where not shown.
+      age_hours: [B, M].
+      impressions, clicks: [B, M] the items' counts in all blocks before this one.
+      histories: the users' clicks in all blocks before this one.
+    """
+
+    first: int
+    requests: Requests
+    item: Ints
+    relevance: Floats
+    outcome: Outcome
+    probability: Floats
+    label: Floats
+    age_hours: Floats
+    impressions: Ints
+    clicks: Ints
+    histories: Histories
+
+
+class CascadeWorld:
+    """A simulated world: the whole funnel with the truth.
+
+    Each part of the world draws from a random stream of its own, so that two worlds that differ in
+    one strength have the same users, items and arrivals.
+
+    Args:
+      world: the parameters.
+      requests: requests in the log.
+      seed: of all random streams, 0 or more.
+
+    Attributes:
+      users, items, arrivals: who lives in the world, and all requests to come.
+    """
+
+    def __init__(self, world: World, requests: int, seed: int):
+        streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(seed).spawn(9)]
+        user_rng, item_rng, arrival_rng, taste_rng, past_rng = streams[:5]
+        self._pool_rng, self._retrieval_rng, self._rank_rng, self._click_rng = streams[5:]
+        self.world, self._requests, self._next = world, requests, 0
+        self.users, self.items = create_users(world, user_rng), create_items(world, item_rng)
+        self.arrivals = create_arrivals(world, self.users, requests, arrival_rng)
+        self._tastes = Tastes(world, self.users, taste_rng)
+        self._memory = Memory(world.users, world.items, world.history_length)
+        for users, items in past_clicks(world, self.items, self._tastes.of(np.arange(world.users)), past_rng):
+            self._memory.remember_clicks(users, items)
+
+    def answer(self, requests: int) -> Block:
+        """Answers the next `requests` requests as one block, and remembers what came of them."""
+        stop = min(self._next + requests, self._requests)
+        if requests < 1 or stop == self._next:
+            raise ValueError(
+                f"asked for {requests} requests after {self._next} of {self._requests}; ask for 1 or more that are left"
+            )
+        block = self._simulate(self._next, stop)
+        self._next = stop
+        self._remember(block)
+        return block
+
+    def _simulate(self, start: int, stop: int) -> Block:
+        world, users, items = self.world, self.users, self.items
+        requests = self._arrived(start, stop)
+        pool = self._pools(requests)
+        item, logit = retrieve(world, items, pool, relevance(world, users, items, requests, pool), self._retrieval_rng)
+        outcome = rank(world, items, item, logit, self._rank_rng)
+        real, shown = item != ABSENT, outcome.position > 0
+        probability = np.where(real, click_probability(world, items, logit, item, outcome.position), np.float32(0.0))
+        draw = self._click_rng.random(item.shape, dtype=np.float32)
+        return Block(
+            first=start,
+            requests=requests,
+            item=item,
+            relevance=logit,
+            outcome=outcome,
+            probability=probability,
+            label=(shown & (draw < probability)).astype(np.float32),
+            age_hours=item_age_hours(items, requests, item),
+            impressions=self._memory.impressions[item],
+            clicks=self._memory.clicks[item],
+            histories=self._memory.histories(requests.user),
+        )
+
+    def _arrived(self, start: int, stop: int) -> Requests:
+        user, moment = self.arrivals.user[start:stop], self.arrivals.moment[start:stop]
+        self._tastes.advance(float(moment[0]))
+        return Requests(user, moment, self.arrivals.mobile[start:stop], self._tastes.of(user))
+
+    def _pools(self, requests: Requests) -> Ints:
+        alive = np.flatnonzero(self.items.birth <= requests.moment[0])
+        weights = self.items.popularity[alive] ** self.world.popularity_bias
+        return draw_pools(alive, weights, len(requests), self.world.pool_size, self._pool_rng)
+
+    def _remember(self, block: Block) -> None:
+        shown, clicked = block.outcome.position > 0, block.label == 1
+        self._memory.count(block.item[shown], block.item[clicked])
+        # On one page, the clicks count from the top down.
+        rows, columns = np.nonzero(clicked)
+        order = np.lexsort((block.outcome.position[rows, columns], rows))
+        rows, columns = rows[order], columns[order]
+        self._memory.remember_clicks(block.requests.user[rows], block.item[rows, columns])

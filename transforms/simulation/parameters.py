@@ -1,0 +1,173 @@
+"""The parameters of a simulated world, and their YAML files."""
+
+import difflib
+import os
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from transforms.errors import InputError
+
+
+class World(BaseModel):
+    """Parameters of a world. Strengths are in logits; 0 switches the effect off.
+
+    Args:
+      users, items: how many there are.
+      categories, segments, age_buckets: visible groups of items, of users, and bands of user age.
+      taste_dim: D, width of the latent taste vectors.
+      visible_share: share of a taste vector's variance that the user's segment or the item's category
+        explains; the rest shows only in clicks.
+      user_exponent: the user of activity rank k makes requests in proportion to k^-user_exponent.
+      item_exponent: the item of popularity rank k has popularity k^-item_exponent.
+      start_timestamp: first moment of the log, seconds UTC.
+      days: length of the log in days, whatever the number of requests.
+      born_share: share of items born while the log runs; the others exist before it.
+      mean_age_days: mean age of the items that exist before the log, days.
+      past_clicks: mean number of clicks of a user before the log begins; they fill the first histories.
+      base_logit: logit of a click on an average item, on top of the page, in average surroundings.
+      taste_strength: standard deviation of the match of user and item.
+      quality_strength: standard deviation of an item's appeal to everybody.
+      user_strength: standard deviation of a user's readiness to click.
+      freshness_strength: lift of an item just born.
+      freshness_hours: that lift decays by e in so many hours.
+      price_strength: loss per standard deviation of log price for the youngest age bucket; it falls
+        linearly to 0 for the oldest.
+      context_strength: lift on mobile against desktop, and amplitude of the daily wave.
+      drift: share of a user's own taste (variance) that is new after a day, in [0, 1).
+      position_effect: loss per unit of ln(position), position 1 being the top of the page.
+      set_effect: strength of the other items shown: an item loses so much if all the others are like
+        it, and gains so much if all the others are complementary to it.
+      candidates: M, most items that reach pre-ranking in a request; shorter lists are padded.
+      min_candidates: fewest items that reach pre-ranking (uniform between the two).
+      pool_size: items that a request's retrieval looks at, before it scores them.
+      ranked_items: candidates that pass pre-ranking.
+      exposed_items: ranked items that are shown.
+      relevance_weight: weight of the true relevance in the logging scores; 0 makes them blind, so that
+        (with no popularity bias) exposure is random.
+      popularity_bias: retrieval draws its pool in proportion to popularity^popularity_bias, and every
+        logging score gains popularity_bias for the most popular item and loses it for the least,
+        linearly in the rank between.
+      retrieval_noise, preranking_noise, ranking_noise: standard deviations of the noise in the
+        logging scores of the three stages.
+      history_length: most recent clicks in a history; 1 or more.
+      block_requests: requests in a block of time; histories, counters and tastes are brought up to
+        date after each block, as a real log's features lag behind.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    users: int = Field(default=2000, ge=1)
+    items: int = Field(default=3000, ge=2)
+    categories: int = Field(default=20, ge=1)
+    segments: int = Field(default=8, ge=1)
+    age_buckets: int = Field(default=6, ge=1)
+    taste_dim: int = Field(default=8, ge=1)
+    visible_share: float = Field(default=0.6, ge=0, le=1)
+    user_exponent: float = Field(default=0.5, ge=0, le=4)
+    item_exponent: float = Field(default=1.0, ge=0, le=4)
+
+    start_timestamp: int = Field(default=1_700_000_000, ge=0)
+    days: float = Field(default=14.0, gt=0)
+    born_share: float = Field(default=0.2, ge=0, lt=1)
+    mean_age_days: float = Field(default=30.0, gt=0)
+    past_clicks: float = Field(default=10.0, ge=0)
+
+    base_logit: float = -3.6
+    taste_strength: float = Field(default=1.2, ge=0)
+    quality_strength: float = Field(default=0.6, ge=0)
+    user_strength: float = Field(default=0.4, ge=0)
+    freshness_strength: float = Field(default=0.5, ge=0)
+    freshness_hours: float = Field(default=72.0, gt=0)
+    price_strength: float = Field(default=0.4, ge=0)
+    context_strength: float = Field(default=0.2, ge=0)
+    drift: float = Field(default=0.02, ge=0, lt=1)
+
+    position_effect: float = Field(default=0.3, ge=0)
+    set_effect: float = Field(default=3.0, ge=0)
+
+    candidates: int = Field(default=100, ge=1)
+    min_candidates: int = Field(default=80, ge=1)
+    pool_size: int = Field(default=300, ge=1)
+    ranked_items: int = Field(default=30, ge=1)
+    exposed_items: int = Field(default=10, ge=1)
+    relevance_weight: float = Field(default=1.0, ge=0)
+    popularity_bias: float = Field(default=1.0, ge=0, le=10)
+    retrieval_noise: float = Field(default=3.0, ge=0)
+    preranking_noise: float = Field(default=2.5, ge=0)
+    ranking_noise: float = Field(default=2.0, ge=0)
+
+    history_length: int = Field(default=50, ge=1)
+    block_requests: int = Field(default=256, ge=1)
+
+    @model_validator(mode="after")
+    def _check_funnel(self) -> "World":
+        names = ("pool_size", "candidates", "min_candidates", "ranked_items", "exposed_items")
+        for wider, narrower in pairwise(names):
+            if getattr(self, narrower) > getattr(self, wider):
+                raise ValueError(
+                    f"{narrower} {getattr(self, narrower)} is more than {wider} {getattr(self, wider)}: "
+                    f"a later stage sees at most what the earlier one passed; lower {narrower} or raise {wider}"
+                )
+        return self
+
+
+def worlds() -> dict[str, Path]:
+    """Names and paths of the world files that come with the package."""
+    folder = Path(str(resources.files("transforms.simulation") / "worlds"))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_world(path: str | os.PathLike[str] | None) -> World:
+    """Reads a world file; keys that it leaves out keep their defaults.
+
+    Args:
+      path: a YAML file, or the name of a world that comes with the package; None is `default`.
+
+    Raises:
+      InputError: no such file, not YAML, an unknown key (the nearest known one is named), or a value
+        out of its domain.
+    """
+    known = worlds()
+    file = Path("default" if path is None else path)
+    if not file.is_file():
+        if str(file) not in known:
+            raise InputError(
+                str(path), "no such file or world", "a world file, or a world's name", _nearest(str(file), list(known))
+            )
+        file = known[str(file)]
+    try:
+        values = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(str(file), "text that is not YAML", "a YAML mapping", "correct the file") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise InputError(str(file), type(values).__name__, "a YAML mapping", "see the world files of the package")
+    return _parse(values, str(file))
+
+
+def _parse(values: dict[str, Any], where: str) -> World:
+    try:
+        return World.model_validate({str(key): value for key, value in values.items()})
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:
+            raise InputError(where, "stages that do not fit", str(first["msg"]), "correct the sizes") from error
+        key, known = str(first["loc"][0]), list(World.model_fields)
+        if first["type"] == "extra_forbidden":
+            raise InputError(
+                f"{where}, key {key!r}", "an unknown key", f"one of {', '.join(known)}", _nearest(key, known)
+            ) from error
+        raise InputError(
+            f"{where}, key {key!r}", repr(first["input"]), str(first["msg"]), "correct the value"
+        ) from error
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

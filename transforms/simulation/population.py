@@ -1,0 +1,120 @@
+"""Who lives in the world: users and items with fixed traits, some of them visible."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from transforms.simulation.parameters import World
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int64]
+
+SECONDS_PER_DAY = 86_400.0
+
+
+@dataclass(frozen=True)
+class Users:
+    """Fixed traits of all users, by user index.
+
+    Args:
+      segment, age_bucket: [users] visible groups.
+      activity: [users] probability that a request is this user's; adds up to 1.
+      readiness: [users] logit of the user's readiness to click.
+      price_sensitivity: [users] loss in logits per standard deviation of log price.
+      segment_taste: [users, D] the part of the taste that the segment gives, which never drifts.
+    """
+
+    segment: Ints
+    age_bucket: Ints
+    activity: NDArray[np.float64]
+    readiness: Floats
+    price_sensitivity: Floats
+    segment_taste: Floats
+
+
+@dataclass(frozen=True)
+class Items:
+    """Fixed traits of all items, by item index.
+
+    Args:
+      category: [items].
+      taste: [items, D], scaled so that its product with a user's taste has variance 1.
+      direction: [items, D] the same vectors with length 1.
+      quality: [items] logit of the appeal to everybody.
+      price: [items] in currency units.
+      price_score: [items] standardised log price.
+      birth: [items] seconds since the log's first moment; negative before it.
+      popularity: [items] in (0, 1], the most popular has 1; independent of relevance.
+      popularity_score: [items] 1 for the most popular, -1 for the least, linear in the rank between.
+      complements: [categories, categories] True where the two complement each other.
+    """
+
+    category: Ints
+    taste: Floats
+    direction: Floats
+    quality: Floats
+    price: Floats
+    price_score: Floats
+    birth: NDArray[np.float64]
+    popularity: NDArray[np.float64]
+    popularity_score: Floats
+    complements: NDArray[np.bool_]
+
+
+def create_users(world: World, rng: np.random.Generator) -> Users:
+    """Draws the users."""
+    segment = rng.integers(0, world.segments, world.users)
+    centres = rng.standard_normal((world.segments, world.taste_dim), dtype=np.float32)
+    age_bucket = rng.integers(0, world.age_buckets, world.users)
+    oldest = max(world.age_buckets - 1, 1)
+    activity = (rng.permutation(world.users) + 1.0) ** -world.user_exponent
+    return Users(
+        segment=segment,
+        age_bucket=age_bucket,
+        activity=activity / activity.sum(),
+        readiness=np.float32(world.user_strength) * rng.standard_normal(world.users, dtype=np.float32),
+        price_sensitivity=(world.price_strength * (1.0 - age_bucket / oldest)).astype(np.float32),
+        segment_taste=np.float32(np.sqrt(world.visible_share)) * centres[segment],
+    )
+
+
+def create_items(world: World, rng: np.random.Generator) -> Items:
+    """Draws the items; at least one exists when the log begins."""
+    category = rng.integers(0, world.categories, world.items)
+    centres = rng.standard_normal((world.categories, world.taste_dim), dtype=np.float32)
+    own = rng.standard_normal((world.items, world.taste_dim), dtype=np.float32)
+    taste = np.float32(np.sqrt(world.visible_share)) * centres[category]
+    taste += np.float32(np.sqrt(1.0 - world.visible_share)) * own
+    log_price = rng.standard_normal(world.items, dtype=np.float32)
+    rank = rng.permutation(world.items)
+    return Items(
+        category=category,
+        taste=taste / np.float32(np.sqrt(world.taste_dim)),
+        direction=taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), np.float32(1e-6)),
+        quality=np.float32(world.quality_strength) * rng.standard_normal(world.items, dtype=np.float32),
+        price=np.exp(np.float32(3.0) + np.float32(0.8) * log_price),
+        price_score=log_price,
+        birth=_births(world, rng),
+        popularity=(rank + 1.0) ** -world.item_exponent,
+        popularity_score=(1.0 - 2.0 * rank / (world.items - 1)).astype(np.float32),
+        complements=_complements(world.categories, rng),
+    )
+
+
+def _births(world: World, rng: np.random.Generator) -> NDArray[np.float64]:
+    born = int(world.items * world.born_share)
+    before = -rng.exponential(world.mean_age_days, world.items - born)
+    births: NDArray[np.float64] = np.concatenate([before, rng.uniform(0.0, world.days, born)]) * SECONDS_PER_DAY
+    rng.shuffle(births)
+    return births
+
+
+def _complements(categories: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Each category complements its two neighbours on a random ring; never itself."""
+    table = np.zeros((categories, categories), np.bool_)
+    ring = rng.permutation(categories)
+    table[ring, np.roll(ring, 1)] = True
+    table |= table.T
+    np.fill_diagonal(table, False)
+    return table

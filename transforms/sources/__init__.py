@@ -1,0 +1,1 @@
+"""One file per data source: raw schema, reader, FeatureSet, splits, licence."""

@@ -1,0 +1,91 @@
+"""Writes raw files of Criteo's shape, for speed measurements and tests: the format, not the data."""
+
+import os
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from transforms.files import replacing_file
+
+# Ids per category in the full data set; draws are log-uniform over ranks, so most ids are rare.
+_CARDINALITIES = (
+    1_460, 583, 10_131_227, 2_202_608, 305, 24, 12_517, 633, 3, 93_145, 5_683, 8_351_593, 3_194,
+    27, 14_992, 5_461_306, 10, 5_652, 2_173, 4, 7_046_547, 18, 15, 286_181, 105, 142_572,
+)  # fmt: skip
+# C3, C4, C12, C16, C21, C24 are missing together, and so are C19, C20, C25, C26: groups 1 and 2.
+_MISSING_GROUPS = {2: 1, 3: 1, 11: 1, 15: 1, 20: 1, 23: 1, 18: 2, 19: 2, 24: 2, 25: 2}
+_MISSING_SHARES = {1: 0.03, 2: 0.45}
+_MISSING_ALONE = {5: 0.13, 21: 0.82}
+_NUMBER_MISSING = (0.45, 0.0, 0.20, 0.20, 0.05, 0.25, 0.05, 0.001, 0.05, 0.45, 0.05, 0.78, 0.20)
+_NUMBER_MEAN_LOG = (0.8, 1.5, 2.0, 1.6, 7.5, 3.3, 1.6, 2.1, 3.8, 0.4, 0.9, 0.2, 1.6)
+_NUMBER_SPREAD = (1.0, 2.0, 1.3, 1.0, 2.2, 1.6, 1.3, 0.9, 1.3, 0.5, 0.9, 0.8, 1.0)
+_WEIGHT_NUMBER, _WEIGHT_CATEGORY, _INTERCEPT = 0.25, 0.28, -1.2
+_HEX_PAIRS = np.array([f"{value:02x}" for value in range(256)], "S2").view(np.uint16)
+_BLOCK_ROWS = 100_000
+
+
+def write_criteo_like(path: str | os.PathLike[str], rows: int, seed: int = 0) -> None:
+    """Writes `rows` lines of label, I1-I13, C1-C26 with about 25 % positives that a model can learn.
+
+    Categories have the full data set's cardinalities and heavy tails (several hundred thousand ids of
+    C3, C12, C16 and C21 in a million rows); missing shares are those of the real head.
+
+    Args:
+      path: file to write, whole or not at all.
+      rows: number of lines.
+      seed: equal seeds and rows give equal files.
+    """
+    with replacing_file(path) as temporary, open(temporary, "wb") as file:
+        for block, start in enumerate(range(0, rows, _BLOCK_ROWS)):
+            rng = np.random.default_rng([seed, block])
+            file.write(_block(min(_BLOCK_ROWS, rows - start), rng))
+
+
+def _block(rows: int, rng: np.random.Generator) -> bytes:
+    missing = {group: rng.random(rows) < share for group, share in _MISSING_SHARES.items()}
+    logit = np.full(rows, _INTERCEPT)
+    fields = []
+    for index in range(len(_NUMBER_MISSING)):
+        field, effect = _numbers(index, rows, rng)
+        fields.append(field)
+        logit += effect
+    for index, cardinality in enumerate(_CARDINALITIES):
+        ranks = (np.exp(rng.random(rows) * np.log(cardinality + 1.0)) - 1.0).astype(np.uint64)
+        absent = missing.get(_MISSING_GROUPS.get(index, 0), rng.random(rows) < _MISSING_ALONE.get(index, 0.0))
+        hashes = _mix(ranks + np.uint64((index + 1) << 32))
+        effect = (hashes >> np.uint64(40)).astype(np.float64) / (1 << 24) * 2.0 - 1.0
+        logit += np.where(absent, 0.0, _WEIGHT_CATEGORY * effect * np.sqrt(3.0))
+        fields.append(_text(_hex(hashes.astype(np.uint32)), absent))
+    label = (rng.random(rows) < 1.0 / (1.0 + np.exp(-logit))).astype(np.int64)
+    columns = [pa.array(label).cast(pa.string()), *fields]
+    lines = pc.binary_join_element_wise(*columns, "\t")
+    text: bytes = pc.binary_join(pa.ListArray.from_arrays([0, rows], lines), "\n")[0].as_buffer().to_pybytes()
+    return text + b"\n"
+
+
+def _numbers(index: int, rows: int, rng: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
+    z = rng.standard_normal(rows)
+    values = np.floor(np.exp(_NUMBER_MEAN_LOG[index] + _NUMBER_SPREAD[index] * z)).astype(np.int64)
+    if index == 1:  # I2 alone has codes below 0
+        values = np.where(rng.random(rows) < 0.1, -1, values)
+    absent = rng.random(rows) < _NUMBER_MISSING[index]
+    sign = 1.0 if index % 3 else -1.0
+    return _text(pa.array(values).cast(pa.string()), absent), np.where(absent, 0.0, sign * _WEIGHT_NUMBER * z)
+
+
+def _text(values: pa.Array, absent: np.ndarray) -> pa.Array:
+    return pc.if_else(pa.array(absent), pa.scalar("", values.type), values)
+
+
+def _hex(values: np.ndarray) -> pa.Array:
+    pairs = _HEX_PAIRS[values.astype(">u4").view(np.uint8)]
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * 8
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(pairs)))
+
+
+def _mix(values: np.ndarray) -> np.ndarray:
+    for multiplier in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):  # the finaliser of SplitMix64
+        values = (values ^ (values >> np.uint64(30))) * np.uint64(multiplier)
+    mixed: np.ndarray = values ^ (values >> np.uint64(31))
+    return mixed

@@ -1,0 +1,126 @@
+"""Write records as sharded TFRecords, a whole dataset or nothing."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transforms.batches import Batch, counts, encode
+from transforms.errors import InputError
+from transforms.features import SPLITS, FeatureSet, RecordKind, Split
+from transforms.files import new_directory, sha256_of
+from transforms.records import Dataset, ShardInfo, SplitInfo
+
+_INFO_SUFFIX = ".info.json"
+
+
+def write_shard(directory: str | os.PathLike[str], name: str, batch: Batch, feature_set: FeatureSet) -> ShardInfo | None:
+    """Writes one batch as one shard `<record>/<split>/<name>.tfrecord`, with its `ShardInfo` beside it.
+
+    Names decide the order of shards in the dataset, so equal names and batches give equal datasets.
+
+    Args:
+      directory: the unfinished dataset.
+      name: unique among the shards of a record kind and split.
+
+    Returns:
+      What was written; None for an empty batch, which leaves no file.
+    """
+    import tensorflow as tf
+
+    serialized = encode(batch, feature_set)
+    if not serialized:
+        return None
+    relative = os.path.join(batch.record, batch.split, f"{name}.tfrecord")
+    path = Path(directory) / relative
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in serialized:
+            writer.write(record)
+    times = np.asarray(batch.columns["timestamp"])
+    examples, positives = counts(batch)
+    info = ShardInfo(
+        path=relative,
+        records=len(serialized),
+        examples=examples,
+        positives=positives,
+        first_timestamp=int(times.min()),
+        last_timestamp=int(times.max()),
+        sha256=sha256_of(path),
+    )
+    Path(f"{path}{_INFO_SUFFIX}").write_text(info.model_dump_json())
+    return info
+
+
+@dataclass
+class Unfinished:
+    """A dataset being written: put shards into `directory`; add what is known to `notes`."""
+
+    directory: Path
+    notes: dict[str, Any]
+
+
+@contextlib.contextmanager
+def new_dataset(
+    out: str | os.PathLike[str], source: str, feature_set: FeatureSet, origin: dict[str, Any]
+) -> Iterator[Unfinished]:
+    """Gives an unfinished dataset; on a clean exit it becomes `out`, else nothing is left.
+
+    Raises:
+      InputError: `out` is in use, or no record was written.
+    """
+    try:
+        with new_directory(out) as temporary:
+            unfinished = Unfinished(temporary, {})
+            yield unfinished
+            records = _collect(temporary)
+            if not records:
+                raise InputError(source, "no records", "at least one record", "check the input files")
+            Dataset(
+                source=source, feature_set=feature_set, records=records, origin=origin, notes=unfinished.notes
+            ).write(temporary)
+    except FileExistsError as error:
+        raise InputError(str(out), "a path in use", "a new or empty directory", "choose another --out") from error
+
+
+def write_dataset(
+    batches: Iterable[Batch],
+    out: str | os.PathLike[str],
+    source: str,
+    feature_set: FeatureSet,
+    origin: dict[str, Any],
+    notes: Callable[[], dict[str, Any]] = dict,
+) -> None:
+    """Writes batches in order, one shard each, as a dataset; `notes` is asked after the last batch."""
+    with new_dataset(out, source, feature_set, origin) as unfinished:
+        for index, batch in enumerate(batches):
+            write_shard(unfinished.directory, f"part-{index:05d}", batch, feature_set)
+        unfinished.notes.update(notes())
+
+
+def _collect(directory: Path) -> dict[RecordKind, dict[Split, SplitInfo]]:
+    records: dict[RecordKind, dict[Split, SplitInfo]] = {}
+    kinds: tuple[RecordKind, ...] = ("row", "request")
+    for record in kinds:
+        splits = {split: _number_shards(directory, record, split) for split in SPLITS}
+        found = {split: info for split, info in splits.items() if info.shards}
+        if found:
+            records[record] = found
+    return records
+
+
+def _number_shards(directory: Path, record: RecordKind, split: Split) -> SplitInfo:
+    folder = directory / record / split
+    infos = sorted(folder.glob(f"*{_INFO_SUFFIX}"))
+    shards = []
+    for index, info_path in enumerate(infos):
+        written = ShardInfo.model_validate_json(info_path.read_text())
+        relative = os.path.join(record, split, f"data-{index:05d}-of-{len(infos):05d}.tfrecord")
+        os.rename(directory / written.path, directory / relative)
+        info_path.unlink()
+        shards.append(written.model_copy(update={"path": relative}))
+    return SplitInfo(shards=tuple(shards))
