@@ -17,7 +17,7 @@ help: ## list the targets
 
 setup: $(STAMP) ## make .venv with everything that requirements.lock names (needs Python 3.11)
 
-demo: $(STAMP) ## train the three stages on a simulated log, serve them, answer a query, write a report
+demo: $(STAMP) ## from a simulated log to an answer over gRPC, with a table of results
 	@$(BIN)/consort demo $(ARGS)
 
 test: $(STAMP) ## run the tests; ARGS="-k words" or ARGS=tests/models runs some of them

@@ -52,7 +52,8 @@ def _find(name: str) -> type[keras.Model]:
     found = getattr(module, class_name, None)
     if found is None:
         classes = [key for key, value in vars(module).items() if inspect.isclass(value)]
-        raise ValueError(f"model {name!r}: module {module_name!r} has no {class_name!r}; {_nearest(class_name, classes)}")
+        advice = _nearest(class_name, classes)
+        raise ValueError(f"model {name!r}: module {module_name!r} has no {class_name!r}; {advice}")
     if not (inspect.isclass(found) and issubclass(found, keras.Model)):
         raise ValueError(f"model {name!r} is {found!r}; expected a subclass of tf_keras.Model; derive it from that")
     return found

@@ -96,17 +96,6 @@ def _example_class() -> Any:
     return tf.train.Example
 
 
-def _sorted_by_name(encoded: list[bytes]) -> list[bytes]:
-    """The same examples, each with its features sorted: the encoder's map has a new order every time.
-
-    Equal records are equal bytes only so.
-    """
-    import tensorflow as tf
-
-    example = tf.train.Example
-    return [example.FromString(record).SerializeToString(deterministic=True) for record in encoded]
-
-
 def _lists(column: Column, batch: Batch, list_size: int | None) -> pa.LargeListArray:
     values, shape, size = batch.columns[column.name], column.shape(batch.record), len(batch)
     if shape is Shape.RAGGED:

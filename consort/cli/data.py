@@ -67,6 +67,7 @@ def list_(json_file: JsonFile = None) -> None:
 
     sources = list_sources()
     rows = [(s.name, s.summary, ", ".join(s.records), s.licence, s.where) for s in sources]
+    rows.append(("simulator", "a cascade with the truth about unexposed items", "row, request", "ours", "consort data simulate"))
     table("Sources", ("name", "what", "records", "licence", "where"), rows)
     save({s.name: {"summary": s.summary, "records": s.records, "licence": s.licence, "where": s.where} for s in sources}, json_file)
 

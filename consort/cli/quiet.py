@@ -16,5 +16,7 @@ def be_quiet() -> None:
     # Child processes (Beam workers, servers) read this one.
     os.environ.setdefault("PYTHONWARNINGS", "ignore")
     warnings.simplefilter("ignore")
+    # TFX and Beam set levels of their own while they run; this holds whatever they set.
+    logging.disable(logging.WARNING)
     for name in _NOISY:
         logging.getLogger(name if name != "root" else None).setLevel(logging.ERROR)

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +16,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8500,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     poll_seconds: Annotated[float, typer.Option(help="Seconds between looks for new versions.")] = 1.0,
+    xla: Annotated[bool, typer.Option("--xla", help="Allow XLA, as TF Serving's --xla_cpu_compilation_enabled.")] = False,
 ) -> None:
     """Serve SavedModels over TensorFlow Serving's gRPC, here. In production: tensorflow/serving, same files.
 
@@ -26,7 +28,7 @@ def serve(
     say("loading " + ", ".join(bases))
     from serving.server.server import LocalServer, serve_forever
 
-    with LocalServer(bases, host=host, port=port, poll_s=poll_seconds) as server:
+    with LocalServer(bases, host=host, port=port, poll_s=poll_seconds, xla=xla) as server:
         server.wait_ready(timeout_s=120)
         print(f"serving {', '.join(bases)} on {server.address}", flush=True)
         serve_forever(server)
@@ -41,6 +43,7 @@ def query(
     repeat: Annotated[int, typer.Option(help="Send it so often, for the latency.", min=1)] = 1,
     address: Annotated[str, typer.Option(help="host:port of the server.")] = "127.0.0.1:8500",
     timeout: Annotated[float, typer.Option(help="Deadline of each call, seconds.")] = 5.0,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the server to have the model.")] = 0.0,
     json_file: JsonFile = None,
 ) -> None:
     """Send a request over gRPC and print the answer with its latency.
@@ -53,8 +56,10 @@ def query(
     if (data is None) == (inputs is None):
         raise InputError("consort query", "both or neither of --data and --inputs", "one of them", "name one")
     with PredictClient(address, timeout_s=timeout) as client:
+        if wait:
+            client.wait_available(model, wait)
         asked = client.metadata(model)["serving_default"].inputs
-        arrays = _from_data(data, split, count, set(asked)) if data is not None else _from_file(inputs)
+        arrays = _from_data(data, split, count, set(asked)) if data is not None else _from_file(inputs, asked)
         milliseconds = []
         for _ in range(repeat):
             start = time.perf_counter()
@@ -69,16 +74,27 @@ def query(
     show(result, json_file)
 
 
-def _from_file(path: Path | None) -> dict[str, Any]:
+def _from_file(path: Path | None, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's values, each as the type that the model asks for; the server judges names and shapes."""
+    import numpy as np
+
     from transforms.errors import InputError
 
+    expected, fix = "a JSON object: input name to list of values", "correct the file"
     try:
         values = json.loads(Path(path or "").read_text())
     except (OSError, json.JSONDecodeError) as error:
-        raise InputError(str(path), str(error), "a JSON object: input name to list of values", "correct the file") from error
+        raise InputError(str(path), str(error), expected, fix) from error
     if not isinstance(values, dict):
-        raise InputError(str(path), type(values).__name__, "a JSON object: input name to list of values", "correct the file")
-    return values
+        raise InputError(str(path), type(values).__name__, expected, fix)
+    arrays: dict[str, Any] = {}
+    for name, value in values.items():
+        numeric = name in asked and asked[name].dtype != "string"
+        try:
+            arrays[name] = np.asarray(value, asked[name].dtype) if numeric else value
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{path}, input {name!r}", str(error), f"{asked[name].dtype} values", fix) from error
+    return arrays
 
 
 def _from_data(data: Path, split: str, count: int, asked: set[str]) -> dict[str, Any]:

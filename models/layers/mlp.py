@@ -8,6 +8,7 @@ import tf_keras as keras
 
 from models.layers.dropout import ResumableDropout
 
+
 @keras.utils.register_keras_serializable(package="consort")
 class MLP(keras.layers.Layer):
     """Dense layers, each h = dropout(activation(norm(W x + b))), and an optional linear one at the end.
@@ -60,7 +61,8 @@ class MLP(keras.layers.Layer):
 
     def _dense(self, depth: int, units: int, activation: str | None) -> keras.layers.Dense:
         start = keras.initializers.GlorotNormal(seed=self.seed + depth)
-        biased = depth == len(self.hidden_units) or not self.batch_norm  # Normalisation takes a bias away, and adds its own.
+        # Normalisation would take a bias away; it adds its own.
+        biased = depth == len(self.hidden_units) or not self.batch_norm
         return keras.layers.Dense(units, activation=activation, use_bias=biased, kernel_initializer=start)
 
     def build(self, input_shape: Any) -> None:

@@ -93,7 +93,7 @@ class Checkpoints:
         """
         path = str(self._directory / f"best-{epoch}")
         if not _is_whole(path):
-            raise InputError(path, "no whole file of weights", "the best epoch's weights", "train again in a new directory")
+            raise InputError(path, "no whole file", "the best epoch's weights", "train again in a new directory")
         self._read(self._weights, path)
 
     def _read(self, checkpoint: tf.train.Checkpoint, path: str) -> None:
@@ -101,7 +101,7 @@ class Checkpoints:
             checkpoint.read(path).assert_consumed()
         except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
             raise InputError(
-                path, "a checkpoint of another model or optimizer", "one of this run", "give this run a directory of its own"
+                path, "a checkpoint of another model or optimizer", "one of this run", "use a directory of its own"
             ) from error
 
     def _numbers(self, prefix: str) -> list[int]:
@@ -120,6 +120,6 @@ def _is_whole(path: str) -> bool:
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (tf.errors.OpError, ValueError, RuntimeError):
+    except (tf.errors.OpError, LookupError, RuntimeError, ValueError):  # As the reader words its errors.
         return False
     return True

@@ -29,7 +29,7 @@ def bootstrap_intervals(
         counts = np.bincount(generator.integers(0, num_units, num_units), minlength=num_units)
         for key, value in metrics(counts.astype(np.float64)).items():
             values.setdefault(key, []).append(value)
-    bounds = {}
+    bounds: dict[str, float] = {}
     for key, found in values.items():
         if 2 * len(found) > resamples:
             low, high = np.quantile(found, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

@@ -13,7 +13,7 @@ import tf_keras as keras
 from models.training.checkpoints import Checkpoints, RunState
 from models.training.losses import ClickLoss, Examples, LogLoss
 from models.training.optimizer import LazyAdam
-from models.training.progress import Progress, Speed, Watch, check_finite, reporter
+from models.training.progress import Progress, Speed, TestBatches, Watch, check_finite, reporter
 from models.training.stepping import sound_steps, without_length
 from transforms.errors import InputError
 
@@ -68,9 +68,9 @@ def fit(
     """Fits a model, continuing from the last whole checkpoint in `directory` if there is one.
 
     A model that is not compiled gets `LazyAdam`, `ClickLoss`, and the metrics `auc` (1000 thresholds),
-    `logloss` and `examples`; a compiled one keeps its own, and `learning_rate` is
-    not used. With eval data the model ends with the weights of the epoch
-    with the least eval log loss, whether or not `patience` is set; without, with the last ones.
+    `logloss` and `examples`; a compiled one keeps its own, must report `loss`, and does not use
+    `learning_rate`. With eval data the model ends with the weights of the epoch with the least eval
+    log loss, whether or not `patience` is set; without, with the last ones.
 
     Args:
       model: gives logits `[B]` or `[B, M]`.
@@ -99,8 +99,8 @@ def fit(
     model(_zeros(first.element_spec[0]), training=False)
     model.optimizer.build(model.trainable_variables)
     checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
-    run = _Run(model, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, reporter(progress))
-    with sound_steps(model, first, eval_dataset, steps_per_execution):
+    with reporter(progress) as report, sound_steps(model, first, eval_dataset, steps_per_execution):
+        run = _Run(model, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, report)
         return run.to_the_end(epochs, patience)
 
 
@@ -206,8 +206,10 @@ class _Run:
         return state.best_epoch
 
     def _evaluate(self) -> dict[str, float]:
-        metrics = self._metrics_of(lambda: self.model.evaluate(without_length(self.eval_dataset), verbose=0))
-        if not metrics:
+        batches = TestBatches()
+        dataset = without_length(self.eval_dataset)
+        metrics = self._metrics_of(lambda: self.model.evaluate(dataset, callbacks=[batches], verbose=0))
+        if not batches.count:
             raise InputError("eval data", "no batch", "at least one", "check the split, or give None for no evaluation")
         found = {f"eval_{name}": value for name, value in metrics.items()}
         check_finite("eval log loss", _monitored(found), self.state.epoch + 1, self.state.step, self.state.step)

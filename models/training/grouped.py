@@ -28,7 +28,7 @@ def gauc_request(label: np.ndarray, probability: np.ndarray, request_id: np.ndar
 
 
 def _mean_auc(label: np.ndarray, probability: np.ndarray, ids: np.ndarray, by_impressions: bool) -> float | None:
-    label, probability, weight = checked(label, probability, None, scores=True)
+    label, probability, _ = checked(label, probability, None, scores=True)
     group = group_indices(ids, len(label))
     known = group >= 0
     label, group = label[known], group[known]

@@ -1,5 +1,7 @@
 """The offline metrics of a model's predictions, with confidence intervals."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from models.training.confidence import bootstrap_intervals
@@ -19,9 +21,20 @@ from models.training.pointwise import (
 )
 from models.training.ranks import RankedGroups
 
-__all__ = ["auc", "calibration", "ece", "evaluate", "gauc_request", "gauc_user", "logloss", "normalised_entropy", "uauc"]
+__all__ = [
+    "auc",
+    "calibration",
+    "ece",
+    "evaluate",
+    "gauc_request",
+    "gauc_user",
+    "logloss",
+    "normalised_entropy",
+    "uauc",
+]
 
 _Metrics = dict[str, float]
+_Part = Callable[[np.ndarray], dict[str, float | None]]
 
 
 def evaluate(
@@ -55,7 +68,8 @@ def evaluate(
     user = missing if user_id is None else group_indices(user_id, size)
     request = missing if request_id is None else group_indices(request_id, size)
     unit = _units(request)
-    parts = [_Sums(label, probability, unit), _Ranking("auc", np.zeros(size, np.int64), label, probability, unit)]
+    everyone = np.zeros(size, np.int64)
+    parts: list[_Part] = [_Ranking("auc", everyone, label, probability, unit), _Sums(label, probability, unit)]
     if (user >= 0).any():
         parts.append(_Ranking("user", user, label, probability, unit))
     if (request >= 0).any():
@@ -116,7 +130,8 @@ class _Ranking:
         aucs = self._ranked.auc_of_sorted(positive, weight - positive)
         if self._kind == "auc":
             return {"auc": mean_over_groups(aucs, None)}
-        return {"gauc_user": mean_over_groups(aucs, np.bincount(self._group, weight)), "uauc": mean_over_groups(aucs, None)}
+        impressions = np.bincount(self._group, weight)
+        return {"gauc_user": mean_over_groups(aucs, impressions), "uauc": mean_over_groups(aucs, None)}
 
 
 class _Lists:

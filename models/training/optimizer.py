@@ -112,9 +112,9 @@ class _Scratch:
         if position not in self._rows:
             width = variable.shape[1:]
             with tf.init_scope():
+                empty = tf.zeros([0, *width], variable.dtype)
                 self._rows[position] = tuple(
-                    tf.Variable(tf.zeros([0, *width], variable.dtype), trainable=False, shape=[None, *width], name="scratch")
-                    for _ in range(3)
+                    tf.Variable(empty, trainable=False, shape=[None, *width], name="scratch") for _ in range(3)
                 )
         return self._rows[position]
 

@@ -112,9 +112,9 @@ def checked(
             "expected three arrays [n]; select the exposed candidates of requests first"
         )
     if not ((label >= 0) & (label <= 1)).all():
-        raise ValueError("label has values outside [0, 1] or NaN; expected clicks or click probabilities; clean the labels")
+        raise ValueError("label has values outside [0, 1] or NaN; expected click probabilities; clean the labels")
     if not np.isfinite(probability).all() or not (scores or ((probability >= 0) & (probability <= 1)).all()):
-        raise ValueError("probability has values outside [0, 1] or NaN; expected probabilities; apply a sigmoid to logits")
+        raise ValueError("probability has values outside [0, 1] or NaN; expected probabilities; apply a sigmoid")
     if not ((weight >= 0) & np.isfinite(weight)).all():
-        raise ValueError("weight has negative or infinite values or NaN; expected weights of at least 0; clean the weights")
+        raise ValueError("weight has negative or infinite values or NaN; expected at least 0; clean the weights")
     return label, probability, weight

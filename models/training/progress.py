@@ -1,9 +1,10 @@
 """What a run tells while it trains: speed, loss, and the first loss that is not a number."""
 
+import contextlib
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,6 +91,15 @@ class Watch(keras.callbacks.Callback):
         self._step, self._since = step, time.perf_counter()
 
 
+class TestBatches(keras.callbacks.Callback):
+    """Counts the batches of an `evaluate`, of which Keras says nothing if there are none."""
+
+    count = 0
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.count += 1
+
+
 def check_finite(name: str, value: float, epoch: int, first_step: int, last_step: int) -> None:
     """Refuses a loss that is infinite or not a number.
 
@@ -104,11 +114,18 @@ def check_finite(name: str, value: float, epoch: int, first_step: int, last_step
         )
 
 
-def reporter(progress: bool | Callable[[Progress], None]) -> Callable[[Progress], None]:
+@contextlib.contextmanager
+def reporter(progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
     """What takes the reports: one's own function; for True a line on a terminal's stderr; else nobody."""
     if callable(progress):
-        return progress
-    return _Line() if progress and sys.stderr.isatty() else lambda _: None
+        yield progress
+    elif progress and sys.stderr.isatty():
+        try:
+            yield _Line()
+        finally:
+            sys.stderr.write("\n")
+    else:
+        yield lambda _: None
 
 
 class _Line:

@@ -37,11 +37,14 @@ def without_length(dataset: tf.data.Dataset) -> tf.data.Dataset:
     return dataset.filter(lambda *_: True)
 
 
-def _function(step: Callable[[Any], dict[str, tf.Tensor]], dataset: tf.data.Dataset, steps: int) -> Callable[[Any], Any]:
+_Logs = dict[str, tf.Tensor]
+
+
+def _function(step: Callable[[Any], _Logs], dataset: tf.data.Dataset, steps: int) -> Callable[[Any], _Logs]:
     # Keras converts each layer's `call` with AutoGraph by itself; converting all of Keras besides takes half a minute.
     compiled = tf.function(step, input_signature=[dataset.element_spec], autograph=False)
 
-    def run(batches: Iterator[Any]) -> dict[str, tf.Tensor]:
+    def run(batches: Iterator[Any]) -> _Logs:
         logs = compiled(next(batches))  # StopIteration tells Keras that the data has ended.
         for _ in range(steps - 1):
             batch = next(batches, None)

@@ -199,7 +199,7 @@ class ModelVersions:
         loaded = self._in_state("AVAILABLE")
         with self._changed:
             none_wanted = not any(version.aspired for version in self._versions.values())
-        if True:
+        if none_wanted or any(version.aspired for version in loaded):
             for version in loaded:
                 if not version.aspired:
                     self._unload(version)

@@ -47,8 +47,8 @@ class LocalServer:
       tensor_content: answer in `tensor_content`; TensorFlow Serving's default is repeated fields.
       xla: False switches XLA off for the whole process and for good, as TensorFlow Serving does unless it is flagged;
         None leaves the process as it is.
-      inter_op_threads: -1 runs a request on its own thread, the quickest for small models, but its deadline is only
-        checked before the run; 0 or more uses TensorFlow's pool, where a deadline also stops a run.
+      inter_op_threads: operations at a time; 0 lets TensorFlow choose. -1 runs a request on its own thread, without
+        TensorFlow's pool, but then its deadline is only checked before the run and does not stop it.
       intra_op_threads: threads within one operation; 0 lets TensorFlow choose.
       load_retries: further attempts to load a version that failed.
       load_retry_s: seconds between two attempts.
@@ -70,7 +70,7 @@ class LocalServer:
         versions: Policy = "latest",
         tensor_content: bool = False,
         xla: bool | None = None,
-        inter_op_threads: int = -1,
+        inter_op_threads: int = 0,
         intra_op_threads: int = 0,
         load_retries: int = 0,
         load_retry_s: float = 60.0,

@@ -9,10 +9,8 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-Made = keras.layers.Layer | keras.Model
 
-
-def check_layer(make: Callable[[], Made], inputs: Any, folder: Path, trains: bool = True) -> None:
+def check_layer(make: Callable[[], keras.layers.Layer], inputs: Any, folder: Path, trains: bool = True) -> None:
     """Builds, runs, serialises, saves and trains what `make` gives.
 
     Args:
@@ -32,13 +30,13 @@ def check_layer(make: Callable[[], Made], inputs: Any, folder: Path, trains: boo
         _check_training_step(make, inputs)
 
 
-def _check_outputs(layer: Made, outputs: Any) -> None:
+def _check_outputs(layer: keras.layers.Layer, outputs: Any) -> None:
     for output in tf.nest.flatten(outputs):
         assert output.dtype == layer.compute_dtype
         assert np.isfinite(output.numpy()).all()
 
 
-def _check_unknown_batch_size(layer: Made, inputs: Any, outputs: Any) -> None:
+def _check_unknown_batch_size(layer: keras.layers.Layer, inputs: Any, outputs: Any) -> None:
     specs = tf.nest.map_structure(_any_batch, inputs)
     run = tf.function(lambda batch: layer(batch, training=False), input_signature=[specs])
     _assert_equal(run(inputs), outputs, 1e-6)
@@ -53,7 +51,7 @@ def _any_batch(value: Any) -> Any:
     return tf.TensorSpec([None, *value.shape[1:]], value.dtype)
 
 
-def _check_config(layer: Made, inputs: Any) -> None:
+def _check_config(layer: keras.layers.Layer, inputs: Any) -> None:
     config = json.loads(json.dumps(layer.get_config()))
     again = type(layer).from_config(config)
     assert json.loads(json.dumps(again.get_config())) == config
@@ -61,13 +59,15 @@ def _check_config(layer: Made, inputs: Any) -> None:
     assert [weight.shape for weight in again.weights] == [weight.shape for weight in layer.weights]
 
 
-def _check_repeatable(make: Callable[[], Made], inputs: Any, outputs: Any) -> None:
+def _check_repeatable(make: Callable[[], keras.layers.Layer], inputs: Any, outputs: Any) -> None:
     tf.random.set_seed(99)  # What a layer draws must come from its own seed, not from here.
     again = make()
     _assert_equal(again(inputs, training=False), outputs, 0.0)
 
 
-def _check_saving(make: Callable[[], Made], layer: Made, inputs: Any, outputs: Any, folder: Path) -> None:
+def _check_saving(
+    make: Callable[[], keras.layers.Layer], layer: keras.layers.Layer, inputs: Any, outputs: Any, folder: Path
+) -> None:
     tf.train.Checkpoint(layer=layer).write(str(folder / "weights"))
     again = make()
     again(inputs, training=False)
@@ -79,13 +79,13 @@ def _check_saving(make: Callable[[], Made], layer: Made, inputs: Any, outputs: A
     _assert_equal(again(inputs, training=False), outputs, 0.0)
 
 
-def _check_training_step(make: Callable[[], Made], inputs: Any) -> None:
+def _check_training_step(make: Callable[[], keras.layers.Layer], inputs: Any) -> None:
     first, second = _trained(make, inputs), _trained(make, inputs)
     for one, other in zip(first, second, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
-def _trained(make: Callable[[], Made], inputs: Any) -> list[np.ndarray]:
+def _trained(make: Callable[[], keras.layers.Layer], inputs: Any) -> list[np.ndarray]:
     layer = make()
     layer(inputs, training=False)
     for index, weight in enumerate(layer.trainable_weights):

@@ -1,5 +1,5 @@
-import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.dropout import ResumableDropout
 from models.ranking.deepfm import DeepFM
 from models.training.fit import FitResult, fit
-from models.training.progress import Progress
+from models.training.progress import Progress, reporter
 from transforms.errors import ConsortError, InputError
 from transforms.features import ModelInput
 
@@ -79,99 +80,70 @@ def _assert_same_weights(one: keras.Model, other: keras.Model) -> None:
         np.testing.assert_array_equal(first.numpy(), second.numpy(), err_msg=first.name)
 
 
+@dataclass
+class _Whole:
+    model: keras.Model
+    result: FitResult
+    folder: Path
+
+
 @pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[keras.Model, FitResult]:
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> _Whole:
+    model, folder = _model(), tmp_path_factory.mktemp("whole")
+    return _Whole(model, _fit(model, folder, eval_dataset=_rows(9), keep_checkpoints=3), folder)
+
+
+def test_a_run_killed_twice_ends_with_the_very_same_weights(uninterrupted: _Whole, tmp_path: Path) -> None:
+    for step in (3, _STEPS + 3):  # in the middle of the first epoch, and of the second
+        with pytest.raises(_Killed):
+            _fit(_model(), tmp_path, progress=_kill_at(step), eval_dataset=_rows(9))
     model = _model()
-    return model, _fit(model, tmp_path_factory.mktemp("whole"), eval_dataset=_rows(9))
-
-
-# A kill in the middle of an epoch (checkpoint 2 or 4 steps in), at its last step and in the next.
-@pytest.mark.parametrize("killed_at", [3, 5, _STEPS, _STEPS + 1, 2 * _STEPS])
-def test_a_killed_run_ends_with_the_very_same_weights(
-    killed_at: int, uninterrupted: tuple[keras.Model, FitResult], tmp_path: Path
-) -> None:
-    with pytest.raises(_Killed):
-        _fit(_model(), tmp_path, progress=_kill_at(killed_at), eval_dataset=_rows(9))
-    model = _model(seed=5)  # What it starts from must not matter.
-    model.layers[-1].seed = 1
-    for step in model.mlp._steps:
-        step.seed = 1
+    model(next(iter(_rows(0)))[0])
+    for weight in model.trainable_weights:  # What the resumed run starts from must not matter.
+        weight.assign_add(tf.ones_like(weight))
     result = _fit(model, tmp_path, eval_dataset=_rows(9))
-    whole_model, whole_result = uninterrupted
-    assert result.resumed_from == (killed_at - 1) // 2 * 2
-    _assert_same_weights(model, whole_model)
-    assert (result.steps, result.epochs, result.best_epoch) == (2 * _STEPS, 2, whole_result.best_epoch)
-    for row, whole_row in zip(result.history, whole_result.history, strict=True):
+    assert result.resumed_from == _STEPS + 2
+    _assert_same_weights(model, uninterrupted.model)
+    whole = uninterrupted.result
+    assert (result.steps, result.epochs, result.best_epoch) == (2 * _STEPS, 2, whole.best_epoch)
+    for row, whole_row in zip(result.history, whole.history, strict=True):
         assert row["eval_logloss"] == whole_row["eval_logloss"]
         assert row["eval_auc"] == whole_row["eval_auc"]
 
 
-def test_a_second_kill_is_survived_too(uninterrupted: tuple[keras.Model, FitResult], tmp_path: Path) -> None:
-    for step in (5, 9):
-        with pytest.raises(_Killed):
-            _fit(_model(), tmp_path, progress=_kill_at(step), eval_dataset=_rows(9))
-    model = _model()
-    _fit(model, tmp_path, eval_dataset=_rows(9))
-    _assert_same_weights(model, uninterrupted[0])
-
-
-@pytest.mark.parametrize("damage", ["data", "index", "missing"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(
-    damage: str, uninterrupted: tuple[keras.Model, FitResult], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    with pytest.raises(_Killed):
-        _fit(_model(), tmp_path, progress=_kill_at(5), eval_dataset=_rows(9))
-    data = tmp_path / "step-4.data-00000-of-00001"
-    if damage == "data":
-        data.write_bytes(data.read_bytes()[:-100] + b"x" * 100)
-    elif damage == "index":
-        (tmp_path / "step-4.index").write_bytes(b"half")
-    else:
-        data.unlink()
-    model = _model()
-    with caplog.at_level(logging.WARNING):
-        result = _fit(model, tmp_path, eval_dataset=_rows(9))
-    assert result.resumed_from == 2
-    assert "step-4 is damaged" in caplog.text
-    _assert_same_weights(model, uninterrupted[0])
-
-
-def test_with_nothing_readable_a_run_begins_afresh(
-    uninterrupted: tuple[keras.Model, FitResult], tmp_path: Path
-) -> None:
-    (tmp_path / "step-4.index").write_bytes(b"half")
-    model = _model()
-    assert _fit(model, tmp_path, eval_dataset=_rows(9)).resumed_from is None
-    _assert_same_weights(model, uninterrupted[0])
-
-
-def test_a_run_stopped_by_max_steps_continues_to_the_same_weights(
-    uninterrupted: tuple[keras.Model, FitResult], tmp_path: Path
-) -> None:
+def test_a_run_stopped_by_max_steps_continues_to_the_same_weights(uninterrupted: _Whole, tmp_path: Path) -> None:
     first = _fit(_model(), tmp_path, max_steps=3, eval_dataset=_rows(9))
     assert (first.steps, first.epochs, first.best_epoch) == (3, 0, 1)
     second = _fit(_model(), tmp_path, max_steps=_STEPS, eval_dataset=_rows(9))
     assert (second.steps, second.resumed_from) == (_STEPS, 3)
     model = _model()
     assert _fit(model, tmp_path, eval_dataset=_rows(9)).steps == 2 * _STEPS
-    _assert_same_weights(model, uninterrupted[0])
+    _assert_same_weights(model, uninterrupted.model)
 
 
-def test_a_finished_run_is_not_trained_again(uninterrupted: tuple[keras.Model, FitResult], tmp_path: Path) -> None:
-    _fit(_model(), tmp_path, eval_dataset=_rows(9))
+def test_a_finished_run_is_not_trained_again(uninterrupted: _Whole) -> None:
     model = _model()
-    result = _fit(model, tmp_path, eval_dataset=_rows(9))
+    result = _fit(model, uninterrupted.folder, eval_dataset=_rows(9))
     assert (result.steps, result.resumed_from) == (2 * _STEPS, 2 * _STEPS)
-    _assert_same_weights(model, uninterrupted[0])
+    assert result.history == uninterrupted.result.history
+    _assert_same_weights(model, uninterrupted.model)
 
 
 @pytest.mark.parametrize("steps_per_execution", [4, 50])
-def test_several_steps_an_execution_give_the_same_weights(steps_per_execution: int, tmp_path: Path) -> None:
-    models = [_model(), _model()]
-    for model, steps in zip(models, (1, steps_per_execution), strict=True):
-        result = _fit(model, tmp_path / str(steps), steps_per_execution=steps, eval_dataset=_rows(9))
-        assert result.steps == 2 * _STEPS
-    _assert_same_weights(*models)
+def test_several_steps_an_execution_give_the_same_weights(
+    steps_per_execution: int, uninterrupted: _Whole, tmp_path: Path
+) -> None:
+    model = _model()
+    result = _fit(model, tmp_path, steps_per_execution=steps_per_execution, eval_dataset=_rows(9))
+    assert result.steps == 2 * _STEPS
+    _assert_same_weights(model, uninterrupted.model)
+
+
+def test_end_of_data_is_no_step(uninterrupted: _Whole) -> None:
+    model = uninterrupted.model
+    dropout = next(step for step in model.mlp._steps if isinstance(step, ResumableDropout))
+    assert int(model.optimizer.iterations) == 2 * _STEPS
+    assert int(dropout.calls) == uninterrupted.result.best_epoch * _STEPS
 
 
 def test_learns_and_reports(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -185,14 +157,29 @@ def test_learns_and_reports(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr().out == ""
 
 
-def test_shown_log_loss_is_that_of_the_data(tmp_path: Path) -> None:
-    model = _model()
-    result = _fit(model, tmp_path, epochs=1, eval_dataset=_rows(9))
-    losses = []
+def test_the_model_holds_the_best_epoch_and_its_log_loss_is_that_of_the_data(uninterrupted: _Whole) -> None:
+    result, losses = uninterrupted.result, []
     for features, label in _rows(9):
-        probability = 1 / (1 + np.exp(-model(features).numpy().astype(np.float64)))
+        probability = 1 / (1 + np.exp(-uninterrupted.model(features).numpy().astype(np.float64)))
         losses += np.where(label == 1, -np.log(probability), -np.log(1 - probability)).tolist()
-    assert result.history[0]["eval_logloss"] == pytest.approx(np.mean(losses), rel=1e-5)
+    found = [row["eval_logloss"] for row in result.history]
+    assert np.mean(losses) == pytest.approx(min(found), rel=1e-5)
+    assert found.index(min(found)) == result.best_epoch - 1
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_gets_one_line_an_epoch_and_a_file_none(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    with reporter(True) as report:
+        for step in (1, 2, 3):
+            report(Progress(epoch=1 + step // 3, step=step, loss=0.5, examples_per_second=1234.0))
+    out, err = capsys.readouterr()
+    assert out == ""
+    lines = [line.strip("\r").removesuffix("\x1b[K") for line in err.splitlines()]
+    expected = [f"epoch {epoch}, step {step}: loss 0.50000, 1,234 examples/s" for epoch, step in ((1, 1), (2, 3))]
+    assert [line for line in lines if line] == (expected if terminal else [])
 
 
 def _eval_contradicting_training() -> tf.data.Dataset:
@@ -200,30 +187,31 @@ def _eval_contradicting_training() -> tf.data.Dataset:
 
 
 def test_patience_stops_and_the_best_weights_come_back(tmp_path: Path) -> None:
-    model, short = _model(), _model()
     # The better the model knows its data, the worse it does on the contrary.
     options = {"eval_dataset": _eval_contradicting_training(), "train_dataset": lambda epoch: _rows(0)}
-    result = _fit(model, tmp_path / "long", epochs=9, patience=2, **options)
+    model = _model()
+    result = _fit(model, tmp_path, epochs=9, patience=2, **options)
     best = result.best_epoch
     assert result.stopped_early and result.epochs == best + 2 < 9
     losses = [row["eval_logloss"] for row in result.history]
     assert losses.index(min(losses)) == best - 1
-    _fit(short, tmp_path / "short", epochs=best, **options)
-    for first, second in zip(model.trainable_weights, short.trainable_weights, strict=True):
-        np.testing.assert_array_equal(first.numpy(), second.numpy())
-    assert _fit(_model(), tmp_path / "long", epochs=9, patience=2, **options).steps == result.steps
+    stored = tf.train.load_checkpoint(str(tmp_path / f"best-{best}"))
+    for index, weight in enumerate(model.weights):
+        np.testing.assert_array_equal(stored.get_tensor(f"weights/{index}/.ATTRIBUTES/VARIABLE_VALUE"), weight.numpy())
+    assert _fit(_model(), tmp_path, epochs=9, patience=2, **options).steps == result.steps
 
 
 def test_without_eval_data_the_last_weights_stay(tmp_path: Path) -> None:
-    result = _fit(_model(), tmp_path)
-    assert result.best_epoch == 2 and not result.stopped_early
+    model = _model()
+    result = _fit(model, tmp_path, epochs=1)
+    assert result.best_epoch == 1 and not result.stopped_early
     assert not list(tmp_path.glob("best-*"))
 
 
-def test_so_many_checkpoints_are_kept(tmp_path: Path) -> None:
-    _fit(_model(), tmp_path, keep_checkpoints=3, eval_dataset=_rows(9))
-    assert {path.stem for path in tmp_path.glob("step-*.index")} == {"step-8", "step-10", "step-12"}
-    assert len(list(tmp_path.glob("best-*.index"))) == 1
+def test_so_many_checkpoints_are_kept(uninterrupted: _Whole) -> None:
+    folder = uninterrupted.folder
+    assert {path.stem for path in folder.glob("step-*.index")} == {"step-8", "step-10", "step-12"}
+    assert len(list(folder.glob("best-*.index"))) == 1
 
 
 def _request_model() -> DeepFM:
@@ -237,7 +225,9 @@ def test_requests_train_on_exposed_candidates_only(tmp_path: Path) -> None:
     models, results = [_request_model(), _request_model()], []
     for index, (model, change) in enumerate(zip(models, (lambda data: data, with_other_hidden_labels), strict=True)):
         data = change(_requests(0))
-        results.append(_fit(model, tmp_path / str(index), train_dataset=lambda _, d=data: d, eval_dataset=data, epochs=8))
+        results.append(
+            _fit(model, tmp_path / str(index), train_dataset=lambda _, d=data: d, eval_dataset=data, epochs=12)
+        )
     _assert_same_weights(*models)
     assert results[0].history[-1]["eval_logloss"] == results[1].history[-1]["eval_logloss"]
     assert results[0].history[-1]["eval_auc"] > 0.8
@@ -256,18 +246,21 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(steps_per_execution: int,
     model = DeepFM(inputs, _SIZES, embedding_dim=4, hidden_units=(8,))
     with pytest.raises(ConsortError, match=f"loss became nan at {named}.*lower learning_rate"):
         _fit(
-            model, tmp_path, train_dataset=_with_a_bad_price, checkpoint_steps=1, steps_per_execution=steps_per_execution
+            model,
+            tmp_path,
+            train_dataset=_with_a_bad_price,
+            checkpoint_steps=1,
+            steps_per_execution=steps_per_execution,
         )
     assert max(int(path.stem.removeprefix("step-")) for path in tmp_path.glob("step-*.index")) < 5
 
 
-def test_checkpoints_of_another_model_are_refused(tmp_path: Path) -> None:
-    _fit(_model(), tmp_path, epochs=1)
+def test_checkpoints_of_another_model_are_refused(uninterrupted: _Whole) -> None:
     wider = DeepFM((_USER, _ITEM, _HISTORY), _SIZES, embedding_dim=5, hidden_units=(8,))
     deeper = DeepFM((_USER, _ITEM, _HISTORY), _SIZES, embedding_dim=4, hidden_units=(8, 8))
     for other in (wider, deeper):
         with pytest.raises(InputError, match="another model .* directory of its own"):
-            _fit(other, tmp_path, epochs=1)
+            _fit(other, uninterrupted.folder)
 
 
 def test_data_without_a_batch_is_refused(tmp_path: Path) -> None:

@@ -47,8 +47,7 @@ def bases(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(bases):
     labels = {"pair": {"A": 123, "B": 124, "gone": 7}}
-    # TensorFlow's own threads, so that a deadline stops a run as it does in TensorFlow Serving.
-    with LocalServer(bases, versions="all", labels=labels, poll_s=60.0, inter_op_threads=0) as local:
+    with LocalServer(bases, versions="all", labels=labels, poll_s=60.0) as local:
         local.wait_ready(60.0)
         yield local
 

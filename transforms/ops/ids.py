@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from transforms.beam.vocabulary import learn_vocabulary
 from transforms.features import Encoding, Feature, Space
 from transforms.ops.missing import Values, flat, is_real, like
 
@@ -53,12 +54,7 @@ def space_ids(space: Space, features: Mapping[str, tuple[Feature, Values, tf.Ten
     if space.hash_buckets is not None:
         ids = tf.strings.to_hash_bucket_fast(pooled, space.hash_buckets)
     else:
-        vocabulary = tft.vocabulary(
-            tf.boolean_mask(pooled, real),
-            top_k=space.top_k,
-            frequency_threshold=space.frequency_threshold if space.frequency_threshold > 1 else None,
-            vocab_filename=space.name,
-        )
+        vocabulary = learn_vocabulary(tf.boolean_mask(pooled, real), space)
         ids = tft.apply_vocabulary(pooled, vocabulary, num_oov_buckets=space.num_oov_buckets)
     ids = tf.where(real, tf.cast(ids, tf.int64) + 1, tf.zeros_like(pooled, tf.int64))
     parts = tf.split(ids, [tf.size(part) for part in tokens.values()], num=len(tokens))

@@ -36,7 +36,7 @@ class CriteoOptions(SourceOptions):
         heads; `squared_log` is that of the Criteo_x4 benchmark, in the pooled space of the categories.
       discretise: `x4` is another name for `numeric: squared_log`.
       frequency_threshold: a token seen less often in the training split is out of vocabulary.
-      chunk_bytes: raw bytes read at once by one worker; bounds its memory (about 8 times as much).
+      chunk_bytes: raw bytes read at once by one worker; bounds its memory.
       batch_rows: rows in a shard at most.
     """
 

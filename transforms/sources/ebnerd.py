@@ -63,6 +63,11 @@ class EbnerdOptions(SourceOptions):
             raise ValueError("a number of minutes that divides 60, e.g. 10")
         return minutes
 
+    @field_validator("records", mode="before")
+    @classmethod
+    def _one_or_more(cls, records: object) -> object:
+        return (records,) if isinstance(records, str) else records
+
     @field_validator("records")
     @classmethod
     def _some_records(cls, records: tuple[RecordKind, ...]) -> tuple[RecordKind, ...]:

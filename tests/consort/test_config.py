@@ -1,0 +1,89 @@
+import pytest
+
+from consort.config import RunConfig, load_config, parse_config, presets
+from tests.helpers.toy_data import toy_features
+from transforms.errors import InputError
+
+MINIMAL = {"name": "mine", "source": "toy"}
+
+
+def test_an_unknown_key_names_the_nearest_known_one():
+    with pytest.raises(InputError, match=r"key 'training.batchsize'.*did you mean 'batch_size'"):
+        parse_config({**MINIMAL, "training": {"batchsize": 3}})
+
+
+def test_a_value_out_of_its_domain_is_named():
+    with pytest.raises(InputError, match=r"key 'training.batch_size': received 0"):
+        parse_config({**MINIMAL, "training": {"batch_size": 0}})
+
+
+def test_a_missing_key_is_named():
+    with pytest.raises(InputError, match=r"key 'source': received nothing"):
+        parse_config({"name": "mine"})
+
+
+def test_overrides_reach_nested_keys_and_are_checked(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("name: mine\nsource: toy\n")
+    config = load_config(file, ("training.epochs=4", "model.hidden_units=[3, 2]"))
+    assert config.training.epochs == 4 and config.model.hidden_units == (3, 2)
+    with pytest.raises(InputError, match="did you mean 'epochs'"):
+        load_config(file, ("training.epoch=4",))
+    with pytest.raises(InputError, match="key=value"):
+        load_config(file, ("training.epochs",))
+
+
+@pytest.mark.parametrize("text", ["- a list", "a: [", "\x00"])
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
+    file = tmp_path / "run.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"run\.yaml"):
+        load_config(file)
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'criteo_deepfm'"):
+        load_config("criteo_depfm")
+
+
+def test_every_preset_is_right_and_named_after_its_source():
+    assert presets()
+    for name, path in presets().items():
+        config = load_config(path)
+        assert config.name == name
+        assert name.startswith({"simulator": "simulated"}.get(config.source, config.source))
+
+
+def test_what_is_shown_loads_back_to_the_same_run(tmp_path):
+    config = parse_config({**MINIMAL, "training": {"patience": 2}})
+    (tmp_path / "shown.yaml").write_text(config.to_yaml())
+    assert load_config(tmp_path / "shown.yaml").digest() == config.digest()
+
+
+def test_the_digest_changes_with_any_value():
+    assert parse_config(MINIMAL).digest() != parse_config({**MINIMAL, "seed": 2}).digest()
+
+
+def test_features_can_be_dropped_added_and_spaces_declared_anew():
+    changes = {"drop": ["user_id"], "add": [{"name": "again", "column": "price", "encoding": "identity"}]}
+    changes["spaces"] = [{"name": "items", "hash_buckets": 10}]
+    changed = parse_config({**MINIMAL, "features": changes}).features.apply(toy_features())
+    names = [feature.name for feature in changed.features]
+    assert "user_id" not in names and names[-1] == "again"
+    assert changed.fixed_space_sizes()["items"] == 11
+
+
+def test_dropping_an_unknown_feature_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'item_id'"):
+        parse_config({**MINIMAL, "features": {"drop": ["itemid"]}}).features.apply(toy_features())
+
+
+def test_adding_a_feature_on_a_forbidden_column_is_refused():
+    changes = {"add": [{"name": "cheat", "column": "truth", "encoding": "identity"}]}
+    with pytest.raises(InputError, match="must not be a model input"):
+        parse_config({**MINIMAL, "features": changes}).features.apply(toy_features())
+
+
+def test_configs_are_frozen():
+    with pytest.raises(ValueError, match="frozen"):
+        RunConfig(**MINIMAL).seed = 3

@@ -1,0 +1,54 @@
+import pytest
+import tensorflow as tf
+
+from transforms.input import expand_patterns, first_examples, parsed, serialized
+
+SPEC = {"x": tf.io.FixedLenFeature([], tf.int64)}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Three files of ten examples each: x = 0 .. 29."""
+    folder = tmp_path_factory.mktemp("input")
+    for part in range(3):
+        for suffix, options in (("tfrecord", None), ("gz", "GZIP")):
+            with tf.io.TFRecordWriter(str(folder / f"{part}.{suffix}"), options) as writer:
+                for x in range(part * 10, part * 10 + 10):
+                    feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[x]))
+                    example = tf.train.Example(features=tf.train.Features(feature={"x": feature}))
+                    writer.write(example.SerializeToString())
+    return folder
+
+
+def values(files, suffix="tfrecord", **options):
+    batches = serialized(expand_patterns([f"{files}/*.{suffix}"]), 4, **options)
+    return [batch["x"].numpy().tolist() for batch in parsed(batches, SPEC)]
+
+
+def test_without_shuffling_files_and_records_keep_their_order(files):
+    assert sum(values(files), []) == list(range(30))
+    assert [len(batch) for batch in values(files)] == [4] * 7 + [2]
+
+
+def test_gzip_files_read_the_same(files):
+    assert values(files, "gz") == values(files)
+
+
+def test_equal_seeds_give_equal_orders_and_every_example_once(files):
+    first, again, other = (values(files, shuffle_buffer=30, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert sorted(sum(first, [])) == list(range(30)) and sum(first, []) != list(range(30))
+
+
+def test_a_short_last_batch_can_be_left_out(files):
+    assert {len(batch) for batch in values(files, drop_remainder=True)} == {4}
+
+
+def test_columns_can_be_changed_while_parsing(files):
+    batches = parsed(serialized([f"{files}/0.tfrecord"], 10), SPEC, lambda columns: columns["x"] * 2)
+    assert next(iter(batches)).numpy().tolist() == list(range(0, 20, 2))
+
+
+def test_first_examples(files):
+    assert len(first_examples([f"{files}/0.tfrecord"], 3)) == 3
+    assert len(first_examples([f"{files}/0.tfrecord"], 99)) == 10
