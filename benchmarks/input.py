@@ -29,7 +29,9 @@ def small_request_features() -> FeatureSet:
         Column(name="score", dtype="float", entity="item"),
     )
     return FeatureSet(
-        columns=columns, features=(Feature(name="item", encoding="id"),), list_size=CANDIDATES  # type: ignore[arg-type]
+        columns=columns,
+        features=(Feature(name="item", encoding="id"),),
+        list_size=CANDIDATES,
     )
 
 

@@ -16,7 +16,9 @@ from transforms.errors import ConsortError
 STAGES = ("import", "tfx")
 
 
-def bench_pipeline(rows: int = 1_000_000, seed: int = 1, preset: str = "criteo_deepfm", folder: Path | None = None) -> dict[str, Any]:
+def bench_pipeline(
+    rows: int = 1_000_000, seed: int = 1, preset: str = "criteo_deepfm", folder: Path | None = None
+) -> dict[str, Any]:
     """Seconds and peak memory from a generated raw file to transformed examples, stage by stage.
 
     Each stage runs in a process of its own, whose peak memory is read when it has ended.

@@ -215,7 +215,10 @@ def parse_config(values: dict[str, Any], where: str = "run config") -> RunConfig
         if first["type"] == "extra_forbidden":
             known = _known_keys(first["loc"][:-1])
             raise InputError(
-                f"{where}, key {key!r}", "an unknown key", f"one of {', '.join(known)}", _nearest(str(first["loc"][-1]), known)
+                f"{where}, key {key!r}",
+                "an unknown key",
+                f"one of {', '.join(known)}",
+                _nearest(str(first["loc"][-1]), known),
             ) from error
         received = "nothing" if first["type"] == "missing" else repr(first["input"])
         raise InputError(f"{where}, key {key!r}", received, first["msg"], "correct the value") from error

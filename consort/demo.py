@@ -160,7 +160,10 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("test AUC, logging policy", f"{quality['logging_policy_auc']:.4f}"),
         ("test AUC, oracle", f"{quality['oracle_auc']:.4f}"),
         ("test log loss / NE", f"{quality['logloss']:.4f} / {quality['ne']:.4f}"),
-        ("served = trainer's scores", f"{served['equal_to_trainer']} (largest difference {served['largest_difference']:.1e})"),
+        (
+            "served = trainer's scores",
+            f"{served['equal_to_trainer']} (largest difference {served['largest_difference']:.1e})",
+        ),
         (f"answer, {served['rows_per_request']} rows", f"p50 {served['p50_ms']:.2f} ms, p99 {served['p99_ms']:.2f} ms"),
         ("pipeline", f"{sum(result['pipeline_seconds'].values()):.0f} s"),
         ("all of it", f"{result['total_seconds']:.0f} s"),

@@ -35,7 +35,7 @@ class Scored:
 
 
 def splits_of(dataset: Dataset, record: RecordKind, split: str) -> list[Split]:
-    """The splits that `split` names: one of them, or `all`.
+    """The splits that `split` names: one, several joined by `+` (`eval+test`), or `all`.
 
     Raises:
       InputError: no such split.
@@ -43,9 +43,12 @@ def splits_of(dataset: Dataset, record: RecordKind, split: str) -> list[Split]:
     present = [name for name in SPLITS if name in dataset.records.get(record, {})]
     if split == "all":
         return present
-    if split not in present:
-        raise InputError("--split", repr(split), f"one of {', '.join([*present, 'all'])}", "choose one of these")
-    return [name for name in present if name == split]
+    named = split.split("+")
+    if not set(named) <= set(present):
+        raise InputError(
+            "--split", repr(split), f"one of {', '.join([*present, 'all'])}", "choose of these; join with +"
+        )
+    return [name for name in present if name in named]
 
 
 def check_columns(model: FeatureSet, data: FeatureSet, record: RecordKind, where: str) -> None:
@@ -75,7 +78,7 @@ def score(
     Args:
       model_dir: a SavedModel of `serving.export`.
       data_dir: a dataset.
-      split: `train`, `eval`, `test` or `all`.
+      split: `train`, `eval`, `test`, several joined by `+`, or `all`.
       batch_size: records scored at once.
       progress: called with records done and records in all.
 

@@ -34,7 +34,9 @@ class WatchedDagRunner(tfx.orchestration.LocalDagRunner):
           ValueError: `run_options` is given; partial runs are not for this runner.
         """
         if run_options is not None:
-            raise ValueError("received run_options; expected none: use tfx.orchestration.LocalDagRunner for partial runs")
+            raise ValueError(
+                "received run_options; expected none: use tfx.orchestration.LocalDagRunner for partial runs"
+            )
         run_id = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
         runtime_parameter_utils.substitute_runtime_parameter(pipeline, run_id)
         deployment = runner_utils.extract_local_deployment_config(pipeline)

@@ -14,7 +14,7 @@ from tfx_pipeline.plan import Plan
 
 
 def create_pipeline(plan: Plan) -> tfx.dsl.Pipeline:
-    """examples → statistics → schema → validator → anomaly gate → transform → trainer → evaluator → model gate → pusher.
+    """Examples → statistics → validator → anomaly gate → transform → trainer → evaluator → model gate → pusher.
 
     Args:
       plan: config, data and root; see `make_plan`.
@@ -48,6 +48,8 @@ def _pipeline(plan: Plan, components: list[BaseNode]) -> tfx.dsl.Pipeline:
         pipeline_root=str(plan.root / "artifacts"),
         components=components,
         enable_cache=True,
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(str(plan.metadata_file)),
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+            str(plan.metadata_file)
+        ),
         beam_pipeline_args=list(plan.config.pipeline.beam_args),
     )

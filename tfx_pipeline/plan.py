@@ -93,7 +93,10 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
     dataset = load_dataset(data_dir)
     if dataset.source != config.source:
         raise InputError(
-            str(data_dir), f"a dataset of source {dataset.source!r}", repr(config.source), "choose a preset of that source"
+            str(data_dir),
+            f"a dataset of source {dataset.source!r}",
+            repr(config.source),
+            "choose a preset of that source",
         )
     plan = Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)))
     for split in ("train", "eval", config.pipeline.evaluate_split):

@@ -18,7 +18,6 @@ from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKin
 from transforms.input import Features, parsed, serialized
 from transforms.vocabularies import table_sizes
 
-
 GOLDEN_COUNT = 64
 """Raw records that travel with a model: for warm-up, and with the trainer's scores for checks."""
 

@@ -46,7 +46,9 @@ class Encoding(StrEnum):
     DAY_OF_WEEK = "day_of_week"  # 1 + UTC weekday (Monday 0)
 
 
-ID_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG, Encoding.QUANTILE, Encoding.HOUR_OF_DAY, Encoding.DAY_OF_WEEK})
+ID_ENCODINGS = frozenset(
+    {Encoding.ID, Encoding.SQUARED_LOG, Encoding.QUANTILE, Encoding.HOUR_OF_DAY, Encoding.DAY_OF_WEEK}
+)
 LEARNED_SPACE_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG})
 NUMERIC_ENCODINGS = frozenset(Encoding) - {Encoding.ID}
 FIXED_SPACE_SIZES = {Encoding.HOUR_OF_DAY: 25, Encoding.DAY_OF_WEEK: 8}

@@ -1,7 +1,7 @@
 """A dataset on disk: sharded TFRecords of tf.Example and the `dataset.json` beside them.
 
-    DIR/dataset.json
-    DIR/<record>/<split>/data-00000-of-00004.tfrecord      record: row | request; split: train | eval | test
+DIR/dataset.json
+DIR/<record>/<split>/data-00000-of-00004.tfrecord      record: row | request; split: train | eval | test
 """
 
 import hashlib
@@ -143,11 +143,15 @@ def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: Rec
     splits = dataset.records.get(record)
     if not splits:
         have = ", ".join(dataset.records)
-        raise InputError(str(directory), f"records of kind {have}", f"records of kind {record}", "choose another source")
+        raise InputError(
+            str(directory), f"records of kind {have}", f"records of kind {record}", "choose another source"
+        )
     info = splits.get(split)
     if info is None or info.records == 0:
         have = ", ".join(name for name in SPLITS if name in splits)
-        raise InputError(str(directory), f"splits {have}", f"a split {split!r} that is not empty", "choose another split")
+        raise InputError(
+            str(directory), f"splits {have}", f"a split {split!r} that is not empty", "choose another split"
+        )
     paths = [os.path.join(directory, shard.path) for shard in info.shards]
     for path in paths:
         if not os.path.exists(path):

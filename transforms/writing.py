@@ -18,7 +18,9 @@ from transforms.records import Dataset, ShardInfo, SplitInfo
 _INFO_SUFFIX = ".info.json"
 
 
-def write_shard(directory: str | os.PathLike[str], name: str, batch: Batch, feature_set: FeatureSet) -> ShardInfo | None:
+def write_shard(
+    directory: str | os.PathLike[str], name: str, batch: Batch, feature_set: FeatureSet
+) -> ShardInfo | None:
     """Writes one batch as one shard `<record>/<split>/<name>.tfrecord`, with its `ShardInfo` beside it.
 
     Names decide the order of shards in the dataset, so equal names and batches give equal datasets.

@@ -13,7 +13,10 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, ov
 
 
 @app.command(epilog="Example: consort config show simulated_deepfm --set training.epochs=2")
-def show(run: Annotated[str | None, typer.Argument(help="A run file or a preset; none lists the presets.")] = None, set_: Set = None) -> None:
+def show(
+    run: Annotated[str | None, typer.Argument(help="A run file or a preset; none lists the presets.")] = None,
+    set_: Set = None,
+) -> None:
     """The resolved run file, defaults included."""
     from consort.config import load_config, presets
 

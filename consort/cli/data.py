@@ -29,14 +29,20 @@ def simulate(
     show(_summary(out, dataset), json_file)
 
 
-@app.command("import", epilog="Example: consort data import criteo --input raw/ --out /tmp/criteo --option discretise=x4")
+@app.command(
+    "import", epilog="Example: consort data import criteo --input raw/ --out /tmp/criteo --option discretise=x4"
+)
 def import_(
     source: Annotated[str, typer.Argument(help="Name of the source; see `consort data list`.")],
     input_dir: Annotated[Path, typer.Option("--input", help="Folder of the raw files.")],
     out: Out,
-    option: Annotated[list[str] | None, typer.Option(help="key=value, an option of the source; may be repeated.")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="key=value, an option of the source; may be repeated.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of a random split.")] = None,
-    beam_arg: Annotated[list[str] | None, typer.Option(help="A Beam option, e.g. --beam-arg=--runner=DataflowRunner.")] = None,
+    beam_arg: Annotated[
+        list[str] | None, typer.Option(help="A Beam option, e.g. --beam-arg=--runner=DataflowRunner.")
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
     """Raw files to records."""
@@ -67,9 +73,14 @@ def list_(json_file: JsonFile = None) -> None:
 
     sources = list_sources()
     rows = [(s.name, s.summary, ", ".join(s.records), s.licence, s.where) for s in sources]
-    rows.append(("simulator", "a cascade with the truth about unexposed items", "row, request", "ours", "consort data simulate"))
+    rows.append(
+        ("simulator", "a cascade with the truth about unexposed items", "row, request", "ours", "consort data simulate")
+    )
     table("Sources", ("name", "what", "records", "licence", "where"), rows)
-    save({s.name: {"summary": s.summary, "records": s.records, "licence": s.licence, "where": s.where} for s in sources}, json_file)
+    save(
+        {s.name: {"summary": s.summary, "records": s.records, "licence": s.licence, "where": s.where} for s in sources},
+        json_file,
+    )
 
 
 @app.command(epilog="Example: consort data describe /tmp/log")

@@ -9,7 +9,9 @@ from consort.cli.output import JsonFile, Seed, save, say, table
 
 
 def demo(
-    out: Annotated[Path | None, typer.Option("--out", help="Keep everything here; default: a temporary folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Keep everything here; default: a temporary folder.")
+    ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="A fifth of the requests.")] = False,
     seed: Seed = None,
     json_file: JsonFile = None,

@@ -39,8 +39,10 @@ def train(
 def evaluate(
     directory: Annotated[Path, typer.Argument(help="A run, an exported model, or a pipeline's root.")],
     data: Data,
-    split: Annotated[str, typer.Option(help="train, eval, test or all.")] = "test",
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples for the confidence intervals; 0 leaves them out.")] = 200,
+    split: Annotated[str, typer.Option(help="train, eval, test, eval+test or all.")] = "test",
+    resamples: Annotated[
+        int, typer.Option(help="Bootstrap resamples for the confidence intervals; 0 leaves them out.")
+    ] = 200,
     seed: Seed = None,
     json_file: JsonFile = None,
 ) -> None:

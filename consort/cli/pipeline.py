@@ -17,7 +17,13 @@ BeamArg = Annotated[list[str] | None, typer.Option(help="A Beam option, e.g. --b
 
 @app.command(epilog="Example: consort pipeline run simulated_deepfm --data /tmp/log --root /tmp/root")
 def run(
-    run: Run, data: Data, root: Root, set_: Set = None, beam_arg: BeamArg = None, seed: Seed = None, json_file: JsonFile = None
+    run: Run,
+    data: Data,
+    root: Root,
+    set_: Set = None,
+    beam_arg: BeamArg = None,
+    seed: Seed = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Data validation, transform, training, evaluation against the blessed model, push."""
     from consort.config import load_config
@@ -29,7 +35,9 @@ def run(
     say("loading TFX")
     from tfx_pipeline.run import run_pipeline
 
-    result = run_pipeline(plan, lambda node, seconds: say(f"{node}: {'...' if seconds is None else f'{seconds:.1f} s'}"))
+    result = run_pipeline(
+        plan, lambda node, seconds: say(f"{node}: {'...' if seconds is None else f'{seconds:.1f} s'}")
+    )
     show(result, json_file)
 
 

@@ -16,7 +16,9 @@ def serve(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8500,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     poll_seconds: Annotated[float, typer.Option(help="Seconds between looks for new versions.")] = 1.0,
-    xla: Annotated[bool, typer.Option("--xla", help="Allow XLA, as TF Serving's --xla_cpu_compilation_enabled.")] = False,
+    xla: Annotated[
+        bool, typer.Option("--xla", help="Allow XLA, as TF Serving's --xla_cpu_compilation_enabled.")
+    ] = False,
 ) -> None:
     """Serve SavedModels over TensorFlow Serving's gRPC, here. In production: tensorflow/serving, same files.
 
@@ -37,7 +39,9 @@ def serve(
 def query(
     model: Annotated[str, typer.Argument(help="Name of the model.")],
     data: Annotated[Path | None, typer.Option("--data", help="Take raw records from this dataset.")] = None,
-    inputs: Annotated[Path | None, typer.Option("--inputs", help="Or a JSON file: input name to list of values.")] = None,
+    inputs: Annotated[
+        Path | None, typer.Option("--inputs", help="Or a JSON file: input name to list of values.")
+    ] = None,
     split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
     count: Annotated[int, typer.Option(help="Records in the request.", min=1)] = 5,
     repeat: Annotated[int, typer.Option(help="Send it so often, for the latency.", min=1)] = 1,

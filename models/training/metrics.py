@@ -49,7 +49,7 @@ def evaluate(
 
     Each has a 95 % bootstrap interval, `<key>_low` to `<key>_high`, over requests, or over rows where
     there are no requests. A metric that is not defined (one class only, no groups with both, no ids)
-    is left out. The interval of `ece`, a sum of absolute values, may lie above it.
+    is left out.
 
     Args:
       label: in [0, 1], `[n]`; of requests, the exposed candidates only.

@@ -65,7 +65,10 @@ def test_a_score_does_not_depend_on_its_batch_mates_or_on_history_padding(traine
 
     examples, expected = read_golden(trained / "model")
     features = load_dataset(data).feature_set
-    alone = [served.predict("toy_deepfm", request_inputs([e], features, "row")).outputs["probability"][0] for e in examples[:8]]
+    alone = [
+        served.predict("toy_deepfm", request_inputs([e], features, "row")).outputs["probability"][0]
+        for e in examples[:8]
+    ]
     np.testing.assert_allclose(alone, expected[:8], atol=1e-6)
     inputs = request_inputs(examples, features, "row")
     inputs["history"] = np.concatenate([inputs["history"], np.full((len(examples), 3), b"", object)], axis=1)

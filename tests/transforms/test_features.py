@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.helpers.toy_data import toy_features
-from transforms.features import Column, Encoding, Feature, FeatureSet, Shape, Space
+from transforms.features import RECORD_KINDS, Column, Encoding, Feature, FeatureSet, Shape, Space
 
 
 def make(**feature):
@@ -43,7 +43,7 @@ def test_shapes_follow_entity_and_record_kind():
 
 
 def test_requests_carry_masks_and_rows_do_not():
-    names = {record: {c.name for c in toy_features(4).columns_of(record)} for record in ("row", "request")}
+    names = {record: {c.name for c in toy_features(4).columns_of(record)} for record in RECORD_KINDS}
     assert names["request"] - names["row"] == {"candidate", "exposed"}
 
 

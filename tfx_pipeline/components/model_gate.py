@@ -19,13 +19,20 @@ def failures_in(result: tfma.proto.validation_result_pb2.ValidationResult) -> It
     """One line for each threshold that was missed."""
     for validation in result.metric_validations_per_slice:
         for failure in validation.failures:
-            threshold = failure.metric_threshold
-            kind = "its bounds" if threshold.HasField("value_threshold") else "the blessed model"
-            bound = " ".join(str(threshold).split())
-            value = failure.metric_value.double_value.value
-            yield f"{failure.metric_key.name} is {value:.6f}, against {kind}: {bound} {failure.message}".rstrip()
+            yield f"{failure.metric_key.name} {_missed(failure)} {failure.message}".rstrip()
     if result.missing_slices:
         yield "the overall slice has no examples"
+
+
+def _missed(failure: tfma.proto.validation_result_pb2.ValidationFailure) -> str:
+    value, threshold = failure.metric_value.double_value.value, failure.metric_threshold
+    if threshold.HasField("change_threshold"):
+        least = threshold.change_threshold.absolute.value
+        return f"is {value:+.6f} against the blessed model's; at least {least:+.6f} is needed"
+    bounds = threshold.value_threshold
+    low = bounds.lower_bound.value if bounds.HasField("lower_bound") else float("-inf")
+    high = bounds.upper_bound.value if bounds.HasField("upper_bound") else float("inf")
+    return f"is {value:.6f}; it must lie between {low:.6g} and {high:.6g}"
 
 
 @component

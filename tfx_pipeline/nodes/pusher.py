@@ -1,17 +1,15 @@
 """Pusher with an executor that writes beside and renames."""
 
 from tfx import v1 as tfx
-from tfx.types.channel import BaseChannel
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import pusher_pb2
+from tfx.types.channel import BaseChannel
 
 from tfx_pipeline.components.atomic_pusher import AtomicPusher
 from tfx_pipeline.plan import Plan
 
 
-def pusher(
-    plan: Plan, model: BaseChannel, blessing: BaseChannel
-) -> tfx.components.Pusher:
+def pusher(plan: Plan, model: BaseChannel, blessing: BaseChannel) -> tfx.components.Pusher:
     """Publishes a blessed model as a new version under `root/serving/<name>`."""
     filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=str(plan.serving_base))
     return tfx.components.Pusher(

@@ -87,7 +87,9 @@ class CountTokens(beam.CombineFn):
 
     def extract_output(self, accumulator: Counts) -> pa.Table:
         compact = _compacted(accumulator)
-        return compact[0] if compact else pa.table({"token": pa.array([], pa.binary()), "count": pa.array([], pa.int64())})
+        return (
+            compact[0] if compact else pa.table({"token": pa.array([], pa.binary()), "count": pa.array([], pa.int64())})
+        )
 
 
 def ordered_tokens(counts: pa.Table, space: Space) -> list[bytes]:
