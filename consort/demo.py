@@ -65,7 +65,7 @@ def _simulate(data: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
     dataset = simulate(data, load_world(None), requests, seed)
     seconds = time.monotonic() - start
     rows = {split: info.examples for split, info in dataset.records["row"].items()}
-    candidates = requests * (dataset.feature_set.list_size or 0)
+    candidates = sum(split["candidates"] for split in dataset.notes["request"].values())
     return {
         "requests": requests,
         "candidate_rows": candidates,

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +14,7 @@ from serving.signatures import request_columns
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, FeatureSet, RecordKind, Split
 from transforms.input import serialized
+from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import parse_spec
 
@@ -25,13 +26,15 @@ LOGGED_SCORE = "logging_score"
 
 @dataclass(frozen=True)
 class Scored:
-    """Exposed examples with their scores, one entry an example."""
+    """Exposed examples with their scores, one entry an example, and the data they come from."""
 
     label: np.ndarray
     probability: np.ndarray
     request_id: np.ndarray
     user_id: np.ndarray
     extra: dict[str, np.ndarray]
+    dataset_sha256: str = ""
+    changed_shards: tuple[str, ...] = ()
 
 
 def splits_of(dataset: Dataset, record: RecordKind, split: str) -> list[Split]:
@@ -89,10 +92,12 @@ def score(
     record: RecordKind = contract["record"]
     splits = splits_of(dataset, record, split)
     check_columns(FeatureSet.model_validate(contract["feature_set"]), dataset.feature_set, record, str(data_dir))
+    dataset, changed = checked(data_dir, dataset, record, splits)
     files = [path for name in splits for path in shard_paths(data_dir, dataset, record, name)]
     total = sum(dataset.records[record][name].records for name in splits)
     extras = [name for name in (TRUTH, LOGGED_SCORE) if name in {c.name for c in dataset.feature_set.columns}]
-    return _score_files(Scorer(model_dir), files, dataset.feature_set, record, extras, batch_size, total, progress)
+    scored = _score_files(Scorer(model_dir), files, dataset.feature_set, record, extras, batch_size, total, progress)
+    return replace(scored, dataset_sha256=dataset.sha256, changed_shards=tuple(changed))
 
 
 def _score_files(

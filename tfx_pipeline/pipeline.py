@@ -1,5 +1,6 @@
 """The pipeline: wiring, and nothing else. A runner only says where."""
 
+from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.channel import BaseChannel
@@ -48,8 +49,14 @@ def _pipeline(plan: Plan, components: list[BaseNode]) -> tfx.dsl.Pipeline:
         pipeline_root=str(plan.root / "artifacts"),
         components=components,
         enable_cache=True,
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
-            str(plan.metadata_file)
-        ),
+        metadata_connection_config=_sqlite(plan),
         beam_pipeline_args=list(plan.config.pipeline.beam_args),
     )
+
+
+def _sqlite(plan: Plan) -> metadata_store_pb2.ConnectionConfig:
+    # TFX's own helper makes the folder; wiring must write nothing.
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(plan.metadata_file)
+    config.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
+    return config

@@ -11,6 +11,7 @@ from tfx_pipeline.provenance import code_version, run_info
 from transforms.errors import InputError
 from transforms.features import FeatureSet, Split
 from transforms.files import write_text
+from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import schema_text
 
@@ -24,12 +25,14 @@ class Plan:
       data_dir: the dataset.
       dataset: its `dataset.json`.
       root: everything that the pipeline writes lies here.
+      changed_shards: shards that are sound but no longer what `dataset.json` says.
     """
 
     config: RunConfig
     data_dir: Path
     dataset: Dataset
     root: Path
+    changed_shards: tuple[str, ...] = ()
 
     @cached_property
     def feature_set(self) -> FeatureSet:
@@ -88,7 +91,7 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
     """Checks the run against its data, before anything is written.
 
     Raises:
-      InputError: the dataset is not one, is of another source, or lacks what the run needs.
+      InputError: the dataset is not one, is of another source, is damaged, or lacks what the run needs.
     """
     dataset = load_dataset(data_dir)
     if dataset.source != config.source:
@@ -98,11 +101,11 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
             repr(config.source),
             "choose a preset of that source",
         )
-    plan = Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)))
     for split in ("train", "eval", config.pipeline.evaluate_split):
         shard_paths(data_dir, dataset, config.record, split)
-    _ = plan.feature_set
-    return plan
+    config.features.apply(dataset.feature_set)
+    dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
+    return Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)), tuple(changed))
 
 
 def write_schema(plan: Plan) -> None:

@@ -38,6 +38,7 @@ def run_data_half(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> d
 
 
 def _run(plan: Plan, pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, float]:
+    plan.root.mkdir(parents=True, exist_ok=True)
     write_schema(plan)
     seconds: dict[str, float] = {}
 

@@ -43,6 +43,8 @@ def train_run(
       InputError: the data does not fit the run, or `out` holds another run.
     """
     plan = make_plan(config, data_dir, out)
+    if plan.changed_shards:
+        say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     info = run_info(config, plan.dataset.source, plan.dataset.sha256)
     _claim(plan.root, config, info)
     transformed = plan.root / "transformed"

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from transforms.errors import InputError
-from transforms.features import SPLITS, FeatureSet, RecordKind, Split
+from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
 from transforms.files import sha256_of, write_text
 
 MANIFEST = "dataset.json"
@@ -132,6 +132,18 @@ def split_named(name: str) -> Split:
         if split == name:
             return split
     raise InputError("split", repr(name), f"one of {', '.join(SPLITS)}", "choose one of these")
+
+
+def record_kind(name: str) -> RecordKind:
+    """The record kind of that name.
+
+    Raises:
+      InputError: there is none.
+    """
+    for kind in RECORD_KINDS:
+        if kind == name:
+            return kind
+    raise InputError("record kind", repr(name), f"one of {', '.join(RECORD_KINDS)}", "choose one of these")
 
 
 def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: RecordKind, split: Split) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from transforms.batches import Batch, counts, encode
 from transforms.errors import InputError
-from transforms.features import SPLITS, FeatureSet, RecordKind, Split
+from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
 from transforms.files import new_directory, sha256_of
 from transforms.records import Dataset, ShardInfo, SplitInfo
 
@@ -106,8 +106,7 @@ def write_dataset(
 
 def _collect(directory: Path) -> dict[RecordKind, dict[Split, SplitInfo]]:
     records: dict[RecordKind, dict[Split, SplitInfo]] = {}
-    kinds: tuple[RecordKind, ...] = ("row", "request")
-    for record in kinds:
+    for record in RECORD_KINDS:
         splits = {split: _number_shards(directory, record, split) for split in SPLITS}
         found = {split: info for split, info in splits.items() if info.shards}
         if found:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from consort.cli.config import Run, Set
-from consort.cli.output import JsonFile, Seed, progress, save, say, show
+from consort.cli.output import JsonFile, Seed, progress, save, say, show, tell_changed
 
 Data = Annotated[Path, typer.Option("--data", help="A dataset of `consort data`.")]
 
@@ -53,16 +53,18 @@ def evaluate(
     from serving.versions import find_saved_model
     from transforms.records import load_dataset
 
-    model, dataset = find_saved_model(directory), load_dataset(data)
+    model = find_saved_model(directory)
+    load_dataset(data)
     from tfx_pipeline.evaluation import metrics_of, score
 
     with progress("scoring") as update:
         scored = score(model, data, split, progress=update)
+    tell_changed(scored.changed_shards)
     metrics = metrics_of(scored, resamples, 1 if seed is None else seed)
     result = {
         "model": str(model),
         "data": str(data),
-        "dataset_sha256": dataset.sha256,
+        "dataset_sha256": scored.dataset_sha256,
         "split": split,
         "examples": len(scored.label),
         "metrics": metrics,

@@ -48,6 +48,12 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def tell_changed(shards: Sequence[str]) -> None:
+    """Says which shards are sound but no longer what their `dataset.json` says."""
+    for path in shards:
+        say(f"{path} is no longer what dataset.json says; its records are sound and are taken as they are")
+
+
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     """Gives `update(done, total)`, a bar on a terminal and nothing elsewhere."""

@@ -7,7 +7,7 @@ import typer
 
 from consort.cli.config import Run, Set
 from consort.cli.models import Data
-from consort.cli.output import JsonFile, Seed, say, show
+from consort.cli.output import JsonFile, Seed, say, show, tell_changed
 
 app = typer.Typer(help="The TFX pipeline: run it, draw it.", no_args_is_help=True)
 
@@ -32,6 +32,7 @@ def run(
     from tfx_pipeline.plan import make_plan
 
     plan = make_plan(config, data, root)
+    tell_changed(plan.changed_shards)
     say("loading TFX")
     from tfx_pipeline.run import run_pipeline
 

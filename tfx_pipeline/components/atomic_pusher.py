@@ -1,11 +1,13 @@
-"""An executor for Pusher: a version is whole when a server first sees it."""
+"""Pusher whose versions are whole when a server first sees them."""
 
 import json
 import os
 from typing import Any
 
 from tfx import types
+from tfx import v1 as tfx
 from tfx.components.pusher import executor
+from tfx.dsl.components.base import executor_spec
 from tfx.proto import pusher_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
@@ -13,7 +15,7 @@ from tfx.utils import proto_utils
 from serving.versions import publish
 
 
-class AtomicPusher(executor.Executor):
+class PublishVersion(executor.Executor):
     """Pushes a blessed model by `serving.versions.publish` instead of copying into the numbered directory."""
 
     def Do(  # noqa: N802, the name is TFX's
@@ -32,3 +34,9 @@ class AtomicPusher(executor.Executor):
         keep = (json.loads(custom) if isinstance(custom, str) else custom).get("keep_versions")
         target = publish(self.GetModelPath(input_dict), destination.filesystem.base_directory, keep)
         self._MarkPushed(pushed, pushed_destination=os.fspath(target), pushed_version=target.name)
+
+
+class AtomicPusher(tfx.components.Pusher):
+    """Pusher with `PublishVersion` as its executor."""
+
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(PublishVersion)

@@ -1,7 +1,5 @@
-"""Pusher with an executor that writes beside and renames."""
+"""Pusher, writing beside and renaming."""
 
-from tfx import v1 as tfx
-from tfx.dsl.components.base import executor_spec
 from tfx.proto import pusher_pb2
 from tfx.types.channel import BaseChannel
 
@@ -9,13 +7,13 @@ from tfx_pipeline.components.atomic_pusher import AtomicPusher
 from tfx_pipeline.plan import Plan
 
 
-def pusher(plan: Plan, model: BaseChannel, blessing: BaseChannel) -> tfx.components.Pusher:
+def pusher(plan: Plan, model: BaseChannel, blessing: BaseChannel) -> AtomicPusher:
     """Publishes a blessed model as a new version under `root/serving/<name>`."""
     filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=str(plan.serving_base))
-    return tfx.components.Pusher(
+    node = AtomicPusher(
         model=model,
         model_blessing=blessing,
         push_destination=pusher_pb2.PushDestination(filesystem=filesystem),
         custom_config={"keep_versions": plan.config.pipeline.keep_versions},
-        custom_executor_spec=executor_spec.ExecutorClassSpec(AtomicPusher),
     )
+    return node.with_id("Pusher")

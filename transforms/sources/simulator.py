@@ -7,6 +7,8 @@ the next 10 % `eval`, the last 10 % `test`.
 import os
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from transforms.batches import Batch
 from transforms.errors import InputError
 from transforms.features import SPLITS, Column, Encoding, Feature, FeatureSet, Split
@@ -98,7 +100,7 @@ def simulate(
     """Writes a simulated log as request records and as row records, one for each impression.
 
     The same world, requests and seed give the same directory, byte for byte. `notes` of its
-    `dataset.json` hold, for each split, the click rate, the oracle's AUC and the logging policy's.
+    `dataset.json` hold, for each split, the candidates, the click rate, the oracle's AUC and the logging policy's.
 
     Args:
       out: the dataset's folder; must be new or empty.
@@ -138,7 +140,7 @@ def _batches(
                 progress(end, requests)
         shard = joined(blocks)
         rows = rows_of(shard)
-        figures.add(rows)
+        figures.add(rows, int(np.asarray(shard.columns["candidate"]).sum()))
         yield shard
         yield rows
 
