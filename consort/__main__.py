@@ -6,6 +6,8 @@ import traceback
 
 from transforms.errors import ConsortError
 
+_NO_ROOM = ("No space left on device", "disk is full", "File too large", "Disk quota exceeded")
+
 
 def main() -> None:
     """Runs the command line; every outcome becomes an exit code.
@@ -20,6 +22,7 @@ def main() -> None:
         app()
     except ConsortError as error:
         print(f"consort: {error}", file=sys.stderr)
+        _advise(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("consort: interrupted; the same command continues or starts again", file=sys.stderr)
@@ -28,8 +31,16 @@ def main() -> None:
         if os.environ.get("CONSORT_DEBUG"):
             traceback.print_exc()
         print(f"consort: failed: {type(error).__name__}: {error}", file=sys.stderr)
+        _advise(error)
         print("consort: set CONSORT_DEBUG=1 for the traceback", file=sys.stderr)
         sys.exit(1)
+
+
+def _advise(error: Exception) -> None:
+    # TensorFlow and Beam raise errors of their own kinds, which only tell by their text.
+    if any(text in str(error) for text in _NO_ROOM):
+        fix = "free space where it writes, and in TMPDIR; then start the same command again"
+        print(f"consort: received no room to write; expected enough for the result. Fix: {fix}", file=sys.stderr)
 
 
 if __name__ == "__main__":

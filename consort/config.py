@@ -9,7 +9,7 @@ import json
 import os
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -73,7 +73,7 @@ class ModelConfig(_Section):
 
     name: str = "deepfm"
     embedding_dim: int = Field(default=16, ge=1)
-    hidden_units: tuple[int, ...] = (128, 64)
+    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     batch_norm: bool = False
     options: dict[str, Any] = Field(default_factory=dict)
@@ -98,7 +98,7 @@ class TrainingConfig(_Section):
 
     batch_size: int = Field(default=1024, ge=1)
     epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     embedding_l2: float = Field(default=0.0, ge=0)
     patience: int | None = Field(default=None, ge=1)
     checkpoint_steps: int = Field(default=500, ge=1)
@@ -153,7 +153,7 @@ class RunConfig(_Section):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     source: str
     record: RecordKind = "row"
-    seed: int = 1
+    seed: int = Field(default=1, ge=0, lt=2**32)
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
@@ -234,7 +234,19 @@ def _override(values: dict[str, Any], override: str) -> None:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
             raise InputError("--set", repr(override), f"{parent!r} to be a section", "see `consort config show`")
-    section[leaf] = yaml.safe_load(text)
+    section[leaf] = yaml_value(text, f"--set {override}")
+
+
+def yaml_value(text: str, where: str) -> Any:
+    """A value on the command line, written as in YAML.
+
+    Raises:
+      InputError: it is not YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(where, repr(text), "a value as in YAML", "correct it, or put it in quotes") from error
 
 
 def _known_keys(location: tuple[int | str, ...]) -> list[str]:

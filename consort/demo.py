@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import machine
 from consort.config import RunConfig
 from transforms.errors import ConsortError, InputError
 
@@ -49,7 +50,7 @@ def run_demo(out: Path, config: RunConfig, requests: int, seed: int, say: Say) -
         "serving": served,
         "pipeline_seconds": pushed["seconds"],
         "total_seconds": time.monotonic() - start,
-        "model": pushed["model"],
+        "machine": machine(),
     }
     if not served["equal_to_trainer"]:
         raise ConsortError(f"served scores differ from the trainer's by {served['largest_difference']:.3g}")

@@ -15,8 +15,6 @@ from transforms.features import FeatureSet, RecordKind, Shape
 CONTRACT = os.path.join("assets.extra", "contract.json")
 CONTRACT_VERSION = 1
 
-_SHAPES = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", "M"]}
-
 
 def contract_of(
     name: str, feature_set: FeatureSet, record: RecordKind, run: dict[str, Any], warmup_sizes: list[int]
@@ -29,15 +27,16 @@ def contract_of(
       run: what made the model: seed, versions, data hash, config digest.
       warmup_sizes: batch sizes of the warm-up records.
     """
+    shapes = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", feature_set.list_size]}
     inputs = {}
     for column in request_columns(feature_set, record):
         padding = padding_of(column)
         inputs[column.name] = {
             "dtype": column.dtype,
-            "shape": _SHAPES[column.shape(record)],
+            "shape": shapes[column.shape(record)],
             "missing": padding.decode() if isinstance(padding, bytes) else str(padding),
         }
-    scores = {"dtype": "float", "shape": ["B"] if record == "row" else ["B", "M"]}
+    scores = {"dtype": "float", "shape": shapes[Shape.SCALAR if record == "row" else Shape.CANDIDATES]}
     return {
         "contract_version": CONTRACT_VERSION,
         "model": name,
@@ -70,8 +69,10 @@ def read_contract(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
     fix = "export the model with `consort export`, or name a directory that holds such an export"
     try:
         contract: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(str(path), f"no readable file ({error})", "a contract.json", fix) from error
+    if not isinstance(contract, dict):
+        raise InputError(str(path), type(contract).__name__, "a JSON object", fix)
     if contract.get("contract_version") != CONTRACT_VERSION:
         found = f"contract_version {contract.get('contract_version')}"
         raise InputError(str(path), found, f"contract_version {CONTRACT_VERSION}", fix)

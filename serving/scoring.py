@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from serving.signatures import EXAMPLES, PROBABILITY
+from transforms.errors import InputError
 
 
 class Scorer:
@@ -14,11 +15,21 @@ class Scorer:
 
     Args:
       directory: a SavedModel of `export_model`.
+
+    Raises:
+      InputError: it cannot be loaded.
     """
 
     def __init__(self, directory: str | os.PathLike[str]):
-        self._loaded = tf.saved_model.load(str(directory))
-        self._signature = self._loaded.signatures[EXAMPLES]
+        try:
+            self._loaded = tf.saved_model.load(str(directory))
+            self._signature = self._loaded.signatures[EXAMPLES]
+        # As the loader words what is damaged.
+        except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
+            fix = "export the model again"
+            raise InputError(
+                str(directory), f"no whole SavedModel ({error})", "one of `consort export`", fix
+            ) from error
 
     def __call__(self, examples: tf.Tensor | Iterable[bytes]) -> np.ndarray:
         """Probabilities of serialized raw records: [B], or [B, M] for request records."""

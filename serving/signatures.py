@@ -41,6 +41,7 @@ class ServedModel(tf.Module):
         self._transform = transform.transform_features_layer()
         self._columns = request_columns(feature_set, record)
         self._record: RecordKind = record
+        self._list_size = feature_set.list_size
         self._inputs = tuple(i.name for i in feature_set.model_inputs(record))
         self._spec = parse_spec(feature_set, record, tuple(column.name for column in self._columns))
 
@@ -79,8 +80,8 @@ class ServedModel(tf.Module):
         return {DEFAULT: serving_default, EXAMPLES: examples, TRANSFORM: transform_features}
 
     def _tensor_spec(self, column: Column) -> tf.TensorSpec:
-        dimensions = [None] if column.shape(self._record) is Shape.SCALAR else [None, None]
-        return tf.TensorSpec(dimensions, tf_dtype(column), name=column.name)
+        sizes = {Shape.SCALAR: [None], Shape.RAGGED: [None, None], Shape.CANDIDATES: [None, self._list_size]}
+        return tf.TensorSpec(sizes[column.shape(self._record)], tf_dtype(column), name=column.name)
 
 
 def _from_dense(column: Column, values: tf.Tensor) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from serving.contract import read_contract
 from transforms.errors import InputError
-from transforms.files import new_directory
+from transforms.files import new_directory, remove_leftovers
 
 SAVED_MODEL = "saved_model.pb"
 
@@ -35,6 +35,10 @@ def publish(saved_model: str | os.PathLike[str], base: str | os.PathLike[str], k
     existing = versions_in(base)
     version = max(int(time.time()), existing[-1][0] + 1 if existing else 0)
     target = Path(base) / str(version)
+    # Every version has a name of its own, so nobody else would remove what a killed one left.
+    remove_leftovers(base)
+    for doomed in Path(base).glob(".*.removed"):
+        shutil.rmtree(doomed, ignore_errors=True)
     with new_directory(target) as temporary:
         shutil.copytree(saved_model, temporary, dirs_exist_ok=True)
     for _, old in versions_in(base)[: -keep if keep else 0]:

@@ -8,9 +8,10 @@ from typing import Any
 
 from consort.config import RunConfig
 from tfx_pipeline.provenance import code_version, run_info
+from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
-from transforms.features import FeatureSet, Split
-from transforms.files import write_text
+from transforms.features import SPLITS, FeatureSet, Split
+from transforms.files import check_folder, write_text
 from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import schema_text
@@ -41,8 +42,8 @@ class Plan:
 
     @property
     def splits(self) -> tuple[Split, ...]:
-        """The splits that the dataset has."""
-        return tuple(self.dataset.records[self.config.record])
+        """The splits that the dataset has, `test` last."""
+        return tuple(split for split in SPLITS if split in self.dataset.records[self.config.record])
 
     @property
     def records_dir(self) -> Path:
@@ -91,8 +92,10 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
     """Checks the run against its data, before anything is written.
 
     Raises:
-      InputError: the dataset is not one, is of another source, is damaged, or lacks what the run needs.
+      InputError: the dataset is not one, is of another source, is damaged, or lacks what the run needs; the
+        model cannot be built; Beam does not know an option; or `root` cannot be written to.
     """
+    check_folder(root, "the run's folder")
     dataset = load_dataset(data_dir)
     if dataset.source != config.source:
         raise InputError(
@@ -101,11 +104,40 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
             repr(config.source),
             "choose a preset of that source",
         )
+    _check_splits(config, data_dir, dataset)
+    feature_set = config.features.apply(dataset.feature_set)
+    _check_slices(config, feature_set)
+    pipeline_options(config.pipeline.beam_args)
+    _check_model(config, feature_set)
+    dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
+    _check_splits(config, data_dir, dataset)
+    return Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)), tuple(changed))
+
+
+def _check_splits(config: RunConfig, data_dir: str | os.PathLike[str], dataset: Dataset) -> None:
     for split in ("train", "eval", config.pipeline.evaluate_split):
         shard_paths(data_dir, dataset, config.record, split)
-    config.features.apply(dataset.feature_set)
-    dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
-    return Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)), tuple(changed))
+
+
+def _check_slices(config: RunConfig, feature_set: FeatureSet) -> None:
+    columns = [column.name for column in feature_set.columns_of(config.record)]
+    for name in config.pipeline.slices:
+        if name not in columns:
+            raise InputError(
+                "pipeline.slices", repr(name), f"columns among {', '.join(columns)}", "name another column"
+            )
+
+
+def _check_model(config: RunConfig, feature_set: FeatureSet) -> None:
+    from tfx_pipeline.training import model_of
+
+    # Built with small tables and thrown away: a wrong argument shows now, not after hours of transforming.
+    sizes = {space.name: 2 for space in feature_set.id_spaces} | feature_set.fixed_space_sizes()
+    try:
+        model_of(config, feature_set, sizes)
+    except (TypeError, ValueError) as error:
+        fix = "correct the sections model and features of the run file; see `consort config show`"
+        raise InputError("model", str(error), "a model that takes the run's features and arguments", fix) from error
 
 
 def write_schema(plan: Plan) -> None:

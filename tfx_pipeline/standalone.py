@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from consort.config import RunConfig
 from tfx_pipeline.plan import Plan, make_plan
 from tfx_pipeline.provenance import run_info
-from tfx_pipeline.training import GOLDEN_COUNT, Task, export, train
+from tfx_pipeline.training import GOLDEN_COUNT, Task, export, finished_run, train
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import InputError
 from transforms.files import write_text
@@ -46,7 +48,8 @@ def train_run(
     if plan.changed_shards:
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     info = run_info(config, plan.dataset.source, plan.dataset.sha256)
-    _claim(plan.root, config, info)
+    _claim(plan.root, info)
+    write_text(plan.root / CONFIG_FILE, config.to_yaml())
     transformed = plan.root / "transformed"
     if not transformed.exists():
         say("transforming")
@@ -55,10 +58,16 @@ def train_run(
         )
     say("training")
     task = _task(plan, transformed, info)
-    model, result = train(task, plan.root / "checkpoints")
+    try:
+        model, result = train(task, plan.root / "checkpoints")
+    except tf.errors.DataLossError as error:
+        fix = "delete that folder; the same command makes it again"
+        raise InputError(str(transformed), f"a damaged record ({error.message})", "whole records", fix) from error
     say("exporting")
-    run = export(task, model, result, plan.root / MODEL_DIR)
+    run = finished_run(task, result)
+    # The model is the sign of a finished run, so it comes last.
     write_text(plan.root / RUN_FILE, json.dumps(run, indent=2) + "\n")
+    export(task, model, run, plan.root / MODEL_DIR)
     return run
 
 
@@ -75,11 +84,11 @@ def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
     )
 
 
-def _claim(root: Path, config: RunConfig, info: dict[str, Any]) -> None:
+def _claim(root: Path, info: dict[str, Any]) -> None:
     """Makes `root` this run's folder, or refuses if it is another's or finished."""
     run_file = root / RUN_FILE
     if run_file.is_file():
-        present = json.loads(run_file.read_text())
+        present = _read_run(run_file)
         for key in ("config_sha256", "dataset_sha256"):
             if present.get(key) != info[key]:
                 fix = "choose another --out, or delete this one"
@@ -87,8 +96,17 @@ def _claim(root: Path, config: RunConfig, info: dict[str, Any]) -> None:
         if (root / MODEL_DIR).exists():
             raise InputError(str(root), "a finished run", "a new folder, or an unfinished run", "choose another --out")
         return
-    if root.exists() and any(root.iterdir()):
+    # A hidden file is what a run leaves that was killed while it wrote its first one.
+    if root.exists() and any(not path.name.startswith(".") for path in root.iterdir()):
         raise InputError(str(root), "a folder in use", "a new or empty folder", "choose another --out")
     root.mkdir(parents=True, exist_ok=True)
-    write_text(root / CONFIG_FILE, config.to_yaml())
     write_text(run_file, json.dumps(info, indent=2) + "\n")
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            str(path), str(error), "a run.json of ours", "choose another --out, or delete this one"
+        ) from error

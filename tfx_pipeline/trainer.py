@@ -11,7 +11,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from consort.config import RunConfig
 from tfx_pipeline.provenance import run_info
-from tfx_pipeline.training import GOLDEN_COUNT, Task, export, train
+from tfx_pipeline.training import GOLDEN_COUNT, Task, export, finished_run, train
 from transforms.features import FeatureSet
 from transforms.files import write_text
 from transforms.input import expand_patterns, first_examples
@@ -36,7 +36,8 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     checkpoint_dir = Path(properties["checkpoint_root"]) / _key(properties, fn_args.transform_output)
     model, result = train(task, checkpoint_dir)
-    run = export(task, model, result, fn_args.serving_model_dir)
+    run = finished_run(task, result)
+    export(task, model, run, fn_args.serving_model_dir)
     write_text(Path(fn_args.model_run_dir) / "run.json", json.dumps(run, indent=2) + "\n")
     shutil.rmtree(checkpoint_dir, ignore_errors=True)
 

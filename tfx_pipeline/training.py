@@ -110,13 +110,13 @@ def train(task: Task, checkpoint_dir: str | os.PathLike[str]) -> tuple[keras.Mod
     return model, result
 
 
-def export(task: Task, model: keras.Model, result: FitResult, directory: str | os.PathLike[str]) -> dict[str, Any]:
-    """Writes the trained model as a SavedModel with its preprocessing, warm-up and contract.
+def finished_run(task: Task, result: FitResult) -> dict[str, Any]:
+    """The run as `run.json` and the contract tell it: what made the model and how training went."""
+    return {**task.run, "training": dataclasses.asdict(result)}
 
-    Returns:
-      The run as the contract tells it: what made the model and how training went.
-    """
-    run = {**task.run, "training": dataclasses.asdict(result)}
+
+def export(task: Task, model: keras.Model, run: dict[str, Any], directory: str | os.PathLike[str]) -> None:
+    """Writes the trained model as a SavedModel with its preprocessing, warm-up and contract."""
     export_model(
         directory,
         task.config.name,
@@ -127,4 +127,3 @@ def export(task: Task, model: keras.Model, result: FitResult, directory: str | o
         run,
         task.warmup_examples,
     )
-    return run

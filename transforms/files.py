@@ -1,6 +1,7 @@
 """Files that are whole or absent: written beside, then renamed. Local and remote paths alike."""
 
 import contextlib
+import glob
 import hashlib
 import os
 import shutil
@@ -8,13 +9,22 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from transforms.errors import InputError
+
 
 @contextlib.contextmanager
 def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; on a clean exit it becomes `path`, else it is removed."""
+    """Gives a temporary path beside `path`; on a clean exit it becomes `path`, else it is removed.
+
+    What a killed run left behind under the same prefix is removed first.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
+    prefix = f".{target.name}.tmp-"
+    for stale in target.parent.glob(f"{glob.escape(prefix)}*"):
+        if not _alive(stale.name.removeprefix(prefix).partition("-")[0]):
+            stale.unlink(missing_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f"{prefix}{os.getpid()}-")
     os.close(handle)
     temporary = Path(name)
     try:
@@ -39,11 +49,8 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} exists and is not empty")
-    prefix = f".{target.name}.partial-"
-    for stale in target.parent.glob(f"{prefix}*"):
-        if not _alive(stale.name.removeprefix(prefix)):
-            shutil.rmtree(stale, ignore_errors=True)
-    temporary = target.parent / f"{prefix}{os.getpid()}"
+    remove_leftovers(target.parent, target.name)
+    temporary = target.parent / f".{target.name}.partial-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
@@ -53,6 +60,39 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.rename(temporary, target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) -> None:
+    """Removes unfinished directories that killed processes left in `folder`.
+
+    Args:
+      folder: where `new_directory` was used.
+      name: only those that were to become `name`; None: all.
+    """
+    for stale in Path(folder).glob(f".{'*' if name is None else glob.escape(name)}.partial-*"):
+        if not _alive(stale.name.rpartition("-")[2]):
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+def check_folder(path: str | os.PathLike[str], name: str) -> None:
+    """Looks whether a folder can be made or written to, and makes nothing.
+
+    Args:
+      path: the folder, there or not.
+      name: of the option that gave it, for the message.
+
+    Raises:
+      InputError: it, or a folder above it, is a file or may not be written to.
+    """
+    target = Path(os.path.abspath(path))
+    nearest = next(folder for folder in (target, *target.parents) if os.path.lexists(folder))
+    if not nearest.is_dir():
+        raise InputError(
+            f"{name} {path}", f"{nearest}, which is no folder", "a folder, there or not", f"choose another {name}"
+        )
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        fix = f"choose another {name}, or change its permissions"
+        raise InputError(f"{name} {path}", f"{nearest}, where nothing may be written", "a folder to write to", fix)
 
 
 def _umask() -> int:

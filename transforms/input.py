@@ -5,6 +5,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from transforms.errors import InputError
+
 Features = dict[str, Any]
 
 _READ_BUFFER_BYTES = 8 << 20
@@ -69,7 +71,15 @@ def expand_patterns(patterns: Sequence[str]) -> list[str]:
 
 
 def first_examples(files: Sequence[str], count: int) -> list[bytes]:
-    """The first serialized examples of some files; fewer if there are no more."""
-    for batch in serialized(files, count).take(1):
-        return list(batch.numpy())
+    """The first serialized examples of some files; fewer if there are no more.
+
+    Raises:
+      InputError: one of them is damaged.
+    """
+    try:
+        for batch in serialized(files, count).take(1):
+            return list(batch.numpy())
+    except tf.errors.DataLossError as error:
+        where = files[0] if len(files) == 1 else f"{files[0]} or one of the {len(files) - 1} after it"
+        raise InputError(where, "a damaged record", "whole records", "make the dataset again") from error
     return []

@@ -1,11 +1,11 @@
 """`consort bench`: speed."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from consort.cli.output import JsonFile, Seed, say, show
+from consort.cli.output import JsonFile, Seed, save, say, show
 
 app = typer.Typer(help="Speed, measured here and now.", no_args_is_help=True)
 
@@ -20,7 +20,7 @@ def input_(
     """Parsed examples per second."""
     from benchmarks.input import bench_input
 
-    show(bench_input(examples, rounds, 1 if seed is None else seed), json_file)
+    _show(bench_input(examples, rounds, 1 if seed is None else seed), json_file)
 
 
 @app.command("pipeline", epilog="Example: consort bench pipeline --rows 100000 --json pipeline.json")
@@ -35,4 +35,9 @@ def pipeline(
     from benchmarks.pipeline import bench_pipeline
 
     say(f"generating {rows} rows, then importing and transforming them")
-    show(bench_pipeline(rows, 1 if seed is None else seed, preset, folder), json_file)
+    _show(bench_pipeline(rows, 1 if seed is None else seed, preset, folder), json_file)
+
+
+def _show(result: dict[str, Any], json_file: Path | None) -> None:
+    show({key: value for key, value in result.items() if key != "machine"})
+    save(result, json_file)

@@ -46,8 +46,7 @@ def import_(
     json_file: JsonFile = None,
 ) -> None:
     """Raw files to records."""
-    import yaml
-
+    from consort.config import yaml_value
     from transforms.errors import InputError
     from transforms.sources.registry import get_source
 
@@ -56,7 +55,7 @@ def import_(
         key, separator, value = pair.partition("=")
         if not separator:
             raise InputError("--option", repr(pair), "key=value", "write it so")
-        options[key] = yaml.safe_load(value)
+        options[key] = yaml_value(value, f"--option {pair}")
     chosen = get_source(source, options)
     chosen.check(input_dir)
     from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS, import_dataset

@@ -31,8 +31,9 @@ def train(
 
     result = train_run(config, data, out, say)
     training = {key: value for key, value in result["training"].items() if key != "history"}
-    last = dict(result["training"]["history"][-1])
-    show({"run": str(out), "seed": result["seed"], "training": training, "last_epoch": last})
+    # No epoch is whole where `max_steps` ended the first one.
+    last = {"last_epoch": dict(row) for row in result["training"]["history"][-1:]}
+    show({"run": str(out), "seed": result["seed"], "training": training, **last})
     save(result, json_file)
 
 
@@ -41,7 +42,7 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="train, eval, test, eval+test or all.")] = "test",
     resamples: Annotated[
-        int, typer.Option(help="Bootstrap resamples for the confidence intervals; 0 leaves them out.")
+        int, typer.Option(help="Bootstrap resamples for the confidence intervals; 0 leaves them out.", min=0)
     ] = 200,
     seed: Seed = None,
     json_file: JsonFile = None,
@@ -69,7 +70,10 @@ def evaluate(
         "examples": len(scored.label),
         "metrics": metrics,
     }
-    show(result, json_file)
+    show(result)
+    from benchmarks.machine import machine
+
+    save({**result, "machine": machine()}, json_file)
 
 
 def export(
@@ -82,7 +86,9 @@ def export(
     Example: consort export /tmp/run --out /tmp/serving
     """
     from serving.versions import find_saved_model, model_name, publish
+    from transforms.files import check_folder
 
+    check_folder(out, "--out")
     model = find_saved_model(directory)
     target = publish(model, out / model_name(model))
     show({"model": model_name(model), "version": int(target.name), "directory": str(target)}, json_file)

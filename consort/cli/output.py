@@ -9,10 +9,24 @@ from typing import Annotated, Any
 
 import typer
 
-from transforms.files import write_text
+from transforms.errors import InputError
+from transforms.files import check_folder, write_text
 
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON too.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random thing.")]
+
+def _check_json_file(path: Path | None) -> Path | None:
+    # Before the work, which may take hours, not when its result is to be written.
+    if path is not None:
+        if path.is_dir():
+            raise InputError(f"--json {path}", "a folder", "a file, there or not", "name a file in it")
+        check_folder(path.parent, "--json")
+    return path
+
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Write the result as JSON too.", callback=_check_json_file),
+]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random thing.", min=0, max=2**32 - 1)]
 
 
 def show(result: Mapping[str, Any], json_file: Path | None = None) -> None:

@@ -1,8 +1,8 @@
 """`consort serve`, `consort query`."""
 
-import json
+import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +13,9 @@ from consort.cli.output import JsonFile, say, show
 
 def serve(
     directory: Annotated[Path, typer.Argument(help="Exported versions, or a pipeline's root.")],
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8500,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.", min=0, max=65535)] = 8500,
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
-    poll_seconds: Annotated[float, typer.Option(help="Seconds between looks for new versions.")] = 1.0,
+    poll_seconds: Annotated[float, typer.Option(help="Seconds between looks for new versions.", min=0.01)] = 1.0,
     xla: Annotated[
         bool, typer.Option("--xla", help="Allow XLA, as TF Serving's --xla_cpu_compilation_enabled.")
     ] = False,
@@ -46,8 +46,8 @@ def query(
     count: Annotated[int, typer.Option(help="Records in the request.", min=1)] = 5,
     repeat: Annotated[int, typer.Option(help="Send it so often, for the latency.", min=1)] = 1,
     address: Annotated[str, typer.Option(help="host:port of the server.")] = "127.0.0.1:8500",
-    timeout: Annotated[float, typer.Option(help="Deadline of each call, seconds.")] = 5.0,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for the server to have the model.")] = 0.0,
+    timeout: Annotated[float, typer.Option(help="Deadline of each call, seconds.", min=0.001)] = 5.0,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the server to have the model.", min=0.0)] = 0.0,
     json_file: JsonFile = None,
 ) -> None:
     """Send a request over gRPC and print the answer with its latency.
@@ -55,15 +55,24 @@ def query(
     Example: consort query simulated_deepfm --data /tmp/log --count 3
     """
     from serving.client import PredictClient
+    from serving.json_inputs import read_inputs
     from transforms.errors import InputError
+    from transforms.records import load_dataset, split_named
 
     if (data is None) == (inputs is None):
         raise InputError("consort query", "both or neither of --data and --inputs", "one of them", "name one")
-    with PredictClient(address, timeout_s=timeout) as client:
+    if data is not None:
+        # What is wrong here shows without a server.
+        load_dataset(data)
+        split_named(split)
+    with _advised(address), PredictClient(address, timeout_s=timeout) as client:
         if wait:
             client.wait_available(model, wait)
-        asked = client.metadata(model)["serving_default"].inputs
-        arrays = _from_data(data, split, count, set(asked)) if data is not None else _from_file(inputs, asked)
+        asked = client.metadata(model)["serving_default"]
+        if data is not None:
+            arrays = _from_data(data, split, count, set(asked.inputs))
+        else:
+            arrays = read_inputs(inputs or "", asked)
         milliseconds = []
         for _ in range(repeat):
             start = time.perf_counter()
@@ -78,36 +87,34 @@ def query(
     show(result, json_file)
 
 
-def _from_file(path: Path | None, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The file's values, each as the type that the model asks for; the server judges names and shapes."""
-    import numpy as np
+@contextlib.contextmanager
+def _advised(address: str) -> Iterator[None]:
+    """Adds to a server's error what the user can do about it."""
+    from serving.client import ServingError
 
-    from transforms.errors import InputError
-
-    expected, fix = "a JSON object: input name to list of values", "correct the file"
+    advice = {
+        "UNAVAILABLE": f"is a server there? `consort serve DIR` starts one; --address says where, here {address}",
+        "NOT_FOUND": "`consort serve` prints the names of its models",
+    }
     try:
-        values = json.loads(Path(path or "").read_text())
-    except (OSError, json.JSONDecodeError) as error:
-        raise InputError(str(path), str(error), expected, fix) from error
-    if not isinstance(values, dict):
-        raise InputError(str(path), type(values).__name__, expected, fix)
-    arrays: dict[str, Any] = {}
-    for name, value in values.items():
-        numeric = name in asked and asked[name].dtype != "string"
-        try:
-            arrays[name] = np.asarray(value, asked[name].dtype) if numeric else value
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{path}, input {name!r}", str(error), f"{asked[name].dtype} values", fix) from error
-    return arrays
+        yield
+    except ServingError as error:
+        if error.code not in advice:
+            raise
+        raise ServingError(error.code, f"{error.details}. Fix: {advice[error.code]}") from error
 
 
 def _from_data(data: Path, split: str, count: int, asked: set[str]) -> dict[str, Any]:
+    from transforms.errors import InputError
     from transforms.features import CANDIDATE, RecordKind
     from transforms.input import first_examples
     from transforms.records import load_dataset, shard_paths, split_named
 
     dataset = load_dataset(data)
     record: RecordKind = "request" if CANDIDATE in asked else "row"
+    if missing := asked - {column.name for column in dataset.feature_set.columns_of(record)}:
+        fix = "choose a dataset of the source that the model was trained on"
+        raise InputError(str(data), f"no column {', '.join(sorted(missing))}", "all that the model asks for", fix)
     files = shard_paths(data, dataset, record, split_named(split))
     from serving.requests import request_inputs
 

@@ -67,7 +67,9 @@ def eval_config(config: RunConfig) -> tfma.EvalConfig:
         )
     )
     metrics = [_gated("AUC", auc), _gated("Calibration", calibration)]
-    metrics += [tfma.MetricConfig(class_name=name) for name in ("BinaryCrossEntropy", "ExampleCount", "MeanLabel")]
+    # TFMA's cross entropy takes one label an example, not a list; `consort evaluate` has it for both kinds.
+    told = ("ExampleCount", "MeanLabel") if config.record == "request" else ("ExampleCount", "BinaryCrossEntropy")
+    metrics += [tfma.MetricConfig(class_name=name) for name in told]
     return tfma.EvalConfig(
         model_specs=[
             tfma.ModelSpec(

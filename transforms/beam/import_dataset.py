@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from transforms.batches import Batch
+from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
 from transforms.features import FeatureSet
 from transforms.records import Dataset, load_dataset
@@ -85,14 +85,15 @@ def import_dataset(
       The dataset that was written.
 
     Raises:
-      InputError: raw files are missing or malformed, or `out` is in use; nothing is left behind.
+      InputError: raw files are missing or malformed, `out` is in use, or Beam does not know an option; nothing is left behind.
     """
+    options = pipeline_options(beam_args)
     source.check(input_dir)
     feature_set = source.feature_set()
     with new_dataset(out, source.name, feature_set, source.origin(input_dir)) as unfinished:
         directory = str(unfinished.directory)
         try:
-            with beam.Pipeline(options=PipelineOptions(list(beam_args))) as pipeline:
+            with beam.Pipeline(options=options) as pipeline:
                 batches = pipeline | "Read" >> source.read(input_dir)
                 _ = batches | "Write" >> beam.ParDo(WriteShards(directory, feature_set))
         except Exception as error:

@@ -9,12 +9,12 @@ from pathlib import Path
 import apache_beam as beam
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_transform.tf_metadata import dataset_metadata
 from tfx_bsl.coders import example_coder
 from tfx_bsl.public import tfxio
 
 from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS
+from transforms.beam.options import pipeline_options
 from transforms.features import FeatureSet, RecordKind, Split
 from transforms.files import new_directory
 from transforms.preprocessing import preprocessing_fn
@@ -45,8 +45,9 @@ def transform_dataset(
     """
     config = {"feature_set": feature_set.model_dump_json(), "record": record}
     schema = schema_of(feature_set, record)
-    with new_directory(out) as temporary, tempfile.TemporaryDirectory() as work:
-        options = PipelineOptions(list(beam_args))
+    # The work lies in the unfinished folder, so that what a killed run leaves of it goes with that.
+    with new_directory(out) as temporary, tempfile.TemporaryDirectory(dir=temporary) as work:
+        options = pipeline_options(beam_args)
         with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=work):
             read = {split: _read(directory, dataset, record, split, schema) for split in {*splits, "train"}}
             config_of = {split: source.TensorAdapterConfig() for split, source in read.items()}

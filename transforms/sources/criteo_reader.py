@@ -17,7 +17,7 @@ from transforms.beam.import_dataset import ReadChunks
 from transforms.beam.line_chunks import LineChunk, count_lines, line_chunks, lines_before, read_bytes
 from transforms.errors import InputError
 from transforms.features import SPLITS, Split
-from transforms.sources.criteo import CATEGORIES, FIELDS, LABEL_FIELD, NUMBERS, CriteoOptions
+from transforms.sources.criteo_options import CATEGORIES, FIELDS, LABEL_FIELD, NUMBERS, CriteoOptions
 
 _MOST_HEX_DIGITS = 16
 _HEX = np.zeros(256, bool)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from transforms.beam.item_counts import ItemCounts
-from transforms.sources.ebnerd import WINDOWS_HOURS, EbnerdOptions
+from transforms.sources.ebnerd_options import WINDOWS_HOURS, EbnerdOptions
 from transforms.sources.ebnerd_tables import Impressions, Reads
 
 _OLDEST_HOURS = 336.0

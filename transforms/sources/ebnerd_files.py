@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import InputError
-from transforms.sources.ebnerd import EbnerdOptions
+from transforms.sources.ebnerd_options import EbnerdOptions
 from transforms.sources.ebnerd_tables import Impressions, Reads
 
 _INTEGER, _TIME, _NUMBER, _FLAG = "integer", "timestamp", "number", "boolean"

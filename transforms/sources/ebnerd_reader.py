@@ -11,9 +11,9 @@ from transforms.batches import Batch
 from transforms.beam.import_dataset import ReadChunks
 from transforms.beam.item_counts import CombineItemEvents, ItemCounts, ItemEvents
 from transforms.errors import InputError
-from transforms.sources.ebnerd import EbnerdOptions
 from transforms.sources.ebnerd_features import ArticleFeatures, UserFeatures
 from transforms.sources.ebnerd_files import RowGroup, read_behaviors, read_history, row_count, row_groups, split_times
+from transforms.sources.ebnerd_options import EbnerdOptions
 from transforms.sources.ebnerd_records import RecordBuilder
 from transforms.sources.ebnerd_tables import Impressions, Reads, parts_of
 

@@ -7,8 +7,8 @@ import numpy as np
 
 from transforms.batches import Batch, Ragged, Values
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, Split
-from transforms.sources.ebnerd import EbnerdOptions
 from transforms.sources.ebnerd_features import ArticleFeatures, UserFeatures
+from transforms.sources.ebnerd_options import EbnerdOptions
 from transforms.sources.ebnerd_tables import Impressions
 
 _SHARD_SECONDS = 6 * 3600

@@ -1,0 +1,82 @@
+"""The README's commands run, and its figures are those of the committed results."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def console_lines(text: str) -> list[str]:
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    return [line.removeprefix("$ ") for block in blocks for line in block.splitlines() if line.startswith("$ ")]
+
+
+@pytest.mark.e2e
+def test_every_command_of_the_step_by_step_part_runs(tmp_path):
+    """In order, in one shell, stopping at the first that fails; the server is stopped at the end."""
+    lines = console_lines(README)
+    assert len(lines) == 9
+    (tmp_path / "bin").mkdir()
+    command = tmp_path / "bin" / "consort"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m consort "$@"\n')
+    command.chmod(0o755)
+    script = "set -e\ntrap 'kill $(jobs -p)' EXIT\n" + "\n".join(lines)
+    # A port of our own: another server may hold the documented one.
+    script = script.replace("--port 8500", "--port 18573").replace("--wait 60", "--wait 60 --address 127.0.0.1:18573")
+    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "outputs.probability" in done.stdout and done.stdout.count("metrics.auc ") == 2
+
+
+def test_linked_pages_exist():
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def load(name: str) -> dict:
+    return json.loads((RESULTS / f"{name}.json").read_text())
+
+
+def test_the_demos_table_is_the_committed_one():
+    from consort.demo import rows_of
+
+    for what, value in rows_of(load("demo")):
+        assert re.search(rf"{re.escape(what)}\W+{re.escape(value)}", README), what
+
+
+@pytest.mark.parametrize("name", ["criteo_head", "ebnerd"])
+def test_quality_figures_are_the_committed_ones(name):
+    metrics = load(name)["metrics"]
+    performance = (ROOT / "docs" / "performance.md").read_text()
+    for key in ("auc", "logloss", "gauc_request"):
+        if key in metrics:
+            figure = f"{metrics[key]:.3f} [{metrics[f'{key}_low']:.3f}, {metrics[f'{key}_high']:.3f}]"
+            assert figure in README and figure in performance, key
+
+
+def test_speed_figures_are_the_committed_ones():
+    performance = (ROOT / "docs" / "performance.md").read_text()
+    assert f"{load('input')['examples_per_s']:,.0f}" in performance
+    pipeline, vocabulary = load("pipeline"), load("vocabulary")
+    assert f"{pipeline['seconds']:.0f} s" in performance and f"{pipeline['peak_gb']:.2f} GB" in performance
+    assert f"{vocabulary['ratio_tft_to_ours']:.1f} times" in performance and vocabulary["same_tokens"] is True
+
+
+def test_every_committed_result_says_machine_and_versions():
+    for path in sorted(RESULTS.glob("*.json")):
+        machine = json.loads(path.read_text())["machine"]
+        assert machine["cores"] and machine["versions"]["tensorflow"] and machine["date"], path.name
