@@ -1,4 +1,4 @@
-"""The transform with our vocabulary analyzer beside the same with TFT's: `python -m benchmarks.vocabulary FILE.json`."""
+"""The transform with our vocabulary analyzer, and with TFT's: `python -m benchmarks.vocabulary FILE.json`."""
 
 import json
 import sys

@@ -134,7 +134,7 @@ class PipelineConfig(_Section):
     """
 
     beam_args: tuple[str, ...] = ("--runner=FnApiRunner",)
-    statistics_max_examples: int = Field(default=200_000, ge=1)
+    statistics_max_examples: int = Field(default=100_000, ge=1)
     evaluate_split: Literal["eval", "test"] = "test"
     slices: tuple[str, ...] = ()
     keep_versions: int = Field(default=3, ge=1)

@@ -1,5 +1,7 @@
 """`consort data`: simulate, import, list, describe."""
 
+import importlib
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,9 +26,19 @@ def simulate(
     from transforms.simulation.parameters import load_world
     from transforms.sources.simulator import simulate as run
 
+    importlib.import_module("tensorflow")  # Its seconds of loading are not the simulator's.
+    start = time.perf_counter()
     with progress("simulating") as update:
         dataset = run(out, load_world(world), requests, seed, update)
-    show(_summary(out, dataset), json_file)
+    seconds = time.perf_counter() - start
+    candidates = sum(split["candidates"] for split in dataset.notes["request"].values())
+    speed = {"seconds": seconds, "candidate_rows_per_s": candidates / seconds}
+    result = {**_summary(out, dataset), **speed, "notes": dataset.notes}
+    show(result)
+    if json_file is not None:
+        from benchmarks.machine import machine
+
+        save({**result, "machine": machine()}, json_file)
 
 
 @app.command(

@@ -32,8 +32,8 @@ def train(
     result = train_run(config, data, out, say)
     training = {key: value for key, value in result["training"].items() if key != "history"}
     # No epoch is whole where `max_steps` ended the first one.
-    last = {"last_epoch": dict(row) for row in result["training"]["history"][-1:]}
-    show({"run": str(out), "seed": result["seed"], "training": training, **last})
+    history = result["training"]["history"]
+    show({"run": str(out), "seed": result["seed"], "training": training, "last_epoch": history[-1] if history else {}})
     save(result, json_file)
 
 

@@ -1,6 +1,7 @@
 """Wrong input, verb by verb: the exit code, the message, and nothing written."""
 
 import json
+import re
 import shutil
 import socket
 import struct
@@ -161,8 +162,6 @@ def test_wrong_input_exits_with_2_says_why_and_writes_nothing(folder, command, m
 
 
 def assert_says(text, message):
-    import re
-
     assert re.search(message, " ".join(text.split())), text
 
 

@@ -11,7 +11,8 @@ from transforms.beam.import_dataset import import_dataset
 from transforms.errors import InputError
 from transforms.features import SPLITS, Encoding
 from transforms.records import Dataset
-from transforms.sources.criteo import CATEGORIES, NUMBERS, Criteo, CriteoOptions
+from transforms.sources.criteo import Criteo
+from transforms.sources.criteo_options import CATEGORIES, NUMBERS, CriteoOptions
 from transforms.sources.criteo_synthetic import write_criteo_like
 
 

@@ -11,7 +11,8 @@ from tests.helpers.imported_records import all_records, records_of
 from transforms.beam.import_dataset import import_dataset
 from transforms.features import RECORD_KINDS, SPLITS
 from transforms.sources import ebnerd_reader
-from transforms.sources.ebnerd import Ebnerd, EbnerdOptions
+from transforms.sources.ebnerd import Ebnerd
+from transforms.sources.ebnerd_options import EbnerdOptions
 
 ITEM_COLUMNS = [column.name for column in Ebnerd().feature_set().columns if column.entity == "item"]
 

@@ -11,7 +11,8 @@ from tests.helpers.ebnerd_files import START, Shown, behaviors_row, made_up, wri
 from tests.helpers.imported_records import records_of
 from transforms.beam.import_dataset import import_dataset
 from transforms.errors import InputError
-from transforms.sources.ebnerd import Ebnerd, EbnerdOptions
+from transforms.sources.ebnerd import Ebnerd
+from transforms.sources.ebnerd_options import EbnerdOptions
 
 ALL_TEST = EbnerdOptions(list_size=8, splits="all_test")
 

@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from transforms.files import new_directory, replacing_file, sha256_of, write_text
+from transforms.errors import InputError
+from transforms.files import check_folder, new_directory, remove_leftovers, replacing_file, sha256_of, write_text
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path):
@@ -42,6 +43,31 @@ def test_what_a_killed_run_left_is_removed_by_the_next(tmp_path):
     with new_directory(tmp_path / "out") as temporary:
         (temporary / "x").write_text("1")
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_leftovers_of_killed_processes_go_and_those_of_living_ones_stay(tmp_path):
+    for name in (".a.partial-999999999", ".b.partial-999999999", f".a.partial-{os.getpid()}", "a"):
+        (tmp_path / name).mkdir()
+    remove_leftovers(tmp_path, "a")
+    assert sorted(os.listdir(tmp_path)) == [f".a.partial-{os.getpid()}", ".b.partial-999999999", "a"]
+    remove_leftovers(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == [f".a.partial-{os.getpid()}", "a"]
+
+
+def test_a_half_written_file_of_a_killed_process_is_removed_by_the_next_write(tmp_path):
+    (tmp_path / ".a.txt.tmp-999999999-xyz").write_text("half")
+    (tmp_path / f".a.txt.tmp-{os.getpid()}-xyz").write_text("another thread's")
+    write_text(tmp_path / "a.txt", "whole")
+    assert sorted(os.listdir(tmp_path)) == [f".a.txt.tmp-{os.getpid()}-xyz", "a.txt"]
+
+
+def test_a_folder_below_a_file_is_refused_and_one_that_is_not_there_yet_is_not(tmp_path):
+    (tmp_path / "file").write_text("1")
+    for path in (tmp_path / "file", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(InputError, match="--out .*file, which is no folder"):
+            check_folder(path, "--out")
+    check_folder(tmp_path / "new" / "folder", "--out")
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def test_a_directory_in_use_is_refused_and_untouched(tmp_path):

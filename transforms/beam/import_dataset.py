@@ -85,7 +85,8 @@ def import_dataset(
       The dataset that was written.
 
     Raises:
-      InputError: raw files are missing or malformed, `out` is in use, or Beam does not know an option; nothing is left behind.
+      InputError: raw files are missing or malformed, `out` is in use, or Beam does not know an option; nothing
+        is left behind.
     """
     options = pipeline_options(beam_args)
     source.check(input_dir)
