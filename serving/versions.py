@@ -36,6 +36,7 @@ def publish(saved_model: str | os.PathLike[str], base: str | os.PathLike[str], k
     version = max(int(time.time()), existing[-1][0] + 1 if existing else 0)
     target = Path(base) / str(version)
     # Every version has a name of its own, so nobody else would remove what a killed one left.
+    remove_leftovers(base)
     for doomed in Path(base).glob(".*.removed"):
         shutil.rmtree(doomed, ignore_errors=True)
     with new_directory(target) as temporary:

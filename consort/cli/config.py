@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from consort.cli.output import table
+from consort.cli.output import JsonFile, save, table
 
 app = typer.Typer(help="Run files: show one with its defaults, check one.", no_args_is_help=True)
 
@@ -16,6 +16,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, ov
 def show(
     run: Annotated[str | None, typer.Argument(help="A run file or a preset; none lists the presets.")] = None,
     set_: Set = None,
+    json_file: JsonFile = None,
 ) -> None:
     """The resolved run file, defaults included."""
     from consort.config import load_config, presets
@@ -23,14 +24,18 @@ def show(
     if run is None:
         configs = {name: load_config(path) for name, path in presets().items()}
         table("Presets", ("name", "source", "model"), [(n, c.source, c.model.name) for n, c in configs.items()])
+        save({n: c.model_dump(mode="json") for n, c in configs.items()}, json_file)
         return
-    print(load_config(run, tuple(set_ or ())).to_yaml(), end="")
+    config = load_config(run, tuple(set_ or ()))
+    print(config.to_yaml(), end="")
+    save(config.model_dump(mode="json"), json_file)
 
 
 @app.command(epilog="Example: consort config check run.yaml")
-def check(run: Run, set_: Set = None) -> None:
+def check(run: Run, set_: Set = None, json_file: JsonFile = None) -> None:
     """Whether a run file is right; says what is not."""
     from consort.config import load_config
 
     config = load_config(run, tuple(set_ or ()))
     print(f"{run}: right; config_sha256 {config.digest()}")
+    save({"config_sha256": config.digest(), "config": config.model_dump(mode="json")}, json_file)

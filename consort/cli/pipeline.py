@@ -7,7 +7,7 @@ import typer
 
 from consort.cli.config import Run, Set
 from consort.cli.models import Data
-from consort.cli.output import JsonFile, Seed, say, show, tell_changed
+from consort.cli.output import JsonFile, Seed, save, say, show, tell_changed
 
 app = typer.Typer(help="The TFX pipeline: run it, draw it.", no_args_is_help=True)
 
@@ -43,15 +43,17 @@ def run(
 
 
 @app.command(epilog="Example: consort pipeline graph simulated_deepfm --data /tmp/log --root /tmp/root")
-def graph(run: Run, data: Data, root: Root, set_: Set = None) -> None:
+def graph(run: Run, data: Data, root: Root, set_: Set = None, json_file: JsonFile = None) -> None:
     """The pipeline's nodes and edges, as a Mermaid flowchart. Runs nothing and writes nothing."""
     from consort.config import load_config
 
     config = load_config(run, tuple(set_ or ()))
-    from tfx_pipeline.graph import mermaid
+    from tfx_pipeline.graph import edges, mermaid
     from tfx_pipeline.plan import make_plan
 
-    print(mermaid(make_plan(config, data, root)))
+    plan = make_plan(config, data, root)
+    print(mermaid(plan))
+    save({"edges": edges(plan)}, json_file)
 
 
 def _overrides(set_: list[str] | None, beam_arg: list[str] | None, seed: int | None) -> tuple[str, ...]:

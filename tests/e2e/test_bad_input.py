@@ -12,6 +12,8 @@ import pytest
 from tests.helpers.command_line import consort, tree
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import toy_features, toy_rows, write_learnable
+from transforms.batches import Batch
+from transforms.features import FeatureSet
 from transforms.sources.criteo_synthetic import write_criteo_like
 from transforms.writing import write_dataset
 
@@ -255,12 +257,14 @@ def test_a_damaged_transform_of_an_unfinished_run_is_named(tmp_path):
 
 
 def test_data_that_lacks_a_column_of_the_model_is_refused(tmp_path):
-    features = toy_features()
-    kept = {"columns": tuple(c for c in features.columns if c.name != "count")}
-    kept |= {"features": tuple(f for f in features.features if f.name != "count")}
-    rows = toy_rows("test", [b"a", b"b"], [1.0, 2.0], [[], []])
-    del rows.columns["count"]
-    write_dataset([rows], tmp_path / "data", "toy", features.model_copy(update=kept), {})
+    features, rows = toy_features(), toy_rows("test", [b"a", b"b"], [1.0, 2.0], [[], []])
+    without = FeatureSet(
+        columns=tuple(column for column in features.columns if column.name != "count"),
+        features=tuple(feature for feature in features.features if feature.name != "count"),
+        spaces=tuple(space for space in features.spaces if space.name != "counts"),
+    )
+    columns = {name: values for name, values in rows.columns.items() if name != "count"}
+    write_dataset([Batch("row", "test", columns)], tmp_path / "data", "toy", without, {})
     answer = consort("evaluate", "run", "--data", tmp_path / "data")
     assert answer.code == 2, answer.err
     assert_says(answer.err, "column 'count': received no such column; expected type float")

@@ -109,7 +109,7 @@ RUNNING, COMPLETE, CACHED = 2, 3, 5
 
 def states(root):
     """States of every execution of a node, oldest first."""
-    found = {}
+    found: dict[str, list[int]] = {}
     query = "SELECT t.name, e.last_known_state FROM Execution e JOIN Type t ON t.id = e.type_id ORDER BY e.id"
     for name, state in sqlite3.connect(root / "metadata.sqlite").execute(query):
         found.setdefault(name.rpartition(".")[2], []).append(state)
