@@ -13,7 +13,7 @@ app = typer.Typer(help="Speed, measured here and now.", no_args_is_help=True)
 @app.command("input", epilog="Example: consort bench input --json input.json")
 def input_(
     examples: Annotated[int, typer.Option(help="List-wise examples to read.", min=8)] = 400_000,
-    rounds: Annotated[int, typer.Option(help="Rounds of each way; the best counts.", min=1)] = 3,
+    rounds: Annotated[int, typer.Option(help="Rounds of each way; the median counts.", min=1)] = 3,
     seed: Seed = None,
     json_file: JsonFile = None,
 ) -> None:

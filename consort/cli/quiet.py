@@ -5,11 +5,11 @@ import os
 import sys
 import warnings
 
-_NOISY = ("absl", "tensorflow", "root", "google", "urllib3")
+OURS = ("transforms", "models", "serving", "tfx_pipeline", "consort", "benchmarks")
 
 
 def be_quiet() -> None:
-    """Errors only from the libraries below us. CONSORT_DEBUG=1 shows everything."""
+    """Our warnings, and errors only from the libraries below us. CONSORT_DEBUG=1 shows everything."""
     if os.environ.get("CONSORT_DEBUG"):
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,11 +19,15 @@ def be_quiet() -> None:
     warnings.simplefilter("ignore")
     # TensorFlow's functions complain when the interpreter takes them down in the wrong order.
     sys.unraisablehook = lambda _: None
-    # TensorFlow's destructors fail when the interpreter ends before them.
-    sys.unraisablehook = lambda unraisable: None
-    # TFX and Beam set levels of their own while they run; this holds whatever they set.
-    logging.disable(logging.WARNING)
-    # Beam logs the traceback of whatever it then raises.
-    logging.getLogger("apache_beam").setLevel(logging.CRITICAL)
-    for name in _NOISY:
-        logging.getLogger(name if name != "root" else None).setLevel(logging.ERROR)
+    # A handler in place keeps TensorFlow, absl and Beam from adding theirs; the filter sits on it, not
+    # on levels, because TFX and Beam set levels of their own while they run.
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    handler.addFilter(worth_telling)
+    logging.getLogger().handlers = [handler]
+
+
+def worth_telling(record: logging.LogRecord) -> bool:
+    """True for our own warnings, and for errors of the libraries below us."""
+    ours = record.name.partition(".")[0] in OURS
+    return record.levelno >= (logging.WARNING if ours else logging.ERROR)
