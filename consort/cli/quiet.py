@@ -9,7 +9,7 @@ OURS = ("transforms", "models", "serving", "tfx_pipeline", "consort", "benchmark
 
 
 def be_quiet() -> None:
-    """Our warnings, and errors only from the libraries below us. CONSORT_DEBUG=1 shows everything."""
+    """Our warnings, and nothing of the libraries below us. CONSORT_DEBUG=1 shows everything."""
     if os.environ.get("CONSORT_DEBUG"):
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -28,6 +28,5 @@ def be_quiet() -> None:
 
 
 def worth_telling(record: logging.LogRecord) -> bool:
-    """True for our own warnings, and for errors of the libraries below us."""
-    ours = record.name.partition(".")[0] in OURS
-    return record.levelno >= (logging.WARNING if ours else logging.ERROR)
+    """True for our own warnings and errors; what a library could not do reaches us as an exception anyway."""
+    return record.levelno >= logging.WARNING and record.name.partition(".")[0] in OURS
