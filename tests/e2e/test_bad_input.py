@@ -280,7 +280,8 @@ def test_a_port_in_use_is_refused():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        answer = consort("serve", "versions", "--port", taken.getsockname()[1])
+        # Without --xla the server would switch XLA off for good in this process, and so for other tests.
+        answer = consort("serve", "versions", "--xla", "--port", taken.getsockname()[1])
     assert answer.code == 2, answer.err
     assert_says(answer.err, "expected an address that is free")
 
