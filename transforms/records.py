@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +18,8 @@ from transforms.files import sha256_of, write_text
 
 MANIFEST = "dataset.json"
 FORMAT_VERSION = 1
+
+_Name = TypeVar("_Name", bound=str)
 
 
 class ShardInfo(BaseModel):
@@ -128,10 +130,7 @@ def split_named(name: str) -> Split:
     Raises:
       InputError: there is none.
     """
-    for split in SPLITS:
-        if split == name:
-            return split
-    raise InputError("split", repr(name), f"one of {', '.join(SPLITS)}", "choose one of these")
+    return _one_of(SPLITS, name, "split")
 
 
 def record_kind(name: str) -> RecordKind:
@@ -140,10 +139,14 @@ def record_kind(name: str) -> RecordKind:
     Raises:
       InputError: there is none.
     """
-    for kind in RECORD_KINDS:
-        if kind == name:
-            return kind
-    raise InputError("record kind", repr(name), f"one of {', '.join(RECORD_KINDS)}", "choose one of these")
+    return _one_of(RECORD_KINDS, name, "record kind")
+
+
+def _one_of(known: tuple[_Name, ...], name: str, what: str) -> _Name:
+    for candidate in known:
+        if candidate == name:
+            return candidate
+    raise InputError(what, repr(name), f"one of {', '.join(known)}", "choose one of these")
 
 
 def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: RecordKind, split: Split) -> list[str]:
