@@ -44,14 +44,14 @@ class Encoding(StrEnum):
     IDENTITY = "identity"  # x; missing = 0
     HOUR_OF_DAY = "hour_of_day"  # 1 + UTC hour of a time in seconds
     DAY_OF_WEEK = "day_of_week"  # 1 + UTC weekday (Monday 0)
+    WEEKEND = "weekend"  # 2 on Saturday and Sunday UTC, else 1
 
 
-ID_ENCODINGS = frozenset(
-    {Encoding.ID, Encoding.SQUARED_LOG, Encoding.QUANTILE, Encoding.HOUR_OF_DAY, Encoding.DAY_OF_WEEK}
-)
+TIME_ENCODINGS = frozenset({Encoding.HOUR_OF_DAY, Encoding.DAY_OF_WEEK, Encoding.WEEKEND})
+ID_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG, Encoding.QUANTILE}) | TIME_ENCODINGS
 LEARNED_SPACE_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG})
 NUMERIC_ENCODINGS = frozenset(Encoding) - {Encoding.ID}
-FIXED_SPACE_SIZES = {Encoding.HOUR_OF_DAY: 25, Encoding.DAY_OF_WEEK: 8}
+FIXED_SPACE_SIZES = {Encoding.HOUR_OF_DAY: 25, Encoding.DAY_OF_WEEK: 8, Encoding.WEEKEND: 3}
 
 
 class _Frozen(BaseModel):

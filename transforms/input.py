@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from transforms.errors import InputError
@@ -83,3 +84,21 @@ def first_examples(files: Sequence[str], count: int) -> list[bytes]:
         where = files[0] if len(files) == 1 else f"{files[0]} or one of the {len(files) - 1} after it"
         raise InputError(where, "a damaged record", "whole records", "make the dataset again") from error
     return []
+
+
+def count_examples(files: Sequence[str]) -> int:
+    """Number of records in some TFRecord files."""
+    return sum(_count(str(name)) for name in files)
+
+
+def _count(name: str) -> int:
+    if name.endswith(".gz"):
+        return int(tf.data.TFRecordDataset(name, compression_type="GZIP").reduce(np.int64(0), lambda n, _: n + 1))
+    # A record is its length (8 bytes), 4 bytes of checksum, the content, 4 bytes of checksum: the content is skipped.
+    count, position = 0, 0
+    with tf.io.gfile.GFile(name, "rb") as file:
+        while header := file.read(8):
+            position += int.from_bytes(header, "little") + 16
+            file.seek(position)
+            count += 1
+    return count

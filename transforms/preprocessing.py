@@ -14,6 +14,7 @@ from transforms.features import (
     EXPOSED,
     LABEL,
     LEARNED_SPACE_ENCODINGS,
+    TIME_ENCODINGS,
     Encoding,
     Feature,
     FeatureSet,
@@ -25,11 +26,7 @@ from transforms.ops.missing import Values, flat, is_real
 from transforms.ops.numbers import quantile_ids, scaled
 from transforms.ops.times import time_ids
 
-_BY_ENCODING = {
-    Encoding.QUANTILE: quantile_ids,
-    Encoding.HOUR_OF_DAY: time_ids,
-    Encoding.DAY_OF_WEEK: time_ids,
-}
+_BY_ENCODING = {Encoding.QUANTILE: quantile_ids} | dict.fromkeys(TIME_ENCODINGS, time_ids)
 
 
 def preprocessing_fn(inputs: Mapping[str, Values], custom_config: Mapping[str, Any]) -> dict[str, Values]:

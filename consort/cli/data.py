@@ -2,6 +2,7 @@
 
 import importlib
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,28 +18,60 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the new dataset; new
 @app.command(epilog="Example: consort data simulate --out /tmp/log --requests 5000 --seed 7")
 def simulate(
     out: Out,
-    world: Annotated[Path | None, typer.Option(help="World file (YAML); default: the world that comes along.")] = None,
-    requests: Annotated[int, typer.Option(help="Number of requests.")] = 20_000,
+    world: Annotated[
+        Path | None,
+        typer.Option(help="World: a YAML file, or a name that comes along (default, ctr, ...); default: default."),
+    ] = None,
+    requests: Annotated[int | None, typer.Option(help="Number of requests of a cascade; default: 20000.")] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Number of rows of a click log (--world ctr); default: 100000.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the world and of everything in it.")] = 1,
     json_file: JsonFile = None,
 ) -> None:
-    """Simulate a log of the whole funnel, with the truth about unexposed items."""
-    from transforms.simulation.parameters import load_world
-    from transforms.sources.simulator import simulate as run
+    """Simulate a log with the truth: of the whole funnel, or with --world ctr of ad clicks (rows)."""
+    from transforms.simulation.ctr_parameters import ClickLogParameters
+    from transforms.simulation.world_kinds import load_any_world
 
+    parameters = load_any_world(world)
+    _check_unit(isinstance(parameters, ClickLogParameters), requests, rows)
+    if isinstance(parameters, ClickLogParameters):
+        from transforms.sources.ctr_simulator import simulate as simulate_clicks
+
+        run = partial(simulate_clicks, out, parameters, 100_000 if rows is None else rows, seed)
+    else:
+        from transforms.sources.simulator import simulate as simulate_cascade
+
+        run = partial(simulate_cascade, out, parameters, 20_000 if requests is None else requests, seed)
     importlib.import_module("tensorflow")  # Its seconds of loading are not the simulator's.
     start = time.perf_counter()
     with progress("simulating") as update:
-        dataset = run(out, load_world(world), requests, seed, update)
+        dataset = run(update)
     seconds = time.perf_counter() - start
-    candidates = sum(split["candidates"] for split in dataset.notes["request"].values())
-    speed = {"seconds": seconds, "candidate_rows_per_s": candidates / seconds}
-    result = {**_summary(out, dataset), **speed, "notes": dataset.notes}
+    result = {**_summary(out, dataset), "seconds": seconds, **_speed(dataset, seconds), "notes": dataset.notes}
     show(result)
     if json_file is not None:
         from benchmarks.machine import machine
 
         save({**result, "machine": machine()}, json_file)
+
+
+def _check_unit(is_click_log: bool, requests: int | None, rows: int | None) -> None:
+    """Refuses a size in a unit that the world does not have."""
+    from transforms.errors import InputError
+
+    if is_click_log and requests is not None:
+        raise InputError("--requests", requests, "--rows: a click log has rows", "say --rows instead")
+    if not is_click_log and rows is not None:
+        fix = "say --requests instead, or --world ctr for a log of rows"
+        raise InputError("--rows", rows, "--requests: a cascade answers requests", fix)
+
+
+def _speed(dataset: Any, seconds: float) -> dict[str, float]:
+    if "request" not in dataset.records:
+        return {"rows_per_s": sum(split.records for split in dataset.records["row"].values()) / seconds}
+    candidates = sum(split["candidates"] for split in dataset.notes["request"].values())
+    return {"candidate_rows_per_s": candidates / seconds}
 
 
 @app.command(
@@ -84,9 +117,16 @@ def list_(json_file: JsonFile = None) -> None:
 
     sources = list_sources()
     rows = [(s.name, s.summary, ", ".join(s.records), s.licence, s.where) for s in sources]
-    rows.append(
-        ("simulator", "a cascade with the truth about unexposed items", "row, request", "ours", "consort data simulate")
-    )
+    rows += [
+        (
+            "simulator",
+            "a cascade with the truth about unexposed items",
+            "row, request",
+            "ours",
+            "consort data simulate",
+        ),
+        ("ctr_simulator", "ad clicks with their true probability", "row", "ours", "consort data simulate --world ctr"),
+    ]
     table("Sources", ("name", "what", "records", "licence", "where"), rows)
     save(
         {s.name: {"summary": s.summary, "records": s.records, "licence": s.licence, "where": s.where} for s in sources},

@@ -25,10 +25,16 @@ class LineChunk:
     stop: int
 
 
-def line_chunks(path: str | os.PathLike[str], chunk_bytes: int) -> list[LineChunk]:
-    """Cuts a file into chunks of about `chunk_bytes` (longer by at most one line), by position only."""
+def line_chunks(path: str | os.PathLike[str], chunk_bytes: int, skipped_bytes: int = 0) -> list[LineChunk]:
+    """Cuts a file into chunks of about `chunk_bytes` (longer by at most one line), by position only.
+
+    Args:
+      path: the file.
+      chunk_bytes: see above.
+      skipped_bytes: so many bytes at the start, whole lines, belong to no chunk: a header.
+    """
     size = os.path.getsize(path)
-    borders = [0]
+    borders = [skipped_bytes]
     with open(path, "rb") as file:
         while borders[-1] < size:
             borders.append(_line_start(file, borders[-1] + chunk_bytes, size))

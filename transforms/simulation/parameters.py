@@ -1,16 +1,12 @@
 """The parameters of a simulated world, and their YAML files."""
 
-import difflib
 import os
-from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from transforms.errors import InputError
+from transforms.simulation.world_files import packaged, parse_world, read_world
 
 
 class World(BaseModel):
@@ -118,8 +114,7 @@ class World(BaseModel):
 
 def worlds() -> dict[str, Path]:
     """Names and paths of the world files that come with the package."""
-    folder = Path(str(resources.files("transforms.simulation") / "worlds"))
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return packaged("worlds")
 
 
 def load_world(path: str | os.PathLike[str] | None) -> World:
@@ -132,42 +127,5 @@ def load_world(path: str | os.PathLike[str] | None) -> World:
       InputError: no such file, not YAML, an unknown key (the nearest known one is named), or a value
         out of its domain.
     """
-    known = worlds()
-    file = Path("default" if path is None else path)
-    if not file.is_file():
-        if str(file) not in known:
-            raise InputError(
-                str(path), "no such file or world", "a world file, or a world's name", _nearest(str(file), list(known))
-            )
-        file = known[str(file)]
-    try:
-        values = yaml.safe_load(file.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(str(file), "text that is not YAML", "a YAML mapping", "correct the file") from error
-    if values is None:
-        values = {}
-    if not isinstance(values, dict):
-        raise InputError(str(file), type(values).__name__, "a YAML mapping", "see the world files of the package")
-    return _parse(values, str(file))
-
-
-def _parse(values: dict[str, Any], where: str) -> World:
-    try:
-        return World.model_validate({str(key): value for key, value in values.items()})
-    except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:
-            raise InputError(where, "stages that do not fit", str(first["msg"]), "correct the sizes") from error
-        key, known = str(first["loc"][0]), list(World.model_fields)
-        if first["type"] == "extra_forbidden":
-            raise InputError(
-                f"{where}, key {key!r}", "an unknown key", f"one of {', '.join(known)}", _nearest(key, known)
-            ) from error
-        raise InputError(
-            f"{where}, key {key!r}", repr(first["input"]), str(first["msg"]), "correct the value"
-        ) from error
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+    values, where = read_world("default" if path is None else path, worlds())
+    return parse_world(values, where, World, "stages that do not fit")

@@ -6,7 +6,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from transforms.files import replacing_file
+from transforms.sources.synthetic_text import (
+    Fields,
+    clicked,
+    hash_effects,
+    hex_text,
+    integer_text,
+    log_uniform_ranks,
+    write_lines,
+)
+from transforms.splits import mixed_bits
 
 # Ids per category in the full data set; draws are log-uniform over ranks, so most ids are rare.
 _CARDINALITIES = (
@@ -21,8 +30,6 @@ _NUMBER_MISSING = (0.45, 0.0, 0.20, 0.20, 0.05, 0.25, 0.05, 0.001, 0.05, 0.45, 0
 _NUMBER_MEAN_LOG = (0.8, 1.5, 2.0, 1.6, 7.5, 3.3, 1.6, 2.1, 3.8, 0.4, 0.9, 0.2, 1.6)
 _NUMBER_SPREAD = (1.0, 2.0, 1.3, 1.0, 2.2, 1.6, 1.3, 0.9, 1.3, 0.5, 0.9, 0.8, 1.0)
 _WEIGHT_NUMBER, _WEIGHT_CATEGORY, _INTERCEPT = 0.25, 0.28, -1.2
-_HEX_PAIRS = np.array([f"{value:02x}" for value in range(256)], "S2").view(np.uint16)
-_BLOCK_ROWS = 100_000
 
 
 def write_criteo_like(path: str | os.PathLike[str], rows: int, seed: int = 0) -> None:
@@ -36,13 +43,10 @@ def write_criteo_like(path: str | os.PathLike[str], rows: int, seed: int = 0) ->
       rows: number of lines.
       seed: equal seeds and rows give equal files.
     """
-    with replacing_file(path) as temporary, open(temporary, "wb") as file:
-        for block, start in enumerate(range(0, rows, _BLOCK_ROWS)):
-            rng = np.random.default_rng([seed, block])
-            file.write(_block(min(_BLOCK_ROWS, rows - start), rng))
+    write_lines(path, rows, seed, "\t", _fields)
 
 
-def _block(rows: int, rng: np.random.Generator) -> bytes:
+def _fields(start: int, rows: int, rng: np.random.Generator) -> Fields:
     missing = {group: rng.random(rows) < share for group, share in _MISSING_SHARES.items()}
     logit = np.full(rows, _INTERCEPT)
     fields = []
@@ -51,17 +55,12 @@ def _block(rows: int, rng: np.random.Generator) -> bytes:
         fields.append(field)
         logit += effect
     for index, cardinality in enumerate(_CARDINALITIES):
-        ranks = (np.exp(rng.random(rows) * np.log(cardinality + 1.0)) - 1.0).astype(np.uint64)
+        ranks = log_uniform_ranks(rows, cardinality, rng)
         absent = missing.get(_MISSING_GROUPS.get(index, 0), rng.random(rows) < _MISSING_ALONE.get(index, 0.0))
-        hashes = _mix(ranks + np.uint64((index + 1) << 32))
-        effect = (hashes >> np.uint64(40)).astype(np.float64) / (1 << 24) * 2.0 - 1.0
-        logit += np.where(absent, 0.0, _WEIGHT_CATEGORY * effect * np.sqrt(3.0))
-        fields.append(_text(_hex(hashes.astype(np.uint32)), absent))
-    label = (rng.random(rows) < 1.0 / (1.0 + np.exp(-logit))).astype(np.int64)
-    columns = [pa.array(label).cast(pa.string()), *fields]
-    lines = pc.binary_join_element_wise(*columns, "\t")
-    text: bytes = pc.binary_join(pa.ListArray.from_arrays([0, rows], lines), "\n")[0].as_buffer().to_pybytes()
-    return text + b"\n"
+        hashes = mixed_bits(ranks + np.uint64((index + 1) << 32))
+        logit += np.where(absent, 0.0, _WEIGHT_CATEGORY * hash_effects(hashes))
+        fields.append(_text(hex_text(hashes), absent))
+    return [integer_text(clicked(logit, rng)), *fields]
 
 
 def _numbers(index: int, rows: int, rng: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
@@ -71,21 +70,8 @@ def _numbers(index: int, rows: int, rng: np.random.Generator) -> tuple[pa.Array,
         values = np.where(rng.random(rows) < 0.1, -1, values)
     absent = rng.random(rows) < _NUMBER_MISSING[index]
     sign = 1.0 if index % 3 else -1.0
-    return _text(pa.array(values).cast(pa.string()), absent), np.where(absent, 0.0, sign * _WEIGHT_NUMBER * z)
+    return _text(integer_text(values), absent), np.where(absent, 0.0, sign * _WEIGHT_NUMBER * z)
 
 
 def _text(values: pa.Array, absent: np.ndarray) -> pa.Array:
     return pc.if_else(pa.array(absent), pa.scalar("", values.type), values)
-
-
-def _hex(values: np.ndarray) -> pa.Array:
-    pairs = _HEX_PAIRS[values.astype(">u4").view(np.uint8)]
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * 8
-    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(pairs)))
-
-
-def _mix(values: np.ndarray) -> np.ndarray:
-    for multiplier in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):  # the finaliser of SplitMix64
-        values = (values ^ (values >> np.uint64(30))) * np.uint64(multiplier)
-    mixed: np.ndarray = values ^ (values >> np.uint64(31))
-    return mixed

@@ -13,6 +13,7 @@ from transforms.features import RecordKind
 from transforms.sources.base import Source
 
 SOURCES: dict[str, str] = {
+    "avazu": "transforms.sources.avazu.Avazu",
     "criteo": "transforms.sources.criteo.Criteo",
     "ebnerd": "transforms.sources.ebnerd.Ebnerd",
 }

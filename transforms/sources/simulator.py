@@ -17,10 +17,10 @@ from transforms.simulation.cascade_world import CascadeWorld
 from transforms.simulation.columns import Columns, joined, rows_of
 from transforms.simulation.figures import Figures
 from transforms.simulation.parameters import World
+from transforms.splits import SPLIT_ENDS
 from transforms.writing import write_dataset
 
 NAME = "simulator"
-SPLIT_ENDS = (0.8, 0.9, 1.0)
 SHARD_CANDIDATES = 400_000
 """About so many candidates make a shard of requests; a shard holds whole blocks."""
 

@@ -1,0 +1,82 @@
+"""World files: YAML into frozen models; an unknown key is an error that names the nearest known one."""
+
+import difflib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from transforms.errors import InputError
+
+Parameters = TypeVar("Parameters", bound=BaseModel)
+
+
+def packaged(folder: str) -> dict[str, Path]:
+    """Names and paths of the world files in a folder of this package."""
+    directory = Path(str(resources.files("transforms.simulation") / folder))
+    return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
+
+
+def read_world(path: str | os.PathLike[str], known: dict[str, Path]) -> tuple[dict[str, Any], str]:
+    """The mapping in a world file, and the file's path.
+
+    Args:
+      path: a YAML file, or a name in `known`.
+      known: paths of the worlds that come with the package, by name.
+
+    Raises:
+      InputError: no such file, or not YAML.
+    """
+    file = Path(path)
+    if not file.is_file():
+        if str(file) not in known:
+            raise InputError(
+                str(path), "no such file or world", "a world file, or a world's name", nearest(str(file), list(known))
+            )
+        file = known[str(file)]
+    try:
+        values = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(str(file), "text that is not YAML", "a YAML mapping", "correct the file") from error
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise InputError(str(file), type(values).__name__, "a YAML mapping", "see the world files of the package")
+    return {str(key): value for key, value in values.items()}, str(file)
+
+
+def parse_world(values: dict[str, Any], where: str, model: type[Parameters], misfit: str) -> Parameters:
+    """The parameters that a world file gives; keys that it leaves out keep their defaults.
+
+    Args:
+      values: the file's mapping.
+      where: the file, for messages.
+      model: the parameters' class.
+      misfit: what is wrong when each value alone is right, but not all of them together.
+
+    Raises:
+      InputError: an unknown key (the nearest known one is named), or a value out of its domain.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:
+            raise InputError(where, misfit, str(first["msg"]), "correct the sizes") from error
+        key, known = ".".join(str(part) for part in first["loc"]), list(model.model_fields)
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+            raise InputError(
+                f"{where}, key {key!r}", "an unknown key", f"one of {', '.join(known)}", nearest(key, known)
+            ) from error
+        raise InputError(
+            f"{where}, key {key!r}", repr(first["input"]), str(first["msg"]), "correct the value"
+        ) from error
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A hint at the known name that is most like `name`."""
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
