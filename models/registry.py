@@ -10,7 +10,12 @@ import tf_keras as keras
 
 from transforms.features import ModelInput
 
-MODELS = {"deepfm": "models.ranking.deepfm.DeepFM"}
+MODELS = {
+    "deepfm": "models.ranking.deepfm.DeepFM",
+    "dcn": "models.ranking.dcn.DCN",
+    "pnn": "models.ranking.pnn.PNN",
+    "fibinet": "models.ranking.fibinet.FiBiNET",
+}
 """Short names and import paths."""
 
 
@@ -31,12 +36,25 @@ def build_model(
         known name is given.
     """
     model_class = _find(name)
-    parameters = inspect.signature(model_class.__init__).parameters
-    known = [key for key in parameters if key not in ("self", "inputs", "table_sizes", "args", "kwargs")]
+    known = _arguments(model_class)
     for argument in arguments:
         if argument not in known:
             raise ValueError(f"model {name!r} has no argument {argument!r}; {_nearest(argument, known)}")
     return model_class(inputs=inputs, table_sizes=table_sizes, **arguments)
+
+
+def _arguments(model_class: type[keras.Model]) -> list[str]:
+    """Arguments of the class's constructor, and of those that it hands the rest to."""
+    found: dict[str, None] = {}
+    for one in model_class.__mro__:
+        if one is keras.Model:
+            break
+        if "__init__" in vars(one):
+            parameters = inspect.signature(vars(one)["__init__"]).parameters
+            found |= dict.fromkeys(parameters)
+            if all(item.kind is not inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
+                break
+    return [key for key in found if key not in ("self", "inputs", "table_sizes", "args", "kwargs")]
 
 
 def _find(name: str) -> type[keras.Model]:

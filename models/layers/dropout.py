@@ -5,6 +5,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.replicas import replica_seed
+
 
 @keras.utils.register_keras_serializable(package="consort")
 class ResumableDropout(keras.layers.Layer):
@@ -43,7 +45,7 @@ class ResumableDropout(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if not training or not self.rate:
             return inputs
-        seed = tf.stack([tf.constant(self.seed, tf.int64), self.calls.read_value()])
+        seed = tf.stack([tf.cast(replica_seed(self.seed), tf.int64), self.calls.read_value()])
         self.calls.assign_add(1)
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed)
 

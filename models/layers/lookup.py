@@ -1,58 +1,69 @@
 """Lookups in one embedding table that cost one random read a distinct id."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
 
 
-def look_up(table: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
-    """Rows of a table; zeros for id 0. Nothing but stock ops that XLA knows: the form to serve.
+def look_up(table: Any, ids: tf.Tensor) -> tf.Tensor:
+    """Rows of a table, row 0 being zeros. Nothing but stock ops that XLA knows: the form to serve.
 
     Args:
-      table: `[V, W]`.
+      table: `[V, W]`, whole or sharded.
       ids: int64 `[N]`.
 
     Returns:
       `[N, W]`.
     """
-    rows = tf.gather(table, ids)
-    return rows * tf.cast(ids != 0, rows.dtype)[:, tf.newaxis]
+    # tf.gather would fetch all shards of a sharded table.
+    return tf.nn.embedding_lookup(table, ids) if hasattr(table, "variables") else tf.gather(table, ids)
 
 
-def distinct_rows(table: tf.Variable, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The rows of the distinct ids but 0, read once each; the form to train.
+def distinct_rows(table: Any, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The rows of the distinct ids, read once each, that of id 0 first; the form to train.
 
-    The table's gradient then holds one row a distinct id, which `LazyAdam` takes as it is.
+    The table's gradient then holds one row a distinct id, which our optimizers take as it is.
 
     Args:
-      table: `[V, W]`.
+      table: `[V, W]`, whole or sharded.
       ids: int64 `[N]`.
 
     Returns:
-      rows `[U, W]` and, for each id, the position of its row in these, -1 for id 0: int32 `[N]`.
+      rows `[U, W]`; for each id the position of its row in these: int32 `[N]`; and the rows' ids: int64 `[U]`.
     """
     distinct, positions = tf.unique(tf.concat([tf.zeros([1], ids.dtype), ids], axis=0))
-    return tf.gather(table, distinct[1:]), positions[1:] - 1
+    return look_up(table, distinct), positions[1:], distinct
 
 
-@tf.custom_gradient
-def repeat_rows(rows: tf.Tensor, positions: tf.Tensor) -> Any:
-    """`rows[positions]`, zeros at position -1, which also passes no gradient.
+def repeat_rows(rows: tf.Tensor, positions: tf.Tensor, widths: Sequence[int]) -> list[tf.Tensor]:
+    """`rows[positions]`, cut into columns of some widths; position 0 passes no gradient, so that row 0 stays zeros.
 
     Args:
-      rows: `[U, ...]`.
+      rows: `[U, W]`.
       positions: int32 `[N]`.
+      widths: of the pieces; their sum is W.
 
     Returns:
-      `[N, ...]`.
+      One `[N, width]` a piece.
     """
-    padded = tf.pad(rows, [[1, 0]] + [[0, 0]] * (rows.shape.rank - 1))
 
-    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
-        # A negative segment is dropped, and with it whatever reached id 0.
-        return tf.math.unsorted_segment_sum(upstream, positions, tf.shape(rows)[0]), None
+    @tf.custom_gradient
+    def repeated(rows: tf.Tensor) -> Any:
+        # Cut before repeating, as there are fewer distinct rows than ids; summed as a whole, as one
+        # pass over the positions costs more than joining the pieces.
+        pieces = tf.split(rows, list(widths), axis=1)
 
-    return tf.gather(padded, positions + 1), gradient
+        def gradient(*upstream: tf.Tensor) -> tf.Tensor:
+            joined = tf.concat(upstream, axis=1) if len(upstream) > 1 else upstream[0]
+            # A negative segment is dropped.
+            segments = tf.where(positions == 0, -1, positions)
+            return tf.math.unsorted_segment_sum(joined, segments, tf.shape(rows)[0])
+
+        return [tf.gather(piece, positions) for piece in pieces], gradient
+
+    found: list[tf.Tensor] = repeated(rows)
+    return found
 
 
 def mean_of_lists(values: tf.Tensor, real: tf.Tensor, lists: tf.Tensor, num_lists: tf.Tensor) -> tf.Tensor:

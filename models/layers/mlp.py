@@ -19,6 +19,7 @@ class MLP(keras.layers.Layer):
       batch_norm: normalise before each activation, over all axes but the last.
       activation: of the hidden layers, a Keras name.
       output_units: width of a last layer without activation, dropout or normalisation; None: no such layer.
+        Under a mixed-precision policy it alone works in float32: logits rounded to bfloat16 would tie.
       seed: of weights (Glorot normal; biases 0) and dropout.
 
     Input shape: `[..., W]`.
@@ -54,7 +55,9 @@ class MLP(keras.layers.Layer):
         # The activation belongs to the dense layer where it can: the two then run as one operation.
         steps = [self._dense(depth, units, None if self.batch_norm else self.activation)]
         if self.batch_norm:
-            steps += [keras.layers.BatchNormalization(), keras.layers.Activation(self.activation)]
+            # Statistics of the whole batch, not of a replica's part.
+            several = tf.distribute.get_strategy().num_replicas_in_sync > 1
+            steps += [keras.layers.BatchNormalization(synchronized=several), keras.layers.Activation(self.activation)]
         if self.dropout:
             steps.append(ResumableDropout(self.dropout, self.seed + depth))
         return steps
@@ -63,7 +66,8 @@ class MLP(keras.layers.Layer):
         start = keras.initializers.GlorotNormal(seed=self.seed + depth)
         # Normalisation would take a bias away; it adds its own.
         biased = depth == len(self.hidden_units) or not self.batch_norm
-        return keras.layers.Dense(units, activation=activation, use_bias=biased, kernel_initializer=start)
+        dtype = self.variable_dtype if depth == len(self.hidden_units) else self.dtype_policy
+        return keras.layers.Dense(units, activation=activation, use_bias=biased, kernel_initializer=start, dtype=dtype)
 
     def build(self, input_shape: Any) -> None:
         shape = tf.TensorShape(input_shape)

@@ -6,14 +6,14 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.field_embeddings import FieldEmbeddings
 from models.layers.fm import FactorizationMachine
 from models.layers.mlp import MLP
+from models.ranking.field_model import FieldModel
 from transforms.features import ModelInput
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class DeepFM(keras.Model):
+class DeepFM(FieldModel):
     """Linear terms, a factorization machine and an MLP over the same embeddings.
 
     logit = w_0 + sum_i w_i + sum_{i<j} <e_i, e_j> + MLP([e_1; ...; e_F]); w_0 is the bias of the MLP's
@@ -38,6 +38,8 @@ class DeepFM(keras.Model):
     Output shape: logits `[B]`; `[B, M]` if a feature has candidates.
     """
 
+    uses_linear = True
+
     def __init__(
         self,
         inputs: Sequence[ModelInput],
@@ -50,24 +52,16 @@ class DeepFM(keras.Model):
         seed: int = 1,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.embeddings = FieldEmbeddings(inputs, table_sizes, embedding_dim, embedding_l2=embedding_l2, seed=seed)
+        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
         self.fm = FactorizationMachine()
         self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
 
-    def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
-        embeddings, linear = self.embeddings(features, training=training)  # [..., F, D], [..., F]
-        fields, width = embeddings.shape[-2:]
+    def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
+        fields, width = embeddings.shape[1:]
         deep = self.mlp(tf.reshape(embeddings, [-1, fields * width]), training=training)
-        shallow = tf.reduce_sum(linear, axis=-1) + self.fm(embeddings)
-        return shallow + tf.reshape(deep, tf.shape(shallow))
+        shallow = tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + self.fm(embeddings)
+        return shallow + tf.squeeze(deep, -1)
 
     def get_config(self) -> dict[str, Any]:
-        embeddings, mlp = self.embeddings.get_config(), self.mlp.get_config()
-        shared = {key: embeddings[key] for key in ("inputs", "table_sizes", "embedding_dim", "embedding_l2", "seed")}
-        deep = {key: mlp[key] for key in ("hidden_units", "dropout", "batch_norm")}
-        return {"name": self.name, **shared, **deep}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "DeepFM":
-        return cls(**config)
+        deep = self.mlp.get_config()
+        return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}}

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import logging
 import os
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.training.distribution import is_chief, meet, whole
 from transforms.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ class RunState:
 class Checkpoints:
     """The checkpoints of one run in one directory: `step-<n>`, and the best weights `best-<epoch>`.
 
+    Of several processes the chief writes, and all read, so that all must see the directory. A table that
+    is cut into shards is written as one: it may be read back whole, or cut otherwise.
+
     Args:
       directory: created if missing.
       model: built.
@@ -50,22 +55,29 @@ class Checkpoints:
     """
 
     def __init__(self, directory: str | os.PathLike[str], model: keras.Model, optimizer: Any, keep: int):
-        self._directory, self._model, self._keep = Path(directory), model, keep
-        with tf.device("CPU:0"):
-            self._state = tf.Variable("", dtype=tf.string, trainable=False)
-        self._all = tf.train.Checkpoint(weights=model.weights, optimizer=list(optimizer.variables), state=self._state)
-        self._weights = tf.train.Checkpoint(weights=model.weights)
-        self._directory.mkdir(parents=True, exist_ok=True)
+        # Parameter servers write their own shards, and have other working directories.
+        self._directory, self._keep, self._state = Path(os.path.abspath(directory)), keep, _Text()
+        weights = whole(model.weights)
+        self._strategy = model.distribute_strategy
+        self._all = tf.train.Checkpoint(weights=weights, optimizer=list(optimizer.variables), state=self._state)
+        self._weights = tf.train.Checkpoint(weights=weights)
+        self._summed = [value for value in weights if value.synchronization is tf.VariableSynchronization.ON_READ]
+        if is_chief(self._strategy):
+            self._directory.mkdir(parents=True, exist_ok=True)
 
     def save(self, state: RunState) -> None:
         """Writes everything, then removes what is no longer needed."""
-        self._state.assign(json.dumps(dataclasses.asdict(state)))
-        self._all.write(str(self._directory / f"step-{state.step}"))
-        steps = self._numbers("step-")
+        self._state.text = json.dumps(dataclasses.asdict(state))
+        self._write(self._all, f"step-{state.step}")
+        if is_chief(self._strategy):
+            self._clear(state)
+
+    def _clear(self, state: RunState) -> None:
+        steps = _numbers(self._directory, "step-")
         past = [step for step in steps if step <= state.step]
         # A checkpoint of a later step is one that could not be read when this run began.
         self._remove("step-", set(steps) - set(past[-self._keep :]))
-        self._remove("best-", set(self._numbers("best-")) - {state.best_epoch})
+        self._remove("best-", set(_numbers(self._directory, "best-")) - {state.best_epoch})
 
     def restore(self) -> RunState | None:
         """Reads the latest whole checkpoint; None, and nothing changed, if there is none.
@@ -73,17 +85,17 @@ class Checkpoints:
         Raises:
           InputError: the checkpoint is of another model.
         """
-        for step in reversed(self._numbers("step-")):
+        for step in reversed(_numbers(self._directory, "step-")):
             path = str(self._directory / f"step-{step}")
             if _is_whole(path):
                 self._read(self._all, path)
-                return RunState(**json.loads(self._state.numpy()))
+                return RunState(**json.loads(self._state.text))
             _LOG.warning("checkpoint %s is damaged; trying the one before it", path)
         return None
 
     def save_best(self, epoch: int) -> None:
         """Writes the weights as those of the best epoch; others are removed when the state is next saved."""
-        self._weights.write(str(self._directory / f"best-{epoch}"))
+        self._write(self._weights, f"best-{epoch}")
 
     def restore_best(self, epoch: int) -> None:
         """Reads the weights of the best epoch.
@@ -96,6 +108,15 @@ class Checkpoints:
             raise InputError(path, "no whole file", "the best epoch's weights", "train again in a new directory")
         self._read(self._weights, path)
 
+    def _write(self, checkpoint: tf.train.Checkpoint, name: str) -> None:
+        if is_chief(self._strategy):
+            checkpoint.write(str(self._directory / name))
+        elif self._summed:
+            # To read these is work of all processes, so the others read them while the chief writes.
+            with tempfile.TemporaryDirectory() as folder:
+                tf.train.Checkpoint(weights=self._summed).write(str(Path(folder) / name))
+        meet(self._strategy)
+
     def _read(self, checkpoint: tf.train.Checkpoint, path: str) -> None:
         try:
             checkpoint.read(path).assert_consumed()
@@ -104,14 +125,49 @@ class Checkpoints:
                 path, "a checkpoint of another model or optimizer", "one of this run", "use a directory of its own"
             ) from error
 
-    def _numbers(self, prefix: str) -> list[int]:
-        numbers = [path.name[len(prefix) : -len(".index")] for path in self._directory.glob(f"{prefix}*.index")]
-        return sorted(int(number) for number in numbers if number.isdigit())
-
     def _remove(self, prefix: str, numbers: set[int]) -> None:
         for number in numbers:
             for path in self._directory.glob(f"{prefix}{number}.*"):
                 path.unlink()
+
+
+class _Text(tf.train.experimental.PythonState):
+    """A text in a checkpoint; unlike a variable it belongs to no strategy."""
+
+    text = ""
+
+    def serialize(self) -> str:
+        return self.text
+
+    def deserialize(self, string_value: bytes | str) -> None:
+        self.text = string_value.decode() if isinstance(string_value, bytes) else string_value
+
+
+def read_weights(directory: str | os.PathLike[str], model: keras.Model) -> None:
+    """Gives a built model the weights that a finished run ended with: the best epoch's, or else the last ones.
+
+    Raises:
+      InputError: the directory has no whole checkpoint, or that of another model.
+    """
+    folder = Path(directory)
+    for prefix in ("best-", "step-"):
+        for step in sorted(_numbers(folder, prefix), reverse=True):
+            path = str(folder / f"{prefix}{step}")
+            if not _is_whole(path):
+                continue
+            try:
+                status = tf.train.Checkpoint(weights=whole(model.weights)).read(path)
+                status.expect_partial().assert_existing_objects_matched()
+            except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
+                fix = "name a run of the same model, features and data"
+                raise InputError(path, "a checkpoint of another model", "weights of this one", fix) from error
+            return
+    raise InputError(str(folder), "no whole checkpoint", "the checkpoints of a finished run", "train it first")
+
+
+def _numbers(directory: Path, prefix: str) -> list[int]:
+    numbers = [path.name[len(prefix) : -len(".index")] for path in directory.glob(f"{prefix}*.index")]
+    return sorted(int(number) for number in numbers if number.isdigit())
 
 
 def _is_whole(path: str) -> bool:

@@ -11,14 +11,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.training.checkpoints import Checkpoints, RunState
-from models.training.losses import ClickLoss, Examples, LogLoss
-from models.training.optimizer import LazyAdam
-from models.training.progress import Progress, Speed, TestBatches, Watch, check_finite, reporter
-from models.training.stepping import sound_steps, without_length
+from models.training.compiling import OptimizerName, compile_model
+from models.training.distribution import cluster_under, is_chief, telling_lost_peers
+from models.training.distribution_loops import loop_of
+from models.training.progress import Progress, Speed, Told, Watch, check_finite, reporter
+from models.training.stepping import Loop
+from models.training.tensorboard import BoardLog
 from transforms.errors import InputError
-
-AUC_THRESHOLDS = 1000
-"""Of the AUC shown while training, whose memory does not grow; the exact one is `metrics.evaluate`."""
 
 
 @dataclass(frozen=True)
@@ -57,67 +56,83 @@ def fit(
     *,
     epochs: int,
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    optimizer: OptimizerName = "adam",
     patience: int | None = None,
     checkpoint_steps: int = 500,
     keep_checkpoints: int = 2,
     steps_per_execution: int = 1,
     max_steps: int | None = None,
     seed: int = 1,
+    steps_per_epoch: int | None = None,
+    log_dir: str | os.PathLike[str] | None = None,
     progress: bool | Callable[[Progress], None] = True,
 ) -> FitResult:
     """Fits a model, continuing from the last whole checkpoint in `directory` if there is one.
 
-    A model that is not compiled gets `LazyAdam`, `ClickLoss`, and the metrics `auc` (1000 thresholds),
-    `logloss` and `examples`; a compiled one keeps its own, must report `loss`, and does not use
-    `learning_rate`. With eval data the model ends with the weights of the epoch with the least eval
-    log loss, whether or not `patience` is set; without, with the last ones.
+    A model that is not compiled is given what `compile_model` gives; a compiled one keeps its own, must
+    report `loss`, and does not use `learning_rate` and `optimizer`. With eval data the model ends with
+    the weights of the epoch with the least eval log loss, whether or not `patience` is set; without,
+    with the last ones. A model built under a strategy of `tf.distribute` is trained under it.
 
     Args:
       model: gives logits `[B]` or `[B, M]`.
       train_dataset: gives the batches `(features, label)` or `(features, label, weight)` of an epoch,
-        from 0; the same ones whenever it is asked. Label and weight have the shape of the logits.
+        from 0; the same ones whenever it is asked. Label and weight have the shape of the logits. Under
+        MultiWorkerMirroredStrategy a process gives its own part of each; see `distribution.own_part`.
       eval_dataset: batches of the same form; None: no evaluation.
       directory: of the checkpoints; one a run.
       epochs: passes over the training data.
-      learning_rate: of LazyAdam.
+      learning_rate: a number or a schedule.
+      optimizer: `adam`, `adagrad` or `ftrl`.
       patience: evaluations without a lower log loss before stopping; None never stops early.
       checkpoint_steps: steps between checkpoints; each epoch ends with one, too.
       keep_checkpoints: so many are kept.
       steps_per_execution: steps between two looks at the loss, at `progress` and at what is due.
       max_steps: stop after so many steps, those before a resume included.
       seed: of TensorFlow's and NumPy's global generators, which no model of ours uses.
+      steps_per_epoch: if known, progress tells the time left.
+      log_dir: of TensorBoard's event files; None writes none.
       progress: True writes a line on stderr if that is a terminal; or a function that takes `Progress`.
 
     Raises:
       InputError: the data has no batch, or the directory holds another model's checkpoints.
-      ConsortError: the loss is not a finite number; the message names the step.
+      ConsortError: the loss is not a finite number; the message names the step. Or another process of
+        the strategy has gone; the message names it.
     """
+    strategy = model.distribute_strategy
     keras.utils.set_random_seed(seed)
-    if getattr(model, "optimizer", None) is None:
-        _compile(model, learning_rate)
     first = train_dataset(0)
-    model(_zeros(first.element_spec[0]), training=False)
-    model.optimizer.build(model.trainable_variables)
-    checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
-    with reporter(progress) as report, sound_steps(model, first, eval_dataset, steps_per_execution):
-        run = _Run(model, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, report)
-        return run.to_the_end(epochs, patience)
+    with telling_lost_peers(cluster_under(strategy)):
+        with strategy.scope():
+            if getattr(model, "optimizer", None) is None:
+                compile_model(model, learning_rate, optimizer)
+            model(_zeros(first.element_spec[0]), training=False)
+            model.optimizer.build(model.trainable_variables)
+        checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
+        chief = is_chief(strategy)
+        loops = loop_of(model, first, eval_dataset, steps_per_execution)
+        with reporter(progress if chief else False) as report, loops as loop:
+            board = BoardLog(log_dir if chief else None)
+            told = Told(report, board, _total_steps(epochs, steps_per_epoch, max_steps))
+            run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, told)
+            return run.to_the_end(epochs, patience)
 
 
 class _Run:
     def __init__(
         self,
         model: keras.Model,
+        loop: Loop,
         train_dataset: Callable[[int], tf.data.Dataset],
         eval_dataset: tf.data.Dataset | None,
         checkpoints: Checkpoints,
         checkpoint_steps: int,
         max_steps: int | None,
-        report: Callable[[Progress], None],
+        told: Told,
     ):
-        self.model, self.train_dataset, self.eval_dataset = model, train_dataset, eval_dataset
+        self.model, self.loop, self.train_dataset, self.eval_dataset = model, loop, train_dataset, eval_dataset
         self.checkpoints, self.checkpoint_steps, self.max_steps = checkpoints, checkpoint_steps, max_steps
-        self.report, self.speed = report, Speed()
+        self.told, self.speed = told, Speed()
         restored = checkpoints.restore()
         self.resumed_from = restored.step if restored else None
         self.state = restored or RunState()
@@ -153,8 +168,8 @@ class _Run:
         dataset = self.train_dataset(state.epoch).skip(state.step_in_epoch)
         if self.max_steps is not None:
             dataset = dataset.take(self.max_steps - state.step)
-        watch = Watch(state.epoch + 1, self.speed, self.report, self._after_step)
-        metrics = self._metrics_of(lambda: self.model.fit(without_length(dataset), callbacks=[watch], verbose=0))
+        watch = Watch(state.epoch + 1, self.speed, self.told, self._after_step)
+        metrics = self._metrics() if self.loop.train(dataset, watch) else {}
         if state.step_in_epoch == 0:
             raise InputError(
                 f"training data, epoch {state.epoch + 1}", "no batch", "at least one", "check the split and its filter"
@@ -179,6 +194,7 @@ class _Run:
             self._compare(row)
         row["seconds"] = time.perf_counter() - started
         state.history.append(row)
+        self.told.board.epoch(state.step, row)
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
         self.checkpoints.save(state)
 
@@ -206,38 +222,23 @@ class _Run:
         return state.best_epoch
 
     def _evaluate(self) -> dict[str, float]:
-        batches = TestBatches()
-        dataset = without_length(self.eval_dataset)
-        metrics = self._metrics_of(lambda: self.model.evaluate(dataset, callbacks=[batches], verbose=0))
-        if not batches.count:
+        if self.eval_dataset is None or not self.loop.evaluate(self.eval_dataset):
             raise InputError("eval data", "no batch", "at least one", "check the split, or give None for no evaluation")
-        found = {f"eval_{name}": value for name, value in metrics.items()}
+        found = {f"eval_{name}": value for name, value in self._metrics().items()}
         check_finite("eval log loss", _monitored(found), self.state.epoch + 1, self.state.step, self.state.step)
         return found
 
-    def _metrics_of(self, work: Callable[[], Any]) -> dict[str, float]:
-        """The metrics after some work; none if there was no batch, as after a checkpoint of an epoch's last step."""
-        try:
-            work()
-        except ValueError as error:
-            if "Unexpected result of" not in str(error):  # Keras' complaint about no batch.
-                raise
-            return {}
+    def _metrics(self) -> dict[str, float]:
         return {name: float(value) for name, value in self.model.get_metrics_result().items() if name != "examples"}
+
+
+def _total_steps(epochs: int, steps_per_epoch: int | None, max_steps: int | None) -> int | None:
+    whole = None if steps_per_epoch is None else epochs * steps_per_epoch
+    return min((steps for steps in (whole, max_steps) if steps is not None), default=None)
 
 
 def _monitored(row: dict[str, float]) -> float:
     return row.get("eval_logloss", row.get("eval_loss", math.nan))
-
-
-def _compile(model: keras.Model, learning_rate: Any) -> None:
-    auc = keras.metrics.AUC(num_thresholds=AUC_THRESHOLDS, from_logits=True, name="auc")
-    model.compile(
-        optimizer=LazyAdam(learning_rate),
-        loss=ClickLoss(),
-        metrics=[Examples()],
-        weighted_metrics=[auc, LogLoss()],
-    )
 
 
 def _zeros(specs: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.replicas import batch_mean
+
 
 def cross_entropies(label: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
     """Log loss of each element: -[y ln p + (1 - y) ln(1 - p)] with p = sigmoid(logit).
@@ -29,14 +31,12 @@ class ClickLoss(keras.losses.Loss):
       y_pred: logits of the same shape.
       sample_weight: weights of the same shape, such as the exposure mask; None weights all alike. If
         they sum to zero the loss is 0.
+
+    Output shape: a scalar; for several replicas see `batch_mean`.
     """
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
-        losses = self.call(y_true, y_pred)
-        if sample_weight is None:
-            return tf.reduce_mean(losses)
-        weights = tf.broadcast_to(tf.cast(sample_weight, losses.dtype), tf.shape(losses))
-        return tf.math.divide_no_nan(tf.reduce_sum(losses * weights), tf.reduce_sum(weights))
+        return batch_mean(self.call(y_true, y_pred), sample_weight)
 
     def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
         return cross_entropies(y_true, y_pred)
@@ -65,4 +65,4 @@ class Examples(keras.metrics.Metric):
         self.total.assign_add(tf.shape(y_true, out_type=tf.int64)[0])
 
     def result(self) -> tf.Tensor:
-        return self.total.read_value()
+        return tf.convert_to_tensor(self.total)

@@ -6,12 +6,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tf_keras as keras
 
+from models.training.stepping import wrong_values
 from transforms.errors import ConsortError
+
+if TYPE_CHECKING:
+    from models.training.tensorboard import BoardLog
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,14 @@ class Progress:
       step: optimizer steps since the run began, those before a resume included.
       loss: mean over the epoch so far.
       examples_per_second: of the last call of the training function; None if not counted.
+      seconds_left: of training, evaluations not counted; None if the number of steps is not known.
     """
 
     epoch: int
     step: int
     loss: float
     examples_per_second: float | None
+    seconds_left: float | None = None
 
 
 class Speed:
@@ -53,10 +59,35 @@ class Speed:
         return float(np.median(np.divide(self._seconds[1:], self._steps[1:])))
 
     @property
+    def recent_step_seconds(self) -> float | None:
+        """Median seconds a step of late."""
+        recent = range(max(1, len(self._seconds) - 50), len(self._seconds))
+        return float(np.median([self._seconds[k] / self._steps[k] for k in recent])) if recent else None
+
+    @property
     def examples_per_second(self) -> float | None:
         """Examples a second over the run."""
         examples, seconds = sum(self._examples[1:]), sum(self._seconds[1:])
         return examples / seconds if examples else None
+
+
+@dataclass
+class Told:
+    """Who is told how training goes.
+
+    Args:
+      report: takes each `Progress`.
+      board: writes TensorBoard's logs.
+      total_steps: of the run, if known.
+    """
+
+    report: Callable[[Progress], None]
+    board: "BoardLog"
+    total_steps: int | None = None
+
+    def __call__(self, progress: Progress) -> None:
+        self.report(progress)
+        self.board.steps(progress)
 
 
 class Watch(keras.callbacks.Callback):
@@ -65,52 +96,63 @@ class Watch(keras.callbacks.Callback):
     Args:
       epoch: from 1.
       speed: collects the times.
-      report: takes each `Progress`.
+      told: takes each `Progress`.
       after_step: called with the optimizer's step when it is known to be sound; may save a checkpoint.
     """
 
-    def __init__(self, epoch: int, speed: Speed, report: Callable[[Progress], None], after_step: Callable[[int], None]):
+    def __init__(self, epoch: int, speed: Speed, told: Told, after_step: Callable[[int], None]):
         super().__init__()
-        self._epoch, self._speed, self._report, self._after_step = epoch, speed, report, after_step
+        self._epoch, self._speed, self._told, self._after_step = epoch, speed, told, after_step
         self._examples = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
-        self._step = int(self.model.optimizer.iterations)
+        self._step = int(self.model.optimizer.iterations.numpy())
         self._since = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         logs = logs or {}
-        seconds, step = time.perf_counter() - self._since, int(self.model.optimizer.iterations)
-        check_finite("loss", float(logs["loss"]), self._epoch, self._step + 1, step)
+        seconds, step = time.perf_counter() - self._since, int(self.model.optimizer.iterations.numpy())
+        check_finite("loss", float(logs["loss"]), self._epoch, self._step + 1, step, self._causes)
         examples = int(logs["examples"]) - self._examples if "examples" in logs else None
         self._speed.add(seconds, step - self._step, examples)
         self._examples += examples or 0
         rate = examples / seconds if examples else None
-        self._report(Progress(self._epoch, step, float(logs["loss"]), rate))
+        total, pace = self._told.total_steps, self._speed.recent_step_seconds
+        left = None if total is None or pace is None else max(0, total - step) * pace
+        self._told(Progress(self._epoch, step, float(logs["loss"]), rate, left))
         self._after_step(step)
         self._step, self._since = step, time.perf_counter()
 
-
-class TestBatches(keras.callbacks.Callback):
-    """Counts the batches of an `evaluate`, of which Keras says nothing if there are none."""
-
-    count = 0
-
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.count += 1
+    def _causes(self) -> str:
+        return wrong_values(self.model)
 
 
-def check_finite(name: str, value: float, epoch: int, first_step: int, last_step: int) -> None:
+def check_finite(
+    name: str, value: float, epoch: int, first_step: int, last_step: int, causes: Callable[[], str] = str
+) -> None:
     """Refuses a loss that is infinite or not a number.
+
+    Args:
+      name: of the loss.
+      value: its value.
+      epoch: from 1.
+      first_step, last_step: between which it became so.
+      causes: gives what is wrong with the batches of these steps; "" if nothing is.
 
     Raises:
       ConsortError: it is; the message names the steps, between which it became so.
     """
     if not math.isfinite(value):
         steps = f"step {last_step}" if first_step >= last_step else f"steps {first_step} to {last_step}"
+        wrong = causes()
+        fix = (
+            f"their batches hold values that are not finite numbers: {wrong}. Fix: correct these in the data"
+            if wrong
+            else "their batches are sound. Fix: lower learning_rate, and look for huge numbers among the inputs"
+        )
         raise ConsortError(
-            f"{name} became {value} at {steps} (epoch {epoch}); expected a finite number. Fix: lower learning_rate, "
-            "and look for infinite or missing numbers among the inputs; the last checkpoint is from before"
+            f"{name} became {value} at {steps} (epoch {epoch}); expected a finite number; {fix}; "
+            "the last checkpoint is from before"
         )
 
 
@@ -140,6 +182,14 @@ class _Line:
             return
         start = "\n" if self._epoch not in (0, progress.epoch) else "\r"
         rate = f", {progress.examples_per_second:,.0f} examples/s" if progress.examples_per_second else ""
-        sys.stderr.write(f"{start}epoch {progress.epoch}, step {progress.step}: loss {progress.loss:.5f}{rate}\x1b[K")
+        left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
+        text = f"epoch {progress.epoch}, step {progress.step}: loss {progress.loss:.5f}{rate}{left}"
+        sys.stderr.write(f"{start}{text}\x1b[K")
         sys.stderr.flush()
         self._written, self._epoch = now, progress.epoch
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -8,6 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.layers.field_embeddings import FieldEmbeddings
+from models.training.adagrad import LazyAdagrad
+from models.training.ftrl import LazyFtrl
+from models.training.optimizer import LazyAdam
 from tests.helpers.layer_check import check_layer
 from transforms.features import ModelInput
 
@@ -44,18 +47,20 @@ def _request_batch() -> dict[str, Any]:
 
 
 def _layer(inputs: tuple[ModelInput, ...], batch: dict[str, Any], **options: Any) -> FieldEmbeddings:
-    """A layer whose every weight, row 0 included, is a distinct number."""
+    """A layer whose every weight is a distinct number, but row 0, which is zeros."""
     layer = FieldEmbeddings(inputs, _SIZES, embedding_dim=2, **options)
     layer(batch)
     for index, weight in enumerate(layer.weights):
         weight.assign(100.0 * (index + 1) + np.arange(np.prod(weight.shape)).reshape(weight.shape))
+    if layer.table is not None:
+        layer.table.assign(tf.concat([tf.zeros([1, layer.row_width]), layer.table[1:]], axis=0))
     return layer
 
 
 @pytest.mark.parametrize("training", [False, True])
 def test_rows_hold_each_field_as_computed_by_hand(training: bool) -> None:
     layer = _layer(_ROW, _row_batch())
-    users, items = layer.tables["users"].numpy(), layer.tables["items"].numpy()
+    users, items = layer.rows("users").numpy(), layer.rows("items").numpy()
     price, ages = layer.number_vectors.numpy()
     expected = {
         "user": [users[1], 0 * users[0], users[4]],
@@ -75,7 +80,7 @@ def test_rows_hold_each_field_as_computed_by_hand(training: bool) -> None:
 @pytest.mark.parametrize("training", [False, True])
 def test_requests_repeat_what_candidates_share(training: bool) -> None:
     layer, batch = _layer(_REQUEST, _request_batch()), _request_batch()
-    users, items = layer.tables["users"].numpy(), layer.tables["items"].numpy()
+    users, items = layer.rows("users").numpy(), layer.rows("items").numpy()
     (price,) = layer.number_vectors.numpy()
     embeddings, linear = layer(batch, training=training)
     assert embeddings.shape == (2, 3, 4, 2) and linear.shape == (2, 3, 4)
@@ -113,38 +118,74 @@ def test_only_the_last_values_of_a_list_count() -> None:
     limited = _HISTORY.model_copy(update={"max_length": 2})
     batch = {"history": tf.ragged.constant([[1, 2, 3], [4]], dtype=tf.int64)}
     layer = _layer((limited,), batch)
-    items = layer.tables["items"].numpy()
+    items = layer.rows("items").numpy()
     embeddings, _ = layer(batch)
     np.testing.assert_allclose(embeddings[:, 0].numpy(), [(items[2] + items[3])[:2] / 2, items[4][:2]])
 
 
-def _gradients(layer: FieldEmbeddings, batch: dict[str, Any]) -> tuple[dict[str, tf.IndexedSlices], list[tf.Tensor]]:
+def _gradients(layer: FieldEmbeddings, batch: dict[str, Any]) -> tuple[tf.IndexedSlices, list[tf.Tensor]]:
     with tf.GradientTape() as tape:
         embeddings, linear = layer(batch, training=True)
         loss = tf.reduce_sum(embeddings) + 10 * tf.reduce_sum(linear) + sum(layer.losses)
-    return dict(zip(layer.tables, tape.gradient(loss, list(layer.tables.values())), strict=True)), layer.losses
+    return tape.gradient(loss, layer.table), layer.losses
+
+
+def _space(layer: FieldEmbeddings, space: str, gradient: tf.IndexedSlices) -> np.ndarray:
+    """The gradient of a space's rows, zeros included."""
+    first = {"users": 0, "items": 5}[space]
+    rows: np.ndarray = tf.convert_to_tensor(gradient).numpy()[first : first + _SIZES[space]]
+    return rows
 
 
 def test_gradient_has_one_row_a_distinct_id_and_none_for_id_0() -> None:
-    gradients, _ = _gradients(_layer(_ROW, _row_batch()), _row_batch())
-    users, items = gradients["users"], gradients["items"]
-    assert isinstance(users, tf.IndexedSlices) and isinstance(items, tf.IndexedSlices)
-    assert sorted(users.indices.numpy().tolist()) == [1, 4]
-    found = dict(zip(items.indices.numpy().tolist(), items.values.numpy().tolist(), strict=True))
-    # Item 2: twice alone, and half of the first history; 3: the other half; 6 once.
-    assert found == {2: [2.5, 2.5, 25.0], 3: [0.5, 0.5, 5.0], 6: [1.0, 1.0, 10.0]}
+    layer = _layer(_ROW, _row_batch())
+    gradient, _ = _gradients(layer, _row_batch())
+    assert isinstance(gradient, tf.IndexedSlices)
+    found = dict(zip(gradient.indices.numpy().tolist(), gradient.values.numpy().tolist(), strict=True))
+    # Users 1 and 4; then items, from row 5. Item 2: twice alone, and half of the first history; 3: the other half.
+    once = [1.0, 1.0, 10.0]
+    assert found == {0: [0.0, 0.0, 0.0], 1: once, 4: once, 5 + 2: [2.5, 2.5, 25.0], 5 + 3: [0.5, 0.5, 5.0], 5 + 6: once}
+
+
+@pytest.mark.parametrize("optimizer", [LazyAdam(0.1), LazyAdagrad(0.1), LazyFtrl(0.1)])
+def test_row_0_stays_zeros_in_training(optimizer: Any) -> None:
+    layer = FieldEmbeddings(_ROW, _SIZES, embedding_dim=2, embedding_l2=0.02)
+    for _ in range(3):
+        with tf.GradientTape() as tape:
+            embeddings, linear = layer(_row_batch(), training=True)
+            loss = tf.reduce_sum(tf.square(embeddings - 1)) + tf.reduce_sum(linear) + sum(layer.losses)
+        optimizer.minimize(loss, layer.trainable_variables, tape=tape)
+    table = layer.table.numpy()
+    assert not table[0].any() and table[[1, 4, 7, 8, 11]].all()
 
 
 def test_l2_counts_each_looked_up_row_once() -> None:
     layer = _layer(_ROW, _row_batch(), embedding_l2=0.02)
     plain, _ = _gradients(_layer(_ROW, _row_batch()), _row_batch())
-    gradients, losses = _gradients(layer, _row_batch())
-    users, items = layer.tables["users"].numpy(), layer.tables["items"].numpy()
+    gradient, losses = _gradients(layer, _row_batch())
+    users, items = layer.rows("users").numpy(), layer.rows("items").numpy()
     rows = [users[[1, 4]], items[[2, 3, 6]], layer.number_vectors.numpy()]
     np.testing.assert_allclose(sum(losses).numpy(), 0.01 * sum((row**2).sum() for row in rows), rtol=1e-6)
-    added = tf.convert_to_tensor(gradients["items"]) - tf.convert_to_tensor(plain["items"])
-    np.testing.assert_allclose(added.numpy()[[2, 3, 6]], 0.02 * items[[2, 3, 6]], rtol=1e-4)
-    assert not added.numpy()[[0, 1, 4, 5]].any()
+    added = _space(layer, "items", gradient) - _space(layer, "items", plain)
+    np.testing.assert_allclose(added[[2, 3, 6]], 0.02 * items[[2, 3, 6]], rtol=1e-4)
+    assert not added[[0, 1, 4, 5]].any()
+
+
+def test_l2_of_the_whole_table_counts_every_row() -> None:
+    layer = _layer(_ROW, _row_batch(), embedding_l2=0.02, l2_scope="table")
+    plain, _ = _gradients(_layer(_ROW, _row_batch()), _row_batch())
+    gradient, losses = _gradients(layer, _row_batch())
+    table, numbers = layer.table.numpy(), layer.number_vectors.numpy()
+    np.testing.assert_allclose(sum(losses).numpy(), 0.01 * ((table**2).sum() + (numbers**2).sum()), rtol=1e-6)
+    added = tf.convert_to_tensor(gradient).numpy() - tf.convert_to_tensor(plain).numpy()
+    np.testing.assert_allclose(added, 0.02 * table, rtol=1e-4)
+
+
+def test_an_id_above_its_space_does_not_read_the_next_one() -> None:
+    layer = _layer(_ROW, _row_batch())
+    batch = {**_row_batch(), "user": tf.constant([1, 5, 4], tf.int64)}  # 5 users: ids 0 to 4
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is not in"):
+        layer(batch)
 
 
 def test_l2_is_no_loss_outside_training() -> None:
@@ -157,14 +198,14 @@ def test_l2_is_no_loss_outside_training() -> None:
 @pytest.mark.parametrize("bad", [-1, 5])
 def test_ids_outside_the_table_raise(bad: int, training: bool) -> None:
     layer = FieldEmbeddings((_USER,), _SIZES, embedding_dim=2)
-    with pytest.raises(tf.errors.InvalidArgumentError, match=f"= {bad} is not in"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="is not in"):
         layer({"user": tf.constant([1, bad], tf.int64)}, training=training)
 
 
 def test_starts_small_with_zero_linear_weights_and_a_zero_row_0() -> None:
     layer = FieldEmbeddings((_USER, _PRICE), {"users": 4001}, embedding_dim=8)
     layer(_row_batch())
-    table = layer.tables["users"].numpy()
+    table = layer.rows("users").numpy()
     assert not table[0].any() and not table[:, -1].any()
     np.testing.assert_allclose(table[1:, :-1].std(), 1e-4, rtol=0.05)
 
@@ -173,8 +214,8 @@ def test_a_further_space_leaves_the_start_of_the_others_as_it_was() -> None:
     alone, both = (FieldEmbeddings(inputs, _SIZES, 2) for inputs in ((_ITEM,), (_USER, _ITEM)))
     alone(_row_batch())
     both(_row_batch())
-    np.testing.assert_array_equal(alone.tables["items"].numpy(), both.tables["items"].numpy())
-    assert (both.tables["items"].numpy()[1:5, 0] != both.tables["users"].numpy()[1:5, 0]).all()
+    np.testing.assert_array_equal(alone.rows("items").numpy(), both.rows("items").numpy())
+    assert (both.rows("items").numpy()[1:5, 0] != both.rows("users").numpy()[1:5, 0]).all()
 
 
 def test_without_linear_weights_a_table_has_only_the_embeddings() -> None:
@@ -182,7 +223,7 @@ def test_without_linear_weights_a_table_has_only_the_embeddings() -> None:
     for training in (False, True):
         embeddings, linear = layer(_row_batch(), training=training)
         assert embeddings.shape == (3, 5, 3) and linear is None
-    assert layer.tables["items"].shape == (7, 3)
+    assert layer.rows("items").shape == (7, 3)
 
 
 def test_a_missing_feature_is_named() -> None:

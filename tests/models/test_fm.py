@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from models.layers.fm import FactorizationMachine
-from tests.helpers.layer_check import check_layer
+from tests.helpers.layer_check import check_layer, policy
 
 _VECTORS = arrays(np.float32, (3, 4, 2), elements=st.floats(-2, 2, width=32))
 
@@ -32,6 +32,29 @@ def test_order_of_fields_does_not_matter(vectors: np.ndarray, order: list[int]) 
     layer = FactorizationMachine()
     shuffled = layer(tf.constant(vectors[:, order])).numpy()
     np.testing.assert_allclose(shuffled, layer(tf.constant(vectors)).numpy(), atol=1e-4)
+
+
+def test_gradient_is_that_of_finite_differences() -> None:
+    vectors = tf.random.stateless_normal([2, 4, 3], [1, 2], dtype=tf.float64)
+    analytic, numeric = tf.test.compute_gradient(FactorizationMachine(dtype="float64"), [vectors])
+    np.testing.assert_allclose(analytic[0], numeric[0], atol=1e-7)
+
+
+def test_gradient_of_a_vector_is_the_sum_of_the_others() -> None:
+    vectors = tf.constant([[[1.0, 2.0], [3.0, 1.0], [0.0, 2.0]]])
+    with tf.GradientTape() as tape:
+        tape.watch(vectors)
+        doubled = 2 * FactorizationMachine()(vectors)
+    assert tape.gradient(doubled, vectors).numpy().tolist() == [[[6.0, 6.0], [2.0, 8.0], [8.0, 6.0]]]
+
+
+def test_bfloat16_vectors_are_summed_in_float32() -> None:
+    # Two equal vectors of 256 ones: half of (4 * 256 - 512). bfloat16 cannot count past 256.
+    with policy("mixed_bfloat16"):
+        layer = FactorizationMachine()
+    pairs = layer(tf.ones([1, 2, 256], tf.bfloat16))
+    assert pairs.dtype == tf.float32
+    assert pairs.numpy().tolist() == [256.0]
 
 
 def test_one_field_has_no_pairs() -> None:

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from models.layers.dropout import ResumableDropout
 from models.layers.mlp import MLP
-from tests.helpers.layer_check import check_layer
+from tests.helpers.layer_check import check_layer, policy
 
 _INPUTS = tf.random.stateless_normal([6, 5], [1, 2])
 
@@ -70,6 +70,18 @@ def test_layers_of_an_mlp_drop_independently() -> None:
     layer = MLP([64, 64], dropout=0.5, seed=1)
     seeds = [step.seed for step in layer._steps if isinstance(step, ResumableDropout)]
     assert len(set(seeds)) == 2
+
+
+def test_last_layer_works_in_float32_under_mixed_precision() -> None:
+    inputs = tf.constant([[1.0, 1 / 512]])  # Their sum is 1 in bfloat16.
+    with policy("mixed_bfloat16"):
+        layers = {units: MLP([2], activation="linear", output_units=units) for units in (None, 1)}
+    for layer in layers.values():
+        layer(inputs)
+        layer.set_weights([np.eye(2), np.zeros(2), np.ones([2, 1]), np.zeros(1)][: len(layer.weights)])
+    assert layers[None](inputs).dtype == tf.bfloat16
+    assert layers[1](inputs).dtype == tf.float32
+    assert layers[1](inputs).numpy().tolist() == [[1 + 1 / 512]]
 
 
 def test_nothing_to_do_is_refused() -> None:

@@ -1,0 +1,1 @@
+"""Recipes in which models teach each other."""

@@ -1,0 +1,217 @@
+"""Several models trained side by side on the same batches, from one lookup."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.interleaved_embeddings import InterleavedEmbeddings
+from models.layers.replicas import batch_weight
+from models.ranking.field_model import FieldModel
+from models.training.compiling import AUC_THRESHOLDS
+from models.training.losses import ClickLoss, Examples
+
+
+class PeerModel(keras.Model, abc.ABC):
+    """K models that see the same batches; a subclass says what they learn from each other.
+
+    The peers may be of different classes and sizes, but take the same features. Their tables are the
+    columns of one interleaved table: one lookup and one row update serve all. Each keeps parameters of
+    its own, and as the optimizer works weight by weight, one optimizer is as good as K.
+
+    Args:
+      peers: models of which no table has been built yet; each starts from its own seed.
+
+    Call arguments:
+      features: by name, as `FieldEmbeddings` takes them.
+
+    Output shape: a dict `peer_0`, `peer_1`, ... of logits `[B]`, or `[B, M]` if a feature has candidates.
+    `compile(metrics=...)` therefore gives each metric once a peer, as Keras does for named outputs.
+
+    Raises:
+      ValueError: no peer; peers whose features or table sizes differ.
+    """
+
+    has_own_losses = True
+
+    def __init__(self, peers: Sequence[FieldModel], **kwargs: Any):
+        super().__init__(**kwargs)
+        self.peers = _checked(peers)
+        first = self.peers[0].embeddings
+        parts = [part for peer in self.peers for part in peer.embeddings.parts]
+        self.embeddings = InterleavedEmbeddings(first.inputs, first.table_sizes, parts)
+        self._click_loss = ClickLoss()
+        self._examples = Examples()
+        names = ["loss", "logloss", *(f"loss/{term}" for term in self.loss_names)]
+        self._means = {name: keras.metrics.Mean(name=name) for name in names}
+        self._peer_loglosses = [keras.metrics.Mean(name=f"logloss/{name}") for name in self.peer_names]
+        self._peer_aucs = [
+            keras.metrics.AUC(num_thresholds=AUC_THRESHOLDS, from_logits=True, name=f"auc/{name}")
+            for name in self.peer_names
+        ]
+
+    @property
+    @abc.abstractmethod
+    def loss_names(self) -> tuple[str, ...]:
+        """Terms of the loss, beside `bce`."""
+
+    @abc.abstractmethod
+    def loss_terms(self, logits: tf.Tensor, weight: tf.Tensor | None) -> dict[str, tf.Tensor]:
+        """What the peers' outputs cost beside their click losses, weighted, summed over the peers.
+
+        Args:
+          logits: `[..., K]`.
+          weight: of each element `[...]`, None for equal ones; `batch_mean` averages by it.
+
+        Returns:
+          One scalar for each of `loss_names` but `bce`.
+        """
+
+    @property
+    def peer_names(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(f"peer_{k}" for k in range(len(self.peers)))
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> dict[str, tf.Tensor]:
+        vectors = self.embeddings(features, training=training)
+        return {
+            name: peer.interact(embeddings, linear, training=training)
+            for name, peer, (embeddings, linear) in zip(self.peer_names, self.peers, vectors, strict=True)
+        }
+
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            outputs = self(features, training=True)
+            terms, by_peer = self._terms(label, outputs, weight)
+            loss = tf.add_n(list(terms.values()))
+            regular = tf.add_n(self.losses) if self.losses else 0.0
+            # Keras sums the replicas' gradients; see `batch_mean`.
+            objective = (loss + regular) / self.distribute_strategy.num_replicas_in_sync
+        self.optimizer.minimize(objective, self.trainable_variables, tape=tape)
+        return self._logs(label, outputs, weight, {**terms, "total": loss + regular}, by_peer)
+
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
+        outputs = self(features, training=False)
+        terms, by_peer = self._terms(label, outputs, weight)
+        return self._logs(label, outputs, weight, {**terms, "total": tf.add_n(list(terms.values()))}, by_peer)
+
+    def _terms(
+        self, label: tf.Tensor, outputs: Mapping[str, tf.Tensor], weight: tf.Tensor | None
+    ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+        by_peer = [self._click_loss(label, logits, weight) for logits in outputs.values()]
+        others = self.loss_terms(tf.stack(list(outputs.values()), axis=-1), weight)
+        return {"bce": tf.add_n(by_peer), **others}, by_peer
+
+    def _logs(
+        self,
+        label: tf.Tensor,
+        outputs: Mapping[str, tf.Tensor],
+        weight: tf.Tensor | None,
+        terms: dict[str, tf.Tensor],
+        by_peer: list[tf.Tensor],
+    ) -> dict[str, tf.Tensor]:
+        total = batch_weight(label, weight)
+        self._means["loss"].update_state(terms["total"], total)
+        self._means["logloss"].update_state(tf.add_n(by_peer) / len(by_peer), total)
+        for name in self.loss_names:
+            self._means[f"loss/{name}"].update_state(terms[name], total)
+        self._examples.update_state(label, label)
+        for logloss, auc, own, logits in zip(self._peer_loglosses, self._peer_aucs, by_peer, outputs.values()):
+            logloss.update_state(own, total)
+            auc.update_state(label, logits, weight)
+        if self.compiled_metrics is not None:
+            labels = dict.fromkeys(outputs, label)
+            weights = None if weight is None else dict.fromkeys(outputs, weight)
+            self.compiled_metrics.update_state(labels, dict(outputs), weights)
+        return self.get_metrics_result()
+
+    def load_peer(self, index: int, model: FieldModel) -> None:
+        """Gives a peer the weights of a model of its own kind, such as a pretrained one. Both must be built.
+
+        Raises:
+          ValueError: the model is of another class, or its features, vocabulary or sizes differ.
+        """
+        peer = self.peers[index]
+        found, expected = _identity(model), _identity(peer)
+        if found != expected:
+            raise ValueError(
+                f"peer {index} is {_told(found, expected)}; the checkpoint is {_told(expected, found)}; "
+                "pretrain it with the features, the vocabulary and the options of the peer"
+            )
+        columns = self.embeddings.columns(index)
+        for shared, own in zip(_rows(self.embeddings), _rows(model.embeddings), strict=True):
+            _set_columns(shared, columns, own)
+        for target, source in zip(head_weights(peer), head_weights(model), strict=True):
+            target.assign(source)
+
+    def peer(self, index: int) -> FieldModel:
+        """A peer as a model of its own, with a copy of its weights and nothing of the others."""
+        peer = self.peers[index]
+        alone = type(peer).from_config(peer.get_config())
+        alone.embeddings.build(None)
+        alone.build_head()
+        columns = self.embeddings.columns(index)
+        for shared, own in zip(_rows(self.embeddings), _rows(alone.embeddings), strict=True):
+            own.assign(tf.gather(shared, columns, axis=1))
+        for target, source in zip(head_weights(alone), head_weights(peer), strict=True):
+            target.assign(source)
+        return alone
+
+    def get_config(self) -> dict[str, Any]:
+        return {"name": self.name, "peers": [keras.utils.serialize_keras_object(peer) for peer in self.peers]}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "PeerModel":
+        peers = [keras.utils.deserialize_keras_object(peer, custom_objects) for peer in config.pop("peers")]
+        return cls(peers=peers, **config)
+
+
+def head_weights(model: FieldModel) -> list[tf.Variable]:
+    """The weights of a model but those of its tables."""
+    tables = {id(weight) for weight in model.embeddings.weights}
+    return [weight for weight in model.weights if id(weight) not in tables]
+
+
+def _rows(embeddings: InterleavedEmbeddings) -> list[tf.Variable]:
+    return [rows for rows in (embeddings.table, embeddings.number_vectors) if rows is not None]
+
+
+def _set_columns(target: tf.Variable, columns: list[int], source: tf.Variable) -> None:
+    values = target.numpy()
+    values[:, columns] = source.numpy()
+    target.assign(values)
+
+
+def _identity(model: FieldModel) -> dict[str, Any]:
+    """What two models must have in common for the weights of one to fit the other."""
+    config = {key: value for key, value in model.get_config().items() if key not in ("name", "seed")}
+    return {"class": type(model).__name__, **config}
+
+
+def _told(one: dict[str, Any], other: dict[str, Any]) -> str:
+    different = [key for key in one if one.get(key) != other.get(key)]
+    return ", ".join(f"{key} {one[key]}" for key in different) or "the same"
+
+
+def _checked(peers: Sequence[FieldModel]) -> list[FieldModel]:
+    if not peers:
+        raise ValueError("peers is empty; expected at least one model; give K >= 1 peers")
+    first = peers[0].embeddings
+    for index, peer in enumerate(peers):
+        own = peer.embeddings
+        if own.inputs != first.inputs:
+            names = sorted({item.name for item in own.inputs} ^ {item.name for item in first.inputs})
+            raise ValueError(
+                f"the features of peer {index} differ from those of peer 0 ({', '.join(names) or 'another order'}); "
+                "expected the same features for all peers, as they share one lookup; build all from one FeatureSet"
+            )
+        if own.table_sizes != first.table_sizes:
+            raise ValueError(
+                f"peer {index} has table sizes {own.table_sizes}, peer 0 {first.table_sizes}; "
+                "expected one vocabulary for all peers; build all from one transform"
+            )
+    return list(peers)

@@ -1,0 +1,85 @@
+"""Ways to train: one model alone, or several that teach each other, one of which is served."""
+
+import abc
+import difflib
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import tf_keras as keras
+
+from models.training.fit import FitResult
+from models.training.job import TrainingJob
+
+RECIPES = {
+    "single": "models.cotraining.single.Single",
+    "mutual_learning": "models.cotraining.mutual_learning_recipe.MutualLearningRecipe",
+}
+"""Names and import paths."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a recipe gives.
+
+    Args:
+      model: the one to serve, with nothing of the others in it.
+      result: of the last fit.
+      report: what else a reader of the run wants to know; plain JSON values.
+    """
+
+    model: keras.Model
+    result: FitResult
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class Recipe(abc.ABC):
+    """A way to train. Its constructor takes the options of the run file's section `recipe`."""
+
+    @abc.abstractmethod
+    def row_widths(self, width: int) -> list[int]:
+        """Columns of the tables that are in memory at once, where one model has `width`."""
+
+    def model_names(self) -> list[str]:
+        """Names of model classes that it builds besides the run's own."""
+        return []
+
+    def check(self, models: Sequence[keras.Model]) -> None:  # noqa: B027 - most recipes take any model
+        """Refuses models that it cannot train: the run's own, then those of `model_names`.
+
+        Raises:
+          ValueError: one of them is of the wrong kind.
+        """
+
+    def earlier_runs(self) -> list[str]:
+        """Folders of finished runs that it starts from."""
+        return []
+
+    @abc.abstractmethod
+    def train(self, job: TrainingJob, directory: Path) -> Trained:
+        """Trains; started again after a kill with the same directory it continues."""
+
+
+def build_recipe(name: str, **options: Any) -> Recipe:
+    """A recipe by its name.
+
+    Raises:
+      ValueError: no such recipe, an option that it does not have, or a wrong value.
+    """
+    if name not in RECIPES:
+        raise ValueError(f"there is no recipe {name!r}; {_nearest(name, list(RECIPES))}")
+    module, _, attribute = RECIPES[name].rpartition(".")
+    recipe_class: Any = getattr(importlib.import_module(module), attribute)
+    known = [item.name for item in fields(recipe_class)]
+    for option in options:
+        if option not in known:
+            raise ValueError(f"recipe {name!r} has no option {option!r}; {_nearest(option, known)}")
+    recipe: Recipe = recipe_class(**options)
+    return recipe
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"

@@ -1,0 +1,19 @@
+"""The recipe without a peer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.cotraining.recipe import Recipe, Trained
+from models.training.job import TrainingJob
+
+
+@dataclass(frozen=True)
+class Single(Recipe):
+    """One model, fitted alone."""
+
+    def row_widths(self, width: int) -> list[int]:
+        return [width]
+
+    def train(self, job: TrainingJob, directory: Path) -> Trained:
+        model = job.build(job.seed, None)
+        return Trained(model, job.fit(model, directory, job.settings, job.seed))

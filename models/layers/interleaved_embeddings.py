@@ -1,0 +1,314 @@
+"""Embedding tables of one or several models, interleaved in one variable that is read once for all."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import accumulate
+from typing import Any, Literal
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.field_stack import FieldStack, assembled
+from models.layers.lookup import distinct_rows, look_up, repeat_rows
+from models.layers.replicas import replica_mean, shares
+from transforms.features import ModelInput, Shape
+
+EMBEDDING_STDDEV = 1e-4
+"""As DeepCTR and FuxiCTR have it: Adam's steps do not depend on the scale of the start, and a rare id,
+updated only a few times, keeps saying next to nothing."""
+
+_BLOCK_ROWS, _BLOCK_STEP = 1 << 16, 1_000_003
+"""Rows of a space are drawn in blocks, each from a seed of its own, this far from the one before."""
+
+L2Scope = Literal["batch", "table"]
+FieldVectors = tuple[tf.Tensor, tf.Tensor | None]
+"""Embeddings `[..., F, D]` and linear terms `[..., F]`, None without."""
+
+_RANKS = {Shape.SCALAR: 1, Shape.RAGGED: 2, Shape.CANDIDATES: 2}
+
+
+@dataclass(frozen=True)
+class EmbeddingPart:
+    """What one model keeps in the table.
+
+    Args:
+      embedding_dim: D.
+      linear: False leaves the linear weights out.
+      embedding_l2: adds `embedding_l2 / 2 * sum of squares` to the loss.
+      l2_scope: of which rows: `batch`, the distinct ones that a training batch looks up, and the vectors
+        of the numeric fields; or `table`, all of them, which makes a step as slow as the table is large.
+      seed: of the initial embeddings, N(0, 1e-4^2); linear weights start at 0.
+    """
+
+    embedding_dim: int
+    linear: bool = True
+    embedding_l2: float = 0.0
+    l2_scope: L2Scope = "batch"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.embedding_dim < 1:
+            raise ValueError(f"embedding_dim is {self.embedding_dim}; expected at least 1; give the vectors a width")
+        if self.l2_scope not in ("batch", "table"):
+            raise ValueError(f"l2_scope is {self.l2_scope!r}; expected 'batch' or 'table'; choose one")
+
+    @property
+    def width(self) -> int:
+        """Columns of the table."""
+        return self.embedding_dim + int(self.linear)
+
+
+@keras.utils.register_keras_serializable(package="consort")
+class InterleavedEmbeddings(keras.layers.Layer):
+    """Looks a batch's ids up once for several models, and gives each model its own vectors.
+
+    All spaces and all models share one table `[V, W]`. A space owns consecutive rows; a model owns
+    columns, its D embedding weights and its linear weight: W is the sum of (D + 1) over the models. So
+    each distinct id of a batch costs one random read, whatever the number of models, and one optimizer
+    step moves all. Id 0 of any space is missing or padding: it reads row 0, which starts as zeros and
+    gets no gradient. A list
+    (history) reads the mean over its real ids, zeros if it has none. A number x of field i reads x v_i
+    and x w_i, with v_i and w_i learned; a list of numbers counts as its mean.
+
+    It always computes in float32, as sums over the ids of a batch need it.
+
+    Args:
+      inputs: the features, as `FeatureSet.model_inputs` gives them. Others in a batch are ignored.
+      table_sizes: V of each space, id 0 included.
+      parts: one a model.
+
+    Call arguments:
+      features: by name: int64 ids or float32 numbers, `[B]`, lists as `tf.RaggedTensor` `[B, (N)]`,
+        candidates `[B, M]`.
+      training: True adds the L2 term, and gives the table a gradient of one row a distinct id.
+
+    Output shape:
+      for each part embeddings `[B, F, D]` and linear terms `[B, F]` (None without `linear`); with any
+      candidate field `[B, M, F, D]` and `[B, M, F]`, where what all candidates share is repeated.
+      Fields stand in the order of `field_names`.
+
+    Raises:
+      ValueError: a space has no size; a batch misses a feature or has it in another shape.
+      tf.errors.InvalidArgumentError: an id lies outside its space (on CPU; a GPU reads zeros).
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[ModelInput],
+        table_sizes: Mapping[str, int],
+        parts: Sequence[EmbeddingPart | Mapping[str, Any]],
+        **kwargs: Any,
+    ):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.inputs = tuple(ModelInput.model_validate(item) for item in inputs)
+        if not self.inputs:
+            raise ValueError("inputs is empty; expected at least one feature; declare features in the FeatureSet")
+        self.parts = tuple(part if isinstance(part, EmbeddingPart) else EmbeddingPart(**part) for part in parts)
+        if not self.parts:
+            raise ValueError("parts is empty; expected one a model; give at least one")
+        spaces = dict.fromkeys(item.space for item in self.inputs if item.space is not None)
+        self.table_sizes = {space: _checked_size(space, table_sizes) for space in spaces}
+        ends = list(accumulate(self.table_sizes.values(), initial=0))
+        self.first_rows = dict(zip(self.table_sizes, ends, strict=False))
+        self.num_rows = ends[-1]
+        # All embeddings, then all linear weights: the latter travel as one piece.
+        self._widths = [part.embedding_dim for part in self.parts]
+        self._num_linear = sum(part.linear for part in self.parts)
+        self._groups = _grouped(self.inputs)
+        self.table: tf.Variable | None = None
+        self.number_vectors: tf.Variable | None = None
+
+    @property
+    def row_width(self) -> int:
+        """W."""
+        return sum(part.width for part in self.parts)
+
+    @property
+    def field_names(self) -> tuple[str, ...]:
+        """Names of the fields in the order of the output's axis F: ids before numbers, candidates last."""
+        order = sorted(self._groups, key=lambda key: key[0] is Shape.CANDIDATES)
+        return tuple(item.name for key in order for item in self._groups[key])
+
+    def columns(self, part: int) -> list[int]:
+        """The columns of the table that are a part's own: embeddings, then the linear weight."""
+        first = sum(self._widths[:part])
+        own = list(range(first, first + self._widths[part]))
+        if self.parts[part].linear:
+            own.append(sum(self._widths) + sum(other.linear for other in self.parts[:part]))
+        return own
+
+    def build(self, input_shape: Any) -> None:
+        if self.table_sizes:
+            start = _Start(self, self.table_sizes)
+            self.table = self.add_weight(name="table", shape=[self.num_rows, self.row_width], initializer=start)
+        count = sum(item.space is None for item in self.inputs)
+        if count:
+            start = _Start(self, {"number_vectors": count}, zero_rows=0)
+            self.number_vectors = self.add_weight(
+                name="number_vectors", shape=[count, self.row_width], initializer=start
+            )
+        super().build(input_shape)
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> list[FieldVectors]:
+        self._check(features)
+        shared: list[list[tf.Tensor]] = []
+        candidates: list[list[tf.Tensor]] = []
+        for found in (self._embedded(features, bool(training)), self._numbers(features)):
+            for shape, sides in found.items():
+                (candidates if shape is Shape.CANDIDATES else shared).append(sides)
+        if training:
+            self._penalise_tables()
+        count = len(self._widths) + int(self._num_linear > 0)
+        sides = [assembled([one[k] for one in shared], [one[k] for one in candidates]) for k in range(count)]
+        return self._by_part(sides)
+
+    def _by_part(self, sides: list[tf.Tensor]) -> list[FieldVectors]:
+        linear = iter(tf.unstack(sides[-1], axis=-1) if self._num_linear else ())
+        return [(side, next(linear) if part.linear else None) for side, part in zip(sides, self.parts)]
+
+    def _pieces(self) -> list[int]:
+        return self._widths + ([self._num_linear] if self._num_linear else [])
+
+    def _embedded(self, features: Mapping[str, Any], training: bool) -> dict[Shape, list[tf.Tensor]]:
+        """Looks all ids up at once, and gives each shape its own."""
+        groups = {shape: fields for (shape, is_id), fields in self._groups.items() if is_id}
+        if not groups:
+            return {}
+        parts = {name: (first, self.table_sizes[name]) for name, first in self.first_rows.items()}
+        stacks = {
+            shape: FieldStack(shape, fields, features, [parts[str(item.space)] for item in fields], self.num_rows)
+            for shape, fields in groups.items()
+        }
+        rows = [tf.reshape(stack.values, [-1]) for stack in stacks.values()]
+        sides = self._look_up(rows[0] if len(rows) == 1 else tf.concat(rows, axis=0), training)
+        sizes = [tf.size(part) for part in rows]
+        pieces = [tf.split(side, sizes) if len(sizes) > 1 else [side] for side in sides]
+        return {
+            shape: [stack.arranged(piece[k], stack.values != 0) for piece in pieces]
+            for k, (shape, stack) in enumerate(stacks.items())
+        }
+
+    def _look_up(self, ids: tf.Tensor, training: bool) -> list[tf.Tensor]:
+        """Embeddings `[N, D]` of each part and the linear weights `[N, parts]` of ids `[N]`."""
+        if not training:
+            return list(tf.split(look_up(self.table, ids), self._pieces(), axis=1))
+        rows, positions, distinct = distinct_rows(self.table, ids)
+        self._penalise(rows, "batch", distinct)
+        return repeat_rows(rows, positions, self._pieces())
+
+    def _numbers(self, features: Mapping[str, Any]) -> dict[Shape, list[tf.Tensor]]:
+        """Each number times the vectors and the weights of its field."""
+        groups = {shape: fields for (shape, is_id), fields in self._groups.items() if not is_id}
+        if not groups:
+            return {}
+        learned = tf.split(tf.convert_to_tensor(self.number_vectors), [len(fields) for fields in groups.values()])
+        found = {}
+        for (shape, fields), vectors in zip(groups.items(), learned, strict=True):
+            stack = FieldStack(shape, fields, features)
+            flat = tf.reshape(tf.cast(stack.values, tf.float32), [-1, 1])
+            products = stack.arranged(flat, tf.ones_like(stack.values, tf.bool)) * vectors
+            found[shape] = list(tf.split(products, self._pieces(), axis=-1))
+        return found
+
+    def _penalise_tables(self) -> None:
+        if self.number_vectors is not None:
+            for scope in ("batch", "table"):
+                self._penalise(self.number_vectors, scope)
+        if self.table is not None:
+            self._penalise(self.table, "table")
+
+    def _penalise(self, rows: Any, scope: str, distinct: tf.Tensor | None = None) -> None:
+        """Adds the L2 term of some rows; those of `distinct` ids may be other replicas' too."""
+        strengths = np.zeros(self.row_width, np.float32)
+        for index, part in enumerate(self.parts):
+            if part.l2_scope == scope:
+                strengths[self.columns(index)] = part.embedding_l2
+        if strengths.any():
+            squares = tf.square(tf.convert_to_tensor(rows))
+            share = None if distinct is None else shares(distinct)
+            if share is not None:
+                squares *= share[:, tf.newaxis]
+            self.add_loss(replica_mean(tf.reduce_sum(tf.reduce_sum(squares, axis=0) * strengths) / 2))
+
+    def _check(self, features: Mapping[str, Any]) -> None:
+        for item in self.inputs:
+            if item.name not in features:
+                raise ValueError(
+                    f"the batch has no feature {item.name!r}; received {', '.join(sorted(features))}; "
+                    "give every feature that the model declares, or drop it from the FeatureSet"
+                )
+            value = features[item.name]
+            is_ragged = isinstance(value, tf.RaggedTensor)
+            if is_ragged != (item.shape is Shape.RAGGED) or value.shape.rank not in (None, _RANKS[item.shape]):
+                raise ValueError(
+                    f"feature {item.name!r} is {'ragged' if is_ragged else 'dense'} of shape {value.shape}; "
+                    f"expected {item.shape.value} values: [B], ragged [B, (N)] or [B, M]; declare the column as it is"
+                )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "inputs": [item.model_dump(mode="json") for item in self.inputs],
+            "table_sizes": dict(self.table_sizes),
+            "parts": [asdict(part) for part in self.parts],
+        }
+
+
+class _Start(keras.initializers.Initializer):
+    """Each part's and each space's rows from a seed of their own: adding one leaves the others as they were."""
+
+    def __init__(self, layer: InterleavedEmbeddings, sizes: Mapping[str, int], zero_rows: int = 1):
+        self._layer, self._sizes, self._zero_rows = layer, dict(sizes), zero_rows
+
+    def __call__(self, shape: Any, dtype: Any = None, **kwargs: Any) -> tf.Tensor:
+        # A shard of a table asks for its own rows only, and the others are not drawn: they might not fit.
+        first = (kwargs.get("partition_offset") or [0, 0])[0]
+        size = (kwargs.get("partition_shape") or shape)[0]
+        parts = self._layer.parts
+        columns = [self._embeddings(part, first, first + size) for part in parts]
+        return tf.concat([*columns, tf.zeros([size, sum(part.linear for part in parts)])], axis=1)
+
+    def _embeddings(self, part: EmbeddingPart, first: int, last: int) -> tf.Tensor:
+        rows, start = [], 0
+        for name, size in self._sizes.items():
+            begin, end = max(first - start, 0), min(last - start, size)
+            if begin < end:
+                rows += self._rows_of_space(part, name, begin, end)
+            start += size
+        return tf.concat(rows, axis=0)
+
+    def _rows_of_space(self, part: EmbeddingPart, name: str, begin: int, end: int) -> list[tf.Tensor]:
+        zeros = max(min(end, self._zero_rows) - begin, 0)
+        rows = [tf.zeros([zeros, part.embedding_dim])] if zeros else []
+        size, key = self._sizes[name] - self._zero_rows, zlib.crc32(name.encode())
+        begin, end = max(begin - self._zero_rows, 0), end - self._zero_rows
+        for block in range(begin // _BLOCK_ROWS, -(-end // _BLOCK_ROWS)):
+            offset = block * _BLOCK_ROWS
+            drawn = [min(_BLOCK_ROWS, size - offset), part.embedding_dim]
+            seed = [part.seed, (key + block * _BLOCK_STEP) & 0x7FFFFFFF]
+            values = tf.random.stateless_normal(drawn, seed, stddev=EMBEDDING_STDDEV)
+            rows.append(values[max(begin - offset, 0) : end - offset])
+        return rows
+
+
+def _grouped(inputs: Sequence[ModelInput]) -> dict[tuple[Shape, bool], tuple[ModelInput, ...]]:
+    """Fields by shape and kind (True: ids), ids first."""
+    keys = [(shape, is_id) for is_id in (True, False) for shape in Shape]
+    groups = {key: tuple(item for item in inputs if (item.shape, item.space is not None) == key) for key in keys}
+    return {key: fields for key, fields in groups.items() if fields}
+
+
+def _checked_size(space: str, table_sizes: Mapping[str, int]) -> int:
+    if space not in table_sizes:
+        raise ValueError(
+            f"space {space!r} has no table size; received sizes of {', '.join(sorted(table_sizes)) or 'none'}; "
+            "give the size of every space that an input names"
+        )
+    if table_sizes[space] < 2:
+        raise ValueError(
+            f"space {space!r} has size {table_sizes[space]}; expected at least 2: id 0 is padding; "
+            "count the vocabulary, its out-of-vocabulary buckets and 1"
+        )
+    return int(table_sizes[space])

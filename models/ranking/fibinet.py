@@ -1,0 +1,78 @@
+"""FiBiNET."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.bilinear import BilinearInteraction
+from models.layers.mlp import MLP
+from models.layers.seeds import derived_seed
+from models.layers.senet import SENET
+from models.ranking.field_model import FieldModel
+from transforms.features import ModelInput
+
+
+@keras.utils.register_keras_serializable(package="consort")
+class FiBiNET(FieldModel):
+    """Linear terms, and an MLP over bilinear interactions of the embeddings as they are and as SENET weighs them.
+
+    logit = sum_i w_i + MLP([p(e); p(v)]), v = SENET(e), p the bilinear interactions of all pairs, with
+    matrices of its own for e and for v. The MLP's output layer has the only bias.
+
+    Reference: Huang et al., "FiBiNET: Combining Feature Importance and Bilinear Feature Interaction for
+    Click-Through Rate Prediction" (RecSys 2019).
+
+    Args:
+      inputs: the features, as `FeatureSet.model_inputs` gives them; two at least.
+      table_sizes: ids of each space, padding included.
+      embedding_dim: width of every embedding.
+      hidden_units: widths of the MLP's hidden layers. Its input has F (F - 1) D numbers: the first one is costly.
+      dropout: share of hidden activations dropped in training.
+      batch_norm: normalise hidden activations over the batch.
+      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
+      seed: of all weights and of dropout.
+      bilinear_type: `field_all`, `field_each` or `field_interaction`; see `BilinearInteraction`.
+      reduction_ratio: of SENET, how many times fewer numbers than fields its middle has.
+
+    Call arguments:
+      features: by name, as `FieldEmbeddings` takes them.
+
+    Output shape: logits `[B]`; `[B, M]` if a feature has candidates.
+
+    Raises:
+      ValueError: no such type, a ratio less than 1; fewer than two fields, when the model is built.
+    """
+
+    uses_linear = True
+
+    def __init__(
+        self,
+        inputs: Sequence[ModelInput],
+        table_sizes: Mapping[str, int],
+        embedding_dim: int = 16,
+        hidden_units: Sequence[int] = (400, 200, 100),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        embedding_l2: float = 0.0,
+        seed: int = 1,
+        bilinear_type: str = "field_interaction",
+        reduction_ratio: int = 3,
+        **kwargs: Any,
+    ):
+        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
+        self.senet = SENET(reduction_ratio, seed=derived_seed(seed, "senet"))
+        self.plain_pairs = BilinearInteraction(bilinear_type, seed=derived_seed(seed, "plain_pairs"))
+        self.weighed_pairs = BilinearInteraction(bilinear_type, seed=derived_seed(seed, "weighed_pairs"))
+        self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
+
+    def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
+        pairs = tf.concat([self.plain_pairs(embeddings), self.weighed_pairs(self.senet(embeddings))], axis=1)
+        deep = tf.squeeze(self.mlp(pairs, training=training), -1)
+        return tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + deep
+
+    def get_config(self) -> dict[str, Any]:
+        deep = self.mlp.get_config()
+        own = {"bilinear_type": self.plain_pairs.bilinear_type, "reduction_ratio": self.senet.reduction_ratio}
+        return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}, **own}

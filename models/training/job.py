@@ -1,0 +1,85 @@
+"""What a recipe is given to train with: how to build models, the data, and the settings of the run."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.training.compiling import OptimizerName, to_a_tenth
+from models.training.fit import FitResult, fit
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a model is fitted; see `fit`.
+
+    Args:
+      epochs: passes over the training data.
+      learning_rate: at the start.
+      decay_epochs: epochs in which the learning rate falls to a tenth, exponentially; None keeps it.
+      optimizer: `adam`, `adagrad` or `ftrl`.
+      patience, checkpoint_steps, keep_checkpoints, steps_per_execution, max_steps: as in `fit`.
+      tensorboard: write event files beside the checkpoints.
+    """
+
+    epochs: int = 1
+    learning_rate: float = 1e-3
+    decay_epochs: float | None = None
+    optimizer: OptimizerName = "adam"
+    patience: int | None = None
+    checkpoint_steps: int = 500
+    keep_checkpoints: int = 2
+    steps_per_execution: int = 1
+    max_steps: int | None = None
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """One run.
+
+    Args:
+      build: a model of the run from a seed and, if not the run's own, the name of its class.
+      train_dataset: the batches of an epoch, from 0, in an order that a seed decides.
+      eval_dataset: None: no evaluation.
+      steps_per_epoch: batches of an epoch.
+      settings: of the run.
+      seed: of the run.
+      load: a model with the weights of an earlier run, by its folder, of which the caller makes sure
+        that it fits the data.
+    """
+
+    build: Callable[[int, str | None], keras.Model]
+    train_dataset: Callable[[int, int], tf.data.Dataset]
+    eval_dataset: tf.data.Dataset | None
+    steps_per_epoch: int
+    settings: FitSettings
+    seed: int
+    load: Callable[[str], keras.Model]
+
+    def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:
+        """Fits a model with these settings, its data in the order of that seed."""
+        rate: Any = settings.learning_rate
+        if settings.decay_epochs is not None:
+            rate = to_a_tenth(settings.learning_rate, settings.decay_epochs, self.steps_per_epoch)
+        return fit(
+            model,
+            lambda epoch: self.train_dataset(seed, epoch),
+            self.eval_dataset,
+            directory,
+            epochs=settings.epochs,
+            learning_rate=rate,
+            optimizer=settings.optimizer,
+            patience=settings.patience,
+            checkpoint_steps=settings.checkpoint_steps,
+            keep_checkpoints=settings.keep_checkpoints,
+            steps_per_execution=settings.steps_per_execution,
+            max_steps=settings.max_steps,
+            seed=seed,
+            steps_per_epoch=self.steps_per_epoch,
+            log_dir=directory / "tensorboard" if settings.tensorboard else None,
+            **changes,
+        )

@@ -1,0 +1,71 @@
+"""What a run's tables will take, told before they are made."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from transforms.errors import InputError
+
+_FLOAT_BYTES = 4
+_WHILE_STARTING = 2
+"""A table is drawn, then copied into its variable: for a moment it is there twice more than once."""
+
+
+def table_bytes(table_sizes: Mapping[str, int], row_widths: Sequence[int], slots: int = 2) -> int:
+    """Bytes of one interleaved table and its optimizer's state at their peak, while they are made.
+
+    Args:
+      table_sizes: rows of each space.
+      row_widths: columns of each model that shares the table: D + 1 with a linear weight.
+      slots: values that the optimizer keeps a weight: 2 for Adam and FTRL, 1 for Adagrad.
+    """
+    table = sum(table_sizes.values()) * sum(row_widths) * _FLOAT_BYTES
+    return table * (1 + slots + _WHILE_STARTING)
+
+
+def available_bytes() -> int | None:
+    """Memory that this process may still take: the machine's or the container's; None if nobody says."""
+    found = [size for size in (_machine(), _container()) if size is not None]
+    return min(found, default=None)
+
+
+def check_memory(needed: int, limit: int | None, what: str) -> None:
+    """Refuses tables that do not fit.
+
+    Args:
+      needed: bytes.
+      limit: bytes; None takes what is available.
+      what: what needs them, for the message.
+
+    Raises:
+      InputError: more is needed than there is.
+    """
+    room = available_bytes() if limit is None else limit
+    if room is not None and needed > room:
+        raise InputError(
+            what,
+            f"about {_gigabytes(needed)} for tables and optimizer state",
+            f"at most {_gigabytes(room)} ({'available' if limit is None else 'memory_limit_gb'})",
+            "raise the space's frequency_threshold, set top_k or hash_buckets, lower embedding_dim, train fewer "
+            "peers at once, or shard the tables over parameter servers (docs/distributed.md)",
+        )
+
+
+def _machine() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    sizes = {line.partition(":")[0]: line.split()[1] for line in lines}
+    return int(sizes["MemAvailable"]) * 1024 if "MemAvailable" in sizes else None
+
+
+def _container() -> int | None:
+    folder = Path("/sys/fs/cgroup")
+    try:
+        return int((folder / "memory.max").read_text()) - int((folder / "memory.current").read_text())
+    except (OSError, ValueError):  # no such file, or "max"
+        return None
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:.2f} GB"
