@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from consort.tuning import FIXED, TuningConfig
 from transforms.errors import InputError
 from transforms.features import Feature, FeatureSet, RecordKind, Space
 
@@ -63,7 +65,7 @@ class ModelConfig(_Section):
     """A model and its sizes.
 
     Args:
-      name: `deepfm`, or the import path of a class of one's own, `package.module.Class`.
+      name: `deepfm`, `dcn`, `pnn`, `fibinet`, or the import path of a class of one's own, `package.module.Class`.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's layers.
       dropout: share of hidden activations dropped in training.
@@ -83,10 +85,19 @@ class TrainingConfig(_Section):
     """How a model is fitted.
 
     Args:
-      batch_size: examples a step.
+      batch_size: examples a step, on all machines together.
       epochs: passes over the training split.
-      learning_rate: of the dense part and of the tables (lazy Adam).
-      embedding_l2: L2 on looked-up rows.
+      learning_rate: of the dense part and of the tables.
+      decay_epochs: epochs in which the learning rate falls to a tenth, exponentially; None keeps it.
+      optimizer: `adam`, `adagrad` or `ftrl`; each moves only the rows of a table that a batch looks up.
+      distribution: `none`; `mirrored`, over the GPUs of this machine; or over the processes that TF_CONFIG
+        names: `multi_worker`, each with all weights, or `parameter_server`, where others hold the weights.
+      precision: `float32`, or `mixed_bfloat16` for the dense part; weights, and what is exported, stay float32.
+      embedding_l2: L2 on the embeddings.
+      l2_scope: of which rows: `batch`, those looked up, or `table`, all, as in most papers' code, and slow.
+      jit_compile: compile the dense part by XLA while training; pays on GPUs, seldom on CPUs.
+      memory_limit_gb: tables that need more are refused before they are made; None: what is available.
+      tensorboard: write TensorBoard's event files beside the checkpoints.
       patience: epochs without a better eval log loss before stopping; None never stops early. The
         best epoch's weights are kept.
       checkpoint_steps: steps between checkpoints; a killed run continues from the last one.
@@ -99,13 +110,33 @@ class TrainingConfig(_Section):
     batch_size: int = Field(default=1024, ge=1)
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    decay_epochs: float | None = Field(default=None, gt=0)
+    optimizer: Literal["adam", "adagrad", "ftrl"] = "adam"
+    distribution: Literal["none", "mirrored", "multi_worker", "parameter_server"] = "none"
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
     embedding_l2: float = Field(default=0.0, ge=0)
+    l2_scope: Literal["batch", "table"] = "batch"
+    jit_compile: bool = False
+    memory_limit_gb: float | None = Field(default=None, gt=0)
+    tensorboard: bool = False
     patience: int | None = Field(default=None, ge=1)
     checkpoint_steps: int = Field(default=500, ge=1)
     keep_checkpoints: int = Field(default=2, ge=1)
     steps_per_execution: int = Field(default=1, ge=1)
     shuffle_buffer: int = Field(default=65536, ge=0)
     max_steps: int | None = Field(default=None, ge=1)
+
+
+class RecipeConfig(_Section):
+    """How models are trained together, or that one is trained alone.
+
+    Args:
+      name: `single` or `mutual_learning`.
+      options: arguments of the recipe, e.g. `peers` and `mutual_weight`.
+    """
+
+    name: str = "single"
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class GateConfig(_Section):
@@ -157,8 +188,10 @@ class RunConfig(_Section):
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    recipe: RecipeConfig = RecipeConfig()
     gate: GateConfig = GateConfig()
     pipeline: PipelineConfig = PipelineConfig()
+    tuning: TuningConfig = TuningConfig()
 
     def digest(self) -> str:
         """Sha256 of the resolved config."""
@@ -208,9 +241,12 @@ def parse_config(values: dict[str, Any], where: str = "run config") -> RunConfig
       InputError: an unknown key (the nearest known one is named) or a value out of its domain.
     """
     try:
-        return RunConfig.model_validate(values)
+        config = RunConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
+        cause = first.get("ctx", {}).get("error")
+        if isinstance(cause, InputError):
+            raise InputError(f"{where}, {cause.where}", cause.received, cause.expected, cause.fix) from error
         key = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
             known = _known_keys(first["loc"][:-1])
@@ -222,19 +258,48 @@ def parse_config(values: dict[str, Any], where: str = "run config") -> RunConfig
             ) from error
         received = "nothing" if first["type"] == "missing" else repr(first["input"])
         raise InputError(f"{where}, key {key!r}", received, first["msg"], "correct the value") from error
+    _check_space(config, where)
+    return config
+
+
+def with_values(config: RunConfig, values: Mapping[str, Any], where: str = "run config") -> RunConfig:
+    """The config with other values of some keys, `section.key`, checked like a run file's.
+
+    Raises:
+      InputError: an unknown key or a value out of its domain.
+    """
+    changed = config.model_dump(mode="json")
+    for key, value in values.items():
+        _set(changed, key, value, where)
+    return parse_config(changed, where)
+
+
+def _check_space(config: RunConfig, where: str) -> None:
+    """Tries every searched key, so that a search does not learn of a wrong one from its trials."""
+    alone = config.model_copy(update={"tuning": TuningConfig()})
+    for key, value in config.tuning.probes():
+        if key.partition(".")[0] in FIXED:
+            free = [name for name in RunConfig.model_fields if name not in FIXED]
+            fix = "all trials share these; leave it out of the search"
+            raise InputError(f"{where}, tuning.space", f"key {key!r}", f"keys of {', '.join(free)}", fix)
+        with_values(alone, {key: value}, f"{where}, tuning.space")
 
 
 def _override(values: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise InputError("--set", repr(override), "key=value, e.g. training.epochs=2", "write it so")
+    _set(values, key, yaml_value(text, f"--set {override}"), "--set")
+
+
+def _set(values: dict[str, Any], key: str, value: Any, where: str) -> None:
     *parents, leaf = key.split(".")
     section = values
     for parent in parents:
         section = section.setdefault(parent, {})
         if not isinstance(section, dict):
-            raise InputError("--set", repr(override), f"{parent!r} to be a section", "see `consort config show`")
-    section[leaf] = yaml_value(text, f"--set {override}")
+            raise InputError(where, f"key {key!r}", f"{parent!r} to be a section", "see `consort config show`")
+    section[leaf] = value
 
 
 def yaml_value(text: str, where: str) -> Any:

@@ -10,6 +10,7 @@ from tfx_pipeline.nodes.examples import examples
 from tfx_pipeline.nodes.pusher import pusher
 from tfx_pipeline.nodes.trainer import trainer
 from tfx_pipeline.nodes.transform import transform
+from tfx_pipeline.nodes.tuner import tuner
 from tfx_pipeline.nodes.validation import validation
 from tfx_pipeline.plan import Plan
 
@@ -17,16 +18,19 @@ from tfx_pipeline.plan import Plan
 def create_pipeline(plan: Plan) -> tfx.dsl.Pipeline:
     """Examples → statistics → validator → anomaly gate → transform → trainer → evaluator → model gate → pusher.
 
+    With `tuning.in_pipeline` a tuner stands before the trainer.
+
     Args:
       plan: config, data and root; see `make_plan`.
     """
     data, raw, features = _data_half(plan)
-    trained = trainer(plan, features)
+    tuned = tuner(plan, features) if plan.config.tuning.in_pipeline else None
+    trained = trainer(plan, features, None if tuned is None else tuned.outputs["best_hyperparameters"])
     model = trained.outputs["model"]
     judged = evaluation(plan, raw, model)
     pushed = pusher(plan, model, judged.evaluator.outputs["blessing"])
     pushed.add_upstream_node(judged.gate)
-    return _pipeline(plan, [*data, trained, *judged.nodes(), pushed])
+    return _pipeline(plan, [*data, *([tuned] if tuned else []), trained, *judged.nodes(), pushed])
 
 
 def create_data_pipeline(plan: Plan) -> tfx.dsl.Pipeline:

@@ -108,7 +108,7 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
     feature_set = config.features.apply(dataset.feature_set)
     _check_slices(config, feature_set)
     pipeline_options(config.pipeline.beam_args)
-    _check_model(config, feature_set)
+    check_model(config, feature_set, dataset.sha256)
     dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
     _check_splits(config, data_dir, dataset)
     return Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)), tuple(changed))
@@ -128,16 +128,24 @@ def _check_slices(config: RunConfig, feature_set: FeatureSet) -> None:
             )
 
 
-def _check_model(config: RunConfig, feature_set: FeatureSet) -> None:
-    from tfx_pipeline.training import model_of
+def check_model(config: RunConfig, feature_set: FeatureSet, dataset_sha256: str) -> None:
+    """Looks whether the run's model and recipe can be built on these features; writes nothing.
 
+    Raises:
+      InputError: they cannot, or an earlier run that the recipe starts from is on other data.
+    """
+    from tfx_pipeline.training import check_earlier_run, model_of, recipe_of
+
+    recipe = recipe_of(config)
     # Built with small tables and thrown away: a wrong argument shows now, not after hours of transforming.
     sizes = {space.name: 2 for space in feature_set.id_spaces} | feature_set.fixed_space_sizes()
     try:
-        model_of(config, feature_set, sizes)
+        recipe.check([model_of(config, feature_set, sizes, name=name) for name in (None, *recipe.model_names())])
     except (TypeError, ValueError) as error:
         fix = "correct the sections model and features of the run file; see `consort config show`"
         raise InputError("model", str(error), "a model that takes the run's features and arguments", fix) from error
+    for folder in recipe.earlier_runs():
+        check_earlier_run(folder, config, dataset_sha256)
 
 
 def write_schema(plan: Plan) -> None:

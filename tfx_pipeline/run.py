@@ -5,6 +5,7 @@ from typing import Any
 from tfx import v1 as tfx
 
 from serving.versions import versions_in
+from tfx_pipeline.distributed import check_one_process
 from tfx_pipeline.local_runner import OnNode, WatchedDagRunner
 from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
 from tfx_pipeline.plan import Plan, write_schema
@@ -23,9 +24,11 @@ def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> di
       `seconds` by node.
 
     Raises:
+      InputError: training is to be spread over several processes.
       GateRefused: a gate said no; its report lies under `root/reports`.
       ConsortError: a node failed.
     """
+    check_one_process(plan.config, "in a pipeline")
     before = {number for number, _ in versions_in(plan.serving_base)}
     seconds = _run(plan, create_pipeline(plan), on_node)
     number, directory = versions_in(plan.serving_base)[-1]

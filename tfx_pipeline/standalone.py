@@ -9,16 +9,18 @@ from typing import Any
 import tensorflow as tf
 
 from consort.config import RunConfig
+from models.cotraining.recipe import Trained
+from tfx_pipeline.distributed import Part
 from tfx_pipeline.plan import Plan, make_plan
 from tfx_pipeline.provenance import run_info
-from tfx_pipeline.training import GOLDEN_COUNT, Task, export, finished_run, train
+from tfx_pipeline.training import CHECKPOINT_DIR, GOLDEN_COUNT, RUN_FILE, Task, export, finished_run, train
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import InputError
 from transforms.files import write_text
 from transforms.input import first_examples
 from transforms.records import shard_paths
 
-RUN_FILE, CONFIG_FILE, MODEL_DIR = "run.json", "config.yaml", "model"
+CONFIG_FILE, MODEL_DIR = "config.yaml", "model"
 
 
 def train_run(
@@ -31,6 +33,7 @@ def train_run(
 
     `out` gets `config.yaml` and `run.json` (resolved config, seed, versions, data hash, command),
     `transformed/`, `checkpoints/` and at the end `model/`. Started again after a kill it goes on from there.
+    Where `training.distribution` spreads the run over processes, each of them calls this, and the chief writes.
 
     Args:
       config: the run.
@@ -39,36 +42,57 @@ def train_run(
       say: is told what happens.
 
     Returns:
-      The content of `run.json`.
+      The content of `run.json`; of a parameter server or its worker an empty one.
 
     Raises:
-      InputError: the data does not fit the run, or `out` holds another run.
+      InputError: the data does not fit the run, `out` holds another run, or TF_CONFIG does not describe one.
+      ConsortError: the loss is not a finite number, or another process is gone.
     """
-    plan = make_plan(config, data_dir, out)
-    if plan.changed_shards:
-        say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
-    info = run_info(config, plan.dataset.source, plan.dataset.sha256)
-    _claim(plan.root, info)
-    write_text(plan.root / CONFIG_FILE, config.to_yaml())
-    transformed = plan.root / "transformed"
+    part = Part(config.training.distribution, say)
+    if part.serves:
+        part.serve(lambda: (Path(out) / MODEL_DIR).exists())
+        return {"seed": config.seed, "training": {"history": []}}
+    with part.begun():
+        plan = make_plan(config, data_dir, out)
+        if plan.changed_shards:
+            say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
+        info = run_info(config, plan.dataset.source, plan.dataset.sha256)
+        transformed = plan.root / "transformed"
+        if part.is_chief:
+            _claim(plan.root, info)
+            write_text(plan.root / CONFIG_FILE, config.to_yaml())
+            _transform(plan, transformed, say)
+        else:
+            say("waiting for the transformed data")
+            part.wait_until(lambda: _is_claimed(plan.root, info) and transformed.exists())
+        say("training")
+        task = _task(plan, transformed, info)
+        trained = _train(task, plan.root / CHECKPOINT_DIR, transformed, part)
+        run = finished_run(task, trained)
+        if part.is_chief:
+            say("exporting")
+            # The model is the sign of a finished run, so it comes last.
+            write_text(plan.root / RUN_FILE, json.dumps(run, indent=2) + "\n")
+            export(task, trained.model, run, plan.root / MODEL_DIR)
+        else:
+            say("waiting for the exported model")
+            part.wait_until(lambda: (plan.root / MODEL_DIR).exists())
+    return run
+
+
+def _transform(plan: Plan, transformed: Path, say: Callable[[str], None]) -> None:
     if not transformed.exists():
         say("transforming")
-        transform_dataset(
-            data_dir, plan.dataset, transformed, plan.feature_set, config.record, beam_args=config.pipeline.beam_args
-        )
-    say("training")
-    task = _task(plan, transformed, info)
+        record, beam_args = plan.config.record, plan.config.pipeline.beam_args
+        transform_dataset(plan.data_dir, plan.dataset, transformed, plan.feature_set, record, beam_args=beam_args)
+
+
+def _train(task: Task, checkpoint_dir: Path, transformed: Path, part: Part) -> Trained:
     try:
-        model, result = train(task, plan.root / "checkpoints")
+        return train(task, checkpoint_dir, part.strategy())
     except tf.errors.DataLossError as error:
         fix = "delete that folder; the same command makes it again"
         raise InputError(str(transformed), f"a damaged record ({error.message})", "whole records", fix) from error
-    say("exporting")
-    run = finished_run(task, result)
-    # The model is the sign of a finished run, so it comes last.
-    write_text(plan.root / RUN_FILE, json.dumps(run, indent=2) + "\n")
-    export(task, model, run, plan.root / MODEL_DIR)
-    return run
 
 
 def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
@@ -86,6 +110,17 @@ def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
 
 def _claim(root: Path, info: dict[str, Any]) -> None:
     """Makes `root` this run's folder, or refuses if it is another's or finished."""
+    if _is_claimed(root, info):
+        return
+    # A hidden file is what a run leaves that was killed while it wrote its first one.
+    if root.exists() and any(not path.name.startswith(".") for path in root.iterdir()):
+        raise InputError(str(root), "a folder in use", "a new or empty folder", "choose another --out")
+    root.mkdir(parents=True, exist_ok=True)
+    write_text(root / RUN_FILE, json.dumps(info, indent=2) + "\n")
+
+
+def _is_claimed(root: Path, info: dict[str, Any]) -> bool:
+    """Whether `root` is this run's folder already; refuses if it is another's or finished."""
     run_file = root / RUN_FILE
     if run_file.is_file():
         present = _read_run(run_file)
@@ -95,12 +130,8 @@ def _claim(root: Path, info: dict[str, Any]) -> None:
                 raise InputError(str(root), f"a run with another {key}", f"{key} {info[key]}", fix)
         if (root / MODEL_DIR).exists():
             raise InputError(str(root), "a finished run", "a new folder, or an unfinished run", "choose another --out")
-        return
-    # A hidden file is what a run leaves that was killed while it wrote its first one.
-    if root.exists() and any(not path.name.startswith(".") for path in root.iterdir()):
-        raise InputError(str(root), "a folder in use", "a new or empty folder", "choose another --out")
-    root.mkdir(parents=True, exist_ok=True)
-    write_text(run_file, json.dumps(info, indent=2) + "\n")
+        return True
+    return False
 
 
 def _read_run(path: Path) -> dict[str, Any]:

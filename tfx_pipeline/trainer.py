@@ -12,6 +12,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from consort.config import RunConfig
 from tfx_pipeline.provenance import run_info
 from tfx_pipeline.training import GOLDEN_COUNT, Task, export, finished_run, train
+from tfx_pipeline.tuner_space import tuned
 from transforms.features import FeatureSet
 from transforms.files import write_text
 from transforms.input import expand_patterns, first_examples
@@ -24,7 +25,7 @@ def run_fn(fn_args: FnArgs) -> None:
     that was killed continues from its last checkpoint when the same pipeline is started again.
     """
     properties: dict[str, Any] = fn_args.custom_config
-    config = RunConfig.model_validate_json(properties["config"])
+    config = tuned(RunConfig.model_validate_json(properties["config"]), fn_args.hyperparameters)
     task = Task(
         config=config,
         feature_set=FeatureSet.model_validate_json(properties["feature_set"]),
@@ -34,14 +35,14 @@ def run_fn(fn_args: FnArgs) -> None:
         run=run_info(config, properties["source"], properties["dataset_sha256"]),
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
     )
-    checkpoint_dir = Path(properties["checkpoint_root"]) / _key(properties, fn_args.transform_output)
-    model, result = train(task, checkpoint_dir)
-    run = finished_run(task, result)
-    export(task, model, run, fn_args.serving_model_dir)
+    checkpoint_dir = Path(properties["checkpoint_root"]) / _key(config, properties, fn_args.transform_output)
+    trained = train(task, checkpoint_dir)
+    run = finished_run(task, trained)
+    export(task, trained.model, run, fn_args.serving_model_dir)
     write_text(Path(fn_args.model_run_dir) / "run.json", json.dumps(run, indent=2) + "\n")
     shutil.rmtree(checkpoint_dir, ignore_errors=True)
 
 
-def _key(properties: dict[str, Any], transform_output: str) -> str:
-    parts = [properties[name] for name in ("config", "feature_set", "code_version", "dataset_sha256")]
-    return hashlib.sha256("\n".join([*parts, transform_output]).encode()).hexdigest()[:16]
+def _key(config: RunConfig, properties: dict[str, Any], transform_output: str) -> str:
+    parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256")]
+    return hashlib.sha256("\n".join([config.model_dump_json(), *parts, transform_output]).encode()).hexdigest()[:16]

@@ -1,23 +1,34 @@
 """Train one model on transformed examples and export it: the same for TFX and for `consort train`."""
 
 import dataclasses
+import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
-from consort.config import RunConfig
+from consort.config import RunConfig, TrainingConfig
+from models.cotraining.recipe import Recipe, Trained, build_recipe
+from models.ranking.field_model import FieldModel
 from models.registry import build_model
-from models.training.fit import FitResult, fit
+from models.training.checkpoints import read_weights
+from models.training.compiling import precision
+from models.training.distribution import num_servers, own_part, strategy_of, whole
+from models.training.job import FitSettings, TrainingJob
+from models.training.memory import check_memory, table_bytes
 from serving.export import export_model
+from tfx_pipeline.distributed import check_one_process
+from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
-from transforms.input import Features, parsed, serialized
+from transforms.input import Features, count_examples, parsed, serialized
 from transforms.vocabularies import table_sizes
 
+RUN_FILE, CHECKPOINT_DIR = "run.json", "checkpoints"
 GOLDEN_COUNT = 64
 """Raw records that travel with a model: for warm-up, and with the trainer's scores for checks."""
 
@@ -44,22 +55,58 @@ class Task:
     warmup_examples: Sequence[bytes]
 
 
-def model_of(config: RunConfig, feature_set: FeatureSet, sizes: dict[str, int]) -> keras.Model:
-    """The config's model, its weights a function of the config's seed."""
-    keras.utils.set_random_seed(config.seed)
-    model = config.model
-    return build_model(
-        model.name,
-        feature_set.model_inputs(config.record),
-        sizes,
-        embedding_dim=model.embedding_dim,
-        hidden_units=model.hidden_units,
-        dropout=model.dropout,
-        batch_norm=model.batch_norm,
-        embedding_l2=config.training.embedding_l2,
-        seed=config.seed,
-        **model.options,
-    )
+def model_of(
+    config: RunConfig,
+    feature_set: FeatureSet,
+    sizes: dict[str, int],
+    seed: int | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """The config's model, its weights a function of the seed.
+
+    Args:
+      config: the run.
+      feature_set: the declaration.
+      sizes: ids of each space.
+      seed: None: the config's.
+      name: of another class, a peer's, which then takes no `model.options`; None: the config's.
+    """
+    seed = config.seed if seed is None else seed
+    keras.utils.set_random_seed(seed)
+    model, training = config.model, config.training
+    with precision(training.precision):
+        return build_model(
+            name or model.name,
+            feature_set.model_inputs(config.record),
+            sizes,
+            embedding_dim=model.embedding_dim,
+            hidden_units=model.hidden_units,
+            dropout=model.dropout,
+            batch_norm=model.batch_norm,
+            embedding_l2=training.embedding_l2,
+            seed=seed,
+            **_unless_default(training, "l2_scope", "jit_compile"),
+            **(model.options if name in (None, model.name) else {}),
+        )
+
+
+def _unless_default(section: TrainingConfig, *names: str) -> dict[str, Any]:
+    # A model of one's own need not take what nobody asks it for.
+    values = {name: getattr(section, name) for name in names}
+    return {name: value for name, value in values.items() if value != TrainingConfig.model_fields[name].default}
+
+
+def recipe_of(config: RunConfig) -> Recipe:
+    """The config's way to train.
+
+    Raises:
+      InputError: no such recipe, or options that it does not take.
+    """
+    try:
+        return build_recipe(config.recipe.name, **config.recipe.options)
+    except (TypeError, ValueError) as error:
+        fix = "correct the section recipe of the run file; see `consort config show`"
+        raise InputError("recipe", str(error), "a recipe and its options", fix) from error
 
 
 def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
@@ -73,46 +120,116 @@ def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
     return features, columns[LABEL], tf.cast(columns[EXPOSED] * columns[CANDIDATE], tf.float32)
 
 
-def train(task: Task, checkpoint_dir: str | os.PathLike[str]) -> tuple[keras.Model, FitResult]:
-    """Fits the config's model; continues from the last checkpoint in `checkpoint_dir` if there is one."""
+def train(
+    task: Task, checkpoint_dir: str | os.PathLike[str], strategy: tf.distribute.Strategy | None = None
+) -> Trained:
+    """Trains by the config's recipe; continues from the last checkpoints in `checkpoint_dir` if there are any.
+
+    Args:
+      task: what to train on.
+      checkpoint_dir: of the checkpoints.
+      strategy: to train under; None: what `training.distribution` says, in this process alone.
+
+    Raises:
+      InputError: the tables do not fit into memory, or the run is to be spread over processes without a strategy.
+    """
+    config, recipe = task.config, recipe_of(task.config)
+    settings = config.training
+    if strategy is None:
+        check_one_process(config, "in one process")
+        strategy = strategy_of(settings.distribution)
+    sizes = table_sizes(task.feature_set, task.transform)
+    _check_memory(config, recipe, sizes, strategy)
+    with strategy.scope():
+        trained = recipe.train(_job(task, sizes, strategy), Path(checkpoint_dir))
+    is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
+    if is_plain or not isinstance(trained.model, FieldModel):
+        return trained
+    # A server may have neither bfloat16 nor XLA, and no other machines, and answers should not depend on them.
+    return dataclasses.replace(trained, model=_plain(trained.model))
+
+
+def _job(task: Task, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> TrainingJob:
     config, spec = task.config, task.transform.transformed_feature_spec()
     settings = config.training
-    model = model_of(config, task.feature_set, table_sizes(task.feature_set, task.transform))
+    fields = {item.name for item in dataclasses.fields(FitSettings)}
 
-    def train_dataset(epoch: int) -> tf.data.Dataset:
-        batches = serialized(
-            task.train_files,
-            settings.batch_size,
-            shuffle_buffer=settings.shuffle_buffer,
-            seed=config.seed * 1_000_003 + epoch,
-            drop_remainder=False,
-        )
-        return parsed(batches, spec, lambda columns: labelled(columns, config.record))
+    def batches(files: Sequence[str], **options: Any) -> tf.data.Dataset:
+        found = own_part(serialized(files, settings.batch_size, **options), strategy)
+        return parsed(found, spec, lambda columns: labelled(columns, config.record))
 
-    eval_dataset = None
-    if task.eval_files:
-        batches = serialized(task.eval_files, settings.batch_size)
-        eval_dataset = parsed(batches, spec, lambda columns: labelled(columns, config.record))
-    result = fit(
-        model,
-        train_dataset,
-        eval_dataset,
-        str(checkpoint_dir),
-        epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        patience=settings.patience,
-        checkpoint_steps=settings.checkpoint_steps,
-        keep_checkpoints=settings.keep_checkpoints,
-        steps_per_execution=settings.steps_per_execution,
-        max_steps=settings.max_steps,
+    def train_dataset(seed: int, epoch: int) -> tf.data.Dataset:
+        order = seed * 1_000_003 + epoch
+        return batches(task.train_files, shuffle_buffer=settings.shuffle_buffer, seed=order)
+
+    return TrainingJob(
+        build=lambda seed, name: model_of(config, task.feature_set, sizes, seed, name),
+        train_dataset=train_dataset,
+        eval_dataset=batches(task.eval_files) if task.eval_files else None,
+        steps_per_epoch=-(-count_examples(task.train_files) // settings.batch_size),
+        settings=FitSettings(**{key: value for key, value in settings.model_dump().items() if key in fields}),
         seed=config.seed,
+        load=lambda folder: _pretrained(folder, task, sizes),
     )
-    return model, result
 
 
-def finished_run(task: Task, result: FitResult) -> dict[str, Any]:
+def _check_memory(config: RunConfig, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> None:
+    limit = config.training.memory_limit_gb
+    widths = recipe.row_widths(config.model.embedding_dim + 1)
+    needed = table_bytes(sizes, widths, slots=1 if config.training.optimizer == "adagrad" else 2)
+    what, servers = f"{sum(sizes.values()):,} ids", num_servers(strategy)
+    if servers:
+        # They are taken to have as much memory as the chief.
+        needed, what = needed // servers, f"{what} on {servers} parameter servers, each"
+    check_memory(needed, None if limit is None else int(limit * 1e9), what)
+
+
+def check_earlier_run(folder: str, config: RunConfig, dataset_sha256: str) -> RunConfig:
+    """The config of a finished run of `consort train`, if its vocabulary is that of this run.
+
+    Raises:
+      InputError: it is no such run, or one on other data or features.
+    """
+    where = f"recipe.options.pretrained, {folder}"
+    try:
+        run = json.loads((Path(folder) / RUN_FILE).read_text())
+        earlier = RunConfig.model_validate(run["config"])
+    except (OSError, KeyError, ValueError) as error:
+        fix = "name folders that `consort train` wrote"
+        raise InputError(where, str(error), "a finished run", fix) from error
+    found, wanted = (run.get("dataset_sha256"), earlier.features), (dataset_sha256, config.features)
+    for name, one, other in zip(("dataset_sha256", "features"), found, wanted, strict=True):
+        if one != other:
+            fix = "pretrain on the same dataset and features: ids of another vocabulary mean other things"
+            raise InputError(where, f"a run with {name} {one}", f"{name} {other}", fix)
+    return earlier
+
+
+def _pretrained(folder: str, task: Task, sizes: dict[str, int]) -> keras.Model:
+    """The model of a finished run of `consort train`, with its weights."""
+    config = check_earlier_run(folder, task.config, str(task.run["dataset_sha256"]))
+    model = model_of(config, task.feature_set, sizes)
+    model.embeddings.build(None)
+    model.build_head()
+    read_weights(Path(folder) / CHECKPOINT_DIR, model)
+    return model
+
+
+def _plain(model: FieldModel) -> FieldModel:
+    """A copy in this process that computes in float32, without XLA."""
+    with precision("float32"):
+        copy = type(model).from_config({**model.get_config(), "jit_compile": False})
+    copy.embeddings.build(None)
+    copy.build_head()
+    for target, source in zip(copy.weights, whole(model.weights), strict=True):
+        target.assign(tf.convert_to_tensor(source))
+    return copy
+
+
+def finished_run(task: Task, trained: Trained) -> dict[str, Any]:
     """The run as `run.json` and the contract tell it: what made the model and how training went."""
-    return {**task.run, "training": dataclasses.asdict(result)}
+    run = {**task.run, "training": dataclasses.asdict(trained.result)}
+    return {**run, "recipe": trained.report} if trained.report else run
 
 
 def export(task: Task, model: keras.Model, run: dict[str, Any], directory: str | os.PathLike[str]) -> None:

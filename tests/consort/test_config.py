@@ -51,7 +51,9 @@ def test_every_preset_is_right_and_named_after_its_source():
     for name, path in presets().items():
         config = load_config(path)
         assert config.name == name
-        assert name.startswith({"simulator": "simulated"}.get(config.source, config.source))
+        assert name.startswith(
+            config.source.replace("ctr_simulator", "simulated_ctr").replace("simulator", "simulated")
+        )
 
 
 def test_what_is_shown_loads_back_to_the_same_run(tmp_path):

@@ -9,9 +9,16 @@ from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("transforms", "models", "serving", "tfx_pipeline", "consort", "benchmarks")
+ROOMS = ("transforms", "models", "serving", "tfx_pipeline", "consort", "benchmarks", "experiments")
 LEAVES = frozenset(
-    {"transforms.features", "transforms.errors", "transforms.files", "transforms.one_keras", "consort.config"}
+    {
+        "transforms.features",
+        "transforms.errors",
+        "transforms.files",
+        "transforms.one_keras",
+        "consort.config",
+        "consort.tuning",
+    }
 )
 
 

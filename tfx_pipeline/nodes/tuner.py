@@ -1,0 +1,29 @@
+"""Tuner, by the import path of tuner_fn."""
+
+from tfx import v1 as tfx
+
+from tfx_pipeline.components.isolated_tuner import IsolatedTunerNode
+from tfx_pipeline.plan import Plan
+from tfx_pipeline.tuner_space import check_search
+
+TUNER_FN = "tfx_pipeline.tuner_fn.tuner_fn"
+
+
+def tuner(plan: Plan, transform: tfx.components.Transform) -> IsolatedTunerNode:
+    """Searches the config's space on the transformed train split; the eval split decides.
+
+    Raises:
+      InputError: nothing can be built with a value of the space.
+    """
+    check_search(plan.config, plan.feature_set, plan.dataset.sha256)
+    properties = plan.training_config()
+    shared = {name: properties[name] for name in ("config", "feature_set", "code_version", "dataset_sha256", "source")}
+    node = IsolatedTunerNode(
+        tuner_fn=TUNER_FN,
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        train_args=tfx.proto.TrainArgs(splits=["train"]),
+        eval_args=tfx.proto.EvalArgs(splits=["eval"]),
+        custom_config={**shared, "tuning_root": str(plan.root / "tuning"), "report_dir": str(plan.reports_dir)},
+    )
+    return node.with_id("Tuner")

@@ -1,0 +1,115 @@
+"""A search without TFX: one transform, many trials, the best run file."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from consort.config import RunConfig, with_values
+from tfx_pipeline.plan import Plan, make_plan
+from tfx_pipeline.provenance import run_info
+from tfx_pipeline.tuner import IsolatedTuner
+from tfx_pipeline.tuner_report import report_of
+from tfx_pipeline.tuner_runner import TrialData, TrialRunner, places
+from tfx_pipeline.tuner_space import check_search, trials_digest, without_search
+from transforms.beam.transform_dataset import GRAPH_DIR, transform_dataset, transformed_files
+from transforms.errors import InputError
+from transforms.files import write_text
+
+SEARCH_FILE, CONFIG_FILE, REPORT_FILE, BEST_FILE = "search.json", "config.yaml", "tuning.json", "best.yaml"
+TRIALS_DIR = "trials"
+
+
+def tune_run(
+    config: RunConfig,
+    data_dir: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    say: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Searches into `out`, which gets `tuning.json` and `best.yaml`; started again after a kill it goes on.
+
+    `out` also holds `config.yaml`, `transformed/` and `trials/`, one folder a trial. A later search of the
+    same run and data in the same folder, with more trials or another space, takes over the trials that it
+    has in common with this one.
+
+    Args:
+      config: the run, with its section `tuning`.
+      data_dir: a dataset.
+      out: folder of the search.
+      say: is told what happens.
+
+    Returns:
+      The content of `tuning.json`.
+
+    Raises:
+      InputError: the data does not fit the run, nothing is to be searched, or `out` holds something else.
+      ConsortError: every trial failed.
+    """
+    plan = make_plan(config, data_dir, out)
+    check_search(config, plan.feature_set, plan.dataset.sha256)
+    if plan.changed_shards:
+        say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
+    # Nothing is written before it is known that trials have a place to run.
+    places(config.tuning.parallel)
+    _claim(plan)
+    write_text(plan.root / CONFIG_FILE, config.to_yaml())
+    # The best run file is the sign of a search that found one.
+    (plan.root / BEST_FILE).unlink(missing_ok=True)
+    transformed = plan.root / "transformed"
+    if not transformed.exists():
+        say("transforming, once for all trials")
+        transform_dataset(
+            data_dir, plan.dataset, transformed, plan.feature_set, config.record, beam_args=config.pipeline.beam_args
+        )
+    runner = TrialRunner(plan.root / TRIALS_DIR, config, _trial_data(plan), say)
+    tuner = IsolatedTuner(config.tuning, config.seed, plan.root, runner, runner.close)
+    try:
+        tuner.search()
+    finally:
+        found = report_of(tuner, config, run_info(config, plan.dataset.source, plan.dataset.sha256))
+        write_text(plan.root / REPORT_FILE, json.dumps(found, indent=2) + "\n")
+    write_text(plan.root / BEST_FILE, best_config(config, found).to_yaml())
+    return found
+
+
+def best_config(config: RunConfig, found: dict[str, Any]) -> RunConfig:
+    """The run file of the best trial: the run's own budget, the trial's values, and nothing to search."""
+    return with_values(without_search(config), found["best"]["hyperparameters"], "best trial")
+
+
+def _trial_data(plan: Plan) -> TrialData:
+    transformed = plan.root / "transformed"
+    return TrialData(
+        feature_set=plan.feature_set,
+        transform=str(transformed / GRAPH_DIR),
+        train_files=transformed_files(transformed, "train"),
+        eval_files=transformed_files(transformed, "eval"),
+        dataset_sha256=plan.dataset.sha256,
+    )
+
+
+def _claim(plan: Plan) -> None:
+    """Makes `root` the folder of searches of this run and data, or refuses if it is another's."""
+    mine = {"trials_sha256": trials_digest(plan.config), "dataset_sha256": plan.dataset.sha256}
+    file = plan.root / SEARCH_FILE
+    if file.is_file():
+        present = _read(file)
+        for key, value in mine.items():
+            if present.get(key) != value:
+                fix = "choose another --out, or delete this one"
+                raise InputError(str(plan.root), f"a search with another {key}", f"{key} {value}", fix)
+        return
+    # A hidden file is what a search leaves that was killed while it wrote its first one.
+    if plan.root.exists() and any(not path.name.startswith(".") for path in plan.root.iterdir()):
+        raise InputError(str(plan.root), "a folder in use", "a new or empty folder", "choose another --out")
+    plan.root.mkdir(parents=True, exist_ok=True)
+    write_text(file, json.dumps(mine, indent=2) + "\n")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        fix = "choose another --out, or delete this one"
+        raise InputError(str(path), str(error), "a search.json of ours", fix) from error
