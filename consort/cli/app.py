@@ -2,7 +2,7 @@
 
 import typer
 
-from consort.cli import bench, config, data, demo, models, pipeline, serving
+from consort.cli import bench, config, data, demo, models, pipeline, serving, table, tune
 
 app = typer.Typer(
     name="consort",
@@ -17,9 +17,11 @@ app.add_typer(data.app, name="data")
 app.add_typer(config.app, name="config")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(bench.app, name="bench")
+app.add_typer(table.app, name="table")
 app.command("demo")(demo.demo)
 app.command("doctor")(demo.doctor)
 app.command("train")(models.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(models.evaluate)
 app.command("export")(models.export)
 app.command("serve")(serving.serve)

@@ -1,5 +1,6 @@
 """`consort bench`: speed."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,6 +37,80 @@ def pipeline(
 
     say(f"generating {rows} rows, then importing and transforming them")
     _show(bench_pipeline(rows, 1 if seed is None else seed, preset, folder), json_file)
+
+
+class _Ids(StrEnum):
+    ZIPF = "zipf"
+    UNIFORM = "uniform"
+
+
+class _Part(StrEnum):
+    SIZES = "sizes"
+    GROWTH = "growth"
+    MODELS = "models"
+
+
+@app.command("train", epilog="Example: consort bench train --json train.json")
+def train(
+    part: Annotated[
+        list[_Part] | None,
+        typer.Option(help="sizes: libraries side by side; growth: Consort, by ids; models: Consort's; default: all."),
+    ] = None,
+    ids: Annotated[_Ids, typer.Option(help="How often each id comes.")] = _Ids.ZIPF,
+    rounds: Annotated[int, typer.Option(help="Rounds; the median counts.", min=1)] = 5,
+    round_seconds: Annotated[float, typer.Option(help="Seconds of each contender in a round.", min=0.01)] = 3.0,
+    threads: Annotated[int, typer.Option(help="Threads of each library.", min=1)] = 2,
+    peers: Annotated[
+        Path | None,
+        typer.Option(help="Folder of `bench peers`; exit 3 if one is missing. Default: those in the usual folder."),
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Tiny sizes: to see that it works, not to measure.")] = False,
+    seed: Seed = None,
+    json_file: JsonFile = None,
+) -> None:
+    """The same DeepFM in Consort, DeepCTR and FuxiCTR; Consort's other models; four peers against one."""
+    from benchmarks.train import PARTS, bench_train
+
+    result = bench_train(
+        parts=[each.value for each in part] if part else PARTS,
+        ids=ids.value,
+        rounds=rounds,
+        round_s=round_seconds,
+        threads=threads,
+        seed=1 if seed is None else seed,
+        peers=peers,
+        fast=fast,
+        say=say,
+    )
+    shown = ("ratio", "step_ratio", "fastest", "examples_per_s", "step_ms", "missing_peers")
+    show({key: value for key, value in result.items() if key.startswith(shown)})
+    save(result, json_file)
+
+
+@app.command("peers", epilog="Example: consort bench peers --out peers")
+def peers(
+    out: Annotated[Path | None, typer.Option("--out", help="Folder; default: where `bench train` looks.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Build the environments of DeepCTR and FuxiCTR, which `bench train` compares with; needs the network."""
+    from benchmarks.peers.environments import Environments
+
+    show(Environments.at(out).install(say), json_file)
+
+
+@app.command("optimizer", epilog="Example: consort bench optimizer --json optimizer.json")
+def optimizer(
+    rows: Annotated[int, typer.Option(help="Rows to train on.", min=1000)] = 2_000_000,
+    test_rows: Annotated[int, typer.Option(help="Rows to measure on.", min=1000)] = 500_000,
+    batch_size: Annotated[int, typer.Option(help="Rows of a step.", min=1)] = 1000,
+    repeats: Annotated[int, typer.Option(help="Worlds, each with rows and first weights of its own.", min=1)] = 3,
+    seed: Seed = None,
+    json_file: JsonFile = None,
+) -> None:
+    """AUC after one pass over a simulated log: lazy against dense Adam, bfloat16 against float32."""
+    from benchmarks.optimizer import bench_optimizer
+
+    _show(bench_optimizer(rows, test_rows, batch_size, repeats, 1 if seed is None else seed, say), json_file)
 
 
 def _show(result: dict[str, Any], json_file: Path | None) -> None:

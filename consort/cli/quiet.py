@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 
-OURS = ("transforms", "models", "serving", "tfx_pipeline", "consort", "benchmarks")
+OURS = ("transforms", "models", "serving", "tfx_pipeline", "consort", "benchmarks", "experiments")
 
 
 def be_quiet() -> None:

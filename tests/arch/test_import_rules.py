@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "serving": {"serving", "models", "transforms"},
     "tfx_pipeline": {"tfx_pipeline", "serving", "models", "transforms"},
     "benchmarks": {"benchmarks", "tfx_pipeline", "serving", "models", "transforms"},
+    "experiments": {"experiments", "benchmarks", "tfx_pipeline", "serving", "models", "transforms"},
     "consort": set(ROOMS),
 }
 # Their modules; a Dataflow worker, a trainer or a client must come up without them.
@@ -52,6 +53,8 @@ def test_rooms_import_only_downwards() -> None:
         ("serving/export.py", "from tfx_pipeline import nodes"),
         ("tfx_pipeline/pipeline.py", "from consort.demo import run"),
         ("benchmarks/train.py", "from consort import __main__"),
+        ("experiments/pool.py", "from consort.cli.output import say"),
+        ("tfx_pipeline/pipeline.py", "from experiments.statistics import paired"),
         ("serving/client.py", "import tensorflow as tf"),
         ("transforms/errors.py", "from transforms.batches import Batch"),
         ("consort/config.py", "from models.ranking.deepfm import DeepFM"),
@@ -70,6 +73,7 @@ def test_a_forbidden_import_is_found(path: str, text: str) -> None:
         ("serving/export.py", "from models.ranking.deepfm import DeepFM\nfrom transforms.input import read"),
         ("tfx_pipeline/pipeline.py", "from serving.export import export\nimport apache_beam as beam"),
         ("consort/train.py", "from benchmarks.train import measure"),
+        ("consort/cli/table.py", "from experiments.mutual.page import render"),
         ("serving/client.py", "import grpc\nfrom serving.tensors import to_proto"),
         ("benchmarks/train.py", "from consort.config import load_config"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.source_tree import ROOT, Module, imports, module_of, modules, test_modules
+from tests.helpers.source_tree import ROOMS, ROOT, Module, imports, module_of, modules, test_modules
 
 # `tf.compat.v1.keras` and `tf.keras` are the same second spelling.
 TENSORFLOW_NAMES = {"tf", "tensorflow"}
@@ -68,7 +68,7 @@ def test_a_package_imported_first_makes_tf_keras_the_keras_of_tensorflow() -> No
     assert done.stdout.split() == ["True"], done.stderr
 
 
-@pytest.mark.parametrize("package", ["transforms", "models", "serving", "tfx_pipeline", "consort", "benchmarks"])
+@pytest.mark.parametrize("package", ROOMS)
 def test_a_package_refuses_a_process_that_has_bound_keras_3(package: str) -> None:
     # What TensorFlow looks like once it has bound Keras 3; the next test has the real one.
     bound = "import sys, types; tf = sys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"

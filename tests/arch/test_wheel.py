@@ -26,9 +26,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     return zipfile.ZipFile(copy / "dist" / done.stdout.splitlines()[-1])
 
 
-def test_it_holds_every_module_and_every_yaml_file(wheel: zipfile.ZipFile) -> None:
+def test_it_holds_every_module_and_every_file_that_they_read(wheel: zipfile.ZipFile) -> None:
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    present = {path for room in ROOMS for kind in ("*.py", "*.yaml") for path in (ROOT / room).rglob(kind)}
+    present = {path for room in ROOMS for kind in ("*.py", "*.yaml", "*.txt") for path in (ROOT / room).rglob(kind)}
     assert held == {path.relative_to(ROOT).as_posix() for path in present}
 
 
