@@ -23,7 +23,7 @@ from transforms.errors import InputError
 
 CONNECT_PATIENCE_S = 120.0
 """TensorFlow has so long to connect processes all of which have answered."""
-AWAY_PATIENCE_S = 30.0
+AWAY_PATIENCE_S = 15.0
 """So long the chief may be away: TensorFlow takes its address over from us when training begins."""
 
 

@@ -28,7 +28,7 @@ def serialized(
       files: TFRecord files; names that end in `.gz` are read as gzip.
       batch_size: B.
       shuffle_buffer: examples held for shuffling; 0 keeps files and records in order.
-      seed: of the shuffle of files and examples: equal seeds give equal orders.
+      seed: of the shuffle of files and examples: equal seeds give equal orders, however often they are read.
       drop_remainder: leave out the last batch if it is short.
       parallel_files: files read at once when shuffling.
     """
@@ -39,10 +39,11 @@ def serialized(
         return tf.data.TFRecordDataset(path, compression_type=compression, buffer_size=_READ_BUFFER_BYTES)
 
     if shuffle_buffer:
-        paths = paths.shuffle(max(len(files), 1), seed=seed)
+        # Keras goes over a dataset twice and shows the second time only.
+        paths = paths.shuffle(max(len(files), 1), seed=seed, reshuffle_each_iteration=False)
         cycle = max(1, min(parallel_files, len(files)))
         records = paths.interleave(read, cycle_length=cycle, block_length=64, num_parallel_calls=cycle)
-        records = records.shuffle(shuffle_buffer, seed=seed)
+        records = records.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
     else:
         records = paths.flat_map(read)
     return records.batch(batch_size, drop_remainder=drop_remainder)

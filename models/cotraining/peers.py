@@ -8,7 +8,6 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
-from models.layers.replicas import batch_weight
 from models.ranking.field_model import FieldModel
 from models.training.compiling import AUC_THRESHOLDS
 from models.training.losses import ClickLoss, Examples
@@ -114,7 +113,7 @@ class PeerModel(keras.Model, abc.ABC):
         terms: dict[str, tf.Tensor],
         by_peer: list[tf.Tensor],
     ) -> dict[str, tf.Tensor]:
-        total = batch_weight(label, weight)
+        total = tf.cast(tf.size(label), tf.float32) if weight is None else tf.reduce_sum(tf.cast(weight, tf.float32))
         self._means["loss"].update_state(terms["total"], total)
         self._means["logloss"].update_state(tf.add_n(by_peer) / len(by_peer), total)
         for name in self.loss_names:

@@ -117,8 +117,8 @@ class InterleavedEmbeddings(keras.layers.Layer):
         self._widths = [part.embedding_dim for part in self.parts]
         self._num_linear = sum(part.linear for part in self.parts)
         self._groups = _grouped(self.inputs)
-        self.table: tf.Variable | None = None
-        self.number_vectors: tf.Variable | None = None
+        self.table: Any = None
+        self.number_vectors: Any = None
 
     @property
     def row_width(self) -> int:

@@ -66,18 +66,6 @@ def _spread(weight: tf.Tensor, values: tf.Tensor) -> tf.Tensor:
     return tf.broadcast_to(tf.cast(weight, values.dtype), tf.shape(values))
 
 
-def batch_weight(label: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
-    """What a mean of `batch_mean` weighs in a mean over batches: the sum of w over this replica's share.
-
-    Args:
-      label: any shape; counted where there is no weight.
-      weight: of the elements.
-    """
-    own = tf.cast(tf.size(label), tf.float32) if weight is None else tf.reduce_sum(tf.cast(weight, tf.float32))
-    replicas = num_replicas()
-    return own if replicas == 1 else batch_sum(own) / replicas
-
-
 def shares(distinct: tf.Tensor) -> tf.Tensor | None:
     """For each id R over the number of replicas that look it up, so that it counts once in a sum; None if R is 1.
 

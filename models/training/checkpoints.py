@@ -61,7 +61,7 @@ class Checkpoints:
         self._strategy = model.distribute_strategy
         self._all = tf.train.Checkpoint(weights=weights, optimizer=list(optimizer.variables), state=self._state)
         self._weights = tf.train.Checkpoint(weights=weights)
-        self._summed = [value for value in weights if value.synchronization is tf.VariableSynchronization.ON_READ]
+        self._summed = [value for value in weights if _is_summed(value)]
         if is_chief(self._strategy):
             self._directory.mkdir(parents=True, exist_ok=True)
 
@@ -163,6 +163,11 @@ def read_weights(directory: str | os.PathLike[str], model: keras.Model) -> None:
                 raise InputError(path, "a checkpoint of another model", "weights of this one", fix) from error
             return
     raise InputError(str(folder), "no whole checkpoint", "the checkpoints of a finished run", "train it first")
+
+
+def _is_summed(variable: Any) -> bool:
+    """Whether each replica holds a part of the value."""
+    return getattr(variable, "synchronization", None) is tf.VariableSynchronization.ON_READ
 
 
 def _numbers(directory: Path, prefix: str) -> list[int]:

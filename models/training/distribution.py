@@ -51,9 +51,9 @@ def table_partitioner(num_shards: int, min_rows: int = SHARDED_ROWS) -> Any:
 def cluster_under(strategy: tf.distribute.Strategy) -> Cluster | None:
     """The processes that a strategy works with; None if it is one alone."""
     # With parameter servers TensorFlow keeps it elsewhere.
-    resolver = strategy.cluster_resolver or getattr(strategy, "_cluster_resolver", None)
-    jobs = resolver.cluster_spec().as_dict() if resolver is not None else {}
-    if not jobs or resolver.task_type not in jobs:
+    resolver: Any = strategy.cluster_resolver or getattr(strategy, "_cluster_resolver", None)
+    jobs = {} if resolver is None else resolver.cluster_spec().as_dict()
+    if resolver is None or resolver.task_type not in jobs:
         return None
     return Cluster({job: tuple(addresses) for job, addresses in jobs.items()}, resolver.task_type, resolver.task_id)
 

@@ -1,6 +1,7 @@
 """Training and evaluation over a dataset by several replicas, or by workers that a coordinator sends batches to."""
 
 import contextlib
+import ctypes
 import itertools
 import logging
 import time
@@ -118,6 +119,8 @@ class CoordinatorLoop:
     def __init__(self, model: keras.Model, cluster: Cluster, steps: int):
         self._model = model
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(model.distribute_strategy)
+        # Its destructor waits for workers that are lost; a process could never end.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coordinator))
         self._peers = _Peers(cluster)
         self._steps = max(steps, ROUND_STEPS * len(cluster.jobs["worker"]))
         self._functions: dict[str, Callable[[Any], Any]] = {}
@@ -194,33 +197,41 @@ class _Peers:
     def __init__(self, cluster: Cluster):
         self._cluster = cluster
         self._told: set[str] = set()
-        self._looked = self._workers_seen = time.monotonic()
+        self.begin()
 
     def begin(self) -> None:
         """A round begins to wait."""
-        self._looked = self._workers_seen = time.monotonic()
+        self._looked = time.monotonic()
+        self._away_since: float | None = None
 
     def look(self) -> None:
-        """Tells of a lost worker once.
+        """Tells of each lost worker once.
 
         Raises:
           ConsortError: a parameter server is lost, or all workers are.
         """
-        now = time.monotonic()
-        if now - self._looked < _LOOK_EVERY_S:
+        if time.monotonic() - self._looked < _LOOK_EVERY_S:
             return
-        silent = self._cluster.silent()
-        servers = {name: address for name, address in silent.items() if name.startswith("ps ")}
+        servers, workers = self._cluster.silent(("ps",)), self._cluster.silent(("worker",))
         if servers:
             raise lost(servers)
-        if len(silent) < len(self._cluster.jobs["worker"]):
-            self._workers_seen = now
-        elif now - self._workers_seen > LOST_AFTER_S:
-            raise lost(silent)
-        new = {name: address for name, address in silent.items() if name not in self._told}
+        self._check(workers)
+        new = {name: address for name, address in workers.items() if name not in self._told}
         if new:
-            _LOG.warning("lost %s; the other workers go on", listed(new))
-        self._told, self._looked = set(silent), time.monotonic()
+            go_on = len(workers) < len(self._cluster.jobs["worker"])
+            then = "the others go on" if go_on else f"waiting {LOST_AFTER_S:.0f} s for it to come back"
+            _LOG.warning("lost %s; %s", listed(new), then)
+        self._told, self._looked = set(workers), time.monotonic()
+
+    def _check(self, silent: dict[str, str]) -> None:
+        now = time.monotonic()
+        if not silent:
+            self._away_since = None
+        elif self._away_since is None and len(silent) == len(self._cluster.jobs["worker"]):
+            self._away_since = now
+        # Once all were away TensorFlow goes on only when all are back.
+        if self._away_since is not None and now - self._away_since > LOST_AFTER_S:
+            raise lost(silent)
 
 
 def _begin(model: keras.Model, watch: keras.callbacks.Callback | None = None) -> None:

@@ -76,9 +76,8 @@ def fit(
 
     Args:
       model: gives logits `[B]` or `[B, M]`.
-      train_dataset: gives the batches `(features, label)` or `(features, label, weight)` of an epoch,
-        from 0; the same ones whenever it is asked. Label and weight have the shape of the logits. Under
-        MultiWorkerMirroredStrategy a process gives its own part of each; see `distribution.own_part`.
+      train_dataset: gives the batches `(features, label[, weight])` of an epoch, from 0; the same ones whenever
+        it is asked; each of several workers its own part (`own_part`). Label and weight have the logits' shape.
       eval_dataset: batches of the same form; None: no evaluation.
       directory: of the checkpoints; one a run.
       epochs: passes over the training data.
@@ -96,26 +95,28 @@ def fit(
 
     Raises:
       InputError: the data has no batch, or the directory holds another model's checkpoints.
-      ConsortError: the loss is not a finite number; the message names the step. Or another process of
-        the strategy has gone; the message names it.
+      ConsortError: the loss is not a finite number, or another process has gone; the message names which.
     """
-    strategy = model.distribute_strategy
     keras.utils.set_random_seed(seed)
     first = train_dataset(0)
-    with telling_lost_peers(cluster_under(strategy)):
-        with strategy.scope():
-            if getattr(model, "optimizer", None) is None:
-                compile_model(model, learning_rate, optimizer)
-            model(_zeros(first.element_spec[0]), training=False)
-            model.optimizer.build(model.trainable_variables)
+    if not is_chief(model.distribute_strategy):
+        progress, log_dir = False, None
+    with telling_lost_peers(cluster_under(model.distribute_strategy)):
+        _build(model, first, learning_rate, optimizer)
         checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
-        chief = is_chief(strategy)
-        loops = loop_of(model, first, eval_dataset, steps_per_execution)
-        with reporter(progress if chief else False) as report, loops as loop:
-            board = BoardLog(log_dir if chief else None)
-            told = Told(report, board, _total_steps(epochs, steps_per_epoch, max_steps))
+        with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
+            told = Told(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
             run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, told)
             return run.to_the_end(epochs, patience)
+
+
+def _build(model: keras.Model, batches: tf.data.Dataset, learning_rate: Any, optimizer: OptimizerName) -> None:
+    """Makes all variables, and the optimizer of a model that has none."""
+    with model.distribute_strategy.scope():
+        if getattr(model, "optimizer", None) is None:
+            compile_model(model, learning_rate, optimizer)
+        model(_zeros(batches.element_spec[0]), training=False)
+        model.optimizer.build(model.trainable_variables)
 
 
 class _Run:

@@ -47,10 +47,10 @@ def test_a_worker_takes_the_steps_that_it_is_told_and_says_how_long_they_took(st
     worker.wait_until_ready()
     assert worker.about["versions"] == {"toy": "1.0"} and worker.about["sizes"] == [400, 200, 100]
     # 3 steps to warm up.
-    assert 0.06 <= worker.about["warm_up_s"] < 5
+    assert 0.06 <= worker.about["warm_up_s"] < 60
     answers = [worker.run(1), worker.run(10)]
     assert [answer["loss"] for answer in answers] == [1.4, 10.4]
-    assert 0.2 <= answers[1]["seconds"] < 5 and answers[0]["seconds"] < answers[1]["seconds"]
+    assert 0.2 <= answers[1]["seconds"] < 60 and answers[0]["seconds"] < answers[1]["seconds"]
     # It slept.
     assert answers[1]["cpu_seconds"] < 0.1 and 0 < answers[1]["peak_gb"] < 1
 

@@ -41,7 +41,7 @@ def made_up(aucs: dict[tuple[str, int, str], list[float]], **grid: Any) -> dict[
     for (model, group, arm), found in aucs.items():
         members = values["table_2"]["models"] if model == "mixed" else [model] * len(found)
         peers = [{"model": each, "number": 0 if model == "mixed" else k} for k, each in enumerate(members)]
-        numbers = [[k] for k in range(len(found))] if arm == "independent" else [range(len(found))]
+        numbers = [[k] for k in range(len(found))] if arm.startswith("independent") else [range(len(found))]
         for chosen in numbers:
             test: dict[str, Any] = {"peers": [_metrics(found[k]) for k in chosen], "mean_of_peers": _metrics(found[0])}
             name = f"{model}-{group}-{arm}-{chosen[0]}"

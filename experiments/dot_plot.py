@@ -1,0 +1,95 @@
+"""A plot of repeats, their means and intervals, as SVG text: the same figures give the same file."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+
+_ROW, _LEFT, _RIGHT, _TOP, _BOTTOM, _PLOT = 22, 210, 24, 40, 46, 480
+_INK, _SOFT, _ACCENT = "#24292f", "#8c959f", "#0969da"
+
+
+@dataclass(frozen=True)
+class DotRow:
+    """One line of a plot.
+
+    Args:
+      label: at its left.
+      dots: one a repeat.
+      mean: drawn as a bar.
+      low, high: an interval around it; None draws none.
+      heading: True draws the label alone.
+    """
+
+    label: str
+    dots: Sequence[float] = ()
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    heading: bool = False
+
+
+def dot_plot(title: str, axis: str, rows: Sequence[DotRow]) -> str:
+    """Rows of dots over one axis that has a line at 0.
+
+    Args:
+      title: above.
+      axis: what the numbers are, below.
+      rows: from above.
+    """
+    values = [value for row in rows for value in (*row.dots, row.mean, row.low, row.high, 0.0) if value is not None]
+    step = _nice_step(max(values) - min(values))
+    low, high = step * (min(values) // step), -step * (-max(values) // step)
+    if high == low:
+        high = low + step
+
+    def x(value: float) -> float:
+        return round(_LEFT + _PLOT * (value - low) / (high - low), 1)
+
+    width, height = _LEFT + _PLOT + _RIGHT, _TOP + _ROW * len(rows) + _BOTTOM
+    bottom = height - _BOTTOM
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        f'font-size="12" fill="{_INK}">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<text x="10" y="22" font-size="14" font-weight="bold">{escape(title)}</text>',
+    ]
+    for index in range(round((high - low) / step) + 1):
+        at, value = x(low + index * step), low + index * step
+        colour = _INK if abs(value) < step / 2 else "#d0d7de"
+        parts.append(f'<line x1="{at}" y1="{_TOP}" x2="{at}" y2="{bottom}" stroke="{colour}"/>')
+        parts.append(f'<text x="{at}" y="{bottom + 16}" text-anchor="middle" fill="{_SOFT}">{_number(value)}</text>')
+    parts.append(f'<text x="{_LEFT + _PLOT / 2}" y="{bottom + 36}" text-anchor="middle">{escape(axis)}</text>')
+    for index, row in enumerate(rows):
+        parts += _row(row, _TOP + _ROW * index + _ROW / 2, x)
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _row(row: DotRow, y: float, x) -> list[str]:  # type: ignore[no-untyped-def]
+    weight = ' font-weight="bold"' if row.heading else ""
+    anchor, at = ("start", 10) if row.heading else ("end", _LEFT - 12)
+    parts = [f'<text x="{at}" y="{y + 4}" text-anchor="{anchor}"{weight}>{escape(row.label)}</text>']
+    if row.low is not None and row.high is not None:
+        ends = f'x1="{x(row.low)}" y1="{y}" x2="{x(row.high)}" y2="{y}"'
+        parts.append(f'<line {ends} stroke="{_ACCENT}" stroke-width="2"/>')
+    parts += [f'<circle cx="{x(dot)}" cy="{y}" r="3" fill="none" stroke="{_SOFT}"/>' for dot in row.dots]
+    if row.mean is not None:
+        at_mean = x(row.mean)
+        line = f'x1="{at_mean}" y1="{y - 6}" x2="{at_mean}" y2="{y + 6}"'
+        parts.append(f'<line {line} stroke="{_ACCENT}" stroke-width="3"/>')
+    return parts
+
+
+def _nice_step(span: float) -> float:
+    """1, 2 or 5 times a power of ten, so that an axis has about six ticks."""
+    if span <= 0:
+        return 1.0
+    power = 1.0
+    while power * 10 <= span:
+        power *= 10
+    while power > span:
+        power /= 10
+    return next(power * factor for factor in (0.2, 0.5, 1.0, 2.0) if span / (power * factor) <= 7)
+
+
+def _number(value: float) -> str:
+    return f"{value:.10g}" if value else "0"

@@ -1,0 +1,177 @@
+"""What is run: the data, the models, the settings and the sizes of the parts, as a YAML file."""
+
+import difflib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from transforms.errors import InputError
+from transforms.simulation.ctr_parameters import ClickLogParameters
+
+SIMULATED = "simulated"
+Models = tuple[str, ...]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Phase(_Section):
+    """How a model is fitted in one phase.
+
+    Args:
+      epochs: passes over the training split.
+      learning_rate: at the start.
+      decay_epochs: epochs in which the rate falls to a tenth, exponentially; None keeps it.
+    """
+
+    epochs: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)
+    decay_epochs: float | None = Field(default=None, gt=0)
+
+
+class Part(_Section):
+    """Which models and how many groups a part of the grid has.
+
+    Args:
+      models: names of `models.registry`; none leaves the part out.
+      groups: the first so many of the grid's groups.
+    """
+
+    models: Models = ()
+    groups: int = Field(default=0, ge=0)
+
+
+class MutualGrid(_Section):
+    """One grid.
+
+    Args:
+      name: of the grid.
+      source: `simulated`, or the source of the dataset that it takes, as `consort data list` names it.
+      world: of `simulated`.
+      rows: of `simulated`, all splits together.
+      seed: of the data, its split, the initial weights and the orders of the data.
+      peers: K.
+      batch_size, embedding_dim, hidden_units, embedding_l2, precision: as in a run file, for all models alike.
+      pretraining: of independent runs, and of peers that learn together from scratch.
+      finetuning: of pretrained peers.
+      slow_rate: the other learning rate of finetuning that `controls` tries.
+      other_epochs: the other length of pretraining that `controls` tries.
+      table_1: models x (independent, from scratch, pretrained and mutual), with finetuning alone and the ensemble.
+      table_2: groups of one peer of each of these models, beside groups of one model.
+      sizes: Tables 3 and 4: 2, 3 and 5 peers beside K.
+      controls: losses, gradient through the peers, two epochs, the slow rate, the other length of pretraining.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    source: str = SIMULATED
+    world: ClickLogParameters | None = None
+    rows: int | None = Field(default=None, ge=100)
+    seed: int = Field(default=1, ge=0, lt=2**31)
+    peers: int = Field(default=4, ge=2)
+    batch_size: int = Field(default=4000, ge=1)
+    embedding_dim: int = Field(default=16, ge=1)
+    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (400, 200, 100)
+    embedding_l2: float = Field(default=0.0, ge=0)
+    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    pretraining: Phase
+    finetuning: Phase
+    slow_rate: float = Field(gt=0)
+    other_epochs: int = Field(ge=1)
+    table_1: Part = Part()
+    table_2: Part = Part()
+    sizes: Part = Part()
+    controls: Part = Part()
+
+    @model_validator(mode="after")
+    def _check(self) -> "MutualGrid":
+        simulated = self.source == SIMULATED
+        for name, value in (("world", self.world), ("rows", self.rows)):
+            if (value is None) == simulated:
+                raise ValueError(f"{name} belongs to source {SIMULATED!r} alone; give it there, and leave it out else")
+        if self.table_2.models and len(self.table_2.models) < 2:
+            raise ValueError("table_2 has one model; expected several: its groups are of different models")
+        return self
+
+    def models(self) -> Models:
+        """All models of the grid."""
+        parts = (self.table_1, self.table_2, self.sizes, self.controls)
+        return tuple(dict.fromkeys(model for part in parts if part.groups for model in part.models))
+
+    def identity(self) -> dict[str, Any]:
+        """What all cells depend on: all but the sizes of the parts, and what some controls alone try."""
+        extent = {"name", "table_1", "table_2", "sizes", "controls"}
+        return self.model_dump(mode="json", exclude=extent | {"slow_rate", "other_epochs"})
+
+
+def grids() -> dict[str, Path]:
+    """Names and paths of the grids that come with the package."""
+    folder = Path(str(resources.files("experiments") / "grids"))
+    return {path.stem: path for path in sorted(folder.glob("mutual_*.yaml"))}
+
+
+def load_grid(path: str, changes: Mapping[str, Any] | None = None) -> MutualGrid:
+    """Reads a grid.
+
+    Args:
+      path: a YAML file, or the name of a grid that comes with the package.
+      changes: values of keys, over the file's.
+
+    Raises:
+      InputError: no such file, not YAML, an unknown key, or a value out of its domain.
+    """
+    file = Path(path) if Path(path).is_file() else grids().get(path)
+    if file is None:
+        fix = difflib.get_close_matches(path, grids(), n=1, cutoff=0.4)
+        known = ", ".join(grids())
+        advice = f"did you mean {fix[0]!r}?" if fix else "name one of these, or a YAML file"
+        raise InputError(f"--grid {path}", "no such file or grid", f"a file, or one of {known}", advice)
+    try:
+        values = yaml.safe_load(file.read_text())
+        return MutualGrid.model_validate({**values, **(changes or {})})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "its keys together"
+        raise InputError(f"{path}, {key}", repr(first["input"])[:100], first["msg"], "correct the grid") from error
+    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+        raise InputError(path, f"text that is not a grid ({error})", "a YAML mapping", "correct the file") from error
+
+
+def narrowed(
+    grid: MutualGrid, models: Models | None = None, groups: int | None = None, parts: Models | None = None
+) -> MutualGrid:
+    """The grid with some of its models, groups and parts.
+
+    Args:
+      grid: the whole.
+      models: these alone; Table 2 needs all of its own.
+      groups: at most so many in each part; Table 1 has exactly so many.
+      parts: `table_1`, `table_2`, `sizes`, `controls`; the others are left out.
+
+    Raises:
+      InputError: an unknown name.
+    """
+    names = ("table_1", "table_2", "sizes", "controls")
+    _check_names("--part", parts or (), names)
+    _check_names("--models", models or (), grid.models())
+    changes = {}
+    for name in names:
+        part: Part = getattr(grid, name)
+        kept = tuple(model for model in part.models if models is None or model in models)
+        size = part.groups if groups is None else groups if name == "table_1" else min(groups, part.groups)
+        if (parts is not None and name not in parts) or (name == "table_2" and kept != part.models):
+            kept, size = (), 0
+        changes[name] = Part(models=kept, groups=size)
+    return grid.model_copy(update=changes)
+
+
+def _check_names(option: str, names: Models, known: Models) -> None:
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+            fix = f"did you mean {near[0]!r}?" if near else "choose of these"
+            raise InputError(option, repr(name), f"one of {', '.join(known)}", fix)

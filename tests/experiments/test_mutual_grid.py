@@ -1,0 +1,110 @@
+"""Grids and their cells."""
+
+import pytest
+import yaml
+
+from experiments.mutual.cells import ARMS, SIZES, Cell, Member, cells_of, independent, order_seed, peer_seed
+from experiments.mutual.grid import MutualGrid, grids, load_grid, narrowed
+from tests.helpers.mutual_grid import TINY
+from transforms.errors import InputError
+
+
+def grid(**changes):
+    return MutualGrid.model_validate({**TINY, **changes})
+
+
+def test_the_grids_that_come_along_are_right_and_keep_the_papers_settings():
+    assert set(grids()) == {"mutual_simulated", "mutual_criteo", "mutual_avazu"}
+    for name in grids():
+        found = load_grid(name)
+        assert found.name == name and found.peers == 4 and found.batch_size == 4000
+        assert found.hidden_units == (400, 200, 100) and found.finetuning.epochs == 1
+        assert found.pretraining.decay_epochs == 3 and found.table_1.groups >= 5
+        assert set(found.table_1.models) == {"deepfm", "dcn", "pnn", "fibinet"}
+        if name != "mutual_simulated":
+            assert found.embedding_dim == 16 and found.source == name.removeprefix("mutual_")
+    assert (load_grid("mutual_simulated").rows or 0) >= 2_000_000
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"peers": 1}, "peers"),
+        ({"pears": 3}, "pears"),
+        ({"source": "criteo"}, "world belongs"),
+        ({"rows": None}, "rows belongs"),
+        ({"table_2": {"models": ["dcn"], "groups": 1}}, "table_2 has one model"),
+        ({"pretraining": {"epochs": 0, "learning_rate": 0.1}}, "pretraining.epochs"),
+    ],
+)
+def test_a_wrong_grid_is_refused(change, expected, tmp_path):
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**TINY, **change}))
+    with pytest.raises(InputError, match=expected):
+        load_grid(str(tmp_path / "grid.yaml"))
+
+
+def test_an_unknown_grid_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'mutual_criteo'"):
+        load_grid("mutual_crieto")
+
+
+def test_a_grid_is_narrowed_to_models_groups_and_parts():
+    whole = load_grid("mutual_simulated")
+    some = narrowed(whole, ("dcn", "deepfm"), 2, ("table_1", "controls"))
+    assert set(some.table_1.models) == {"deepfm", "dcn"} and some.table_1.groups == 2
+    assert some.sizes.groups == 0 and some.table_2.groups == 0
+    assert some.identity() == whole.identity()
+    assert narrowed(whole, ("dcn", "pnn", "deepfm")).table_2.models == ()
+    assert narrowed(whole, groups=1).table_2.models == whole.table_2.models
+    with pytest.raises(InputError, match="did you mean 'deepfm'"):
+        narrowed(whole, ("depfm",))
+    with pytest.raises(InputError, match="received 'sises'"):
+        narrowed(whole, parts=("sises",))
+
+
+def test_table_1_has_the_papers_three_ways_the_control_and_the_bound():
+    names = [cell.name for cell in cells_of(grid(table_1={"models": ["deepfm"], "groups": 2}))]
+    of_group = ["independent-0", "independent-1", "scratch", "mutual", "finetune_only", "ensemble"]
+    assert sorted(names) == sorted(f"deepfm-{group}-{arm}" for group in (1, 2) for arm in of_group)
+
+
+def test_independent_runs_come_before_what_starts_from_them():
+    parts = {"models": ["deepfm", "dcn"], "groups": 2}
+    cells = cells_of(grid(table_1=parts, table_2=parts, sizes=parts, controls=parts))
+    assert len({cell.name for cell in cells}) == len(cells)
+    for place, cell in enumerate(cells):
+        assert all(cells.index(needed) < place for needed in cell.needs())
+        assert bool(cell.needs()) == (cell.arm not in ("independent", "independent_other_length", "scratch"))
+        # Pretrained for as long as the name says.
+        assert {needed.arm.endswith("length") for needed in cell.needs()} <= {cell.arm.endswith("length")}
+    mixed = [cell for cell in cells if cell.arm == "mixed"]
+    assert mixed[0].members == (Member("deepfm", 0), Member("dcn", 0)) and mixed[0].name == "deepfm+dcn-1-mixed"
+    # 3 and 5 peers beside K = 2.
+    assert {cell.arm for cell in cells} & set(SIZES) == {"peers_3", "peers_5"}
+    assert {len(cell.members) for cell in cells if cell.arm == "peers_5"} == {5}
+
+
+def test_work_is_counted_in_passes_of_one_peer():
+    members = (Member("dcn", 0), Member("dcn", 1))
+    passes = {arm: Cell("dcn", 1, arm, members).peer_epochs(grid()) for arm in ARMS if "independent" not in arm}
+    # Two epochs from scratch, one of finetuning.
+    assert (passes["scratch"], passes["mutual"], passes["two_epochs"], passes["ensemble"]) == (4, 2, 4, 0)
+    assert independent(members[0], 1, "independent_other_length").peer_epochs(grid()) == 1
+
+
+def test_each_way_differs_from_the_papers_in_what_its_name_says():
+    paper = ARMS["mutual"]
+    assert (paper.pretrained, paper.mutual_weight, paper.loss, paper.stop_gradient) == (True, 1.0, "mse", True)
+    changed = {name: {key for key in vars(arm) if vars(arm)[key] != vars(paper)[key]} for name, arm in ARMS.items()}
+    assert changed["scratch"] == {"pretrained"} and changed["finetune_only"] == {"mutual_weight"}
+    assert changed["symmetric_kl"] == changed["logit_mse"] == {"loss"}
+    assert changed["no_stop_gradient"] == {"stop_gradient"} and changed["two_epochs"] == {"more_epochs"}
+    assert changed["finetune_only_slow"] == {"mutual_weight", "slow"}
+    assert changed["mutual_other_length"] == {"other_length"}
+    assert changed["mixed"] == changed["peers_2"] == set()
+
+
+def test_seeds_of_peers_groups_and_grids_are_all_different():
+    seeds = [peer_seed(grid(seed=s), g, k) for s in (1, 2) for g in (1, 2, 30) for k in range(5)]
+    seeds += [order_seed(grid(seed=s), g) for s in (1, 2) for g in (1, 2, 30)]
+    assert len(set(seeds)) == len(seeds)

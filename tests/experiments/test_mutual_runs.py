@@ -1,0 +1,216 @@
+"""A tiny grid from one end to the other: what a cell trains and measures, and how a grid goes on after a kill."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from experiments.arrays import Rows, load_arrays
+from experiments.mutual.cells import Cell, Member, cells_of, independent
+from experiments.mutual.grid import MutualGrid, Part, Phase, narrowed
+from experiments.mutual.page import render
+from experiments.mutual.results_file import read_results
+from experiments.mutual.runner import Folders, run_grid
+from experiments.mutual.training import figures, run_cell
+from tests.helpers.mutual_grid import TINY
+from transforms.errors import InputError
+
+GRID = MutualGrid.model_validate(TINY)
+
+
+class Killed(BaseException):
+    pass
+
+
+def kill(text):
+    if text.startswith("[2/"):
+        raise Killed
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A run that ended after two cells: its folder, and the files in it."""
+    out = tmp_path_factory.mktemp("grid") / "out"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("sys.argv", ["consort", "table", "mutual", "--out", str(out)])
+        run_grid(GRID, out, workers=0, say=kill)
+    return out, {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(killed):
+    """The same run, taken up again."""
+    out, _ = killed
+    return out, run_grid(GRID, out, workers=0)
+
+
+def cell(results, name):
+    return next(cell for cell in results["cells"] if cell["cell"] == name)
+
+
+def aucs(results, name, split="test"):
+    return [peer["auc"] for peer in cell(results, name)[split]["peers"]]
+
+
+def test_every_cell_has_a_file_and_stands_in_the_whole(finished):
+    out, results = finished
+    names = {each.name for each in cells_of(GRID)}
+    assert {each["cell"] for each in results["cells"]} == names == {path.stem for path in (out / "cells").iterdir()}
+    assert read_results(out) == json.loads(json.dumps(results))
+
+
+def test_a_result_says_what_made_it(finished):
+    out, results = finished
+    told = json.loads((out / "cells" / "deepfm-1-mutual.json").read_text())
+    assert told["seeds"] == {"peers": [1_010_100, 1_010_200], "order": 1_010_000}
+    assert told["settings"]["mutual_weight"] == 1.0 and told["settings"]["learning_rate"] == 0.001
+    assert told["data_sha256"] == results["data"]["sha256"] == load_arrays(out / "work" / "arrays").sha256
+    assert told["context"]["machine"]["versions"]["tensorflow"] and told["context"]["command"]
+    # The command, but not where on this machine its folder lies.
+    assert results["contexts"][0]["command"] == "consort table mutual --out out"
+    # 3,200 rows or so in batches of 200.
+    assert told["steps"] == -(-results["data"]["splits"]["train"]["rows"] // 200)
+
+
+def test_independent_runs_read_the_data_in_orders_of_their_own_and_groups_in_one(finished):
+    _, results = finished
+    orders = {each["cell"]: each["seeds"]["order"] for each in results["cells"]}
+    alone = [order for name, order in orders.items() if "independent" in name]
+    assert len(set(alone)) == 2
+    assert len({order for name, order in orders.items() if "independent" not in name}) == 1
+
+
+def test_without_mutual_weight_a_group_is_what_its_peers_are_alone(finished):
+    """The same peer, whoever stands beside it: only the mutual term joins them."""
+    out, results = finished
+    place = Folders(out).place
+    single = run_cell(Cell("deepfm", 1, "finetune_only", (Member("deepfm", 0),)), GRID, place)
+    assert single["test"]["peers"][0]["auc"] == pytest.approx(aucs(results, "deepfm-1-finetune_only")[0], abs=1e-6)
+    assert aucs(results, "deepfm-1-mutual")[0] != pytest.approx(aucs(results, "deepfm-1-finetune_only")[0], abs=1e-9)
+
+
+def test_a_group_of_different_models_starts_from_a_run_of_each(finished):
+    out, results = finished
+    place, members = Folders(out).place, (Member("deepfm", 0), Member("dcn", 0))
+    alone = run_cell(independent(members[1], 1), GRID, place)
+    still = GRID.model_copy(update={"finetuning": Phase(epochs=1, learning_rate=1e-12)})
+    found = run_cell(Cell("mixed", 1, "mixed", members), still, place)
+    expected = [aucs(results, "deepfm-1-independent-0")[0], alone["test"]["peers"][0]["auc"]]
+    assert [peer["auc"] for peer in found["test"]["peers"]] == pytest.approx(expected, abs=1e-6)
+
+
+def test_groups_start_from_the_pretrained_peers(finished):
+    """The ensemble measures what was loaded: each peer must have the very figures of its own run."""
+    _, results = finished
+    alone = [aucs(results, f"deepfm-1-independent-{number}")[0] for number in range(2)]
+    assert aucs(results, "deepfm-1-ensemble") == pytest.approx(alone, abs=1e-9)
+    assert alone[0] != alone[1]
+
+
+def test_pretraining_keeps_the_epoch_with_the_least_eval_log_loss(finished):
+    _, results = finished
+    for name in ("deepfm-1-independent-0", "deepfm-1-scratch"):
+        found = cell(results, name)
+        losses = [row["eval_logloss"] for row in found["history"]]
+        assert len(losses) == 2 and found["best_epoch"] == 1 + int(np.argmin(losses))
+        measured = np.mean([peer["logloss"] for peer in found["eval"]["peers"]])
+        assert measured == pytest.approx(min(losses), abs=1e-5)
+
+
+def test_figures_are_those_of_pairs_counted_by_hand():
+    label, truth = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.5, 0.5, 1.0, 0.0])
+    rows = Rows((), np.zeros((4, 0)), np.zeros((4, 0)), label, truth)
+    # Peer 0 orders the pairs (0, 1), (0, 3), (2, 1), (2, 3) right but the last of them; peer 1 ties all.
+    found = figures(np.array([[0.6, 0.5], [0.4, 0.5], [0.5, 0.5], [0.55, 0.5]]), rows)
+    assert [peer["auc"] for peer in found["peers"]] == [pytest.approx(3 / 4), 0.5]
+    assert found["peers"][1]["logloss"] == pytest.approx(np.log(2))
+    # Their mean keeps peer 0's order.
+    assert found["mean_of_peers"]["auc"] == pytest.approx(3 / 4)
+    # With the truth as weights, positives 0.5, 0.5, 1, 0 and negatives 0.5, 0.5, 0, 1. By falling score, rows 0, 3,
+    # 2, 1: row 0 is above the negatives 1, 0, 0.5 and ties its own, 0.5; row 2 above 0.5; row 1 ties its own.
+    by_hand = (0.5 * (1 + 0.5 + 0.25) + 1 * 0.5 + 0.5 * 0.25) / (2 * 2)
+    assert found["peers"][0]["expected_auc"] == pytest.approx(by_hand)
+
+
+def test_a_second_run_does_nothing_again_and_one_after_a_kill_does_what_is_left(finished, tmp_path):
+    source, results = finished
+    out = tmp_path / "copy"
+    shutil.copytree(source, out)
+    said: list[str] = []
+    assert run_grid(GRID, out, workers=0, say=said.append)["cells"] == results["cells"]
+    assert not [line for line in said if line.startswith("[")]
+    (out / "cells" / "deepfm-1-mutual.json").unlink()
+    (out / "cells" / "deepfm-1-independent-1.json").unlink()
+    again = run_grid(GRID, out, workers=0, say=said.append)
+    told = [line.split()[1].rstrip(":") for line in said if line.startswith("[")]
+    assert told == ["deepfm-1-independent-1", "deepfm-1-mutual"]
+    assert aucs(again, "deepfm-1-mutual") == pytest.approx(aucs(results, "deepfm-1-mutual"), abs=1e-4)
+
+
+def test_a_cell_whose_pretrained_weights_are_gone_has_them_trained_again(finished, tmp_path):
+    source, results = finished
+    out = tmp_path / "copy"
+    shutil.copytree(source, out)
+    shutil.rmtree(out / "work" / "weights")
+    (out / "cells" / "deepfm-1-ensemble.json").unlink()
+    said: list[str] = []
+    again = run_grid(GRID, out, workers=0, say=said.append)
+    told = [line.split()[1].rstrip(":") for line in said if line.startswith("[")]
+    assert told == ["deepfm-1-independent-0", "deepfm-1-independent-1", "deepfm-1-ensemble"]
+    assert aucs(again, "deepfm-1-ensemble") == pytest.approx(aucs(results, "deepfm-1-ensemble"), abs=1e-4)
+
+
+def test_a_killed_run_leaves_whole_results_of_the_cells_that_were_done(killed, finished):
+    _, files = killed
+    done = sorted(name for name in files if name.startswith("cells/"))
+    assert done == ["cells/deepfm-1-independent-0.json", "cells/deepfm-1-independent-1.json"]
+    assert "mutual.json" not in files and not any("checkpoints" in name for name in files)
+    assert {each["cell"] for each in finished[1]["cells"]} == {each.name for each in cells_of(GRID)}
+
+
+def test_a_result_that_was_fitted_in_another_way_is_refused(finished):
+    out, _ = finished
+    longer = GRID.model_copy(update={"finetuning": Phase(epochs=2, learning_rate=0.001)})
+    # As if the grid itself were that of the folder.
+    shown = json.loads((out / "grid.json").read_text())
+    try:
+        (out / "grid.json").write_text(json.dumps({**shown, **longer.identity()}))
+        with pytest.raises(InputError, match=r"deepfm-1-\w+\.json: received a result with epochs 1"):
+            run_grid(longer, out, workers=0)
+    finally:
+        (out / "grid.json").write_text(json.dumps(shown))
+
+
+def test_a_part_that_is_run_alone_leaves_the_other_results_in_the_whole(finished):
+    out, results = finished
+    wider = GRID.model_copy(update={"controls": Part(models=("deepfm",), groups=1)})
+    again = run_grid(GRID, out, whole=wider, workers=0)
+    assert again["cells"] == results["cells"] and again["grid"]["controls"]["groups"] == 1
+    run_grid(GRID, out, workers=0)
+
+
+@pytest.mark.parametrize("changes", [{"seed": 2}, {"embedding_dim": 3}, {"rows": 5000}])
+def test_a_folder_of_another_grid_is_refused(finished, changes):
+    out, _ = finished
+    with pytest.raises(InputError, match=f"results with {next(iter(changes))}"):
+        run_grid(GRID.model_copy(update=changes), out, workers=0)
+
+
+def test_an_empty_grid_foreign_files_and_missing_data_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(InputError, match="no cell"):
+        run_grid(narrowed(GRID, parts=()), tmp_path / "out", workers=0)
+    with pytest.raises(InputError, match="--data"):
+        run_grid(GRID.model_copy(update={"source": "criteo"}), tmp_path / "out", workers=0)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "mine.txt").write_text("keep")
+    with pytest.raises(InputError, match="a folder in use"):
+        run_grid(GRID, tmp_path / "used", workers=0)
+
+
+def test_the_page_of_a_real_grid_can_be_rendered(finished):
+    _, results = finished
+    files = render(results)
+    assert set(files) == {"mutual.md", "mutual_gain.svg"}
+    assert "| ours | DeepFM | 1 groups |" in files["mutual.md"]
