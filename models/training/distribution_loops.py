@@ -63,6 +63,7 @@ class ReplicaLoop:
     def __init__(self, model: keras.Model, cluster: Cluster | None, steps: int):
         self._model, self._steps = model, steps
         processes = 1 if cluster is None else sum(map(len, cluster.jobs.values()))
+        self._has_parts = processes > 1
         self._here = model.distribute_strategy.num_replicas_in_sync // processes
         self._functions: dict[str, Callable[[Any], Any]] = {}
         self.batches: list[Any] = []
@@ -87,6 +88,15 @@ class ReplicaLoop:
             step(batch)
             count += 1
         return count > 0
+
+    def summed(self, counts: list[int]) -> list[int]:
+        """Counts over all processes, each of which must ask at the same time."""
+        if not self._has_parts or not counts:
+            return counts
+        strategy = self._model.distribute_strategy
+        each = strategy.run(lambda: tf.constant(counts, tf.float32))
+        total = strategy.reduce(tf.distribute.ReduceOp.SUM, each, axis=None) / self._here
+        return [int(count) for count in total.numpy()]
 
     def _function(self, step: Callable[[Any], Any], dataset: tf.data.Dataset) -> Callable[[Any], Any]:
         model, strategy, here = self._model, self._model.distribute_strategy, self._here

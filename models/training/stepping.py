@@ -114,17 +114,20 @@ class _Function:
 
 def wrong_values(model: keras.Model) -> str:
     """Which numbers of the last batches trained on are not finite; "" if all are."""
-    batches = getattr(model.train_function, "batches", [])
-    found = []
+    function = model.train_function
+    batches = getattr(function, "batches", [])
+    counts: dict[tuple[str, int], int] = {}
     for number, batch in enumerate(batches, 1):
         features, label, weight = keras.utils.unpack_x_y_sample_weight(batch)
         named = {**features} if isinstance(features, dict) else {"features": features}
         for name, values in {**named, "label": label, "weight": weight}.items():
             flat = getattr(values, "flat_values", values)
-            count = _num_wrong(flat) if flat is not None and flat.dtype.is_floating else 0
-            if count:
-                found.append(f"{count} of {name!r} in batch {number} of {len(batches)}")
-    return ", ".join(found)
+            if flat is not None and flat.dtype.is_floating:
+                counts[name, number] = _num_wrong(flat)
+    # Other processes may hold the part of the batch that is wrong.
+    together = getattr(function, "summed", list)(list(counts.values()))
+    found = zip(counts, together, strict=True)
+    return ", ".join(f"{count} of {name!r} in batch {k} of {len(batches)}" for (name, k), count in found if count)
 
 
 def _num_wrong(values: tf.Tensor) -> int:

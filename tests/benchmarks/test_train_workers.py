@@ -52,7 +52,7 @@ def test_a_worker_takes_the_steps_that_it_is_told_and_says_how_long_they_took(st
     assert [answer["loss"] for answer in answers] == [1.4, 10.4]
     assert 0.2 <= answers[1]["seconds"] < 60 and answers[0]["seconds"] < answers[1]["seconds"]
     # It slept.
-    assert answers[1]["cpu_seconds"] < 0.1 and 0 < answers[1]["peak_gb"] < 1
+    assert answers[1]["cpu_seconds"] < 0.1
 
 
 def test_a_worker_sees_its_number_of_threads_and_no_accelerator(start):

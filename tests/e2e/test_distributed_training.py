@@ -47,10 +47,14 @@ def test_two_workers_give_the_loss_curve_of_one_process(tmp_path: Path, alone: d
     jobs = free_jobs(worker=2)
     with processes(tmp_path) as running:
         for index in range(2):
-            running.start(f"worker {index}", [PROGRAM, "multi_worker", tmp_path, *alone], jobs)
+            running.start(f"worker {index}", [PROGRAM, "multi_worker", tmp_path, *alone, "bad_price"], jobs)
         assert running.codes() == {"worker 0": 0, "worker 1": 0}, running.said()
     for case, expected in alone.items():
         assert_the_same(result(tmp_path, case), expected)
+    # A loss that is no number ends both, and both know why, though only one has seen it.
+    one, other = (path.read_text() for path in tmp_path.glob("bad_price *.error"))
+    assert one == other and "loss became nan at step 3 " in one and "1 of 'price' in batch 1 of 1" in one
+    assert max(int(path.stem.removeprefix("step-")) for path in (tmp_path / "bad_price").glob("step-*.index")) == 2
 
 
 def test_two_devices_give_the_loss_curve_of_one_and_drop_out_apart(tmp_path: Path, alone: dict[str, Any]) -> None:

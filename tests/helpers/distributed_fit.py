@@ -40,6 +40,18 @@ def rows(epoch: int, size: int = 8 * STEPS - 7) -> Any:
     return tf.data.Dataset.from_tensor_slices((features, label)).batch(8)
 
 
+def bad_rows(epoch: int) -> Any:
+    """Batches of 8, of which the third has a price that is no number, in its first half."""
+    import tensorflow as tf
+
+    def spoilt(index: Any, batch: Any) -> Any:
+        features, label = batch
+        price = tf.where((index == 2) & (tf.range(tf.size(label)) == 1), float("nan"), features["price"])
+        return {**features, "price": price}, label
+
+    return rows(epoch).enumerate().map(spoilt)
+
+
 def requests(epoch: int, size: int = 8 * STEPS - 3) -> Any:
     """Batches of 8 requests; most of the weight lies on those of odd position, so that parts weigh unequally."""
     import tensorflow as tf
@@ -83,6 +95,7 @@ CASES: dict[str, tuple[Callable[[], Any], Callable[[int], Any], dict[str, Any]]]
     "batch_norm": (lambda: deepfm(batch_norm=True), lambda epoch: rows(epoch, 8 * STEPS - 5), {"optimizer": "ftrl"}),
     "dropout": (lambda: deepfm(dropout=0.3), rows, {}),
     "mutual_learning": (group, requests, {"optimizer": "adagrad", "learning_rate": 0.1}),
+    "bad_price": (deepfm, bad_rows, {"checkpoint_steps": 1}),
     "long": (deepfm, lambda epoch: rows(epoch, 8 * 400), {"epochs": 3, "checkpoint_steps": 100}),
 }
 """A model, its batches of an epoch, and arguments of `fit`."""
@@ -118,11 +131,12 @@ def fit_case(case: str, folder: Path, strategy: Any = None) -> dict[str, Any]:
 
 
 def main() -> None:
-    """One process of a cluster; the chief writes FOLDER/CASE.json."""
+    """One process of a cluster; the chief writes FOLDER/CASE.json, and each the error that ends a case."""
     distribution, folder, cases = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     import tensorflow as tf
 
     from tfx_pipeline.distributed import Part
+    from transforms.errors import ConsortError
 
     if distribution == "mirrored":
         (device,) = tf.config.list_physical_devices("CPU")
@@ -133,7 +147,11 @@ def main() -> None:
         return
     with part.begun():
         for case in cases:
-            found = fit_case(case, folder, part.strategy())
+            try:
+                found = fit_case(case, folder, part.strategy())
+            except ConsortError as error:
+                (folder / f"{case} {os.getpid()}.error").write_text(str(error))
+                continue
             if part.is_chief:
                 (folder / f"{case}.json").write_text(json.dumps(found))
     print("done", file=sys.stderr)

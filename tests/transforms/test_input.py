@@ -44,6 +44,13 @@ def test_equal_seeds_give_equal_orders_and_every_example_once(files):
     assert sorted(flat(first)) == list(range(30)) and flat(first) != list(range(30))
 
 
+def test_a_shuffled_dataset_has_the_same_order_however_often_it_is_read(files):
+    paths = [f"{files}/{number}.tfrecord" for number in range(3)]
+    batches = serialized(paths, 4, shuffle_buffer=30, seed=1)
+    first, again = ([batch.numpy().tolist() for batch in batches] for _ in range(2))
+    assert first == again
+
+
 def test_a_short_last_batch_can_be_left_out(files):
     assert {len(batch) for batch in values(files, drop_remainder=True)} == {4}
 
