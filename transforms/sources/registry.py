@@ -16,6 +16,8 @@ SOURCES: dict[str, str] = {
     "avazu": "transforms.sources.avazu.Avazu",
     "criteo": "transforms.sources.criteo.Criteo",
     "ebnerd": "transforms.sources.ebnerd.Ebnerd",
+    "ratings_matrix": "transforms.sources.ratings_matrix.RatingsMatrixSource",
+    "recflow": "transforms.sources.recflow.Recflow",
 }
 """Import paths of the source classes; a new source is one more line."""
 
