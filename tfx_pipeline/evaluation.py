@@ -1,13 +1,16 @@
 """Evaluate an exported model on raw records: any dataset of the same source, any split."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 
+from models.training.metrics import auc
 from models.training.metrics import evaluate as compute_metrics
+from models.training.ranking_metrics import CUT_OFFS, RankingDefinition
+from models.training.request_metrics import evaluate_requests
 from serving.contract import read_contract
 from serving.scoring import Scorer
 from serving.signatures import request_columns
@@ -25,8 +28,32 @@ LOGGED_SCORE = "logging_score"
 
 
 @dataclass(frozen=True)
+class ScoredRequests:
+    """R request records with the scores of all their candidates.
+
+    Args:
+      candidate: True = real, `[R, M]`.
+      exposed: True = shown, `[R, M]`.
+      label: means something where shown, `[R, M]`.
+      probability: `[R, M]`.
+      user_id: `[R]`.
+      extra: the columns `TRUTH` and `LOGGED_SCORE` where the data has them, `[R, M]` each.
+    """
+
+    candidate: np.ndarray
+    exposed: np.ndarray
+    label: np.ndarray
+    probability: np.ndarray
+    user_id: np.ndarray
+    extra: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class Scored:
-    """Exposed examples with their scores, one entry an example, and the data they come from."""
+    """Exposed examples with their scores, one entry an example, and the data they come from.
+
+    `requests` holds all candidates besides, shown or not, where the records are requests.
+    """
 
     label: np.ndarray
     probability: np.ndarray
@@ -35,6 +62,7 @@ class Scored:
     extra: dict[str, np.ndarray]
     dataset_sha256: str = ""
     changed_shards: tuple[str, ...] = ()
+    requests: ScoredRequests | None = None
 
 
 def splits_of(dataset: Dataset, record: RecordKind, split: str) -> list[Split]:
@@ -117,37 +145,93 @@ def _score_files(
     for examples in serialized(files, batch_size):
         columns = {name: value.numpy() for name, value in tf.io.parse_example(examples, spec).items()}
         columns["probability"] = scorer(examples)
-        parts.append(_exposed_only(columns) if record == "request" else columns)
+        parts.append(columns)
         done += len(examples)
         if progress is not None:
             progress(done, total)
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    named = {name: joined[name] for name in (LABEL, "probability", "request_id", "user_id")}
-    return Scored(**named, extra={name: joined[name] for name in extras})
+    return _requests_of(joined, extras) if record == "request" else _examples_of(joined, extras)
 
 
-def _exposed_only(columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    shown = (columns.pop(EXPOSED) == 1) & (columns.pop(CANDIDATE) == 1)
-    return {
+def _examples_of(columns: Mapping[str, np.ndarray], extras: Sequence[str]) -> Scored:
+    return Scored(
+        label=columns[LABEL],
+        probability=columns["probability"],
+        request_id=columns["request_id"],
+        user_id=columns["user_id"],
+        extra={name: columns[name] for name in extras},
+    )
+
+
+def _requests_of(columns: Mapping[str, np.ndarray], extras: Sequence[str]) -> Scored:
+    candidate = columns[CANDIDATE] == 1
+    shown = (columns[EXPOSED] == 1) & candidate
+    requests = ScoredRequests(
+        candidate=candidate,
+        exposed=shown,
+        label=columns[LABEL],
+        probability=columns["probability"],
+        user_id=columns["user_id"],
+        extra={name: columns[name] for name in extras},
+    )
+    flat = {
         name: value[shown] if value.ndim == shown.ndim else np.repeat(value, shown.sum(axis=1))
         for name, value in columns.items()
     }
+    return replace(_examples_of(flat, extras), requests=requests)
 
 
-def metrics_of(scored: Scored, resamples: int = 200, seed: int = 1) -> dict[str, float]:
-    """Metrics with confidence intervals; on simulated data also the oracle's and the logging policy's AUC."""
+def metrics_of(
+    scored: Scored,
+    resamples: int = 200,
+    seed: int = 1,
+    cut_offs: Sequence[int] = CUT_OFFS,
+    definition: RankingDefinition = "standard",
+) -> dict[str, float]:
+    """Metrics with confidence intervals; on simulated data also the oracle's and the logging policy's.
+
+    Rows have the metrics of `metrics.evaluate`, requests those of `request_metrics.evaluate_requests`.
+
+    Args:
+      scored: of `score`.
+      resamples: bootstrap resamples; 0: no intervals.
+      seed: of the bootstrap.
+      cut_offs: each k of `recall@k` and `ndcg@k`; requests only.
+      definition: of these; requests only.
+
+    Raises:
+      InputError: the truth or the logging policy's score is missing in some records.
+    """
+    requests = scored.requests
+    if requests is not None:
+        extra = {name: _complete(name, values, requests.candidate) for name, values in requests.extra.items()}
+        return evaluate_requests(
+            requests.probability,
+            requests.candidate,
+            requests.exposed,
+            requests.label,
+            extra.get(TRUTH),
+            extra.get(LOGGED_SCORE),
+            requests.user_id,
+            cut_offs,
+            definition,
+            resamples,
+            seed,
+        )
     metrics = compute_metrics(
         scored.label, scored.probability, scored.user_id, scored.request_id, resamples=resamples, seed=seed
     )
     for column, key in ((TRUTH, "oracle_auc"), (LOGGED_SCORE, "logging_policy_auc")):
         if column in scored.extra:
-            reference = compute_metrics(scored.label, _squashed(scored.extra[column]), resamples=0, seed=seed)
-            metrics[key] = reference["auc"]
+            reference = auc(scored.label, _complete(column, scored.extra[column], np.True_))
+            if reference is not None:
+                metrics[key] = reference
     return metrics
 
 
-def _squashed(values: np.ndarray) -> np.ndarray:
-    # AUC only sees the order: ranks keep it and lie inside (0, 1), whatever the scale of the scores.
-    _, ranks = np.unique(values, return_inverse=True)
-    squashed: np.ndarray = (ranks + 1) / (ranks.max() + 2)
-    return squashed
+def _complete(name: str, values: np.ndarray, needed: np.ndarray | np.bool_) -> np.ndarray:
+    missing = int((np.isnan(values) & needed).sum())
+    if missing:
+        fix = "fill it in, or leave the column out, when the data is imported"
+        raise InputError(f"column {name!r}", f"{missing} missing values", "a value for every real candidate", fix)
+    return values

@@ -1,7 +1,8 @@
 """`consort train`, `evaluate`, `export`."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -9,6 +10,11 @@ from consort.cli.config import Run, Set
 from consort.cli.output import JsonFile, Seed, progress, save, say, show, tell_changed
 
 Data = Annotated[Path, typer.Option("--data", help="A dataset of `consort data`.")]
+
+
+class _Definition(StrEnum):
+    STANDARD = "standard"
+    RECFLOW = "recflow"
 
 
 def train(
@@ -44,13 +50,26 @@ def evaluate(
     resamples: Annotated[
         int, typer.Option(help="Bootstrap resamples for the confidence intervals; 0 leaves them out.", min=0)
     ] = 200,
+    ranking_k: Annotated[
+        str, typer.Option("--ranking-k", help="The k of recall@k and ndcg@k of requests.")
+    ] = "10,50,100,200",
+    ranking_definition: Annotated[
+        _Definition,
+        typer.Option(
+            "--ranking-definition",
+            help="Means over requests, NDCG with the ideal divisor; or as RecFlow: over all clicks, without.",
+        ),
+    ] = _Definition.STANDARD,
     seed: Seed = None,
     json_file: JsonFile = None,
 ) -> None:
     """Metrics with 95 % confidence intervals, raw features through the model's own transform.
 
+    Of request records also over all candidates, shown or not (docs/metrics.md).
+
     Example: consort evaluate /tmp/run --data /tmp/log --split test
     """
+    cut_offs = _cut_offs(ranking_k)
     from serving.versions import find_saved_model
     from transforms.records import load_dataset
 
@@ -61,19 +80,46 @@ def evaluate(
     with progress("scoring") as update:
         scored = score(model, data, split, progress=update)
     tell_changed(scored.changed_shards)
-    metrics = metrics_of(scored, resamples, 1 if seed is None else seed)
-    result = {
+    metrics = metrics_of(scored, resamples, 1 if seed is None else seed, cut_offs, ranking_definition.value)
+    result: dict[str, Any] = {
         "model": str(model),
         "data": str(data),
         "dataset_sha256": scored.dataset_sha256,
         "split": split,
         "examples": len(scored.label),
-        "metrics": metrics,
     }
-    show(result)
+    if scored.requests is not None:
+        from models.training.ranking_metrics import MEANINGS
+
+        result |= {
+            "requests": len(scored.requests.candidate),
+            "candidates": int(scored.requests.candidate.sum()),
+            "ranking": {"definition": ranking_definition.value, "meaning": MEANINGS[ranking_definition.value]},
+        }
+    show({**result, "metrics": _with_intervals(metrics)})
     from benchmarks.machine import machine
 
-    save({**result, "machine": machine()}, json_file)
+    save({**result, "metrics": metrics, "machine": machine()}, json_file)
+
+
+def _cut_offs(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and int(part) >= 1 for part in parts):
+        from transforms.errors import InputError
+
+        raise InputError("--ranking-k", repr(text), "whole numbers from 1, joined by commas", "give for example 10,50")
+    return tuple(dict.fromkeys(map(int, parts)))
+
+
+def _with_intervals(metrics: dict[str, float]) -> dict[str, str]:
+    """Each metric on one line, its interval behind it."""
+    bounds = {f"{key}_{end}" for key in metrics for end in ("low", "high")}
+    lines = {}
+    for key in (key for key in metrics if key not in bounds):
+        low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
+        interval = "" if low is None or high is None else f"  [{low:.6g}, {high:.6g}]"
+        lines[key] = f"{metrics[key]:.6g}{interval}"
+    return lines
 
 
 def export(

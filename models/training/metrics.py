@@ -1,25 +1,10 @@
 """The offline metrics of a model's predictions, with confidence intervals."""
 
-from collections.abc import Callable
-
 import numpy as np
 
-from models.training.confidence import bootstrap_intervals
-from models.training.grouped import gauc_request, gauc_user, group_indices, mean_over_groups, uauc
-from models.training.pointwise import (
-    ECE_BINS,
-    auc,
-    calibration,
-    checked,
-    ece,
-    entropy_ratio,
-    equal_mass_bins,
-    logloss,
-    losses,
-    normalised_entropy,
-    ratio,
-)
-from models.training.ranks import RankedGroups
+from models.training.grouped import gauc_request, gauc_user, group_indices, uauc
+from models.training.pointwise import auc, calibration, checked, ece, logloss, normalised_entropy
+from models.training.resampling import Lists, Overall, Part, Sums, Users, with_intervals
 
 __all__ = [
     "auc",
@@ -32,9 +17,6 @@ __all__ = [
     "normalised_entropy",
     "uauc",
 ]
-
-_Metrics = dict[str, float]
-_Part = Callable[[np.ndarray], dict[str, float | None]]
 
 
 def evaluate(
@@ -68,23 +50,30 @@ def evaluate(
     user = missing if user_id is None else group_indices(user_id, size)
     request = missing if request_id is None else group_indices(request_id, size)
     unit = _units(request)
-    everyone = np.zeros(size, np.int64)
-    parts: list[_Part] = [_Ranking("auc", everyone, label, probability, unit), _Sums(label, probability, unit)]
-    if (user >= 0).any():
-        parts.append(_Ranking("user", user, label, probability, unit))
-    if (request >= 0).any():
-        parts.append(_Lists(request, label, probability, unit))
-
-    def metrics(counts: np.ndarray) -> _Metrics:
-        found: _Metrics = {}
-        for part in parts:
-            found |= {key: value for key, value in part(counts).items() if value is not None}
-        return found
-
     num_units = int(unit.max(initial=-1)) + 1
-    point = metrics(np.ones(num_units))
-    bounds = bootstrap_intervals(metrics, num_units, resamples, seed)
-    return point | {key: value for key, value in bounds.items() if key.rpartition("_")[0] in point}
+    parts = exposed_parts(label, probability, user, request, unit, num_units)
+    return with_intervals(parts, num_units, resamples, seed)
+
+
+def exposed_parts(
+    label: np.ndarray, probability: np.ndarray, user: np.ndarray, request: np.ndarray, unit: np.ndarray, num_units: int
+) -> list[Part]:
+    """The metrics of `evaluate`, to be asked for each resample.
+
+    Args:
+      label: in [0, 1], `[n]`.
+      probability: `[n]`.
+      user: index of each row's user, from 0 without gaps; -1 = missing, `[n]`.
+      request: likewise.
+      unit: index of what is drawn together, `[n]`.
+      num_units: may exceed those that have rows.
+    """
+    parts: list[Part] = [Overall("auc", label, probability, unit), Sums(label, probability, unit, num_units)]
+    if (user >= 0).any():
+        parts.append(Users(user, label, probability, unit))
+    if (request >= 0).any():
+        parts.append(Lists(request, label, probability, unit))
+    return parts
 
 
 def _units(request: np.ndarray) -> np.ndarray:
@@ -92,57 +81,3 @@ def _units(request: np.ndarray) -> np.ndarray:
     single = request < 0
     first_free = int(request.max(initial=-1)) + 1
     return np.where(single, first_free - 1 + np.cumsum(single), request)
-
-
-class _Sums:
-    """The metrics that are ratios of sums over rows."""
-
-    def __init__(self, label: np.ndarray, probability: np.ndarray, unit: np.ndarray):
-        per_row = [np.ones(len(label)), label, probability, losses(label, probability)]
-        self._sums = [np.bincount(unit, values) for values in per_row]
-        self._bins = equal_mass_bins(probability, np.ones(len(label)))
-        self._gaps, self._unit = probability - label, unit
-
-    def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
-        rows, positives, predicted, loss = (float(counts @ sums) for sums in self._sums)
-        gaps = np.bincount(self._bins, counts[self._unit] * self._gaps, ECE_BINS)
-        return {
-            "logloss": ratio(loss, rows),
-            "ne": entropy_ratio(loss, positives, rows),
-            "ece": ratio(float(np.abs(gaps).sum()), rows),
-            "calibration": ratio(predicted, positives),
-        }
-
-
-class _Ranking:
-    """`auc` for one group of all rows, `gauc_user` and `uauc` for users; rows of group -1 are left out."""
-
-    def __init__(self, kind: str, group: np.ndarray, label: np.ndarray, probability: np.ndarray, unit: np.ndarray):
-        known = group >= 0
-        group = group[known]
-        self._kind, self._ranked = kind, RankedGroups(group, probability[known])
-        order = self._ranked.order
-        self._group, self._label, self._unit = group[order], label[known][order], unit[known][order]
-
-    def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
-        weight = counts[self._unit]
-        positive = weight * self._label
-        aucs = self._ranked.auc_of_sorted(positive, weight - positive)
-        if self._kind == "auc":
-            return {"auc": mean_over_groups(aucs, None)}
-        impressions = np.bincount(self._group, weight)
-        return {"gauc_user": mean_over_groups(aucs, impressions), "uauc": mean_over_groups(aucs, None)}
-
-
-class _Lists:
-    """`gauc_request`: a list is drawn whole or not at all, so that its AUC is computed once."""
-
-    def __init__(self, request: np.ndarray, label: np.ndarray, probability: np.ndarray, unit: np.ndarray):
-        known = request >= 0
-        group, label = request[known], label[known]
-        self._aucs = RankedGroups(group, probability[known]).auc(label, 1 - label)
-        self._unit = np.empty(len(self._aucs), np.int64)
-        self._unit[group] = unit[known]
-
-    def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
-        return {"gauc_request": mean_over_groups(self._aucs, counts[self._unit])}

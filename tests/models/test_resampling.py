@@ -1,0 +1,55 @@
+"""Metrics of resampled units: a unit drawn twice is as one whose rows are there twice."""
+
+import numpy as np
+import pytest
+
+from models.training.grouped import gauc_request, gauc_user, uauc
+from models.training.pointwise import auc, calibration, logloss, normalised_entropy
+from models.training.resampling import Lists, Overall, Part, Sums, Users, with_intervals
+
+_LABEL = np.array([1, 0, 1, 0, 0, 1, 1, 0.0])
+_PROBABILITY = np.array([0.8, 0.5, 0.3, 0.1, 0.4, 0.7, 0.2, 0.6])
+_UNIT = np.array([0, 0, 1, 1, 1, 2, 3, 3])
+_USER = np.array([0, 0, 1, 1, 1, 0, 1, 1])
+_COUNTS = np.array([2.0, 1.0, 0.0, 3.0])
+_DRAWN = np.repeat(np.arange(8), _COUNTS[_UNIT].astype(int))
+
+
+def test_sums_count_each_row_as_often_as_its_unit() -> None:
+    label, probability = _LABEL[_DRAWN], _PROBABILITY[_DRAWN]
+    # Eight different probabilities have a bin each, so that the calibration error is the mean gap of a row.
+    expected = {
+        "logloss": logloss(label, probability),
+        "ne": normalised_entropy(label, probability),
+        "ece": np.abs(label - probability).mean(),
+        "calibration": calibration(label, probability),
+    }
+    assert Sums(_LABEL, _PROBABILITY, _UNIT, 4)(_COUNTS) == pytest.approx(expected)
+
+
+def test_sums_under_other_keys_leave_the_rest_out() -> None:
+    found = Sums(_LABEL, _PROBABILITY, _UNIT, 4, {"calibration": "there"})(np.ones(4))
+    assert found == {"there": pytest.approx(calibration(_LABEL, _PROBABILITY))}
+
+
+def test_rankings_count_each_row_as_often_as_its_unit() -> None:
+    label, probability, user = _LABEL[_DRAWN], _PROBABILITY[_DRAWN], _USER[_DRAWN]
+    assert Overall("mine", _LABEL, _PROBABILITY, _UNIT)(_COUNTS) == {"mine": pytest.approx(auc(label, probability))}
+    users = Users(_USER, _LABEL, _PROBABILITY, _UNIT)(_COUNTS)
+    assert users["gauc_user"] == pytest.approx(gauc_user(label, probability, user))
+    assert users["uauc"] == pytest.approx(uauc(label, probability, user))
+
+
+def test_a_list_drawn_twice_is_two_lists() -> None:
+    copies = [unit + 10 * copy for unit, times in enumerate([2, 1, 0, 3]) for copy in range(times)]
+    rows = [np.flatnonzero(copy % 10 == _UNIT) for copy in copies]
+    drawn, ids = np.concatenate(rows), np.repeat(copies, [len(part) for part in rows])
+    found = Lists(_UNIT, _LABEL, _PROBABILITY, _UNIT)(_COUNTS)
+    assert found["gauc_request"] == pytest.approx(gauc_request(_LABEL[drawn], _PROBABILITY[drawn], ids))
+
+
+def test_units_without_rows_are_drawn_too() -> None:
+    parts: list[Part] = [Sums(_LABEL, _PROBABILITY, _UNIT, 9), Overall("auc", _LABEL, _PROBABILITY, _UNIT)]
+    found = with_intervals(parts, 9, 30, 1)
+    assert found["auc"] == auc(_LABEL, _PROBABILITY)
+    assert found["logloss_low"] < found["logloss"] < found["logloss_high"]
