@@ -1,0 +1,39 @@
+"""The figures of the page of speed are those of the committed results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "performance.md").read_text()
+
+
+def _load(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
+    return found
+
+
+def test_training_speed_is_that_of_the_committed_run() -> None:
+    result = _load("train")
+    for size, title in (("deepfm_100k", "100 k"), ("deepfm_1m", "1 M"), ("deepfm_4m", "4 M")):
+        speeds = [result["examples_per_s"][size][key] for key in ("consort", "consort_bfloat16", "deepctr", "fuxictr")]
+        ratios = result["ratio_to_fastest_peer_by_size"][size]
+        told = [f"{value:,.0f}" for value in speeds]
+        told += [f"{ratios[key]:.2f}" for key in ("ratio_to_fastest_peer", "ratio_to_fastest_peer_bfloat16")]
+        assert f"| {title} | {' | '.join(told)} |" in PAGE
+    for key in ("step_ratio_4m_to_100k", "step_ratio_4_peers"):
+        assert f"{result[key]:.2f} times" in PAGE
+    for key, name in (("deepfm", "DeepFM"), ("dcn", "DCN"), ("pnn", "PNN"), ("fibinet", "FiBiNET")):
+        step, speed = result["step_ms"]["models"][key], result["examples_per_s"]["models"][key]
+        assert f"| {name} | {step:.1f} | {speed:,.0f} |" in PAGE
+    assert not result["missing_peers"]
+
+
+def test_what_speed_costs_is_that_of_the_committed_run() -> None:
+    result = _load("optimizer")
+    for key, name in (
+        ("auc_lazy_to_dense_each", "lazy Adam minus dense Adam"),
+        ("auc_bfloat16_to_float32_each", "bfloat16 minus float32"),
+        ("auc_other_weights_to_lazy_each", "other first weights minus these"),
+    ):
+        assert f"| {name} | {' | '.join(f'{value * 1e4:+.1f}' for value in result[key])} |" in PAGE
