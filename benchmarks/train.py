@@ -25,8 +25,12 @@ EXPONENTS = {"zipf": 1.2, "uniform": 0.0}
 """A batch of 4000 then names 37,000 distinct ids of 1 M; the first 4000 rows of Criteo name 27,000."""
 
 MODELS = ("deepfm", "dcn", "pnn", "fibinet")
-Part = Literal["sizes", "growth", "models"]
+Part = Literal["sizes", "growth", "models", "duet"]
 PARTS: tuple[Part, ...] = get_args(Part)
+SET_RANKER, SET_RANKER_UNITS = "set_ranker", (256, 128, 64)
+REQUESTS = 64
+"""In a batch, each with 100 candidates."""
+
 _CALIBRATION_STEPS = 3
 _MAX_STEPS = 500
 _QUIET_LOAD = 0.5
@@ -62,7 +66,8 @@ def bench_train(
 
     Args:
       parts: `sizes` (the same DeepFM in each library, at each size), `growth` (Consort's at all sizes,
-        in the same rounds), `models` (Consort's models, and four that teach each other, at 1 M ids).
+        in the same rounds), `models` (Consort's models, and four that teach each other, at 1 M ids),
+        `duet` (a set ranker, and a pair of them that label each other's unexposed candidates, on requests).
       ids: `zipf` or `uniform`.
       rounds: the median counts, all are kept.
       round_s: seconds that a contender works in a round, about.
@@ -131,7 +136,15 @@ def _groups(
         million = replace(task, ids=sizes["1m"])
         alone = [Contender(model, OWN, replace(million, model=model)) for model in MODELS]
         groups["models"] = [*alone, Contender("deepfm_4_peers", OWN, replace(million, peers=4))]
+    if "duet" in parts:
+        groups["duet"] = _requests(replace(task, ids=sizes["1m"]))
     return groups
+
+
+def _requests(task: Task) -> list[Contender]:
+    requests = min(REQUESTS, task.batch_size // 25)
+    one = replace(task, model=SET_RANKER, batch_size=requests, hidden_units=SET_RANKER_UNITS)
+    return [Contender(SET_RANKER, OWN, one), Contender("duet", OWN, replace(one, peers=2))]
 
 
 def _same_model(task: Task, peers: Sequence[str], with_defaults: bool) -> list[Contender]:
@@ -176,7 +189,8 @@ def _time(
 
 def _start(contender: Contender, environments: Environments, path: Path) -> Worker:
     if contender.library == OWN:
-        return Worker(contender.name, Path(sys.executable), "benchmarks.train_consort", contender.task, own_path())
+        own = "requests" if contender.task.model == SET_RANKER else "consort"
+        return Worker(contender.name, Path(sys.executable), f"benchmarks.train_{own}", contender.task, own_path())
     module = f"benchmarks.peers.{contender.library}_worker"
     return Worker(contender.name, environments.python(contender.library), module, contender.task, path)
 

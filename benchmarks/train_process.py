@@ -54,7 +54,7 @@ class Worker:
             stdout=self._errors,
             stderr=self._errors,
             pass_fds=[theirs],
-            env=_environment(path, task.threads),
+            env=environment(path, task.threads),
         )
         os.close(theirs)
         self._tell(task.to_json())
@@ -127,7 +127,8 @@ def peer_path() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _environment(path: Path, threads: int) -> dict[str, str]:
+def environment(path: Path, threads: int) -> dict[str, str]:
+    """Of a child process that finds modules in a path, and has so many threads and no accelerator."""
     given = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     # OpenMP and MKL read theirs before a library's own call can set the number.
     counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))

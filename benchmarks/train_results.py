@@ -58,6 +58,7 @@ class Ratio:
 RATIOS = (
     Ratio("step_ratio_4m_to_100k", "growth", "4m", "100k"),
     Ratio("step_ratio_4_peers", "models", "deepfm_4_peers", "deepfm"),
+    Ratio("step_ratio_duet", "duet", "duet", "set_ranker"),
 )
 
 

@@ -15,6 +15,9 @@ MODELS = {
     "dcn": "models.ranking.dcn.DCN",
     "pnn": "models.ranking.pnn.PNN",
     "fibinet": "models.ranking.fibinet.FiBiNET",
+    "set_ranker": "models.preranking.set_ranker.SetRanker",
+    "two_tower": "models.preranking.two_tower.TwoTower",
+    "cold": "models.preranking.cold.Cold",
 }
 """Short names and import paths."""
 

@@ -14,8 +14,8 @@ import tf_keras as keras
 
 from consort.config import RunConfig, TrainingConfig
 from models.cotraining.recipe import Recipe, Trained, build_recipe
-from models.ranking.field_model import FieldModel
 from models.registry import build_model
+from models.table_model import TableModel
 from models.training.checkpoints import read_weights
 from models.training.compiling import precision
 from models.training.distribution import num_servers, own_part, strategy_of, whole
@@ -112,9 +112,11 @@ def recipe_of(config: RunConfig) -> Recipe:
 def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
     """Transformed columns as (features, label) or, for requests, (features, label, weight).
 
-    The weight of a candidate is 1 where it is real and exposed, else 0: nobody knows its label.
+    The weight of a candidate is 1 where it is real and exposed, else 0: nobody knows its label. The
+    features of requests hold the mask `candidate`, too, which is no input of a model, and what the recipe
+    may want of each candidate, such as `stage`.
     """
-    features = {name: value for name, value in columns.items() if name not in (LABEL, EXPOSED, CANDIDATE)}
+    features = {name: value for name, value in columns.items() if name not in (LABEL, EXPOSED)}
     if record == "row":
         return features, columns[LABEL]
     return features, columns[LABEL], tf.cast(columns[EXPOSED] * columns[CANDIDATE], tf.float32)
@@ -143,7 +145,7 @@ def train(
     with strategy.scope():
         trained = recipe.train(_job(task, sizes, strategy), Path(checkpoint_dir))
     is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
-    if is_plain or not isinstance(trained.model, FieldModel):
+    if is_plain or not isinstance(trained.model, TableModel):
         return trained
     # A server may have neither bfloat16 nor XLA, and no other machines, and answers should not depend on them.
     return dataclasses.replace(trained, model=_plain(trained.model))
@@ -215,7 +217,7 @@ def _pretrained(folder: str, task: Task, sizes: dict[str, int]) -> keras.Model:
     return model
 
 
-def _plain(model: FieldModel) -> FieldModel:
+def _plain(model: TableModel) -> TableModel:
     """A copy in this process that computes in float32, without XLA."""
     with precision("float32"):
         copy = type(model).from_config({**model.get_config(), "jit_compile": False})

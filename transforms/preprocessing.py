@@ -14,6 +14,7 @@ from transforms.features import (
     EXPOSED,
     LABEL,
     LEARNED_SPACE_ENCODINGS,
+    STAGE,
     TIME_ENCODINGS,
     Encoding,
     Feature,
@@ -38,7 +39,7 @@ def preprocessing_fn(inputs: Mapping[str, Values], custom_config: Mapping[str, A
 
     Returns:
       Each feature under its name: ids int64, numbers float32, in the raw column's shape; `label`; for
-      requests the masks `candidate` and `exposed`.
+      requests the masks `candidate` and `exposed`, and `stage` where the source has it, which no model reads.
     """
     feature_set = FeatureSet.model_validate_json(custom_config["feature_set"])
     return transform(inputs, feature_set, custom_config["record"])
@@ -56,7 +57,9 @@ def transform(inputs: Mapping[str, Values], feature_set: FeatureSet, record: Rec
         if feature.encoding not in LEARNED_SPACE_ENCODINGS:
             encode = _BY_ENCODING.get(feature.encoding, scaled)
             outputs[feature.name] = encode(feature, raw[feature.name], real[feature.name])
-    passed = (LABEL, EXPOSED, CANDIDATE) if record == "request" else (LABEL,)
+    passed = [LABEL, EXPOSED, CANDIDATE] if record == "request" else [LABEL]
+    if record == "request" and STAGE in inputs:
+        passed.append(STAGE)
     return outputs | {name: tf.identity(inputs[name]) for name in passed}
 
 

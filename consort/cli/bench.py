@@ -48,13 +48,17 @@ class _Part(StrEnum):
     SIZES = "sizes"
     GROWTH = "growth"
     MODELS = "models"
+    DUET = "duet"
 
 
 @app.command("train", epilog="Example: consort bench train --json train.json")
 def train(
     part: Annotated[
         list[_Part] | None,
-        typer.Option(help="sizes: libraries side by side; growth: Consort, by ids; models: Consort's; default: all."),
+        typer.Option(
+            help="sizes: libraries side by side; growth: Consort, by ids; models: Consort's; duet: on requests; "
+            "default: all."
+        ),
     ] = None,
     ids: Annotated[_Ids, typer.Option(help="How often each id comes.")] = _Ids.ZIPF,
     rounds: Annotated[int, typer.Option(help="Rounds; the median counts.", min=1)] = 5,
@@ -85,6 +89,39 @@ def train(
     shown = ("ratio", "step_ratio", "fastest", "examples_per_s", "step_ms", "missing_peers")
     show({key: value for key, value in result.items() if key.startswith(shown)})
     save(result, json_file)
+
+
+@app.command("score", epilog="Example: consort bench score --json score.json")
+def score(
+    rounds: Annotated[int, typer.Option(help="Rounds; the median counts.", min=1)] = 7,
+    threads: Annotated[int, typer.Option(help="Threads of TensorFlow.", min=1)] = 2,
+    fast: Annotated[bool, typer.Option("--fast", help="Tiny sizes: to see that it works, not to measure.")] = False,
+    seed: Seed = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Scoring 4,500 candidates in one pass: linear attention against exact attention."""
+    from benchmarks.score import bench_score
+
+    result = bench_score(rounds, threads, 1 if seed is None else seed, fast, say)
+    shown = ("ratio", "time_ratio", "latency", "peak")
+    show({key: value for key, value in result.items() if key.startswith(shown)})
+    save(result, json_file)
+
+
+@app.command("serve", epilog="Example: consort bench serve --candidates 1000 --history 200 --json serve.json")
+def serve(
+    candidates: Annotated[int, typer.Option(help="Candidates of a request.", min=1)] = 1000,
+    history: Annotated[int, typer.Option(help="Elements of its history.", min=0)] = 200,
+    requests: Annotated[int, typer.Option(help="Requests of a round, one after the other.", min=1)] = 1000,
+    rounds: Annotated[int, typer.Option(help="Rounds; the median of each percentile counts.", min=1)] = 3,
+    signature: Annotated[str, typer.Option(help="serving_default, or plain: without XLA.")] = "serving_default",
+    seed: Seed = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Answer time of a set ranker, raw ids in, scores out, over gRPC from another process."""
+    from benchmarks.serve import bench_serve
+
+    _show(bench_serve(candidates, history, requests, rounds, signature, 1 if seed is None else seed, say), json_file)
 
 
 @app.command("peers", epilog="Example: consort bench peers --out peers")

@@ -6,8 +6,8 @@ from typing import Any, Literal, get_args
 import tensorflow as tf
 import tf_keras as keras
 
+from models.cotraining.clicks import Clicks
 from models.cotraining.peers import PeerModel
-from models.layers.replicas import batch_mean
 from models.ranking.field_model import FieldModel
 
 MutualLoss = Literal["mse", "logit_mse", "symmetric_kl"]
@@ -71,12 +71,18 @@ class MutualLearning(PeerModel):
     def loss_names(self) -> tuple[str, ...]:
         return ("bce", "mutual")
 
-    def loss_terms(self, logits: tf.Tensor, weight: tf.Tensor | None) -> dict[str, tf.Tensor]:
+    def loss_terms(
+        self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
+    ) -> dict[str, tf.Tensor]:
+        bce = tf.add_n([clicks.log_loss(own) for own in logits])
+        return {"bce": bce, "mutual": self._mutual(clicks, tf.stack(list(logits), axis=-1))}
+
+    def _mutual(self, clicks: Clicks, logits: tf.Tensor) -> tf.Tensor:
         if len(self.peers) == 1 or not self.mutual_weight:
-            return {"mutual": tf.zeros([])}
-        distances = self._distances(tf.cast(logits, tf.float32))  # [..., K, K]
+            return tf.zeros([])
+        distances = self._distances(logits)  # [..., K, K]
         each = tf.reduce_sum(distances, axis=[-2, -1]) / (len(self.peers) - 1)
-        return {"mutual": self.mutual_weight * batch_mean(each, weight)}
+        return self.mutual_weight * clicks.mean_over_exposed(each)
 
     def _distances(self, logits: tf.Tensor) -> tf.Tensor:
         """Of each peer (last axis) to each other (the axis before), zero on the diagonal."""

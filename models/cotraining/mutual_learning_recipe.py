@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from models.cotraining.mutual_learning import MutualLearning, MutualLoss
+from models.cotraining.peer_training import best_peer, build_peers, check_peers
 from models.cotraining.recipe import Recipe, Trained
-from models.ranking.field_model import FieldModel
-from models.training.fit import FitResult
+from models.table_model import TableModel
 from models.training.job import FitSettings, TrainingJob
 
 
@@ -75,12 +75,7 @@ class MutualLearningRecipe(Recipe):
         return list(self.models)
 
     def check(self, models: Sequence[Any]) -> None:
-        for model in models:
-            if not isinstance(model, FieldModel):
-                raise ValueError(
-                    f"{type(model).__name__} cannot be a peer; expected a FieldModel, whose table peers can share; "
-                    "derive it from models.ranking.field_model.FieldModel"
-                )
+        check_peers(models)
 
     def earlier_runs(self) -> list[str]:
         return [str(folder) for folder in self.pretrained]
@@ -130,22 +125,8 @@ class MutualLearningRecipe(Recipe):
         if self.pretrained:
             group.load_peer(index, job.load(self.pretrained[index]))
             return {"from": str(self.pretrained[index])}
-        model: FieldModel = job.build(seed, name)
+        model: TableModel = job.build(seed, name)
         result = job.fit(model, directory, job.settings, seed)
         group.load_peer(index, model)
         history = result.history[result.best_epoch - 1] if result.history else {}
         return {"seed": seed, "best_epoch": result.best_epoch, "metrics": history}
-
-
-def build_peers(group: MutualLearning) -> None:
-    """Makes all variables of a group, as its first batch would."""
-    group.embeddings.build(None)
-    for peer in group.peers:
-        peer.build_head()
-
-
-def best_peer(result: FitResult, num_peers: int) -> int:
-    """The peer with the least eval log loss at the best epoch; the first one if nothing was evaluated."""
-    epoch = result.best_epoch - 1
-    row = result.history[epoch] if 0 <= epoch < len(result.history) else {}
-    return min(range(num_peers), key=lambda index: row.get(f"eval_logloss/peer_{index}", 0.0))

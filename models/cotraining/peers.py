@@ -7,14 +7,16 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.cotraining.clicks import Clicks
+from models.layers.degrees import Extreme
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
-from models.ranking.field_model import FieldModel
+from models.table_model import TableModel
 from models.training.compiling import AUC_THRESHOLDS
 from models.training.losses import ClickLoss, Examples
 
 
 class PeerModel(keras.Model, abc.ABC):
-    """K models that see the same batches; a subclass says what they learn from each other.
+    """K models that see the same batches; a subclass says what they learn, and what from each other.
 
     The peers may be of different classes and sizes, but take the same features. Their tables are the
     columns of one interleaved table: one lookup and one row update serve all. Each keeps parameters of
@@ -25,19 +27,24 @@ class PeerModel(keras.Model, abc.ABC):
 
     Call arguments:
       features: by name, as `FieldEmbeddings` takes them.
+      with_sides: gives a pair, of which the second part holds each peer's side outputs.
 
-    Output shape: a dict `peer_0`, `peer_1`, ... of logits `[B]`, or `[B, M]` if a feature has candidates.
-    `compile(metrics=...)` therefore gives each metric once a peer, as Keras does for named outputs.
+    Output shape: a dict `peer_0`, `peer_1`, ... of logits of a click, `[B]`, or `[B, M]` if a feature has
+    candidates. A peer with several such outputs stands for as many. `compile(metrics=...)` gives each
+    metric once a peer, as Keras does for named outputs.
 
     Raises:
       ValueError: no peer; peers whose features or table sizes differ.
     """
 
     has_own_losses = True
+    side_outputs: Sequence[int] = ()
+    """Of each peer, how many of its outputs, the last ones, predict something else than clicks."""
 
-    def __init__(self, peers: Sequence[FieldModel], **kwargs: Any):
+    def __init__(self, peers: Sequence[TableModel], **kwargs: Any):
         super().__init__(**kwargs)
         self.peers = _checked(peers)
+        self.side_outputs = tuple(self.side_outputs) or (0,) * len(self.peers)
         first = self.peers[0].embeddings
         parts = [part for peer in self.peers for part in peer.embeddings.parts]
         self.embeddings = InterleavedEmbeddings(first.inputs, first.table_sizes, parts)
@@ -50,85 +57,103 @@ class PeerModel(keras.Model, abc.ABC):
             keras.metrics.AUC(num_thresholds=AUC_THRESHOLDS, from_logits=True, name=f"auc/{name}")
             for name in self.peer_names
         ]
+        for index, peer in enumerate(self.peers if len(self.peers) > 1 else ()):
+            for metric in peer.metrics:
+                if isinstance(metric, Extreme):
+                    metric.suffix = f"/peer_{index}"
 
     @property
     @abc.abstractmethod
     def loss_names(self) -> tuple[str, ...]:
-        """Terms of the loss, beside `bce`."""
+        """Terms of the loss."""
 
     @abc.abstractmethod
-    def loss_terms(self, logits: tf.Tensor, weight: tf.Tensor | None) -> dict[str, tf.Tensor]:
-        """What the peers' outputs cost beside their click losses, weighted, summed over the peers.
+    def loss_terms(
+        self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
+    ) -> dict[str, tf.Tensor]:
+        """What the outputs cost; their sum is what is minimised.
 
         Args:
-          logits: `[..., K]`.
-          weight: of each element `[...]`, None for equal ones; `batch_mean` averages by it.
+          clicks: labels and masks of the batch.
+          logits: of a click, float32, of the labels' shape, one of `peer_names` each.
+          sides: each peer's side outputs, likewise.
 
         Returns:
-          One scalar for each of `loss_names` but `bce`.
+          One scalar for each of `loss_names`.
         """
 
     @property
     def peer_names(self) -> tuple[str, ...]:
-        """Names of the outputs."""
-        return tuple(f"peer_{k}" for k in range(len(self.peers)))
+        """Names of the outputs that predict clicks."""
+        return tuple(f"peer_{k}" for k in range(len(self._owners())))
 
-    def call(self, features: Mapping[str, Any], training: bool | None = None) -> dict[str, tf.Tensor]:
-        vectors = self.embeddings(features, training=training)
-        return {
-            name: peer.interact(embeddings, linear, training=training)
-            for name, peer, (embeddings, linear) in zip(self.peer_names, self.peers, vectors, strict=True)
-        }
+    def _owners(self) -> list[tuple[int, int]]:
+        """Of each output that predicts clicks the peer that gives it, and which of the peer's outputs it is."""
+        sides = zip(self.peers, self.side_outputs, strict=True)
+        return [(k, output) for k, (peer, side) in enumerate(sides) for output in range(peer.outputs - side)]
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None, with_sides: bool = False) -> Any:
+        vectors = self.embeddings(features, training=training, as_sets=self.peers[0].as_sets)
+        clicked: list[tf.Tensor] = []
+        sides: list[list[tf.Tensor]] = []
+        for peer, own, side in zip(self.peers, vectors, self.side_outputs, strict=True):
+            found = peer.interact(own, training=training)
+            outputs = tf.unstack(found, axis=-1) if peer.outputs > 1 else [found]
+            clicked += outputs[: peer.outputs - side]
+            sides.append(outputs[peer.outputs - side :])
+        logits = dict(zip(self.peer_names, clicked, strict=True))
+        return (logits, sides) if with_sides else logits
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
+        clicks = Clicks.of(data)
         with tf.GradientTape() as tape:
-            outputs = self(features, training=True)
-            terms, by_peer = self._terms(label, outputs, weight)
+            outputs, terms = self._terms(clicks, training=True)
             loss = tf.add_n(list(terms.values()))
             regular = tf.add_n(self.losses) if self.losses else 0.0
             # Keras sums the replicas' gradients; see `batch_mean`.
             objective = (loss + regular) / self.distribute_strategy.num_replicas_in_sync
         self.optimizer.minimize(objective, self.trainable_variables, tape=tape)
-        return self._logs(label, outputs, weight, {**terms, "total": loss + regular}, by_peer)
+        return self._logs(clicks, outputs, {**terms, "total": loss + regular})
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
-        features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
-        outputs = self(features, training=False)
-        terms, by_peer = self._terms(label, outputs, weight)
-        return self._logs(label, outputs, weight, {**terms, "total": tf.add_n(list(terms.values()))}, by_peer)
+        clicks = Clicks.of(data)
+        outputs, terms = self._terms(clicks, training=False)
+        return self._logs(clicks, outputs, {**terms, "total": tf.add_n(list(terms.values()))})
 
-    def _terms(
-        self, label: tf.Tensor, outputs: Mapping[str, tf.Tensor], weight: tf.Tensor | None
-    ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
-        by_peer = [self._click_loss(label, logits, weight) for logits in outputs.values()]
-        others = self.loss_terms(tf.stack(list(outputs.values()), axis=-1), weight)
-        return {"bce": tf.add_n(by_peer), **others}, by_peer
+    def _terms(self, clicks: Clicks, training: bool) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+        found = self(clicks.features, training=training, with_sides=True)
+        outputs, sides = tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), found)
+        return outputs, self.loss_terms(clicks, list(outputs.values()), sides)
 
     def _logs(
-        self,
-        label: tf.Tensor,
-        outputs: Mapping[str, tf.Tensor],
-        weight: tf.Tensor | None,
-        terms: dict[str, tf.Tensor],
-        by_peer: list[tf.Tensor],
+        self, clicks: Clicks, outputs: Mapping[str, tf.Tensor], terms: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
+        label, weight = clicks.label, clicks.weight
         total = tf.cast(tf.size(label), tf.float32) if weight is None else tf.reduce_sum(tf.cast(weight, tf.float32))
+        by_peer = [self._click_loss(label, logits, weight) for logits in outputs.values()]
         self._means["loss"].update_state(terms["total"], total)
-        self._means["logloss"].update_state(tf.add_n(by_peer) / len(by_peer), total)
+        self._means["logloss"].update_state(self.monitored(terms, by_peer), total)
         for name in self.loss_names:
             self._means[f"loss/{name}"].update_state(terms[name], total)
         self._examples.update_state(label, label)
         for logloss, auc, own, logits in zip(self._peer_loglosses, self._peer_aucs, by_peer, outputs.values()):
             logloss.update_state(own, total)
             auc.update_state(label, logits, weight)
+        self.watch(clicks, list(outputs.values()))
         if self.compiled_metrics is not None:
             labels = dict.fromkeys(outputs, label)
             weights = None if weight is None else dict.fromkeys(outputs, weight)
             self.compiled_metrics.update_state(labels, dict(outputs), weights)
         return self.get_metrics_result()
 
-    def load_peer(self, index: int, model: FieldModel) -> None:
+    def monitored(self, terms: Mapping[str, tf.Tensor], click_losses: Sequence[tf.Tensor]) -> tf.Tensor:
+        """What decides on the best epoch: the mean of the peers' log losses on exposed records."""
+        return tf.add_n(list(click_losses)) / len(click_losses)
+
+    def watch(self, clicks: Clicks, logits: Sequence[tf.Tensor]) -> None:
+        """Updates a subclass's own metrics."""
+
+    def load_peer(self, index: int, model: TableModel) -> None:
         """Gives a peer the weights of a model of its own kind, such as a pretrained one. Both must be built.
 
         Raises:
@@ -147,18 +172,19 @@ class PeerModel(keras.Model, abc.ABC):
         for target, source in zip(head_weights(peer), head_weights(model), strict=True):
             target.assign(source)
 
-    def peer(self, index: int) -> FieldModel:
-        """A peer as a model of its own, with a copy of its weights and nothing of the others."""
-        peer = self.peers[index]
+    def peer(self, index: int) -> TableModel:
+        """The model behind an output, with a copy of its weights and nothing of the others."""
+        owner, output = self._owners()[index]
+        peer = self.peers[owner]
         alone = type(peer).from_config(peer.get_config())
         alone.embeddings.build(None)
         alone.build_head()
-        columns = self.embeddings.columns(index)
+        columns = self.embeddings.columns(owner)
         for shared, own in zip(_rows(self.embeddings), _rows(alone.embeddings), strict=True):
             own.assign(tf.gather(shared, columns, axis=1))
         for target, source in zip(head_weights(alone), head_weights(peer), strict=True):
             target.assign(source)
-        return alone
+        return alone.with_output(output) if peer.outputs > 1 else alone
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, "peers": [keras.utils.serialize_keras_object(peer) for peer in self.peers]}
@@ -169,7 +195,7 @@ class PeerModel(keras.Model, abc.ABC):
         return cls(peers=peers, **config)
 
 
-def head_weights(model: FieldModel) -> list[tf.Variable]:
+def head_weights(model: TableModel) -> list[tf.Variable]:
     """The weights of a model but those of its tables."""
     tables = {id(weight) for weight in model.embeddings.weights}
     return [weight for weight in model.weights if id(weight) not in tables]
@@ -185,7 +211,7 @@ def _set_columns(target: tf.Variable, columns: list[int], source: tf.Variable) -
     target.assign(values)
 
 
-def _identity(model: FieldModel) -> dict[str, Any]:
+def _identity(model: TableModel) -> dict[str, Any]:
     """What two models must have in common for the weights of one to fit the other."""
     config = {key: value for key, value in model.get_config().items() if key not in ("name", "seed")}
     return {"class": type(model).__name__, **config}
@@ -196,10 +222,16 @@ def _told(one: dict[str, Any], other: dict[str, Any]) -> str:
     return ", ".join(f"{key} {one[key]}" for key in different) or "the same"
 
 
-def _checked(peers: Sequence[FieldModel]) -> list[FieldModel]:
+def _checked(peers: Sequence[TableModel]) -> list[TableModel]:
     if not peers:
         raise ValueError("peers is empty; expected at least one model; give K >= 1 peers")
     first = peers[0].embeddings
+    if len({peer.as_sets for peer in peers}) > 1:
+        told = ", ".join(type(peer).__name__ for peer in peers)
+        raise ValueError(
+            f"peers are {told}: some read requests as sets, others candidate by candidate; expected one kind, as "
+            "they share one lookup; choose models of one kind"
+        )
     for index, peer in enumerate(peers):
         own = peer.embeddings
         if own.inputs != first.inputs:

@@ -16,6 +16,8 @@ from models.training.job import TrainingJob
 RECIPES = {
     "single": "models.cotraining.single.Single",
     "mutual_learning": "models.cotraining.mutual_learning_recipe.MutualLearningRecipe",
+    "duet": "models.cotraining.duet_recipe.DuetRecipe",
+    "entire_space": "models.preranking.entire_space_recipe.EntireSpaceRecipe",
 }
 """Names and import paths."""
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.interleaved_embeddings import EmbeddingPart, FieldVectors, InterleavedEmbeddings, L2Scope
+from models.layers.set_vectors import SetVectors
 from transforms.features import ModelInput
 
 
@@ -29,6 +30,7 @@ class FieldEmbeddings(InterleavedEmbeddings):
       features: by name: int64 ids or float32 numbers, `[B]`, lists as `tf.RaggedTensor` `[B, (N)]`,
         candidates `[B, M]`.
       training: True adds the L2 term, and gives the table a gradient of one row a distinct id.
+      as_sets: gives `SetVectors`, for which lists stay whole and nothing is repeated.
 
     Output shape:
       embeddings `[B, F, D]` and linear terms `[B, F]` (None without `linear`); with any candidate
@@ -58,8 +60,10 @@ class FieldEmbeddings(InterleavedEmbeddings):
         """D."""
         return self.parts[0].embedding_dim
 
-    def call(self, features: Mapping[str, Any], training: bool | None = None) -> FieldVectors:  # type: ignore[override]
-        return super().call(features, training)[0]
+    def call(  # type: ignore[override]
+        self, features: Mapping[str, Any], training: bool | None = None, as_sets: bool = False
+    ) -> FieldVectors | SetVectors:
+        return super().call(features, training, as_sets)[0]
 
     def rows(self, space: str) -> tf.Tensor:
         """The part of the table `[V, D + 1]` that is a space's own."""

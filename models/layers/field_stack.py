@@ -18,7 +18,8 @@ class FieldStack:
       features: the batch.
       rows: for ids: `(first, size)` of each field's part of the table; None for numbers.
 
-    `values` is `[B, F]` for scalars, `[B, M, F]` for candidates, `[T]` for the elements of all lists. Ids
+    `values` is `[B, F]` for scalars, `[B, M, F]` for candidates, `[T]` for the elements of all lists,
+    `[B, N, F]` for lists that come dense. Ids
     have become rows of the table: 0 for id 0, `out_of_range` for what lies outside the field's part.
     """
 
@@ -32,7 +33,8 @@ class FieldStack:
     ):
         self.num_fields = len(fields)
         self._lists: tf.Tensor | None = None
-        if shape is not Shape.RAGGED:
+        # Lists that are dense already are stacked as candidates are, element by element.
+        if not isinstance(features[fields[0].name], tf.RaggedTensor):
             axis = 1 if shape is Shape.SCALAR else 2
             self.values = tf.stack([tf.convert_to_tensor(features[item.name]) for item in fields], axis=axis)
             if rows is not None:

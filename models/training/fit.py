@@ -230,7 +230,9 @@ class _Run:
         return found
 
     def _metrics(self) -> dict[str, float]:
-        return {name: float(value) for name, value in self.model.get_metrics_result().items() if name != "examples"}
+        found = {name: float(value) for name, value in self.model.get_metrics_result().items() if name != "examples"}
+        # The least and the greatest of nothing, as of what is watched in training only, are infinite.
+        return {name: value for name, value in found.items() if not math.isinf(value)}
 
 
 def _total_steps(epochs: int, steps_per_epoch: int | None, max_steps: int | None) -> int | None:

@@ -49,7 +49,7 @@ def test_scores_of_a_request_are_those_of_its_candidates_one_by_one(variant: str
     assert logits.shape == (3, 2)
     embeddings, linear = model.embeddings(request_batch())
     for m in range(2):
-        alone = model.interact(embeddings[:, m], None if linear is None else linear[:, m])
+        alone = model.interact((embeddings[:, m], None if linear is None else linear[:, m]))
         np.testing.assert_allclose(logits[:, m], alone.numpy(), rtol=1e-4, atol=1e-5)
 
 
@@ -57,7 +57,7 @@ def test_scores_of_a_request_are_those_of_its_candidates_one_by_one(variant: str
 def test_call_is_the_head_on_what_was_looked_up(variant: str) -> None:
     model = _with_random_weights(_model(variant), row_batch())
     embeddings, linear = model.embeddings(row_batch(), training=False)
-    alone = model.interact(embeddings, linear, training=False)
+    alone = model.interact((embeddings, linear), training=False)
     np.testing.assert_array_equal(model(row_batch(), training=False).numpy(), alone.numpy())
 
 
@@ -73,8 +73,8 @@ def test_head_builds_and_works_without_tables(variant: str) -> None:
     assert own == [weight.shape for weight in whole.weights if id(weight) not in tables]
     embeddings, linear = whole.embeddings(row_batch())
     for training in (False, True):
-        logits = head.interact(embeddings, linear, training=training).numpy()
-        np.testing.assert_array_equal(logits, whole.interact(embeddings, linear, training=training).numpy())
+        logits = head.interact((embeddings, linear), training=training).numpy()
+        np.testing.assert_array_equal(logits, whole.interact((embeddings, linear), training=training).numpy())
     assert not head.embeddings.built
 
 
@@ -84,10 +84,10 @@ def test_gradient_of_the_head_is_that_of_finite_differences(variant: str) -> Non
         model = _model(variant, hidden_units=(5,))
     embeddings = tf.random.stateless_normal([2, 4, 2], [1, 2], dtype=tf.float64)
     linear = tf.random.stateless_normal([2, 4], [3, 4], dtype=tf.float64) if model.uses_linear else None
-    model.interact(embeddings, linear)
+    model.interact((embeddings, linear))
     for index, weight in enumerate(model.trainable_weights):
         weight.assign(tf.random.stateless_normal(weight.shape, [5, index], dtype=tf.float64))
-    analytic, numeric = tf.test.compute_gradient(lambda vectors: model.interact(vectors, linear), [embeddings], 1e-5)
+    analytic, numeric = tf.test.compute_gradient(lambda vectors: model.interact((vectors, linear)), [embeddings], 1e-5)
     np.testing.assert_allclose(analytic[0], numeric[0], rtol=1e-5, atol=1e-6)
 
 

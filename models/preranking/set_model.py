@@ -1,0 +1,60 @@
+"""What all models share that read a request as sets."""
+
+import abc
+from typing import Any
+
+import tensorflow as tf
+
+from models.layers.set_vectors import SetVectors
+from models.table_model import TableModel
+from transforms.features import Shape
+
+
+class SetModel(TableModel):
+    """A model that scores all candidates of a request in one pass.
+
+    A subclass makes its layers in `__init__`, and gives `head` and `get_config`.
+
+    Args, call arguments: as `TableModel`.
+
+    Output shape: logits `[B, M]`, or `[B, M, outputs]`; those of padding mean nothing.
+    """
+
+    as_sets = True
+
+    def interact(self, vectors: SetVectors, training: bool | None = None) -> tf.Tensor:
+        parts = (tf.cast(part, self.compute_dtype) if part.dtype.is_floating else part for part in vectors)
+        return tf.cast(self._head_function(self.head)(SetVectors(*parts), training), self.variable_dtype)
+
+    @abc.abstractmethod
+    def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
+        """Logits of requests."""
+
+    def build_head(self) -> None:
+        width, ones = self.embeddings.embedding_dim, tf.ones([1, 1], tf.bool)
+        request, history, candidates = (
+            sum(item.shape is shape for item in self.embeddings.inputs)
+            for shape in (Shape.SCALAR, Shape.RAGGED, Shape.CANDIDATES)
+        )
+        nothing = SetVectors(
+            request=tf.zeros([1, request, width]),
+            history=tf.zeros([1, 1, history, width]),
+            history_mask=ones,
+            candidates=tf.zeros([1, 1, candidates, width]),
+            candidate_mask=ones,
+        )
+        self.interact(nothing, training=False)
+
+
+def flat_fields(vectors: tf.Tensor) -> tf.Tensor:
+    """`[..., F, D]` as `[..., F D]`."""
+    fields, width = vectors.shape[-2:]
+    return tf.reshape(vectors, tf.concat([tf.shape(vectors)[:-2], [fields * width]], axis=0))
+
+
+def mean_history(vectors: SetVectors) -> tf.Tensor:
+    """Mean of the real elements of each history, `[B, Fh, D]`; zeros where there is none."""
+    real = tf.cast(vectors.history_mask, vectors.history.dtype)[:, :, tf.newaxis, tf.newaxis]
+    count = tf.maximum(tf.reduce_sum(real, axis=1), 1)
+    mean: Any = tf.reduce_sum(vectors.history * real, axis=1) / count
+    return mean

@@ -1,0 +1,187 @@
+"""DUET's set-wise ranker."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.degrees import degree_range, update_range
+from models.layers.dropout import ResumableDropout
+from models.layers.feature_maps import FeatureMap
+from models.layers.linear_attention import LinearAttention
+from models.layers.mlp import MLP
+from models.layers.recency import Recency
+from models.layers.seeds import derived_seed
+from models.layers.set_vectors import SetVectors
+from models.layers.tiled_dense import TiledDense
+from models.preranking.set_model import SetModel, flat_fields
+from transforms.features import ModelInput, Shape
+
+STREAMS = ("history", "candidates")
+MAX_AGE = 512
+"""History elements older than so many events are alike, where the input has no `max_length`."""
+
+
+@keras.utils.register_keras_serializable(package="consort")
+class SetRanker(SetModel):
+    """Scores a whole candidate set in one pass, each candidate in the light of the history and of the others.
+
+    With C the candidates' vectors, S the history's, u the user's and the context's, X the inner
+    products of each candidate's fields with those of u:
+
+      (3) F_cs = attention of C over S
+      (4) F_cc = attention of C over C
+      H = [C ; LayerNorm(F_cs) ; LayerNorm(F_cc) ; u, tiled ; X],  logits = MLP(H)
+
+    Both streams are `LinearAttention`, normalised by their degrees (7), so that time and memory grow as M + N.
+
+    Reference: "Dual Model Co-Training for Entire Space CTR Prediction" (DUET, 2025, arXiv 2510.24369),
+    section 3.1 and equations 3, 4 and 7. Widths, phi, C and X in H are not published, and chosen here.
+
+    Args:
+      inputs: the features of request records, as `FeatureSet.model_inputs` gives them; lists are the history.
+      table_sizes: ids of each space, padding included.
+      embedding_dim: width of every embedding.
+      hidden_units: widths of the MLP's hidden layers; at least one.
+      dropout: share of hidden activations dropped in training.
+      batch_norm: must be False: a set is normalised by layer.
+      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
+      seed: of all weights and of dropout.
+      width: of each stream, all heads together.
+      heads: of each stream.
+      feature_map: phi of both streams; see `LinearAttention`.
+      streams: `history`, `candidates`, both, or none: a point-wise MLP.
+      recency: learned vectors for how many events ago a history's element was.
+      cross: False leaves X out.
+      field_dropout: share of the candidates' and of the user's fields that a request hides in training, each
+        as a whole; with a seed a peer it gives peers different views.
+      outputs: logits a candidate; more than one for heads on a shared backbone.
+
+    Call arguments, output shape: as `SetModel`.
+
+    Raises:
+      ValueError: no hidden layer, `batch_norm`, an unknown stream, or features without candidates.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[ModelInput],
+        table_sizes: Mapping[str, int],
+        embedding_dim: int = 16,
+        hidden_units: Sequence[int] = (256, 128, 64),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        embedding_l2: float = 0.0,
+        seed: int = 1,
+        width: int = 64,
+        heads: int = 4,
+        feature_map: FeatureMap = "elu1",
+        streams: Sequence[str] = STREAMS,
+        recency: bool = True,
+        cross: bool = True,
+        field_dropout: float = 0.0,
+        outputs: int = 1,
+        **kwargs: Any,
+    ):
+        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
+        _check(hidden_units, batch_norm, streams, self.embeddings.inputs)
+        self.hidden_units, self.dropout, self.outputs = tuple(hidden_units), dropout, outputs
+        self.width, self.heads, self.feature_map = width, heads, feature_map
+        self.recency, self.cross, self.field_dropout = recency, cross, field_dropout
+        self.hiding = {
+            side: ResumableDropout(field_dropout, derived_seed(seed, f"hidden {side} fields"))
+            for side in ("request", "candidates")
+            if field_dropout
+        }
+        has_history = any(item.shape is Shape.RAGGED for item in self.embeddings.inputs)
+        self.streams = tuple(name for name in STREAMS if name in streams)
+        used = [name for name in self.streams if name == "candidates" or has_history]
+        self.attentions = {
+            name: LinearAttention(width, heads, feature_map, derived_seed(seed, f"{name} stream")) for name in used
+        }
+        self.norms = {name: keras.layers.LayerNormalization() for name in used}
+        self.degrees = {name: degree_range(name) for name in used}
+        self.ages = Recency(_max_age(self.embeddings.inputs)) if recency and "history" in used else None
+        self.first = TiledDense(self.hidden_units[0], derived_seed(seed, "first"))
+        self.mlp = MLP(self.hidden_units[1:], dropout, output_units=outputs, seed=derived_seed(seed, "mlp"))
+
+    def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
+        if self.hiding and training:
+            vectors = self._hidden(vectors)
+        candidates, user = flat_fields(vectors.candidates), flat_fields(vectors.request)
+        seen = [candidates, *self._attended(candidates, vectors, training)]
+        if self.cross:
+            products = tf.einsum("bfd,bmgd->bmfg", vectors.request, vectors.candidates)
+            seen.append(flat_fields(products))
+        hidden = tf.nn.relu(self.first((tf.concat(seen, axis=-1), user)))
+        logits = self.mlp(hidden, training=training)
+        return tf.squeeze(logits, -1) if self.outputs == 1 else logits
+
+    def _hidden(self, vectors: SetVectors) -> SetVectors:
+        """With some fields of each request set to zeros, and the others scaled up."""
+        shown = {side: tf.ones_like(getattr(vectors, side)[..., :1]) for side in self.hiding}
+        # A field is hidden for all candidates of a request alike.
+        shown["candidates"] = shown["candidates"][:, :1]
+        kept = {side: self.hiding[side](ones, training=True) for side, ones in shown.items()}
+        return vectors._replace(**{side: getattr(vectors, side) * mask for side, mask in kept.items()})
+
+    def _attended(self, candidates: tf.Tensor, vectors: SetVectors, training: bool | None) -> list[tf.Tensor]:
+        found = []
+        for name, attention in self.attentions.items():
+            keys, mask = candidates, vectors.candidate_mask
+            if name == "history":
+                keys, mask = flat_fields(vectors.history), vectors.history_mask
+                keys = keys if self.ages is None else self.ages(keys, mask)
+            attended, degrees = attention(candidates, keys, mask)
+            if training:
+                update_range(
+                    self.degrees[name], degrees, vectors.candidate_mask & tf.reduce_any(mask, 1, keepdims=True)
+                )
+            found.append(self.norms[name](attended))
+        return found
+
+    def with_output(self, output: int) -> "SetRanker":
+        alone = type(self).from_config({**self.get_config(), "outputs": 1})
+        alone.embeddings.build(None)
+        alone.build_head()
+        for target, source in zip(alone.weights, self.weights, strict=True):
+            value = tf.convert_to_tensor(source)
+            # The last layer's kernel and bias have a column an output.
+            target.assign(value if value.shape == target.shape else value[..., output : output + 1])
+        return alone
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "hidden_units": list(self.hidden_units),
+            "dropout": self.dropout,
+            "width": self.width,
+            "heads": self.heads,
+            "feature_map": self.feature_map,
+            "streams": list(self.streams),
+            "recency": self.recency,
+            "cross": self.cross,
+            "field_dropout": self.field_dropout,
+            "outputs": self.outputs,
+        }
+
+
+def _check(hidden_units: Sequence[int], batch_norm: bool, streams: Sequence[str], inputs: Sequence[ModelInput]) -> None:
+    if not hidden_units:
+        raise ValueError("hidden_units is empty; expected at least one width; give one")
+    if batch_norm:
+        raise ValueError("batch_norm is True; expected False, as a set ranker normalises by layer; leave it out")
+    unknown = sorted(set(streams) - set(STREAMS))
+    if unknown:
+        raise ValueError(f"streams has {unknown[0]!r}; expected some of {', '.join(STREAMS)}; correct it")
+    if not any(item.shape is Shape.CANDIDATES for item in inputs):
+        raise ValueError(
+            "no feature has candidates; expected request records, of which each holds a list of them; "
+            "set `record: request` in the run file"
+        )
+
+
+def _max_age(inputs: Sequence[ModelInput]) -> int:
+    limits = [item.max_length for item in inputs if item.shape is Shape.RAGGED]
+    return MAX_AGE if None in limits else max(limit for limit in limits if limit is not None)

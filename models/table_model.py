@@ -1,0 +1,107 @@
+"""What all models over embedding tables share: a lookup, and a head that makes logits of what was looked up."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.field_embeddings import FieldEmbeddings
+from models.layers.interleaved_embeddings import L2Scope
+from transforms.features import ModelInput
+
+
+class TableModel(keras.Model, abc.ABC):
+    """Embeddings of the fields, and a head.
+
+    The head knows nothing of the lookup: `interact` takes vectors from anywhere, so that peers may
+    share one lookup, each head on its own slice, and a server may compile the head alone.
+
+    Args:
+      inputs: the features, as `FeatureSet.model_inputs` gives them.
+      table_sizes: ids of each space, padding included.
+      embedding_dim: width of every embedding.
+      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
+      seed: of all weights and of dropout.
+      l2_scope: rows that the L2 is of: `batch` or `table`; see `FieldEmbeddings`.
+      jit_compile: the head is compiled by XLA, the lookup not: on GPUs that pays, on CPUs seldom.
+
+    Call arguments:
+      features: by name, as `FieldEmbeddings` takes them; for requests also the mask `candidate`.
+
+    Output shape: logits `[B]` of rows, `[B, M]` of requests; `[B, M, outputs]` of a model with several.
+      They are float32 under a mixed-precision policy, too.
+    """
+
+    uses_linear: ClassVar[bool] = False
+    """Whether the head takes linear terms; the tables hold a linear weight a row only then."""
+    as_sets: ClassVar[bool] = False
+    """Whether `interact` takes `SetVectors`, else `FieldVectors`."""
+    outputs: int = 1
+
+    def __init__(
+        self,
+        inputs: Sequence[ModelInput],
+        table_sizes: Mapping[str, int],
+        embedding_dim: int = 16,
+        embedding_l2: float = 0.0,
+        seed: int = 1,
+        l2_scope: L2Scope = "batch",
+        jit_compile: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.outputs = 1  # Keras has just made it None.
+        self.embeddings = FieldEmbeddings(
+            inputs, table_sizes, embedding_dim, self.uses_linear, embedding_l2, l2_scope, seed
+        )
+        self.compiles_head = jit_compile
+        self._compiled_head: Any = None
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
+        return self.interact(self.look_up(features, training=training), training=training)
+
+    def look_up(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+        """What `interact` takes."""
+        return self.embeddings(features, training=training, as_sets=self.as_sets)
+
+    @abc.abstractmethod
+    def interact(self, vectors: Any, training: bool | None = None) -> tf.Tensor:
+        """Logits from what was looked up, by the head alone.
+
+        Args:
+          vectors: `FieldVectors`, or `SetVectors` of a class with `as_sets`.
+          training: as in `call`.
+        """
+
+    @abc.abstractmethod
+    def build_head(self) -> None:
+        """Makes the head's variables, and leaves the tables unmade."""
+
+    def with_output(self, output: int) -> "TableModel":
+        """A copy that gives one of several outputs alone.
+
+        Raises:
+          NotImplementedError: the class has no several outputs.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has one output")
+
+    def _head_function(self, head: Any) -> Any:
+        """The head, or what XLA makes of it."""
+        if not self.compiles_head:
+            return head
+        if self._compiled_head is None:
+            # The first call makes the variables, which XLA cannot.
+            self._compiled_head = tf.function(head, jit_compile=True, autograph=False)
+            return head
+        return self._compiled_head
+
+    def get_config(self) -> dict[str, Any]:
+        config = self.embeddings.get_config()
+        shared = ("inputs", "table_sizes", "embedding_dim", "embedding_l2", "seed", "l2_scope")
+        return {"name": self.name, **{key: config[key] for key in shared}, "jit_compile": self.compiles_head}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        return cls(**config)

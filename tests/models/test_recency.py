@@ -1,0 +1,66 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.recency import Recency
+from tests.helpers.layer_check import check_layer
+
+_HISTORY = tf.random.stateless_normal([2, 4, 3], [1, 2])
+_MASK = tf.constant([[True, True, True, False], [False, True, False, True]])
+
+
+def _ages(max_age: int, mask: Any) -> np.ndarray:
+    """What is added, told by vectors that hold their own age."""
+    layer = Recency(max_age)
+    zeros = tf.zeros([*mask.shape, 1])
+    layer(zeros, mask)
+    layer.set_weights([np.arange(max_age + 1.0)[:, None]])
+    ages: np.ndarray = layer(zeros, mask).numpy()[..., 0]
+    return ages
+
+
+def test_the_last_real_element_is_0_events_ago_wherever_padding_stands() -> None:
+    ages = _ages(9, _MASK)
+    np.testing.assert_array_equal(ages[_MASK], [2, 1, 0, 1, 0])
+
+
+def test_padding_at_the_end_makes_nobody_older() -> None:
+    longer = tf.concat([_MASK, tf.zeros([2, 5], tf.bool)], axis=1)
+    np.testing.assert_array_equal(_ages(9, longer)[:, :4][_MASK], _ages(9, _MASK)[_MASK])
+
+
+def test_elements_beyond_the_greatest_age_share_its_vector() -> None:
+    np.testing.assert_array_equal(_ages(2, tf.ones([1, 5], tf.bool)), [[2, 2, 2, 1, 0]])
+
+
+def test_at_first_the_order_says_nothing() -> None:
+    np.testing.assert_array_equal(Recency(5)(_HISTORY, _MASK), _HISTORY)
+
+
+def test_an_empty_history_stays_empty() -> None:
+    assert Recency(5)(tf.zeros([2, 0, 3]), tf.zeros([2, 0], tf.bool)).shape == (2, 0, 3)
+
+
+class _Aged(keras.layers.Layer):
+    """The layer as one of a single argument."""
+
+    def __init__(self, max_age: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.recency = Recency(max_age)
+
+    def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+        return self.recency(*inputs)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "max_age": self.recency.max_age}
+
+
+def test_is_a_sound_layer(tmp_path: Path) -> None:
+    check_layer(lambda: _Aged(3, name="aged"), (_HISTORY, _MASK), tmp_path)
+
+
+def test_config_gives_the_arguments_back() -> None:
+    assert Recency.from_config(Recency(7).get_config()).max_age == 7
