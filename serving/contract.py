@@ -7,17 +7,25 @@ from typing import Any
 
 import tensorflow as tf
 
+from serving.buckets import Buckets
 from serving.requests import padding_of
-from serving.signatures import DEFAULT, EXAMPLES, LOGIT, PROBABILITY, TRANSFORM, request_columns
+from serving.signatures import DEFAULT, EXAMPLES, LOGIT, PLAIN, PROBABILITY, TRANSFORM, request_columns
 from transforms.errors import InputError
 from transforms.features import FeatureSet, RecordKind, Shape
 
 CONTRACT = os.path.join("assets.extra", "contract.json")
 CONTRACT_VERSION = 1
+XLA_FLAG = "--xla_cpu_compilation_enabled=true"
+"""Of TensorFlow Serving, on CPUs."""
 
 
 def contract_of(
-    name: str, feature_set: FeatureSet, record: RecordKind, run: dict[str, Any], warmup_sizes: list[int]
+    name: str,
+    feature_set: FeatureSet,
+    record: RecordKind,
+    run: dict[str, Any],
+    warmup_sizes: list[int],
+    buckets: Buckets | None = None,
 ) -> dict[str, Any]:
     """The contract of a model.
 
@@ -26,8 +34,40 @@ def contract_of(
       feature_set, record: as trained.
       run: what made the model: seed, versions, data hash, config digest.
       warmup_sizes: batch sizes of the warm-up records.
+      buckets: sizes that XLA compiles; None: nothing is compiled.
     """
-    shapes = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", feature_set.list_size]}
+    inputs = _inputs(feature_set, record)
+    scores = _scores(["B"] if record == "row" else ["B", "M"])
+    logged_scores = _scores(["B"] if record == "row" else ["B", feature_set.list_size])
+    signatures: dict[str, Any] = {
+        DEFAULT: {"inputs": inputs, "outputs": scores},
+        EXAMPLES: {
+            "inputs": {EXAMPLES: {"dtype": "string", "shape": ["B"], "content": "serialized tf.Example"}},
+            "outputs": logged_scores,
+        },
+        TRANSFORM: {"inputs": {EXAMPLES: {"dtype": "string", "shape": ["B"]}}, "outputs": "model inputs, padded"},
+    }
+    if buckets is not None:
+        signatures[PLAIN] = dict(signatures[DEFAULT])
+        signatures[DEFAULT] |= {"limits": {"M": buckets.most_candidates}, "server_flags_required": [XLA_FLAG]}
+    return {
+        "contract_version": CONTRACT_VERSION,
+        "model": name,
+        "record": record,
+        "signatures": signatures,
+        "batch_dimension": 0,
+        "buckets": None if buckets is None else {"M": list(buckets.candidates), "N": list(buckets.history)},
+        "warmup_batch_sizes": warmup_sizes,
+        "server_flags_required": [] if buckets is None else [XLA_FLAG],
+        "tensorflow": tf.__version__,
+        "feature_set": feature_set.model_dump(mode="json"),
+        "feature_set_sha256": feature_set.digest(),
+        "run": run,
+    }
+
+
+def _inputs(feature_set: FeatureSet, record: RecordKind) -> dict[str, Any]:
+    shapes = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", "M"]}
     inputs = {}
     for column in request_columns(feature_set, record):
         padding = padding_of(column)
@@ -36,27 +76,18 @@ def contract_of(
             "shape": shapes[column.shape(record)],
             "missing": padding.decode() if isinstance(padding, bytes) else str(padding),
         }
-    scores = {"dtype": "float", "shape": shapes[Shape.SCALAR if record == "row" else Shape.CANDIDATES]}
-    return {
-        "contract_version": CONTRACT_VERSION,
-        "model": name,
-        "record": record,
-        "signatures": {
-            DEFAULT: {"inputs": inputs, "outputs": {PROBABILITY: scores, LOGIT: scores}},
-            EXAMPLES: {
-                "inputs": {EXAMPLES: {"dtype": "string", "shape": ["B"], "content": "serialized tf.Example"}},
-                "outputs": {PROBABILITY: scores, LOGIT: scores},
-            },
-            TRANSFORM: {"inputs": {EXAMPLES: {"dtype": "string", "shape": ["B"]}}, "outputs": "model inputs, padded"},
-        },
-        "batch_dimension": 0,
-        "warmup_batch_sizes": warmup_sizes,
-        "server_flags_required": [],
-        "tensorflow": tf.__version__,
-        "feature_set": feature_set.model_dump(mode="json"),
-        "feature_set_sha256": feature_set.digest(),
-        "run": run,
-    }
+    return inputs
+
+
+def _scores(shape: list[Any]) -> dict[str, Any]:
+    return {name: {"dtype": "float", "shape": shape} for name in (PROBABILITY, LOGIT)}
+
+
+def flags_required(model_dir: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The flags with which a server must be started for an exported model; none for one without a contract."""
+    if not (Path(model_dir) / CONTRACT).is_file():
+        return ()
+    return tuple(read_contract(model_dir).get("server_flags_required", ()))
 
 
 def read_contract(model_dir: str | os.PathLike[str]) -> dict[str, Any]:

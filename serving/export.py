@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
+from serving.buckets import buckets_of
 from serving.contract import CONTRACT, contract_of
 from serving.golden import write_golden
 from serving.signatures import ServedModel
@@ -39,10 +40,11 @@ def export_model(
       run: goes into the contract: seed, versions, data hash, config digest.
       warmup_examples: raw records, as logged; some are replayed when a server loads the model.
     """
-    served = ServedModel(model, transform, feature_set, record)
+    buckets = buckets_of(feature_set, record) if getattr(model, "as_sets", False) else None
+    served = ServedModel(model, transform, feature_set, record, buckets)
     with new_directory(directory) as temporary:
         tf.saved_model.save(served, str(temporary), signatures=served.signatures())
         write_golden(temporary, list(warmup_examples), served.score(warmup_examples))
-        sizes = write_warmup(temporary, name, warmup_examples, feature_set, record)
-        contract = contract_of(name, feature_set, record, run, sizes)
+        sizes = write_warmup(temporary, name, warmup_examples, feature_set, record, buckets)
+        contract = contract_of(name, feature_set, record, run, sizes, buckets)
         write_text(Path(temporary) / CONTRACT, json.dumps(contract, indent=2) + "\n")

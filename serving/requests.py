@@ -1,13 +1,13 @@
 """Raw records as the inputs of a Predict request."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from serving.signatures import request_columns
-from transforms.features import MISSING_INT, MISSING_STRING, Column, FeatureSet, RecordKind
+from transforms.features import CANDIDATE, MISSING_INT, MISSING_STRING, Column, FeatureSet, RecordKind, Shape
 from transforms.schema import parse_spec
 
 _PADDING: dict[str, Any] = {"string": MISSING_STRING, "int64": MISSING_INT, "float": float("nan")}
@@ -32,6 +32,19 @@ def request_inputs(
         columns = tuple(column for column in feature_set.columns_of(record) if column.name in names)
     parsed = tf.io.parse_example(list(examples), parse_spec(feature_set, record, tuple(c.name for c in columns)))
     return {column.name: _array(column, parsed[column.name]) for column in columns}
+
+
+def without_padding(inputs: Mapping[str, np.ndarray], feature_set: FeatureSet) -> dict[str, np.ndarray]:
+    """Request inputs cut after the last real candidate of any record: a server takes any number of them.
+
+    Args:
+      inputs: of `request_inputs`, of request records.
+      feature_set: whose columns they are.
+    """
+    real = np.flatnonzero((inputs[CANDIDATE] == 1).any(axis=0))
+    count = int(real[-1]) + 1 if len(real) else 0
+    shapes = {name: feature_set.column(name).shape("request") for name in inputs}
+    return {name: value[:, :count] if shapes[name] is Shape.CANDIDATES else value for name, value in inputs.items()}
 
 
 def padding_of(column: Column) -> bytes | int | float:

@@ -8,12 +8,17 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
+from serving.buckets import Buckets
+from serving.request_checks import checked
+from serving.set_scoring import SetScoring
 from transforms.features import CANDIDATE, Column, FeatureSet, RecordKind, Shape
 from transforms.ops.missing import is_real
 from transforms.schema import parse_spec, tf_dtype
 
-DEFAULT, EXAMPLES, TRANSFORM = "serving_default", "examples", "transform_features"
+DEFAULT, PLAIN, EXAMPLES, TRANSFORM = "serving_default", "plain", "examples", "transform_features"
 PROBABILITY, LOGIT = "probability", "logit"
+
+_SIZES = {Shape.SCALAR: [None], Shape.RAGGED: [None, None], Shape.CANDIDATES: [None, None]}
 
 
 def request_columns(feature_set: FeatureSet, record: RecordKind) -> tuple[Column, ...]:
@@ -30,58 +35,96 @@ class ServedModel(tf.Module):
       transform: the learned transform.
       feature_set: what the raw features are.
       record: the record kind that the model was trained on.
+      buckets: the sizes to compile a `SetModel` for; None for other models, which have no `plain` beside.
     """
 
     def __init__(
-        self, model: keras.Model, transform: tft.TFTransformOutput, feature_set: FeatureSet, record: RecordKind
+        self,
+        model: keras.Model,
+        transform: tft.TFTransformOutput,
+        feature_set: FeatureSet,
+        record: RecordKind,
+        buckets: Buckets | None = None,
     ):
         super().__init__(name="served_model")
-        self._model = model
         # An attribute, so that the vocabularies are tracked and saved as assets.
         self._transform = transform.transform_features_layer()
+        # The model is none: its optimizer and metrics would travel along. `signatures` tracks the variables read.
+        self._plain: Callable[..., tf.Tensor] = lambda features: model(features, training=False)
+        self._bucketed: Callable[..., tf.Tensor] | None = None
+        if buckets is not None:
+            scoring = SetScoring(model, buckets)
+            self._bucketed = lambda features: scoring.bucketed(model.look_up(features, training=False))
+        self._most_candidates = buckets.most_candidates if buckets else None
         self._columns = request_columns(feature_set, record)
         self._record: RecordKind = record
-        self._list_size = feature_set.list_size
-        self._inputs = tuple(i.name for i in feature_set.model_inputs(record))
+        inputs = feature_set.model_inputs(record)
+        # A model that reads sets must not take padding for candidates.
+        mask = (CANDIDATE,) if record == "request" else ()
+        self._inputs = tuple(item.name for item in inputs) + mask
+        self._per_candidate = tuple(item.name for item in inputs if item.shape is Shape.CANDIDATES) + mask
         self._spec = parse_spec(feature_set, record, tuple(column.name for column in self._columns))
 
     def _features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         transformed = self._transform(dict(raw))
         return {name: transformed[name] for name in self._inputs}
 
-    def _answer(self, raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-        logit = tf.cast(self._model(self._features(raw), training=False), tf.float32)
+    def _answer(self, features: Mapping[str, Any], score: Callable[..., tf.Tensor]) -> dict[str, tf.Tensor]:
+        logit = tf.cast(score(features), tf.float32)
         return {PROBABILITY: tf.sigmoid(logit), LOGIT: logit}
 
     def score(self, examples: Sequence[bytes]) -> np.ndarray:
         """Probabilities of raw records, computed here and now: what every later answer must equal."""
         raw = tf.io.parse_example(list(examples), self._spec)
-        scores: np.ndarray = self._answer(raw)[PROBABILITY].numpy()
+        scores: np.ndarray = self._answer(self._features(raw), self._plain)[PROBABILITY].numpy()
         return scores
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
-        """By name: `serving_default` on plain tensors, `examples` and `transform_features` on tf.Examples."""
-        plain = {column.name: self._tensor_spec(column) for column in self._columns}
-        serialized = tf.TensorSpec([None], tf.string, name=EXAMPLES)
+        """By name: `serving_default` on plain tensors, `examples` and `transform_features` on tf.Examples.
 
-        @tf.function(input_signature=[plain], autograph=False)
-        def serving_default(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            return self._answer({column.name: _from_dense(column, raw[column.name]) for column in self._columns})
+        With buckets `serving_default` is compiled by XLA, and `plain` is the same without it.
+        """
+        serialized = tf.TensorSpec([None], tf.string, name=EXAMPLES)
 
         @tf.function(input_signature=[serialized], autograph=False)
         def examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
-            return self._answer(tf.io.parse_example(examples, self._spec))
+            return self._answer(self._features(tf.io.parse_example(examples, self._spec)), self._plain)
 
         @tf.function(input_signature=[serialized], autograph=False)
         def transform_features(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             features = self._features(tf.io.parse_example(examples, self._spec))
             return {name: _dense(value) for name, value in features.items()}
 
-        return {DEFAULT: serving_default, EXAMPLES: examples, TRANSFORM: transform_features}
+        found = {EXAMPLES: examples, TRANSFORM: transform_features}
+        if self._bucketed is None:
+            found[DEFAULT] = self._on_tensors(self._plain)
+        else:
+            found[DEFAULT] = self._on_tensors(self._bucketed, self._most_candidates)
+            found[PLAIN] = self._on_tensors(self._plain)
+        # Traced once: from functions the saver would trace again.
+        traced = {name: function.get_concrete_function() for name, function in found.items()}
+        self._variables = list(
+            {id(variable): variable for one in traced.values() for variable in one.graph.variables}.values()
+        )
+        return traced
 
-    def _tensor_spec(self, column: Column) -> tf.TensorSpec:
-        sizes = {Shape.SCALAR: [None], Shape.RAGGED: [None, None], Shape.CANDIDATES: [None, self._list_size]}
-        return tf.TensorSpec(sizes[column.shape(self._record)], tf_dtype(column), name=column.name)
+    def _on_tensors(self, score: Callable[..., tf.Tensor], most_candidates: int | None = None) -> Any:
+        specs = {
+            column.name: tf.TensorSpec(_SIZES[column.shape(self._record)], tf_dtype(column), name=column.name)
+            for column in self._columns
+        }
+
+        @tf.function(input_signature=[specs], autograph=False)
+        def on_tensors(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            if self._record == "request":
+                raw = checked(raw, self._columns, most_candidates)
+            features = self._features({column.name: _from_dense(column, raw[column.name]) for column in self._columns})
+            for name in self._per_candidate:
+                # The transform takes any number of candidates, but says that there are as many as it was learned on.
+                features[name] = tf.compat.v1.placeholder_with_default(features[name], [None, None])
+            return self._answer(features, score)
+
+        return on_tensors
 
 
 def _from_dense(column: Column, values: tf.Tensor) -> Any:

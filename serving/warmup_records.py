@@ -1,19 +1,27 @@
 """Warm-up requests that travel with a model: TF Serving runs them before a version is AVAILABLE."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from serving.buckets import Buckets
 from serving.requests import request_inputs
-from serving.signatures import DEFAULT
-from transforms.features import FeatureSet, RecordKind
+from serving.signatures import DEFAULT, PLAIN, request_columns
+from transforms.features import FeatureSet, RecordKind, Shape
+from transforms.schema import tf_dtype
 
 WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
 WARMUP_SIZES = (1, 8, 64)
-"""Batch sizes of the records, as far as there are examples."""
+"""Batch sizes of the logged records, as far as there are examples."""
+SET_WARMUP_SIZES = (1, 8)
+"""The same with buckets: whole sets are larger than rows, and their sizes have records of their own."""
+
+_REAL: dict[str, Any] = {"string": b"0", "int64": 1, "float": 0.0}
+"""A value that is no missing marker: a candidate, and an element of a history."""
 
 
 def write_warmup(
@@ -22,22 +30,55 @@ def write_warmup(
     examples: Sequence[bytes],
     feature_set: FeatureSet,
     record: RecordKind,
+    buckets: Buckets | None = None,
 ) -> list[int]:
-    """Writes logged records as warm-up requests of `serving_default`.
+    """Writes warm-up requests: logged records, and before them one of each size that XLA compiles.
 
     Returns:
-      The batch sizes written.
+      The batch sizes of the logged records written.
     """
-    sizes = [size for size in WARMUP_SIZES if size <= len(examples)]
+    wanted = WARMUP_SIZES if buckets is None else SET_WARMUP_SIZES
+    sizes = [size for size in wanted if size <= len(examples)]
+    logged = [request_inputs(examples[:size], feature_set, record) for size in sizes]
+    requests = [(DEFAULT, {key: tf.make_tensor_proto(values) for key, values in inputs.items()}) for inputs in logged]
+    if buckets is not None:
+        requests = [*_of_each_size(feature_set, record, buckets), *requests, *((PLAIN, one) for _, one in requests)]
     path = Path(model_dir) / WARMUP
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for size in sizes:
-            request = predict_pb2.PredictRequest()
-            request.model_spec.name = name
-            request.model_spec.signature_name = DEFAULT
-            for key, values in request_inputs(examples[:size], feature_set, record).items():
-                request.inputs[key].CopyFrom(tf.make_tensor_proto(values))
-            log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
-            writer.write(log.SerializeToString())
+        for signature, inputs in requests:
+            writer.write(_log(name, signature, inputs))
     return sizes
+
+
+def _of_each_size(
+    feature_set: FeatureSet, record: RecordKind, buckets: Buckets
+) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Requests that hold one value a tensor, which its reader repeats: a few bytes whatever the size."""
+    for candidates, history in buckets.sizes():
+        shapes = {Shape.SCALAR: [1], Shape.RAGGED: [1, history], Shape.CANDIDATES: [1, candidates]}
+        yield (
+            DEFAULT,
+            {
+                column.name: _repeated(_REAL[column.dtype], tf_dtype(column), shapes[column.shape(record)])
+                for column in request_columns(feature_set, record)
+            },
+        )
+
+
+def _repeated(value: Any, dtype: tf.DType, shape: Sequence[int]) -> Any:
+    proto = tf.make_tensor_proto([value], dtype)
+    proto.tensor_shape.Clear()
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+def _log(name: str, signature: str, inputs: Mapping[str, Any]) -> bytes:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = name, signature
+    for key, proto in inputs.items():
+        request.inputs[key].CopyFrom(proto)
+    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    serialized: bytes = log.SerializeToString()
+    return serialized

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +17,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to bind.")] = "127.0.0.1",
     poll_seconds: Annotated[float, typer.Option(help="Seconds between looks for new versions.", min=0.01)] = 1.0,
     xla: Annotated[
-        bool, typer.Option("--xla", help="Allow XLA, as TF Serving's --xla_cpu_compilation_enabled.")
-    ] = False,
+        bool | None,
+        typer.Option(help="XLA, as TF Serving's --xla_cpu_compilation_enabled; default: if a model's contract asks."),
+    ] = None,
+    warmup: Annotated[bool, typer.Option(help="Warm-up, as TF Serving's --enable_model_warmup.")] = True,
 ) -> None:
     """Serve SavedModels over TensorFlow Serving's gRPC, here. In production: tensorflow/serving, same files.
 
@@ -28,12 +30,24 @@ def serve(
 
     bases = model_bases(directory)
     say("loading " + ", ".join(bases))
+    if xla is None:
+        xla = _asks_for_xla(bases)
     from serving.server.server import LocalServer, serve_forever
 
-    with LocalServer(bases, host=host, port=port, poll_s=poll_seconds, xla=xla) as server:
+    with LocalServer(bases, host=host, port=port, poll_s=poll_seconds, xla=xla, warmup=warmup) as server:
         server.wait_ready(timeout_s=120)
         print(f"serving {', '.join(bases)} on {server.address}", flush=True)
         serve_forever(server)
+
+
+def _asks_for_xla(bases: Mapping[str, Path]) -> bool:
+    from serving.contract import XLA_FLAG, flags_required
+    from serving.versions import versions_in
+
+    asking = [name for name, base in bases.items() if XLA_FLAG in flags_required(versions_in(base)[-1][1])]
+    if asking:
+        say(f"with XLA, which {', '.join(asking)} needs; start TensorFlow Serving with {XLA_FLAG}")
+    return bool(asking)
 
 
 def query(
@@ -44,6 +58,7 @@ def query(
     ] = None,
     split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
     count: Annotated[int, typer.Option(help="Records in the request.", min=1)] = 5,
+    signature: Annotated[str, typer.Option(help="Which to ask; plain needs no XLA.")] = "serving_default",
     repeat: Annotated[int, typer.Option(help="Send it so often, for the latency.", min=1)] = 1,
     address: Annotated[str, typer.Option(help="host:port of the server.")] = "127.0.0.1:8500",
     timeout: Annotated[float, typer.Option(help="Deadline of each call, seconds.", min=0.001)] = 5.0,
@@ -68,7 +83,7 @@ def query(
     with _advised(address), PredictClient(address, timeout_s=timeout) as client:
         if wait:
             client.wait_available(model, wait)
-        asked = client.metadata(model)["serving_default"]
+        asked = _signature(client.metadata(model), signature)
         if data is not None:
             arrays = _from_data(data, split, count, set(asked.inputs))
         else:
@@ -76,7 +91,7 @@ def query(
         milliseconds = []
         for _ in range(repeat):
             start = time.perf_counter()
-            answer = client.predict(model, arrays)
+            answer = client.predict(model, arrays, signature)
             milliseconds.append(1e3 * (time.perf_counter() - start))
     result: dict[str, Any] = {
         "model": answer.model,
@@ -85,6 +100,15 @@ def query(
         "outputs": {name: values.tolist() for name, values in answer.outputs.items()},
     }
     show(result, json_file)
+
+
+def _signature(found: Mapping[str, Any], name: str) -> Any:
+    from transforms.errors import InputError
+
+    if name not in found:
+        known = ", ".join(sorted(key for key in found if not key.startswith("__")))
+        raise InputError("--signature", name, f"one of {known}", "choose one of them")
+    return found[name]
 
 
 @contextlib.contextmanager
@@ -116,6 +140,7 @@ def _from_data(data: Path, split: str, count: int, asked: set[str]) -> dict[str,
         fix = "choose a dataset of the source that the model was trained on"
         raise InputError(str(data), f"no column {', '.join(sorted(missing))}", "all that the model asks for", fix)
     files = shard_paths(data, dataset, record, split_named(split))
-    from serving.requests import request_inputs
+    from serving.requests import request_inputs, without_padding
 
-    return dict(request_inputs(first_examples(files, count), dataset.feature_set, record, asked))
+    arrays = request_inputs(first_examples(files, count), dataset.feature_set, record, asked)
+    return dict(without_padding(arrays, dataset.feature_set) if record == "request" else arrays)

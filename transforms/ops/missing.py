@@ -18,7 +18,10 @@ def like(flat_values: tf.Tensor, template: Values) -> Values:
     """Elements in one dimension in the shape of `template` again: the inverse of `flat`."""
     if isinstance(template, tf.RaggedTensor):
         return template.with_flat_values(flat_values)
-    return tf.ensure_shape(tf.reshape(flat_values, tf.shape(template)), template.shape)
+    shaped = tf.reshape(flat_values, tf.shape(template))
+    # Known while the graph is made, and no operation in it: a server takes any number of candidates.
+    shaped.set_shape(template.shape)
+    return shaped
 
 
 def is_real(flat_values: tf.Tensor) -> tf.Tensor:

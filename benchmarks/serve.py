@@ -1,0 +1,162 @@
+"""Answer time of a set ranker over gRPC: raw ids in, scores out, the server in a process of its own."""
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from benchmarks.machine import machine
+from consort.config import ModelConfig
+from models.preranking.set_ranker import SetRanker
+from serving.client import PredictClient
+from serving.export import export_model
+from serving.requests import padding_of, request_inputs
+from transforms.beam.transform_dataset import load_transform, transform_dataset
+from transforms.errors import ConsortError
+from transforms.features import FeatureSet
+from transforms.input import first_examples
+from transforms.records import shard_paths
+from transforms.simulation.parameters import World
+from transforms.sources.simulator import simulate
+from transforms.vocabularies import table_sizes
+
+MODEL = "bench"
+_LOGGED, _DISTINCT, _WARM = 200, 20, 50
+_ITEMS = 20_000
+
+Say = Callable[[str], None]
+
+
+def bench_serve(
+    candidates: int = 1000,
+    history: int = 200,
+    requests: int = 1000,
+    rounds: int = 3,
+    signature: str = "serving_default",
+    seed: int = 1,
+    say: Say = lambda _: None,
+) -> dict[str, Any]:
+    """Milliseconds from a call of the client to its answer, one request after the other.
+
+    The model is of the size that a run file has by default; its weights are random, as speed does not depend on
+    them. Values are those of a simulated log.
+
+    Args:
+      candidates, history: elements of each request.
+      requests: calls of a round.
+      rounds: the median of their percentiles counts, all are kept.
+      signature: which to ask.
+      seed: of the log and of the weights.
+      say: is told what happens.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        say("simulating a log, learning its transform, exporting a model")
+        inputs = _export(Path(folder), candidates, history, seed)
+        say("starting the server")
+        with _server(Path(folder) / "serving") as address, PredictClient(address, timeout_s=60.0) as client:
+            ask = _asking(client, inputs, signature)
+            _times(ask, _WARM)
+            say(f"asking {address}, {rounds} times {requests} requests")
+            found = [_percentiles(_times(ask, requests)) for _ in range(rounds)]
+    return {
+        **{key: float(np.median([one[key] for one in found])) for key in found[0]},
+        "rounds": found,
+        "candidates": candidates,
+        "history": history,
+        "requests": requests,
+        "signature": signature,
+        "model": ModelConfig().model_dump(include={"embedding_dim", "hidden_units"}),
+        "seed": seed,
+        "machine": machine(),
+    }
+
+
+def _export(folder: Path, candidates: int, history: int, seed: int) -> list[dict[str, np.ndarray]]:
+    """Writes a model under `folder/serving`, and gives some requests for it."""
+    usual = World()
+    ranked = min(usual.ranked_items, candidates)
+    world = World(
+        items=max(_ITEMS, 2 * candidates),
+        candidates=candidates,
+        min_candidates=candidates,
+        pool_size=max(usual.pool_size, 2 * candidates),
+        ranked_items=ranked,
+        exposed_items=min(usual.exposed_items, ranked),
+        history_length=max(history, 1),
+        past_clicks=history,
+    )
+    dataset = simulate(folder / "data", world, _LOGGED, seed)
+    features = dataset.feature_set
+    transform_dataset(folder / "data", dataset, folder / "transformed", features, "request", splits=())
+    transform = load_transform(folder / "transformed")
+    keras.utils.set_random_seed(seed)
+    settings = ModelConfig()
+    model = SetRanker(
+        features.model_inputs("request"),
+        table_sizes(features, transform),
+        embedding_dim=settings.embedding_dim,
+        hidden_units=settings.hidden_units,
+        seed=seed,
+    )
+    model.embeddings.build(None)
+    model.build_head()
+    for weight in model.trainable_weights:
+        weight.assign_add(tf.random.normal(weight.shape, stddev=0.1))
+    examples = first_examples(shard_paths(folder / "data", dataset, "request", "test"), _DISTINCT)
+    export_model(folder / "serving" / MODEL / "1", MODEL, model, transform, features, "request", {}, examples)
+    logged = request_inputs(examples, features, "request")
+    one_by_one = [{name: value[k : k + 1] for name, value in logged.items()} for k in range(len(examples))]
+    return [_with_history(one, features, history) for one in one_by_one]
+
+
+def _with_history(inputs: Mapping[str, np.ndarray], features: FeatureSet, history: int) -> dict[str, np.ndarray]:
+    """With histories of just that length: longer ones are cut, shorter ones repeat."""
+    found = dict(inputs)
+    for name, values in inputs.items():
+        column = features.column(name)
+        if column.variable_length:
+            real = values[values != padding_of(column)]
+            found[name] = np.resize(real if len(real) else inputs["item_id"], [1, history])
+    return found
+
+
+@contextlib.contextmanager
+def _server(base: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "consort", "serve", str(base), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            line = process.stdout.readline() if process.stdout else ""
+            if " on " not in line:
+                raise ConsortError(f"the server did not start: {line!r}")
+            yield line.rsplit(" on ", 1)[1].strip()
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _asking(client: PredictClient, inputs: list[dict[str, np.ndarray]], signature: str) -> Callable[[int], object]:
+    return lambda number: client.predict(MODEL, inputs[number % len(inputs)], signature)
+
+
+def _times(ask: Callable[[int], object], count: int) -> np.ndarray:
+    """Seconds of each call."""
+    seconds = np.empty(count)
+    for number in range(count):
+        start = time.perf_counter()
+        ask(number)
+        seconds[number] = time.perf_counter() - start
+    return seconds
+
+
+def _percentiles(seconds: np.ndarray) -> dict[str, float]:
+    """Milliseconds."""
+    names = {"min_ms": 0, "p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
+    return {name: float(np.percentile(1e3 * seconds, share)) for name, share in names.items()}

@@ -1,0 +1,19 @@
+"""Exported models that several files of end-to-end tests look at."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.served_sets import RequestLog, export, make_log
+
+
+@pytest.fixture(scope="session")
+def request_log(tmp_path_factory: pytest.TempPathFactory) -> RequestLog:
+    """A small log of requests with its transform."""
+    return make_log(tmp_path_factory.mktemp("request_log"))
+
+
+@pytest.fixture(scope="session")
+def set_ranker(request_log: RequestLog, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set ranker on it, exported as version 1."""
+    return export(request_log, "set_ranker", tmp_path_factory.mktemp("versions") / "set_ranker")
