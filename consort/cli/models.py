@@ -36,6 +36,8 @@ def train(
     from tfx_pipeline.standalone import train_run
 
     result = train_run(config, data, out, say)
+    for warning in result.get("recipe", {}).get("warnings", []):
+        say(f"warning: {warning}")
     training = {key: value for key, value in result["training"].items() if key != "history"}
     # No epoch is whole where `max_steps` ended the first one.
     history = result["training"]["history"]

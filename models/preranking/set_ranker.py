@@ -94,6 +94,9 @@ class SetRanker(SetModel):
             for side in ("request", "candidates")
             if field_dropout
         }
+        for layer in self.hiding.values():
+            # Its state belongs to the model from the start, whether it was ever called or not.
+            layer.build(None)
         has_history = any(item.shape is Shape.RAGGED for item in self.embeddings.inputs)
         self.streams = tuple(name for name in STREAMS if name in streams)
         used = [name for name in self.streams if name == "candidates" or has_history]

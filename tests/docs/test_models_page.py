@@ -14,6 +14,16 @@ from transforms.features import ModelInput
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "models.md").read_text()
 _FIELDS = [ModelInput(name=name, space=name, shape="scalar", entity="user") for name in ("a", "b")]
+_OFFERED = ModelInput(name="c", space="b", shape="candidates", entity="item")
+
+
+def _model(name: str, **options: Any) -> Any:
+    inputs = [*_FIELDS, _OFFERED] if name in ("set_ranker", "two_tower") else _FIELDS
+    return build_model(name, inputs, {"a": 3, "b": 3}, **options)
+
+
+def _told(default: Any) -> str:
+    return " + ".join(default) if isinstance(default, tuple) else str(default)
 
 
 def _rows(heading: str) -> list[list[str]]:
@@ -41,13 +51,13 @@ def test_options_and_their_defaults_are_those_of_the_classes() -> None:
     model, seen = "", set()
     for name, options, _, defaults in _rows("Options"):
         model = name.strip("`") or model
-        parameters = inspect.signature(type(build_model(model, _FIELDS, {"a": 3, "b": 3}))).parameters
+        parameters = inspect.signature(type(_model(model))).parameters
         for option, default in zip(options.split(", "), defaults.split(", "), strict=True):
-            assert str(parameters[option.strip("`")].default) == default.strip("`")
+            assert _told(parameters[option.strip("`")].default) == default.replace("`", "")
             seen.add((model, option.strip("`")))
     common = {"inputs", "table_sizes", "embedding_dim", "hidden_units", "dropout", "batch_norm", "embedding_l2", "seed"}
     for name in MODELS:
-        parameters = inspect.signature(type(build_model(name, _FIELDS, {"a": 3, "b": 3}))).parameters
+        parameters = inspect.signature(type(_model(name))).parameters
         own = set(parameters) - common - {"kwargs"}
         assert {option for model, option in seen if model == name} == own
 
@@ -55,17 +65,35 @@ def test_options_and_their_defaults_are_those_of_the_classes() -> None:
 def test_every_equation_has_its_file_and_its_test() -> None:
     tests = "\n".join(path.read_text() for path in (ROOT / "tests" / "models").glob("test_*.py"))
     rows = _rows("Equations, files, tests")
-    assert len(rows) == 13
+    assert len(rows) == 19
     for _, file, name in rows:
         assert (ROOT / file.strip("`")).is_file()
         assert f"def {name.strip('`')}(" in tests
 
 
-@pytest.mark.parametrize("name", ["cross", "structure", "product", "outer_kernel", "bilinear_type"])
+_CHOICES = {
+    "cross": "dcn",
+    "structure": "dcn",
+    "product": "pnn",
+    "outer_kernel": "pnn",
+    "bilinear_type": "fibinet",
+    "feature_map": "set_ranker",
+    "streams": "set_ranker",
+}
+
+
+@pytest.mark.parametrize("name", _CHOICES)
 def test_values_that_the_page_gives_are_accepted(name: str) -> None:
-    (row,) = [cells for cells in _rows("Options") if f"`{name}`" in cells[1]]
-    model = {"cross": "dcn", "structure": "dcn", "product": "pnn", "outer_kernel": "pnn"}.get(name, "fibinet")
+    row = next(cells for cells in _rows("Options") if f"`{name}`" in cells[1])
     values = re.findall(r"`(\w+)`", row[2])
     assert len(values) >= 2
     for value in values:
-        build_model(model, _FIELDS, {"a": 3, "b": 3}, **{name: value})
+        _model(_CHOICES[name], **{name: [value] if name == "streams" else value})
+
+
+def test_requests_are_needed_where_the_page_says_so() -> None:
+    assert "`set_ranker` and `two_tower` read\nrequests" in PAGE
+    with pytest.raises(ValueError, match="record: request"):
+        build_model("set_ranker", _FIELDS, {"a": 3, "b": 3})
+    with pytest.raises(ValueError, match="batch_norm"):
+        _model("set_ranker", batch_norm=True)
