@@ -1,6 +1,6 @@
 """A plot of repeats, their means and intervals, as SVG text: the same figures give the same file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -28,15 +28,21 @@ class DotRow:
     heading: bool = False
 
 
-def dot_plot(title: str, axis: str, rows: Sequence[DotRow]) -> str:
-    """Rows of dots over one axis that has a line at 0.
+def dot_plot(
+    title: str, axis: str, rows: Sequence[DotRow], marks: Mapping[str, float] | None = None, zero: bool = True
+) -> str:
+    """Rows of dots over one axis.
 
     Args:
       title: above.
       axis: what the numbers are, below.
       rows: from above.
+      marks: values with a name, each a vertical line.
+      zero: whether 0 is on the axis, too.
     """
-    values = [value for row in rows for value in (*row.dots, row.mean, row.low, row.high, 0.0) if value is not None]
+    marks = marks or {}
+    values = [value for row in rows for value in (*row.dots, row.mean, row.low, row.high) if value is not None]
+    values += [*marks.values(), *([0.0] if zero else [])]
     step = _nice_step(max(values) - min(values))
     low, high = step * (min(values) // step), -step * (-max(values) // step)
     if high == low:
@@ -59,6 +65,10 @@ def dot_plot(title: str, axis: str, rows: Sequence[DotRow]) -> str:
         parts.append(f'<line x1="{at}" y1="{_TOP}" x2="{at}" y2="{bottom}" stroke="{colour}"/>')
         parts.append(f'<text x="{at}" y="{bottom + 16}" text-anchor="middle" fill="{_SOFT}">{_number(value)}</text>')
     parts.append(f'<text x="{_LEFT + _PLOT / 2}" y="{bottom + 36}" text-anchor="middle">{escape(axis)}</text>')
+    for name, value in marks.items():
+        line = f'x1="{x(value)}" y1="{_TOP}" x2="{x(value)}" y2="{bottom}"'
+        parts.append(f'<line {line} stroke="#cf222e" stroke-dasharray="4 3"/>')
+        parts.append(f'<text x="{x(value)}" y="{_TOP - 4}" text-anchor="middle" fill="#cf222e">{escape(name)}</text>')
     for index, row in enumerate(rows):
         parts += _row(row, _TOP + _ROW * index + _ROW / 2, x)
     return "\n".join([*parts, "</svg>", ""])

@@ -1,15 +1,12 @@
 """What is run: the data, the models, the settings and the sizes of the parts, as a YAML file."""
 
-import difflib
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from transforms.errors import InputError
+from experiments.grid_files import check_names, packaged_grids, read_grid
 from transforms.simulation.ctr_parameters import ClickLogParameters
 
 SIMULATED = "simulated"
@@ -110,35 +107,12 @@ class MutualGrid(_Section):
 
 def grids() -> dict[str, Path]:
     """Names and paths of the grids that come with the package."""
-    folder = Path(str(resources.files("experiments") / "grids"))
-    return {path.stem: path for path in sorted(folder.glob("mutual_*.yaml"))}
+    return packaged_grids("mutual")
 
 
 def load_grid(path: str, changes: Mapping[str, Any] | None = None) -> MutualGrid:
-    """Reads a grid.
-
-    Args:
-      path: a YAML file, or the name of a grid that comes with the package.
-      changes: values of keys, over the file's.
-
-    Raises:
-      InputError: no such file, not YAML, an unknown key, or a value out of its domain.
-    """
-    file = Path(path) if Path(path).is_file() else grids().get(path)
-    if file is None:
-        fix = difflib.get_close_matches(path, grids(), n=1, cutoff=0.4)
-        known = ", ".join(grids())
-        advice = f"did you mean {fix[0]!r}?" if fix else "name one of these, or a YAML file"
-        raise InputError(f"--grid {path}", "no such file or grid", f"a file, or one of {known}", advice)
-    try:
-        values = yaml.safe_load(file.read_text())
-        return MutualGrid.model_validate({**values, **(changes or {})})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "its keys together"
-        raise InputError(f"{path}, {key}", repr(first["input"])[:100], first["msg"], "correct the grid") from error
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
-        raise InputError(path, f"text that is not a grid ({error})", "a YAML mapping", "correct the file") from error
+    """Reads a grid; see `read_grid`."""
+    return read_grid(MutualGrid, "mutual", path, changes)
 
 
 def narrowed(
@@ -156,8 +130,8 @@ def narrowed(
       InputError: an unknown name.
     """
     names = ("table_1", "table_2", "sizes", "controls")
-    _check_names("--part", parts or (), names)
-    _check_names("--models", models or (), grid.models())
+    check_names("--part", parts or (), names)
+    check_names("--models", models or (), grid.models())
     changes = {}
     for name in names:
         part: Part = getattr(grid, name)
@@ -167,11 +141,3 @@ def narrowed(
             kept, size = (), 0
         changes[name] = Part(models=kept, groups=size)
     return grid.model_copy(update=changes)
-
-
-def _check_names(option: str, names: Models, known: Models) -> None:
-    for name in names:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-            fix = f"did you mean {near[0]!r}?" if near else "choose of these"
-            raise InputError(option, repr(name), f"one of {', '.join(known)}", fix)

@@ -8,9 +8,10 @@ from experiments.dot_plot import DotRow, dot_plot
 from experiments.mutual import paper
 from experiments.mutual.cells import INDEPENDENT, INDEPENDENT_OTHER
 from experiments.mutual.findings import ENSEMBLE, FINETUNE_ONLY, MUTUAL, SCRATCH, Comparison, Findings
-from experiments.mutual.text import UNIT, auc, interval, name, p_value, percent, spread, table
+from experiments.mutual.text import name
 from experiments.mutual.words import about, deviations, reproduced
 from experiments.statistics import paired, rela_imp
+from experiments.text import UNIT, auc, interval, p_value, percent, spread, table
 
 _DATA: tuple[tuple[paper.Data, str], ...] = (("avazu", "Avazu"), ("criteo", "Criteo"))
 PAGE, GAIN_PLOT, SIZE_PLOT = "mutual.md", "mutual_gain.svg", "mutual_sizes.svg"

@@ -1,22 +1,12 @@
 """All results of a grid in one file."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from experiments import results_file
 from experiments.mutual.grid import MutualGrid
-from transforms.errors import InputError
-from transforms.files import write_text
 
 RESULTS_FILE = "mutual.json"
-
-
-def write_results(path: Path, results: Mapping[str, Any]) -> None:
-    """Writes one line a cell, so that files of two runs can be compared."""
-    head = {key: value for key, value in results.items() if key != "cells"}
-    lines = ",\n".join(json.dumps(cell) for cell in results["cells"])
-    write_text(path, json.dumps(head, indent=1)[:-2] + f',\n "cells": [\n{lines}\n ]\n}}\n')
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -25,13 +15,4 @@ def read_results(folder: Path) -> dict[str, Any]:
     Raises:
       InputError: there are none, or they are no results of ours.
     """
-    path = folder / RESULTS_FILE
-    try:
-        results: dict[str, Any] = json.loads(path.read_text())
-        MutualGrid.model_validate(results["grid"])
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        text = str(error).splitlines()[0]
-        raise InputError(
-            str(path), text, "results of `consort table mutual`", "name their folder with --out"
-        ) from error
-    return results
+    return results_file.read_results(folder / RESULTS_FILE, MutualGrid, "consort table mutual")

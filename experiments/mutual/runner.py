@@ -1,10 +1,7 @@
 """Runs a grid: the data once, each cell once, whatever is killed in between."""
 
 import json
-import os
 import statistics
-import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine
 from experiments.arrays import dataset_arrays, load_arrays, simulated_arrays
+from experiments.folder import Recorder, cell_file, claim, gathered, run_context, worker_count
 from experiments.mutual.cells import Cell, cells_of
 from experiments.mutual.grid import SIMULATED, MutualGrid
-from experiments.mutual.results_file import RESULTS_FILE, write_results
+from experiments.mutual.results_file import RESULTS_FILE
 from experiments.mutual.training import Place, oracle, run_cell
-from experiments.pool import TimeLeft, run_tasks
-from tfx_pipeline.provenance import code_version
+from experiments.pool import run_tasks
+from experiments.results_file import write_results
 from transforms.errors import InputError
-from transforms.files import check_folder, write_text
 
-GRID_FILE = "grid.json"
-_CODE = ("transforms", "models", "experiments")
 _OVERHEAD_PEER_EPOCHS = 0.5
 _KEPT_BYTES = 2 << 30
 
@@ -47,7 +41,7 @@ class Folders:
 
     def result_of(self, cell: Cell) -> Path:
         """The file of a cell's result."""
-        return self.root / "cells" / f"{cell.name}.json"
+        return cell_file(self.root, cell.name)
 
     @property
     def results(self) -> Path:
@@ -87,28 +81,28 @@ def run_grid(
     arrays = folders.place.arrays
     if not arrays.exists():
         _make_arrays(grid, data_dir, arrays, say)
-    if workers is None:
-        workers = max(1, len(os.sched_getaffinity(0)) // threads)
-    context = {
-        "command": " ".join(["consort", *sys.argv[1:]]),
-        "code_sha256": code_version(*_CODE),
-        "workers": workers,
-        "threads": threads,
-        "machine": machine(),
-    }
+    workers = worker_count(workers, threads)
+    context = run_context(workers, threads)
     left = _unfinished(cells, grid, folders)
     say(f"{len(cells)} cells, {len(cells) - len(left)} of them done; {workers} workers of {threads} threads")
     run_tasks(
         {cell.name: (cell, grid, folders.place) for cell in left},
         {cell.name: [needed.name for needed in cell.needs()] for cell in left},
         run_cell,
-        _Recorder(left, len(cells), grid, folders, context, say),
+        Recorder(
+            {cell.name: (cell.model, cell.peer_epochs(grid) + _OVERHEAD_PEER_EPOCHS) for cell in left},
+            len(cells),
+            folders.root,
+            context,
+            _figure,
+            say,
+        ),
         workers,
         threads,
         _tasks_per_worker(grid, arrays),
     )
-    gathered = dict.fromkeys((*cells, *cells_of(whole or grid)))
-    results = _gathered([cell for cell in gathered if folders.result_of(cell).is_file()], whole or grid, folders)
+    wanted = dict.fromkeys((*cells, *cells_of(whole or grid)))
+    results = _gathered(list(wanted), whole or grid, folders)
     write_results(folders.results, results)
     return results
 
@@ -133,22 +127,12 @@ def _checked_cells(grid: MutualGrid, data_dir: Path | None) -> list[Cell]:
 
 def _claim(folders: Folders, grid: MutualGrid, data_dir: Path | None) -> None:
     """Makes the folder this grid's own, or refuses if it is another's."""
-    check_folder(folders.root, "--out")
     own = {**grid.identity(), "dataset_sha256": None}
     if data_dir is not None:
         from transforms.records import load_dataset
 
         own["dataset_sha256"] = load_dataset(data_dir).sha256
-    file = folders.root / GRID_FILE
-    if file.is_file():
-        present = json.loads(file.read_text())
-        if different := [key for key in own if present.get(key) != own[key]]:
-            received = f"results with {different[0]} {present.get(different[0])}"
-            raise InputError(str(folders.root), received, f"{own[different[0]]}", "choose another --out")
-        return
-    if folders.root.exists() and any(not path.name.startswith(".") for path in folders.root.iterdir()):
-        raise InputError(str(folders.root), "a folder in use", "a new or empty folder", "choose another --out")
-    write_text(file, json.dumps(own, indent=1) + "\n")
+    claim(folders.root, own)
 
 
 def _make_arrays(grid: MutualGrid, data_dir: Path | None, folder: Path, say: Callable[[str], None]) -> None:
@@ -183,32 +167,8 @@ def _is_finished(cell: Cell, grid: MutualGrid, folders: Folders) -> bool:
     return True
 
 
-class _Recorder:
-    """Writes each result as it comes, and tells how long the rest takes."""
-
-    def __init__(
-        self,
-        left: list[Cell],
-        total: int,
-        grid: MutualGrid,
-        folders: Folders,
-        context: dict[str, Any],
-        say: Callable[[str], None],
-    ):
-        self._cells = {cell.name: cell for cell in left}
-        self._done, self._total, self._folders, self._say = total - len(left), total, folders, say
-        self._context = context
-        work = {cell.name: (cell.model, cell.peer_epochs(grid) + _OVERHEAD_PEER_EPOCHS) for cell in left}
-        self._clock = TimeLeft(work, max(1, context["workers"]))
-
-    def __call__(self, name: str, result: dict[str, Any]) -> None:
-        told = {**result, "context": {**self._context, "date": time.strftime("%Y-%m-%d")}}
-        write_text(self._folders.result_of(self._cells[name]), json.dumps(told, indent=1) + "\n")
-        self._done += 1
-        self._clock.add(name, result["seconds"])
-        mean = statistics.fmean(peer["auc"] for peer in result["test"]["peers"])
-        text = f"[{self._done}/{self._total}] {name}: test AUC {mean:.5f} in {result['seconds']:.0f} s"
-        self._say(f"{text}; about {(self._clock.seconds or 0.0) / 60:.0f} min left")
+def _figure(result: dict[str, Any]) -> str:
+    return f"test AUC {statistics.fmean(peer['auc'] for peer in result['test']['peers']):.5f}"
 
 
 def _tasks_per_worker(grid: MutualGrid, folder: Path) -> int:
@@ -221,16 +181,7 @@ def _tasks_per_worker(grid: MutualGrid, folder: Path) -> int:
 def _gathered(cells: list[Cell], grid: MutualGrid, folders: Folders) -> dict[str, Any]:
     """All results in one; what many cells were run in stands once."""
     arrays = load_arrays(folders.place.arrays)
-    contexts: list[dict[str, Any]] = []
-    found = []
-    for cell in cells:
-        result = json.loads(folders.result_of(cell).read_text())
-        context = result.pop("context")
-        # Where it lay is nobody's business.
-        context["command"] = context["command"].replace(str(folders.root), folders.root.name)
-        if context not in contexts:
-            contexts.append(context)
-        found.append({**result, "context": contexts.index(context)})
+    contexts, found = gathered(folders.root, [cell.name for cell in cells])
     splits = {
         split: {"rows": len(rows), "click_rate": float(rows.label.mean(dtype=np.float64)), "oracle": oracle(rows)}
         for split, rows in arrays.splits.items()

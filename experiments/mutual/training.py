@@ -14,7 +14,7 @@ from experiments.batches import SCORED_AT_ONCE, batches, click_probabilities
 from experiments.mutual.cells import ARMS, Cell, Member, order_seed, peer_seed
 from experiments.mutual.grid import MutualGrid
 from models.cotraining.mutual_learning import MutualLearning
-from models.cotraining.mutual_learning_recipe import build_peers
+from models.cotraining.peer_training import build_peers
 from models.registry import build_model
 from models.training.compiling import precision, to_a_tenth
 from models.training.fit import FitResult, fit

@@ -9,8 +9,9 @@ from experiments.mutual import paper
 from experiments.mutual.cells import INDEPENDENT, INDEPENDENT_OTHER
 from experiments.mutual.findings import ENSEMBLE, FINETUNE_ONLY, HEADLINES, MUTUAL, Findings
 from experiments.mutual.grid import SIMULATED
-from experiments.mutual.text import auc, interval, listed, name, p_value, percent, table
+from experiments.mutual.text import name
 from experiments.statistics import Verdict, paired, rela_imp
+from experiments.text import auc, interval, listed, p_value, percent, table
 
 QUALITY = 0.97
 """Share of the oracle's AUC above one half that a model should reach on a simulated log."""

@@ -8,7 +8,8 @@ import pytest
 
 from experiments.mutual.findings import Findings
 from experiments.mutual.page import render
-from experiments.mutual.results_file import read_results, write_results
+from experiments.mutual.results_file import read_results
+from experiments.results_file import write_results
 from tests.helpers.command_line import consort
 from tests.helpers.mutual_grid import made_up
 from tests.helpers.source_tree import ROOT

@@ -1,0 +1,70 @@
+"""The cells of a grid: what each trains, on what data, and in which order they come."""
+
+from dataclasses import dataclass
+
+from experiments.duet.grid import DEFAULT, PARTS, DuetGrid, methods_of
+from experiments.duet.methods import method_of, tuned_as
+
+
+@dataclass(frozen=True)
+class Place:
+    """The data that cells share.
+
+    Args:
+      variant: of the world.
+      seed: of the world.
+    """
+
+    variant: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.variant}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training, whose result is one file.
+
+    Args:
+      place: its data.
+      method: a key of `METHODS`.
+      learning_rate: that is tried; None: the one that tuning chose.
+    """
+
+    place: Place
+    method: str
+    learning_rate: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its file."""
+        tried = "" if self.learning_rate is None else f"-lr_{self.learning_rate:g}"
+        return f"{self.place.name}-{self.method}{tried}"
+
+    def needs(self, grid: DuetGrid) -> list["Cell"]:
+        """The cells by which its learning rate is chosen."""
+        if self.learning_rate is not None or len(grid.learning_rates) == 1:
+            return []
+        return [tuning(tuned_as(self.method), rate, grid) for rate in grid.learning_rates]
+
+    def work(self) -> float:
+        """How much, in models that are trained."""
+        return float(len(method_of(self.method).outputs) or 1)
+
+
+def tuning(method: str, rate: float, grid: DuetGrid) -> Cell:
+    """A cell that tries a learning rate."""
+    return Cell(Place(DEFAULT, grid.tuning_seed), method, rate)
+
+
+def cells_of(grid: DuetGrid) -> list[Cell]:
+    """All cells of a grid, what others need first; part by part, and in each seed by seed."""
+    wanted: list[Cell] = []
+    for part in PARTS:
+        for seed in range(1, grid.seeds + 1):
+            for variant in grid.variants(part).values():
+                wanted += [Cell(Place(variant, seed), method) for method in methods_of(grid.rows(part))]
+    return list(dict.fromkeys(each for cell in wanted for each in (*cell.needs(grid), cell)))

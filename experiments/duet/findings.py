@@ -1,0 +1,168 @@
+"""Figures that a page tells, computed from a grid's results and from nothing else."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from experiments.duet.grid import DEFAULT, DuetGrid
+from experiments.duet.methods import DUET, DUET_STAGES, ROWS, SERVED, SINGLE, method_of, source_of
+from experiments.statistics import Paired, Verdict, both, holm, paired, rela_imp
+
+LOGGING, ORACLE = "logging policy", "oracle"
+UNEXPOSED, EXPOSED, ENTIRE = "auc_unexposed", "auc", "auc_entire"
+METRICS = {UNEXPOSED: "unexposed", EXPOSED: "exposed", ENTIRE: "entire space"}
+_REFERENCES = {
+    LOGGING: {UNEXPOSED: "logging_auc_unexposed", EXPOSED: "logging_policy_auc", ENTIRE: "logging_auc_entire"},
+    ORACLE: {UNEXPOSED: "oracle_auc_unexposed", EXPOSED: "oracle_auc", ENTIRE: "oracle_auc_entire"},
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row against another, seed by seed.
+
+    Args:
+      variant: of the world.
+      metric: of the test requests.
+      better, worse: rows; what is claimed is that the first has more.
+      test: of the differences.
+      adjusted_p: by Holm, over the tests that stand together.
+    """
+
+    variant: str
+    metric: str
+    better: str
+    worse: str
+    test: Paired
+    adjusted_p: float | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        """On the claim."""
+        return self.test.verdict
+
+
+class Findings:
+    """A grid's results, asked for by world, row and seed.
+
+    Args:
+      results: what `duet.json` holds.
+    """
+
+    def __init__(self, results: Mapping[str, Any]):
+        self.results = results
+        self.grid = DuetGrid.model_validate(results["grid"])
+        self.tuning = [cell for cell in results["cells"] if cell["tried"]]
+        self._cells: dict[tuple[str, str, int], Mapping[str, Any]] = {
+            (cell["variant"], cell["method"], cell["seed"]): cell for cell in results["cells"] if not cell["tried"]
+        }
+
+    def cell(self, variant: str, row: str, seed: int) -> Mapping[str, Any] | None:
+        """The cell that a row is measured from."""
+        return self._cells.get((variant, source_of(row)[0], seed))
+
+    def value(self, variant: str, row: str, seed: int, metric: str, split: str = "test") -> float | None:
+        """A figure; None if there is none. `metric` may be of a pair: `agreement`, `error_correlation` ..."""
+        if row in _REFERENCES:
+            # They are the same in every cell of a world and a seed.
+            cell = next((one for (world, _, own), one in self._cells.items() if (world, own) == (variant, seed)), None)
+            return None if cell is None else cell[split][SERVED].get(_REFERENCES[row].get(metric, ""))
+        cell = self.cell(variant, row, seed)
+        if cell is None:
+            return None
+        measured = cell[split].get(source_of(row)[1], {})
+        found: float | None = measured.get(metric, cell[split].get("pair", {}).get(metric))
+        return found
+
+    def seeds(self, variant: str, metric: str, *rows: str) -> list[int]:
+        """Seeds that have this figure of all these rows."""
+        known = sorted({seed for world, _, seed in self._cells if world == variant})
+        return [seed for seed in known if all(self.value(variant, row, seed, metric) is not None for row in rows)]
+
+    def values(self, variant: str, row: str, metric: str, seeds: Sequence[int] | None = None) -> list[float]:
+        """One figure a seed."""
+        chosen = self.seeds(variant, metric, row) if seeds is None else seeds
+        found = [self.value(variant, row, seed, metric) for seed in chosen]
+        return [value for value in found if value is not None]
+
+    def metrics(self) -> list[str]:
+        """Those of `METRICS` that are known: of a dataset without truth only the exposed one."""
+        return [metric for metric in METRICS if any(self.seeds(world, metric, row) for world, row, _ in self._cells)]
+
+    def rows(self, part: str, variant: str = DEFAULT) -> list[str]:
+        """Rows of a part that have results in a world."""
+        return [row for row in self.grid.rows(part) if self.seeds(variant, EXPOSED, row)]
+
+    def compare(self, better: str, worse: str, metric: str = UNEXPOSED, variant: str = DEFAULT) -> Comparison | None:
+        """Paired by seed; None where no seed has both."""
+        seeds = self.seeds(variant, metric, better, worse)
+        if not seeds:
+            return None
+        sides = (self.values(variant, row, metric, seeds) for row in (better, worse))
+        return Comparison(variant, metric, better, worse, paired(*sides))
+
+    def family(self, pairs: Sequence[tuple[str, str, str, str]]) -> list[Comparison]:
+        """Comparisons `(better, worse, metric, variant)` that there are, p values adjusted together."""
+        found = [one for one in (self.compare(*pair) for pair in pairs) if one is not None]
+        tested = [one.test.p for one in found if one.test.p is not None]
+        adjusted = holm(tested) if len(tested) == len(found) else [None] * len(found)
+        return [replace(one, adjusted_p=p) for one, p in zip(found, adjusted, strict=True)]
+
+    def baselines(self, part: str = "main", variant: str = DEFAULT) -> list[str]:
+        """Rows that train and serve one model: neither a pair nor a mean of two."""
+        return [row for row in self.rows(part, variant) if row not in ROWS and method_of(row).pair is None]
+
+    def best_baseline(self, metric: str = UNEXPOSED, variant: str = DEFAULT, part: str = "main") -> str | None:
+        """The single-model baseline with the greatest mean on the test requests themselves: the hardest to beat."""
+        means = {row: self.values(variant, row, metric) for row in self.baselines(part, variant)}
+        known = {row: statistics.fmean(values) for row, values in means.items() if values}
+        return max(known, key=lambda row: known[row]) if known else None
+
+    def paper_tests(self) -> list[Comparison]:
+        """DUET as the paper states it against every other row, metric by metric."""
+        others = [row for row in self.rows("main") if row not in (DUET, "duet_ensemble", DUET_STAGES)]
+        others = [row for row in others if row != "duet_stages_ensemble"]
+        return self.family([(DUET, row, metric, DEFAULT) for metric in self.metrics() for row in (*others, LOGGING)])
+
+    def strongest_tests(self) -> list[Comparison]:
+        """DUET with stages against the best baseline of each metric, its control, DUET and the logging policy."""
+        pairs: list[tuple[str, str, str, str]] = []
+        for metric in self.metrics():
+            named = [self.best_baseline(metric), "stage_heads_10", SINGLE, DUET, "two_singles_ensemble", LOGGING]
+            rows = dict.fromkeys(row for row in named if row is not None)
+            pairs += [(DUET_STAGES, row, metric, DEFAULT) for row in rows]
+        return self.family(pairs)
+
+    def study_tests(self, part: str, pairs: Sequence[tuple[str, str]], metric: str = UNEXPOSED) -> list[Comparison]:
+        """The same comparisons in each world of a study."""
+        worlds = self.grid.variants(part).values()
+        return self.family([(better, worse, metric, world) for better, worse in pairs for world in worlds])
+
+    def world_name(self, part: str, variant: str) -> str:
+        """What a study calls a world."""
+        return next(name for name, own in self.grid.variants(part).items() if own == variant)
+
+    def gain(self, row: str, base: str, metric: str, variant: str = DEFAULT) -> float | None:
+        """RelaImp of a row's mean AUC over another's; None where that is no better than chance."""
+        seeds = self.seeds(variant, metric, row, base)
+        if not seeds:
+            return None
+        own, other = (statistics.fmean(self.values(variant, one, metric, seeds)) for one in (row, base))
+        return rela_imp(own, other) if other > 0.5 else None
+
+    def curve(self, metric: str = UNEXPOSED) -> dict[float, list[float]]:
+        """Of each consistency weight that has results, over the seeds that all of them have."""
+        rows = dict(zip(self.grid.lambdas, self.grid.rows("lambda"), strict=True))
+        present = {weight: row for weight, row in sorted(rows.items()) if self.seeds(DEFAULT, metric, row)}
+        seeds = self.seeds(DEFAULT, metric, *present.values()) if present else []
+        return {weight: self.values(DEFAULT, row, metric, seeds) for weight, row in present.items() if seeds}
+
+    def interior_maximum(self, metric: str = UNEXPOSED) -> Verdict | None:
+        """Whether the best weight between the ends of the curve is above both; None without a curve of three."""
+        curve = self.curve(metric)
+        if len(curve) < 3:
+            return None
+        first, *between, last = curve
+        best = max(between, key=lambda weight: statistics.fmean(curve[weight]))
+        return both([paired(curve[best], curve[end]).verdict for end in (first, last)])

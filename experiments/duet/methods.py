@@ -1,0 +1,172 @@
+"""The methods by name: what each trains, and what of it is measured."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+SERVED, ENSEMBLE = "served", "ensemble"
+DUET, DUET_STAGES, SINGLE = "duet", "duet_stages", "single"
+LAMBDA = "duet_lambda_"
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train what is served.
+
+    Args:
+      model: name of `models.registry`.
+      model_options: of every model.
+      outputs: of each model; nothing where `baseline` knows.
+      baseline: a key of `models.preranking.entire_space_recipe.METHODS`.
+      pair: options of `Duet`; None is no pair.
+      options: of the baseline.
+      warmup: share of the greatest number of steps in which the pseudo-labels' weight grows.
+      schedule_share: share of them in which the consistency weight changes.
+      tuned_as: the method whose learning rate it takes; empty: its own.
+    """
+
+    model: str = "set_ranker"
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    outputs: tuple[int, ...] = (1,)
+    baseline: str = ""
+    pair: Mapping[str, Any] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    warmup: float = 0.0
+    schedule_share: float = 0.0
+    tuned_as: str = ""
+
+
+def _baseline(name: str, **options: Any) -> Method:
+    return Method(baseline=name, outputs=(), options=options)
+
+
+_PAPER = {"consistency_weight": 0.1, "average": "union"}
+_PAIR = Method(outputs=(1, 1), pair=_PAPER, tuned_as=DUET)
+
+
+def _changed(**options: Any) -> Method:
+    return replace(_PAIR, pair={**_PAPER, **options})
+
+
+METHODS: dict[str, Method] = {
+    "two_tower": Method("two_tower"),
+    "cold": Method("cold"),
+    "set_pointwise": Method(model_options={"streams": ()}),
+    SINGLE: Method(),
+    "unexposed_negatives": _baseline("unexposed_negatives"),
+    "weight_matched": _baseline("weight_matched"),
+    "self_training": _baseline("self_training"),
+    "hard_self_training": _baseline("hard_self_training"),
+    "ips": _baseline("ips"),
+    "dr": _baseline("dr"),
+    "escm2": _baseline("escm2"),
+    "ukd": _baseline("ukd"),
+    "stage_ranking": _baseline("stage_ranking"),
+    "stage_heads": _baseline("stage_heads"),
+    # `union` makes the exposed loss of a pair as small as |E| / |E + N|, a tenth or so, beside that of the stages.
+    "stage_heads_10": _baseline("stage_heads", stage_weight=10.0),
+    DUET: replace(_PAIR, tuned_as=""),
+    DUET_STAGES: Method(outputs=(3, 3), pair={**_PAPER, "stage_weight": 1.0}),
+    # The rankers of DUET with nothing between them: each learns from its own exposed candidates alone.
+    "two_singles": Method(
+        outputs=(1, 1), pair={"consistency_weight": 0.0, "unexposed_weight": 0.0, "average": "group_mean"},
+        tuned_as=SINGLE,
+    ),
+    "duet_no_kl": _changed(consistency_weight=0.0),
+    "duet_no_labels": _changed(unexposed_weight=0.0),
+    "duet_no_history": replace(_PAIR, model_options={"streams": ("candidates",)}),
+    "duet_no_candidates": replace(_PAIR, model_options={"streams": ("history",)}),
+    "duet_pointwise": replace(_PAIR, model_options={"streams": ()}),
+    "duet_shared": replace(_PAIR, outputs=(2,)),
+    "duet_group_mean": _changed(average="group_mean"),
+    "duet_sharp": _changed(label_temperature=0.7),
+    "duet_by_confidence": _changed(by_confidence=True),
+    "duet_warmup": replace(_PAIR, warmup=0.1),
+    "duet_views": replace(_PAIR, model_options={"field_dropout": 0.2}),
+    "duet_stages_views": Method(
+        outputs=(3, 3), pair={**_PAPER, "stage_weight": 1.0}, model_options={"field_dropout": 0.2},
+        tuned_as=DUET_STAGES,
+    ),
+    **{
+        f"duet_{schedule}": replace(_changed(consistency_schedule=schedule), schedule_share=0.5)
+        for schedule in ("ramp", "cosine", "step")
+    },
+}  # fmt: skip
+"""By name; `duet_lambda_<weight>` is `duet` with that consistency weight."""
+
+ROWS: dict[str, tuple[str, str]] = {
+    "duet_ensemble": (DUET, ENSEMBLE),
+    "duet_stages_ensemble": (DUET_STAGES, ENSEMBLE),
+    "two_singles_ensemble": ("two_singles", ENSEMBLE),
+}
+"""Rows that are no methods: the mean logit of both models of a run."""
+
+TITLES = {
+    "two_tower": "two-tower",
+    "cold": "COLD-like MLP",
+    "set_pointwise": "set ranker without streams",
+    SINGLE: "single set ranker",
+    "unexposed_negatives": "unexposed as negatives",
+    "weight_matched": "weight-matched single",
+    "self_training": "soft self-training",
+    "hard_self_training": "thresholded self-training",
+    "ips": "IPS",
+    "dr": "DR",
+    "escm2": "ESCM²-style",
+    "ukd": "UKD-style",
+    "stage_ranking": "FS-LTR stage order",
+    "stage_heads": "stage heads",
+    "stage_heads_10": "stage heads (weight 10)",
+    DUET: "DUET",
+    "duet_ensemble": "DUET (mean of both)",
+    DUET_STAGES: "DUET with stages",
+    "duet_stages_ensemble": "DUET with stages (mean of both)",
+    "two_singles": "two singles (the better)",
+    "two_singles_ensemble": "two singles (mean of both)",
+    "duet_no_kl": "DUET without KL",
+    "duet_no_labels": "DUET without pseudo-labels",
+    "duet_no_history": "DUET without history stream",
+    "duet_no_candidates": "DUET without candidates stream",
+    "duet_pointwise": "DUET without set-wise streams",
+    "duet_shared": "DUET on a shared backbone",
+    "duet_group_mean": "DUET with group mean",
+    "duet_sharp": "DUET with sharper labels (0.7)",
+    "duet_by_confidence": "DUET with weights by confidence",
+    "duet_warmup": "DUET with labels warmed up",
+    "duet_views": "DUET with field dropout 0.2",
+    "duet_stages_views": "DUET with stages and field dropout 0.2",
+    "duet_ramp": "DUET with λ ramped up",
+    "duet_cosine": "DUET with λ down by cosine",
+    "duet_step": "DUET with λ from a step on",
+}
+
+
+def title(row: str) -> str:
+    """How the page calls a row."""
+    return f"DUET with λ {row.removeprefix(LAMBDA)}" if row.startswith(LAMBDA) else TITLES.get(row, row)
+
+
+def source_of(row: str) -> tuple[str, str]:
+    """The method that a row is of, and what of it is measured."""
+    return ROWS.get(row, (row, SERVED))
+
+
+def method_of(name: str) -> Method:
+    """By its name.
+
+    Raises:
+      KeyError: there is none.
+    """
+    if name.startswith(LAMBDA):
+        return _changed(consistency_weight=float(name.removeprefix(LAMBDA)))
+    return METHODS[name]
+
+
+def tuned_as(name: str) -> str:
+    """The method by whose tuning its learning rate is chosen."""
+    return method_of(name).tuned_as or name
+
+
+def lambda_method(weight: float) -> str:
+    """Name of DUET with a consistency weight."""
+    return DUET if weight == _PAPER["consistency_weight"] else f"{LAMBDA}{weight:g}"

@@ -1,0 +1,88 @@
+"""The grid of DUET: what it holds, what it refuses, which cells it has."""
+
+import pytest
+
+from experiments.duet.cells import Cell, Place, cells_of
+from experiments.duet.grid import PARTS, DuetGrid, load_grid, narrowed
+from experiments.duet.methods import METHODS, TITLES, method_of
+from transforms.errors import InputError
+
+WORLD = {
+    "users": 40, "items": 60, "candidates": 10, "min_candidates": 8, "pool_size": 20, "ranked_items": 6,
+    "exposed_items": 3, "history_length": 5, "block_requests": 32,
+}  # fmt: skip
+TINY = {"name": "tiny", "world": WORLD, "requests": 60, "seeds": 1, "main": ["two_tower"]}
+
+
+def grid(**changes):
+    return DuetGrid.model_validate({**TINY, **changes})
+
+
+def names(found):
+    return [cell.name for cell in cells_of(found)]
+
+
+def test_the_grid_of_the_package_has_all_parts_and_every_row_a_title():
+    found = load_grid("duet_simulated")
+    assert all(found.rows(part) for part in PARTS) and found.seeds == 5
+    assert all(row in TITLES or row.startswith("duet_lambda_") for row in found.all_rows())
+    assert set(METHODS) <= set(TITLES)
+
+
+def test_one_learning_rate_is_not_tuned_and_several_are_tried_before_the_cell_that_needs_them():
+    assert names(grid()) == ["default-1-two_tower"]
+    tried = ["default-1001-two_tower-lr_0.1", "default-1001-two_tower-lr_0.01"]
+    assert names(grid(learning_rates=[0.1, 0.01])) == [*tried, "default-1-two_tower"]
+
+
+def test_variants_of_duet_take_its_learning_rate():
+    found = grid(main=["duet_no_kl"], learning_rates=[0.1, 0.01])
+    assert [cell.method for cell in cells_of(found)] == ["duet", "duet", "duet_no_kl"]
+
+
+def test_rows_of_one_run_are_one_cell_and_the_default_world_of_a_study_is_that_of_the_main_table():
+    study = {"worlds": {"none": {"popularity_bias": 0.0}, "as_is": {}}, "methods": ["duet"]}
+    found = grid(main=["duet", "duet_ensemble"], lambdas=[0.1, 0.2], bias=study)
+    assert names(found) == ["default-1-duet", "default-1-duet_lambda_0.2", "bias-none-1-duet"]
+    assert found.world_of("bias-none").popularity_bias == 0.0 and found.world_of("default").popularity_bias == 1.0
+
+
+def test_lambda_of_a_name_is_the_weight_of_the_consistency():
+    assert (method_of("duet_lambda_0.2").pair or {})["consistency_weight"] == 0.2
+
+
+def test_a_narrowed_grid_has_the_named_parts_methods_and_seeds():
+    whole = load_grid("duet_simulated")
+    found = narrowed(whole, ("duet", "single"), 2, ("main", "bias"))
+    assert found.rows("main") == ("single", "duet") == found.rows("bias")[:2]
+    assert found.rows("ablations") == () == found.rows("lambda") and found.seeds == 2
+
+
+@pytest.mark.parametrize(("changes", "near"), [({"methods": ("dueet",)}, "'duet'"), ({"parts": ("mian",)}, "'main'")])
+def test_an_unknown_method_or_part_is_refused_with_the_nearest_name(changes, near):
+    with pytest.raises(InputError, match=f"did you mean {near}"):
+        narrowed(load_grid("duet_simulated"), **changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tuning_seed": 1},
+        {"source": "jester"},
+        {"requests": None},
+        {"bias": {"worlds": {"odd": {"popularity_bias": -1.0}}, "methods": ["duet"]}},
+    ],
+)
+def test_a_grid_that_cannot_be_run_is_refused(changes):
+    with pytest.raises(ValueError):
+        grid(**changes)
+
+
+def test_a_method_that_a_grid_names_must_be_known():
+    with pytest.raises(ValueError, match="did you mean 'two_tower'"):
+        grid(main=["two_towers"])
+
+
+def test_the_name_of_a_tried_rate_differs_from_that_of_the_chosen_one():
+    place = Place("default", 3)
+    assert Cell(place, "ips").name == "default-3-ips" and Cell(place, "ips", 0.001).name == "default-3-ips-lr_0.001"

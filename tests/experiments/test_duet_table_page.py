@@ -1,0 +1,185 @@
+"""Findings and the page of DUET: every figure from the results, every verdict from the figures."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from experiments.duet.findings import LOGGING, ORACLE, Findings
+from experiments.duet.methods import source_of
+from experiments.duet.page import render
+from experiments.line_plot import Line, Point, line_plot
+from experiments.results_file import write_results
+from tests.helpers.command_line import consort
+
+SEEDS = range(1, 6)
+NOISE = {1: 0.0, 2: 1e-3, 3: -1e-3, 4: 2e-3, 5: -2e-3}
+AUCS = {"single": 0.62, "weight_matched": 0.63, "two_tower": 0.60, "two_singles_ensemble": 0.625, "duet": 0.65,
+        "duet_ensemble": 0.655, "duet_stages": 0.70, "stage_heads_10": 0.69}  # fmt: skip
+STUDY = {"none": {"popularity_bias": 0.0}, "default": {}}
+
+
+def metrics(auc):
+    """Of a row, and the references that every cell has beside it."""
+    references = {f"{who}_auc_{space}": value for who, value in (("logging", 0.66), ("oracle", 0.8))
+                  for space in ("unexposed", "entire")}  # fmt: skip
+    return {
+        "auc": auc + 0.01, "auc_unexposed": auc, "auc_entire": auc + 0.02, "uauc": 0.6, "logloss": 0.25,
+        "logging_policy_auc": 0.61, "oracle_auc": 0.78, "truth_unexposed": 0.0341, "prediction_unexposed": 0.0512,
+        **references,
+    }  # fmt: skip
+
+
+def results(aucs=None, variants=("default",), seeds=SEEDS, **grid):
+    """Results of five seeds, differences between rows nearly the same in each: those of DUET differ by `NOISE`."""
+    aucs = {**AUCS, **(aucs or {})}
+    cells: dict[tuple[str, str, int], dict[str, Any]] = {}
+    for variant in variants:
+        for row, auc in aucs.items():
+            method, part = source_of(row)
+            for seed in seeds:
+                own = auc + seed * 1e-2 + (NOISE[seed] if row.startswith("duet") else 0.0)
+                told = {"cell": f"{variant}-{seed}-{method}", "variant": variant, "method": method, "seed": seed,
+                        "tried": False, "learning_rate": 0.001, "best_epoch": 2, "cpu_seconds": 30.0,
+                        "data_sha256": "0" * 64}  # fmt: skip
+                cell = cells.setdefault((variant, method, seed), {**told, "test": {"served": metrics(own)}})
+                cell["test"][part] = metrics(own)
+                if method in ("duet", "two_singles"):
+                    cell["test"]["pair"] = {"agreement": 0.913, "error_correlation": 0.977, "disagreement": 0.01}
+    values = {"name": "made_up", "world": "default", "requests": 1000, "main": list(AUCS), **grid}
+    machine = {"processor": "P", "cores": 2, "versions": {"tensorflow": "2.16.2"}}
+    contexts = [{"command": "consort table duet", "date": "2026-01-01", "machine": machine}]
+    return {"grid": values, "contexts": contexts, "cells": list(cells.values())}
+
+
+def page(found):
+    return render(found)["duet.md"]
+
+
+def row(text, *cells):
+    start = "| " + " | ".join(cells)
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+def test_the_difference_of_two_rows_and_its_interval_are_worked_out_by_hand():
+    # 0.65 - 0.62 + noise: mean 3000 in 1e-5, standard error 100 sqrt(2.5 / 5), t(4) at 97.5 % 2.776445.
+    one = Findings(results()).compare("duet", "single")
+    half = 2.776445e-3 * (2.5 / 5) ** 0.5
+    assert one is not None and one.verdict == "confirmed"
+    assert one.test.mean == pytest.approx(0.03) and one.test.low == pytest.approx(0.03 - half, abs=1e-8)
+
+
+def test_the_best_single_model_baseline_is_no_pair_and_no_mean_of_two():
+    found = Findings(results())
+    assert found.best_baseline() == "stage_heads_10"
+    assert "two_singles_ensemble" not in found.baselines() and "duet" not in found.baselines()
+
+
+@pytest.mark.parametrize(("auc", "verdict"), [(0.70, "confirmed"), (0.66, "refuted"), (0.69, "not decided")])
+def test_the_verdict_on_the_strongest_form_follows_from_the_figures(auc, verdict):
+    tests = Findings(results({"duet_stages": auc})).strongest_tests()
+    found = {(one.metric, one.worse): one.verdict for one in tests}
+    assert found["auc_unexposed", "stage_heads_10"] == verdict
+    text = page(results({"duet_stages": auc}))
+    assert f"above the best single-model baseline, stage heads (weight 10): {verdict}" in text
+
+
+def test_the_logging_policy_and_the_oracle_are_rows_like_others():
+    found = Findings(results())
+    assert found.values("default", LOGGING, "auc_unexposed") == [0.66] * 5
+    assert found.values("default", ORACLE, "auc") == [0.78] * 5
+    assert row(page(results()), "ours", "logging policy", "5", "0.66000 ± 0.00000")
+
+
+def test_p_values_of_a_table_are_adjusted_together():
+    tests = Findings(results()).paper_tests()
+    assert len(tests) == 3 * 6
+    assert all(one.adjusted_p is not None and one.test.p is not None for one in tests)
+    assert all(one.adjusted_p >= one.test.p for one in tests if one.adjusted_p is not None and one.test.p is not None)
+
+
+@pytest.mark.parametrize(
+    ("weights", "verdict"), [((0.60, 0.64, 0.61), "confirmed"), ((0.60, 0.61, 0.64), "refuted"),
+                             ((0.64, 0.6401, 0.61), "not decided")]
+)  # fmt: skip
+def test_a_curve_of_lambda_has_a_maximum_between_its_ends_or_not(weights, verdict):
+    aucs = dict(zip(("duet_lambda_0.01", "duet_lambda_0.2", "duet_lambda_0.5"), weights, strict=True))
+    found = results(aucs, lambdas=[0.01, 0.2, 0.5])
+    for cell in found["cells"]:
+        # The noise of one end is not that of the others.
+        cell["test"]["served"]["auc_unexposed"] += NOISE[cell["seed"]] if cell["method"].endswith("0.01") else 0.0
+    assert Findings(found).interior_maximum() == verdict
+    assert "duet_lambda.svg" in render(found)
+
+
+def test_a_study_compares_world_by_world():
+    bias = {"worlds": STUDY, "methods": ["single", "duet"]}
+    found = results(variants=("default", "bias-none"), bias=bias)
+    tests = Findings(found).study_tests("bias", [("duet", "single")])
+    assert [Findings(found).world_name("bias", one.variant) for one in tests] == ["none", "default"]
+    files = render(found)
+    assert "duet_bias.svg" in files and "| none | popularity_bias 0 |" in files["duet.md"]
+
+
+def test_one_seed_decides_nothing():
+    text = page(results(seeds=[1]))
+    assert "confirmed" not in text.split("## Tests")[1].split("| AUC |")[1] and "not decided" in text
+
+
+def test_without_truth_the_page_tells_of_exposed_candidates_alone():
+    found = results()
+    for cell in found["cells"]:
+        for part in ("served", "ensemble"):
+            if part in cell["test"]:
+                cell["test"][part] = {key: cell["test"][part][key] for key in ("auc", "logloss", "uauc")}
+    text = page(found)
+    assert Findings(found).metrics() == ["auc"] and "AUC, unexposed" not in text and "AUC, exposed" in text
+
+
+def test_a_changed_figure_changes_the_page_and_nothing_else_does():
+    assert page(results()) == page(json.loads(json.dumps(results())))
+    assert page(results()) != page(results({"duet": 0.6501}))
+
+
+def test_auc_figures_of_the_main_table_trace_to_the_results():
+    found = results()
+    values = [cell["test"][part][key] for cell in found["cells"] for part in ("served", "ensemble")
+              if part in cell["test"] for key in cell["test"][part] if "auc" in key]  # fmt: skip
+    section = page(found).split("## Main table")[1].split("![")[0]
+    for text in re.findall(r"(0\.\d{5}) ±", section):
+        assert min(values) - 1e-5 <= float(text) <= max(values) + 1e-5
+    line = row(page(found), "ours", "DUET", "5")
+    assert "0.68000" in line and "0.69000" in line and "0.70000" in line
+
+
+def test_what_a_pair_could_teach_is_told_with_its_figures():
+    text = page(results())
+    assert "err alike" in text and "correlate at 0.977" in text and "on 91.3 % of them" in text
+
+
+def test_plots_are_svg_and_the_main_one_has_the_references():
+    files = render(results())
+    root = ET.fromstring(files["duet_main.svg"])
+    texts = [each.text for each in root.iter() if each.text]
+    assert LOGGING in texts and ORACLE in texts and "DUET with stages" in texts
+
+
+def test_a_line_plot_has_a_point_a_setting_at_equal_distances():
+    root = ET.fromstring(line_plot("t", "x", "y", ["a", "b", "c"], [Line("l", [Point(k, k * 0.1) for k in range(3)])]))
+    circles = [each for each in root.iter() if each.tag.endswith("circle")]
+    x, y = ([float(each.get(key, "nan")) for each in circles] for key in ("cx", "cy"))
+    assert x[1] - x[0] == pytest.approx(x[2] - x[1]) and y[0] > y[1] > y[2]
+
+
+def test_the_page_is_written_anew_from_the_results_alone(tmp_path):
+    write_results(tmp_path / "duet.json", results())
+    done = consort("table", "duet", "--render-only", "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert (tmp_path / "duet.md").read_text() == page(results()) and (tmp_path / "duet_main.svg").is_file()
+
+
+def test_results_that_are_none_are_refused(tmp_path):
+    done = consort("table", "duet", "--render-only", "--out", tmp_path)
+    assert done.code != 0 and "consort table duet" in done.err
