@@ -107,23 +107,27 @@ class PeerModel(keras.Model, abc.ABC):
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         clicks = Clicks.of(data)
         with tf.GradientTape() as tape:
-            outputs, terms = self._terms(clicks, training=True)
+            outputs, sides, terms = self._terms(clicks, training=True)
             loss = tf.add_n(list(terms.values()))
             regular = tf.add_n(self.losses) if self.losses else 0.0
             # Keras sums the replicas' gradients; see `batch_mean`.
             objective = (loss + regular) / self.distribute_strategy.num_replicas_in_sync
         self.optimizer.minimize(objective, self.trainable_variables, tape=tape)
+        self.after_step(clicks, sides)
         return self._logs(clicks, outputs, {**terms, "total": loss + regular})
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         clicks = Clicks.of(data)
-        outputs, terms = self._terms(clicks, training=False)
+        outputs, _, terms = self._terms(clicks, training=False)
         return self._logs(clicks, outputs, {**terms, "total": tf.add_n(list(terms.values()))})
 
-    def _terms(self, clicks: Clicks, training: bool) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    def _terms(self, clicks: Clicks, training: bool) -> tuple[dict[str, tf.Tensor], Any, dict[str, tf.Tensor]]:
         found = self(clicks.features, training=training, with_sides=True)
         outputs, sides = tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), found)
-        return outputs, self.loss_terms(clicks, list(outputs.values()), sides)
+        return outputs, sides, self.loss_terms(clicks, list(outputs.values()), sides)
+
+    def after_step(self, clicks: Clicks, sides: Any) -> None:
+        """What a subclass does once the weights have moved, with what the batch gave before they did."""
 
     def _logs(
         self, clicks: Clicks, outputs: Mapping[str, tf.Tensor], terms: dict[str, tf.Tensor]

@@ -13,7 +13,7 @@ import tf_keras as keras
 from models.layers.field_stack import FieldStack, assembled
 from models.layers.lookup import distinct_rows, look_up, repeat_rows
 from models.layers.replicas import replica_mean, shares
-from models.layers.set_vectors import SetVectors, candidate_mask, history_mask, with_dense_lists
+from models.layers.set_vectors import ROLES, SetVectors, roles_of, sets_of, with_dense_lists
 from transforms.features import ModelInput, Shape
 
 EMBEDDING_STDDEV = 1e-4
@@ -160,39 +160,33 @@ class InterleavedEmbeddings(keras.layers.Layer):
         if as_sets:
             features = with_dense_lists(features, self.inputs)
         found = [
-            (shape, sides)
-            for kind in (self._embedded(features, bool(training)), self._numbers(features))
+            (self._groups[shape, is_id], sides)
+            for is_id, kind in ((True, self._embedded(features, bool(training))), (False, self._numbers(features)))
             for shape, sides in kind.items()
         ]
         if training:
             self._penalise_tables()
         if as_sets:
             return self._sets(found, features)
-        shared = [sides for shape, sides in found if shape is not Shape.CANDIDATES]
-        candidates = [sides for shape, sides in found if shape is Shape.CANDIDATES]
+        shared = [sides for fields, sides in found if fields[0].shape is not Shape.CANDIDATES]
+        candidates = [sides for fields, sides in found if fields[0].shape is Shape.CANDIDATES]
         count = len(self._widths) + int(self._num_linear > 0)
         sides = [assembled([one[k] for one in shared], [one[k] for one in candidates]) for k in range(count)]
         return self._by_part(sides)
 
-    def _sets(self, found: list[tuple[Shape, list[tf.Tensor]]], features: Mapping[str, Any]) -> list[SetVectors]:
-        by_shape = {shape: [sides for own, sides in found if own is shape] for shape in Shape}
-        if not by_shape[Shape.CANDIDATES]:
-            raise ValueError(
-                "no feature has candidates; expected request records, of which each holds a list of them; "
-                "set `record: request` in the run file"
-            )
-        real = candidate_mask(features, by_shape[Shape.CANDIDATES][0][0])
-        read = history_mask(features, self.inputs)
-        if read is None:
-            read = tf.zeros([tf.shape(real)[0], 0], tf.bool)
-        parts = []
-        for k, width in enumerate(self._widths):
-            sides = {shape: [one[k] for one in groups] for shape, groups in by_shape.items()}
-            request = _all_fields(sides[Shape.SCALAR], tf.zeros([tf.shape(real)[0], 0, width]))
-            history = _all_fields(sides[Shape.RAGGED], tf.zeros([tf.shape(real)[0], 0, 0, width]))
-            candidates = _all_fields(sides[Shape.CANDIDATES], None)
-            parts.append(SetVectors(request, history, read, candidates, real))
-        return parts
+    def _sets(
+        self, found: list[tuple[tuple[ModelInput, ...], list[tf.Tensor]]], features: Mapping[str, Any]
+    ) -> list[SetVectors]:
+        roles, count = roles_of(self.inputs), len(self._widths)
+        by_role: dict[str, list[list[tf.Tensor]]] = {role: [] for role in ROLES}
+        for fields, sides in found:
+            for role in ROLES:
+                places = [place for place, item in enumerate(fields) if roles[item.name] == role]
+                if places:
+                    whole = len(places) == len(fields)
+                    by_role[role].append([s if whole else tf.gather(s, places, axis=-2) for s in sides[:count]])
+        parts = [{role: [own[k] for own in groups] for role, groups in by_role.items()} for k in range(count)]
+        return [sets_of(part, width, features, self.inputs) for part, width in zip(parts, self._widths, strict=True)]
 
     def _by_part(self, sides: list[tf.Tensor]) -> list[FieldVectors]:
         linear = iter(tf.unstack(sides[-1], axis=-1) if self._num_linear else ())
@@ -321,11 +315,6 @@ class _Start(keras.initializers.Initializer):
             values = tf.random.stateless_normal(drawn, seed, stddev=EMBEDDING_STDDEV)
             rows.append(values[max(begin - offset, 0) : end - offset])
         return rows
-
-
-def _all_fields(sides: list[tf.Tensor], none: tf.Tensor | None) -> tf.Tensor:
-    """Groups of fields `[..., F, D]` on one axis F; `none` if there are no groups."""
-    return tf.concat(sides, axis=-2) if sides else none
 
 
 def _grouped(inputs: Sequence[ModelInput]) -> dict[tuple[Shape, bool], tuple[ModelInput, ...]]:

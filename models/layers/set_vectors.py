@@ -7,9 +7,13 @@ import tensorflow as tf
 
 from transforms.features import CANDIDATE, ModelInput, Shape
 
+ROLES = ("request", "history", "candidates")
+
 
 class SetVectors(NamedTuple):
     """Embeddings of a batch of requests. A mask is True where an entry is real.
+
+    A row is a request with one candidate, its item: M is 1.
 
     Args:
       request: `[B, Fr, D]`: fields of the user and of the context.
@@ -43,6 +47,57 @@ class SetVectors(NamedTuple):
             sized(self.candidates, candidates),
             sized(self.candidate_mask, candidates),
         )
+
+
+def roles_of(inputs: Sequence[ModelInput]) -> dict[str, str]:
+    """What each input is a part of, one of `ROLES`.
+
+    Raises:
+      ValueError: there is neither a list of candidates nor, in rows, anything of an item.
+    """
+    has_lists = any(item.shape is Shape.CANDIDATES for item in inputs)
+    roles = {}
+    for item in inputs:
+        offered = item.shape is Shape.CANDIDATES or (item.shape is Shape.SCALAR and item.entity == "item")
+        if item.shape is Shape.RAGGED:
+            roles[item.name] = "history"
+        else:
+            roles[item.name] = (
+                "candidates" if offered and (not has_lists or item.shape is Shape.CANDIDATES) else "request"
+            )
+    if "candidates" not in roles.values():
+        raise ValueError(
+            f"no feature is of an item; received {', '.join(roles) or 'none'}; expected some to tell candidates apart; "
+            "keep the item's features in the FeatureSet"
+        )
+    return roles
+
+
+def sets_of(
+    parts: Mapping[str, Sequence[tf.Tensor]], width: int, features: Mapping[str, Any], inputs: Sequence[ModelInput]
+) -> SetVectors:
+    """One model's vectors.
+
+    Args:
+      parts: groups of fields of each role, `[B, F, D]`, `[B, N, F, D]` or `[B, M, F, D]`; of rows the candidates
+        are `[B, F, D]`.
+      width: D.
+      features: the batch, its lists dense.
+      inputs: its features.
+    """
+    candidates = tf.concat(parts["candidates"], axis=-2)
+    if candidates.shape.rank == 3:
+        candidates = candidates[:, tf.newaxis]
+    real = candidate_mask(features, candidates)
+    batch = tf.shape(real)[0]
+    read = history_mask(features, inputs)
+    return SetVectors(
+        request=tf.concat(parts["request"], axis=-2) if parts["request"] else tf.zeros([batch, 0, width]),
+        history=tf.concat(parts["history"], axis=-2) if parts["history"] else tf.zeros([batch, 0, 0, width]),
+        history_mask=tf.zeros([batch, 0], tf.bool) if read is None else read,
+        candidates=candidates,
+        candidate_mask=real,
+    )
 
 
 def with_dense_lists(features: Mapping[str, Any], inputs: Sequence[ModelInput]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from models.layers.set_vectors import SetVectors
+from models.layers.set_vectors import ROLES, SetVectors, roles_of
 from models.table_model import TableModel
 from transforms.features import Shape
 
@@ -17,14 +17,22 @@ class SetModel(TableModel):
 
     Args, call arguments: as `TableModel`.
 
-    Output shape: logits `[B, M]`, or `[B, M, outputs]`; those of padding mean nothing.
+    Output shape: logits `[B, M]`, or `[B, M, outputs]`, of which those of padding mean nothing; of rows `[B]`, or
+    `[B, outputs]`: a row is a request with one candidate.
     """
 
     as_sets = True
 
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        # Inputs without an item are refused before anything is built.
+        self.roles = roles_of(self.embeddings.inputs)
+
     def interact(self, vectors: SetVectors, training: bool | None = None) -> tf.Tensor:
         parts = (tf.cast(part, self.compute_dtype) if part.dtype.is_floating else part for part in vectors)
-        return tf.cast(self._head_function(self.head)(SetVectors(*parts), training), self.variable_dtype)
+        logits = tf.cast(self._head_function(self.head)(SetVectors(*parts), training), self.variable_dtype)
+        of_rows = all(item.shape is not Shape.CANDIDATES for item in self.embeddings.inputs)
+        return tf.squeeze(logits, 1) if of_rows else logits
 
     @abc.abstractmethod
     def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
@@ -32,10 +40,8 @@ class SetModel(TableModel):
 
     def build_head(self) -> None:
         width, ones = self.embeddings.embedding_dim, tf.ones([1, 1], tf.bool)
-        request, history, candidates = (
-            sum(item.shape is shape for item in self.embeddings.inputs)
-            for shape in (Shape.SCALAR, Shape.RAGGED, Shape.CANDIDATES)
-        )
+        roles = list(self.roles.values())
+        request, history, candidates = (roles.count(role) for role in ROLES)
         nothing = SetVectors(
             request=tf.zeros([1, request, width]),
             history=tf.zeros([1, 1, history, width]),
