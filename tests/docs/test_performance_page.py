@@ -37,3 +37,25 @@ def test_what_speed_costs_is_that_of_the_committed_run() -> None:
         ("auc_other_weights_to_lazy_each", "other first weights minus these"),
     ):
         assert f"| {name} | {' | '.join(f'{value * 1e4:+.1f}' for value in result[key])} |" in PAGE
+
+
+def test_scoring_of_sets_is_that_of_the_committed_run() -> None:
+    result = _load("score")
+    for key in ("ratio_exact_to_linear", "ratio_exact_to_linear_attention_alone"):
+        assert f"{result[key]:.1f} times" in PAGE
+    assert f"take {result['time_ratio_4000_to_1000']:.2f} times as long" in PAGE
+    for candidates, found in result["latency_ms"].items():
+        told = [found[attention][way] for attention in ("elu1", "exact") for way in ("graph", "xla")]
+        assert f"| {candidates} | {' | '.join(f'{value:.1f}' for value in told)} |" in PAGE
+    for attention, name in (("elu1", "linear"), ("exact", "exact")):
+        told = [result["peak_mb"][attention][size] for size in ("1000", "2000", "4000", "8000")]
+        assert f"| {name} | {' | '.join(f'{value:.0f}' for value in told)} |" in PAGE
+
+
+def test_steps_of_a_pair_and_answers_are_those_of_the_committed_runs() -> None:
+    pair, compiled, plain = _load("train_duet"), _load("serve"), _load("serve_plain")
+    steps = pair["step_ms"]["duet"]
+    assert f"takes {pair['step_ratio_duet']:.2f} times one of a single ranker" in PAGE
+    assert f"{steps['duet']:.0f} ms against {steps['set_ranker']:.0f} ms" in PAGE
+    for result in (compiled, plain):
+        assert f"{result['p50_ms']:.1f} ms" in PAGE and f"(p99 {result['p99_ms']:.1f} ms)" in PAGE
