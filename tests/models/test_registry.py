@@ -2,6 +2,7 @@ import pytest
 
 from models.ranking.deepfm import DeepFM
 from models.registry import MODELS, build_model
+from tests.helpers.model_batches import REQUEST, SIZES
 from transforms.features import ModelInput
 
 _INPUTS = (ModelInput(name="user", space="users", shape="scalar", entity="user"),)
@@ -17,7 +18,8 @@ def test_builds_by_name_and_by_path(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_short_name_leads_to_a_model(name: str) -> None:
-    build_model(name, _INPUTS, _SIZES)
+    # Requests, which all models take.
+    assert build_model(name, REQUEST, SIZES).get_config()["table_sizes"] == SIZES
 
 
 @pytest.mark.parametrize(

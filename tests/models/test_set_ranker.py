@@ -13,6 +13,7 @@ from models.preranking.set_ranker import SetRanker
 from models.registry import build_model
 from models.training.compiling import compile_model
 from tests.helpers.layer_check import check_layer, policy
+from tests.helpers.model_batches import ROW
 from tests.helpers.set_batches import HISTORY, INPUTS, REAL, SIZES, moved, ordered, set_batch, with_more_padding
 from transforms.features import CANDIDATE
 
@@ -283,7 +284,8 @@ def test_the_registry_knows_it_and_its_arguments() -> None:
         ({"hidden_units": ()}, "hidden_units is empty"),
         ({"batch_norm": True}, "batch_norm is True; expected False"),
         ({"streams": ["candidate"]}, "streams has 'candidate'; expected some of history, candidates"),
-        ({"inputs": INPUTS[:4]}, "no feature has candidates; .* set `record: request`"),
+        ({"inputs": INPUTS[:4]}, "no feature is of an item; received user, hour, history, history_category"),
+        ({"inputs": ROW}, "no feature has candidates; .* set `record: request`"),
         ({"feature_map": "cosformer"}, "feature_map is 'cosformer'"),
     ],
 )
