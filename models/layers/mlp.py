@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.dense import Dense
 from models.layers.dropout import ResumableDropout
 
 
@@ -62,12 +63,12 @@ class MLP(keras.layers.Layer):
             steps.append(ResumableDropout(self.dropout, self.seed + depth))
         return steps
 
-    def _dense(self, depth: int, units: int, activation: str | None) -> keras.layers.Dense:
+    def _dense(self, depth: int, units: int, activation: str | None) -> Dense:
         start = keras.initializers.GlorotNormal(seed=self.seed + depth)
         # Normalisation would take a bias away; it adds its own.
         biased = depth == len(self.hidden_units) or not self.batch_norm
         dtype = self.variable_dtype if depth == len(self.hidden_units) else self.dtype_policy
-        return keras.layers.Dense(units, activation=activation, use_bias=biased, kernel_initializer=start, dtype=dtype)
+        return Dense(units, activation=activation, use_bias=biased, kernel_initializer=start, dtype=dtype)
 
     def build(self, input_shape: Any) -> None:
         shape = tf.TensorShape(input_shape)
