@@ -93,7 +93,7 @@ def test_values_that_the_page_gives_are_accepted(name: str) -> None:
 
 def test_requests_are_needed_where_the_page_says_so() -> None:
     assert "`set_ranker` and `two_tower` read\nrequests" in PAGE
-    with pytest.raises(ValueError, match="record: request"):
+    with pytest.raises(ValueError, match="no feature is of an item"):
         build_model("set_ranker", _FIELDS, {"a": 3, "b": 3})
     with pytest.raises(ValueError, match="batch_norm"):
         _model("set_ranker", batch_norm=True)
