@@ -8,9 +8,9 @@ import tf_keras as keras
 
 from models.cotraining.clicks import Clicks
 from models.cotraining.peers import PeerModel
-from models.layers.vector_store import VectorStore
+from models.layers.tower_caches import TowerCaches
 from models.ranking.target_attention_ranker import TargetAttentionRanker
-from models.retrieval.tower_model import Extras, TowerModel
+from models.retrieval.tower_model import TowerInput, TowerModel
 from transforms.features import TIMESTAMP
 
 Batch = Mapping[str, Any]
@@ -34,11 +34,12 @@ class CS3(PeerModel):
     The losses, log loss of both, are not published.
 
     Args:
-      towers: built with `extra_widths` of this class as `user_extra` and `item_extra`.
+      towers: a copy of them, with caches, is trained.
       ranker: trained on the same batches.
       cts, cms: the mechanisms.
       alpha, beta: their shares of the old vector.
       user_feature, item_feature: the ids by which vectors are kept.
+      written_ids: how many ids of each space are written; the others, out of the vocabulary, stay zeros.
       leaky: writes before it reads, which leaks labels: a control that looks too good, never to be used.
 
     Call arguments: as `PeerModel`, of rows; `timestamp` orders the events of a batch, else their place does.
@@ -46,10 +47,8 @@ class CS3(PeerModel):
     Output shape: a dict of logits `[B]`: `peer_0`, the towers', and `peer_1`, the ranker's.
 
     Raises:
-      ValueError: towers of other widths, or an id feature that is not an input.
+      ValueError: an id feature that is not an input.
     """
-
-    loss_names = ("bce", "ranker")
 
     def __init__(
         self,
@@ -62,61 +61,54 @@ class CS3(PeerModel):
         user_feature: str = "user_id",
         item_feature: str = "item_id",
         leaky: bool = False,
+        written_ids: Mapping[str, int] | None = None,
         **kwargs: Any,
     ):
-        super().__init__([towers, ranker], **kwargs)
-        self.towers, self.ranker = towers, ranker
+        id_features = {"user": user_feature, "item": item_feature}
+        spaces = {side: _space_of(side, name, towers) for side, name in id_features.items()}
+        sizes = {side: towers.embeddings.table_sizes[space] for side, space in spaces.items()}
+        kept = towers.kept_widths
+        caches = TowerCaches(
+            sizes,
+            {"user": kept["item"], "item": kept["user"]} if cts else {},
+            ranker.hidden_width if cms else 0,
+            alpha,
+            beta,
+            id_features,
+            {side: (written_ids or {}).get(space, sizes[side]) for side, space in spaces.items()},
+        )
+        super().__init__([towers.with_caches(caches), ranker], **kwargs)
+        self.towers, self.ranker = self.peers
         self.cts, self.cms, self.alpha, self.beta, self.leaky = cts, cms, alpha, beta, leaky
-        self.id_features = {"user": user_feature, "item": item_feature}
-        expected = self.extra_width(towers.vector_width, ranker.hidden_width, cts, cms)
-        for side, found in towers.extra_widths.items():
-            if found != expected:
-                raise ValueError(
-                    f"towers have {side}_extra {found}; expected {expected}, the width of the caches; build them with "
-                    f"user_extra={expected}, item_extra={expected}"
-                )
-        widths = {"cross": towers.vector_width if cts else 0, "cascade": ranker.hidden_width if cms else 0}
-        decays = {"cross": alpha, "cascade": beta}
-        self.stores = {
-            f"{kind}_{side}": VectorStore(self._ids_of(side), width, decays[kind], name=f"{kind}_{side}")
-            for kind, width in widths.items()
-            if width
-            for side in self.id_features
-        }
+        self.id_features, self.written_ids = id_features, dict(written_ids or {})
 
-    @staticmethod
-    def extra_width(vector_width: int, hidden_width: int, cts: bool = True, cms: bool = True) -> int:
-        """What `user_extra` and `item_extra` of the towers must be."""
-        return (vector_width if cts else 0) + (hidden_width if cms else 0)
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        return ("bce", "ranker", "auxiliary") if self.peers[0].has_auxiliary_losses else ("bce", "ranker")
 
-    def _ids_of(self, side: str) -> int:
-        name = self.id_features[side]
-        spaces = {item.name: item.space for item in self.embeddings.inputs}
-        space = spaces.get(name)
-        if space is None:
-            known = ", ".join(key for key, value in spaces.items() if value is not None)
-            raise ValueError(f"{side}_feature is {name!r}; expected an id among the inputs: {known}; name one")
-        return self.embeddings.table_sizes[space]
+    @property
+    def caches(self) -> TowerCaches:
+        """What the towers see besides their features."""
+        return self.towers.caches
 
     def call(self, features: Batch, training: bool | None = None, with_sides: bool = False) -> Any:
         of_towers, of_ranker = self.embeddings(features, training=training, as_sets=True)
-        extras = self._extras(features)
-        user, item = self.towers.both(of_towers, extras, training)
-        hidden = self.ranker.hidden(of_ranker, training)
+        user, item = self.towers.both(TowerInput(of_towers, self.towers.extras(features)), training)
+        hidden = self.ranker.hidden(self.ranker.cast_sets(of_ranker), training)
         found = (self.towers.similarity((user, item)), self.ranker.logit_of(hidden))
-        logits = {name: tf.squeeze(own, 1) for name, own in zip(self.peer_names, found, strict=True)}
-        return (logits, [[user, item[:, 0]], [hidden[:, 0]]]) if with_sides else logits
-
-    def _extras(self, features: Batch) -> Extras:
-        def cached(side: str) -> tf.Tensor:
-            ids = features[self.id_features[side]]
-            parts = [store(ids) for name, store in self.stores.items() if name.endswith(side)]
-            return tf.concat(parts, axis=-1) if parts else tf.zeros([tf.size(ids), 0])
-
-        return Extras(cached("user"), cached("item")[:, tf.newaxis])
+        logits = {name: self.towers.of_rows(own) for name, own in zip(self.peer_names, found, strict=True)}
+        return (
+            (logits, [[user, item[:, 0]], [hidden[:, 0]], self.towers.side_outputs(of_towers)])
+            if with_sides
+            else logits
+        )
 
     def loss_terms(self, clicks: Clicks, logits: Any, sides: Any) -> dict[str, tf.Tensor]:
-        return {"bce": clicks.log_loss(logits[0]), "ranker": clicks.log_loss(logits[1])}
+        found = {"bce": clicks.log_loss(logits[0]), "ranker": clicks.log_loss(logits[1])}
+        if self.towers.has_auxiliary_losses:
+            (user, item), _, own = sides
+            found["auxiliary"] = self.towers.auxiliary_loss(user, item, own, clicks)
+        return found
 
     def monitored(self, terms: Mapping[str, tf.Tensor], click_losses: Any) -> tf.Tensor:
         return click_losses[0]
@@ -137,23 +129,19 @@ class CS3(PeerModel):
 
         Args:
           clicks: events whose labels are known.
-          sides: what the model gave for them: `[[u, v], [h]]`.
+          sides: what the model gave for them: `[[u, v], [h], ...]`.
         """
-        (user, item), (hidden,) = sides
+        (user, item), (hidden,), _ = sides
+        kept_user, kept_item = self.towers.kept(user, item)
         features, size = clicks.features, tf.size(clicks.label)
         times = features[TIMESTAMP] if TIMESTAMP in features else tf.range(size, dtype=tf.int64)
-        clicked = clicks.label * clicks.exposed > 0
-        opposite = {"user": item, "item": user}
-        for name, store in self.stores.items():
-            kind, _, side = name.partition("_")
-            is_cross = kind == "cross"
-            vectors, mask = (opposite[side], clicked) if is_cross else (hidden, clicks.exposed > 0)
-            store.write(features[self.id_features[side]], vectors, times, mask)
+        shown = clicks.exposed > 0
+        opposite = {"user": kept_item, "item": kept_user}
+        self.caches.write(features, opposite, hidden, times, (clicks.label > 0) & shown, shown)
 
     def reset_caches(self) -> None:
         """Forgets what the caches hold, as before a second pass over the same data."""
-        for store in self.stores.values():
-            store.reset()
+        self.caches.reset()
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -166,9 +154,19 @@ class CS3(PeerModel):
             **{name: getattr(self, name) for name in own},
             "user_feature": self.id_features["user"],
             "item_feature": self.id_features["item"],
+            "written_ids": self.written_ids,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CS3":
         models = {name: keras.utils.deserialize_keras_object(config.pop(name)) for name in ("towers", "ranker")}
         return cls(**models, **config)
+
+
+def _space_of(side: str, name: str, towers: TowerModel) -> str:
+    spaces = {item.name: item.space for item in towers.embeddings.inputs}
+    space = spaces.get(name)
+    if space is None:
+        known = ", ".join(key for key, value in spaces.items() if value is not None)
+        raise ValueError(f"{side}_feature is {name!r}; expected an id among the inputs: {known}; name one")
+    return space

@@ -29,10 +29,17 @@ class SetModel(TableModel):
         self.roles = roles_of(self.embeddings.inputs)
 
     def interact(self, vectors: SetVectors, training: bool | None = None) -> tf.Tensor:
-        parts = (tf.cast(part, self.compute_dtype) if part.dtype.is_floating else part for part in vectors)
-        logits = tf.cast(self._head_function(self.head)(SetVectors(*parts), training), self.variable_dtype)
-        of_rows = all(item.shape is not Shape.CANDIDATES for item in self.embeddings.inputs)
-        return tf.squeeze(logits, 1) if of_rows else logits
+        return self.of_rows(self._head_function(self.head)(self.cast_sets(vectors), training))
+
+    def cast_sets(self, vectors: SetVectors) -> SetVectors:
+        """The vectors in the type that the head computes in."""
+        return SetVectors(*(tf.cast(part, self.compute_dtype) if part.dtype.is_floating else part for part in vectors))
+
+    def of_rows(self, logits: tf.Tensor) -> tf.Tensor:
+        """Logits `[B, M]` in the weights' type; of rows, whose M is 1, `[B]`."""
+        found = tf.cast(logits, self.variable_dtype)
+        has_candidates = any(item.shape is Shape.CANDIDATES for item in self.embeddings.inputs)
+        return found if has_candidates else tf.squeeze(found, 1)
 
     @abc.abstractmethod
     def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:

@@ -8,7 +8,8 @@ import tf_keras as keras
 from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
 from models.layers.tower import Tower
-from models.retrieval.tower_model import TOWERS, TowerModel, item_fields, user_fields
+from models.layers.tower_caches import SIDES
+from models.retrieval.tower_model import TowerModel, item_fields, user_fields
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -33,7 +34,7 @@ class DSSM(TowerModel):
                 dropout=self.dropout,
                 seed=derived_seed(self.seed, f"{name} tower"),
             )
-            for name in TOWERS
+            for name in SIDES
         }
 
     def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:

@@ -2,35 +2,32 @@
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 import tensorflow as tf
 import tf_keras as keras
 
+from models.cotraining.clicks import Clicks
 from models.layers.choices import checked_choice
 from models.layers.set_vectors import SetVectors
+from models.layers.tower_caches import SIDES, Extras, TowerCaches
 from models.preranking.set_model import SetModel, flat_fields, mean_history
+from models.training.compiling import precision
 from transforms.features import ModelInput
 
-TOWERS = ("user", "item")
 
+class TowerInput(NamedTuple):
+    """What two towers see of a batch: vectors of its features, and what is kept of its ids (None: nothing)."""
 
-class Extras(NamedTuple):
-    """What the towers see besides their features, such as cached vectors.
-
-    Args:
-      user: `[B, E]`.
-      item: `[B, M, E]`.
-    """
-
-    user: tf.Tensor
-    item: tf.Tensor
+    sets: SetVectors
+    extras: Extras | None
 
 
 class TowerModel(SetModel):
     """logit = scale <u, v> + bias, with u of the user's tower alone and v of the item's alone.
 
-    A subclass makes its towers in `__init__`, and gives `user_vector`, `item_vector` and `get_config`.
+    A subclass makes its towers in `__init__`, and gives `user_vector`, `item_vector` and `get_config`. One whose
+    score is no inner product gives a `similarity` of its own, and `kept`.
 
     Args:
       inputs: the features of rows or of requests; lists are the history.
@@ -43,9 +40,9 @@ class TowerModel(SetModel):
       seed: of all weights and of dropout.
       cycle_adaptive: towers, of `user` and `item`, whose layers but the first are cycle-adaptive (CAS).
       include_first_layer: makes their first layers cycle-adaptive, too.
-      user_extra, item_extra: width of what each tower sees besides (`Extras`); 0 for nothing.
+      caches: what the towers see besides, and what `CS3` writes; None for nothing.
 
-    Call arguments: as `SetModel`; without extras these are zeros.
+    Call arguments: as `SetModel`.
 
     Output shape: logits `[B]` of rows, `[B, M]` of requests.
 
@@ -65,8 +62,7 @@ class TowerModel(SetModel):
         seed: int = 1,
         cycle_adaptive: Sequence[str] = (),
         include_first_layer: bool = False,
-        user_extra: int = 0,
-        item_extra: int = 0,
+        caches: TowerCaches | None = None,
         **kwargs: Any,
     ):
         super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
@@ -75,16 +71,41 @@ class TowerModel(SetModel):
         if batch_norm:
             raise ValueError("batch_norm is True; expected False, as an online stream has no still batch; leave it out")
         for tower in cycle_adaptive:
-            checked_choice("cycle_adaptive", tower, TOWERS)
+            checked_choice("cycle_adaptive", tower, SIDES)
         self.hidden_units, self.dropout, self.seed = tuple(hidden_units), dropout, seed
         self.cycle_adaptive, self.include_first_layer = tuple(cycle_adaptive), include_first_layer
-        self.extra_widths = {"user": user_extra, "item": item_extra}
+        self.caches = caches
         self.similarity = ScaledProduct()
 
+    has_auxiliary_losses: ClassVar[bool] = False
+
     @property
-    def vector_width(self) -> int:
-        """Of u and v."""
-        return self.hidden_units[-1]
+    def kept_widths(self) -> dict[str, int]:
+        """Of what `kept` gives, by tower."""
+        return dict.fromkeys(SIDES, self.hidden_units[-1])
+
+    def kept(self, user: tf.Tensor, item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """What of the towers' outputs caches keep: all of it, where a vector is all that a tower gives."""
+        return user, item
+
+    def side_outputs(self, vectors: SetVectors) -> list[tf.Tensor]:
+        """What `auxiliary_loss` wants to know of the batch besides the towers' outputs."""
+        return []
+
+    def auxiliary_loss(self, user: tf.Tensor, item: tf.Tensor, sides: Sequence[tf.Tensor], clicks: Clicks) -> tf.Tensor:
+        """What training adds to the log loss, of classes with `has_auxiliary_losses`.
+
+        Args:
+          user, item: the towers' outputs for a batch of rows, `[B, W]`.
+          sides: what `side_outputs` gave.
+          clicks: labels and masks of the batch.
+        """
+        raise NotImplementedError
+
+    def with_caches(self, caches: TowerCaches) -> Self:
+        """A new model like this one, with caches; its weights are drawn anew, from the same seed."""
+        with precision(self.dtype_policy.name):
+            return type(self).from_config({**self.get_config(), "caches": keras.utils.serialize_keras_object(caches)})
 
     @abc.abstractmethod
     def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
@@ -106,21 +127,45 @@ class TowerModel(SetModel):
           training: as in `call`.
         """
 
-    def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
-        user, item = self.both(vectors, None, training)
-        return self.similarity((user, item))
+    def look_up(self, features: Mapping[str, Any], training: bool | None = None) -> TowerInput:
+        return TowerInput(super().look_up(features, training), self.extras(features))
 
-    def both(
-        self, vectors: SetVectors, extras: Extras | None, training: bool | None = None
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """u `[B, W]` and v `[B, M, W]`; the extras are zeros if there are none."""
+    def extras(self, features: Mapping[str, Any]) -> Extras | None:
+        """What the caches hold of a batch; None without caches."""
+        return None if self.caches is None else self.caches(features)
+
+    def interact(self, vectors: TowerInput | SetVectors, training: bool | None = None) -> tf.Tensor:
+        return self.of_rows(self.similarity(self.both(vectors, training)))
+
+    def both(self, vectors: TowerInput | SetVectors, training: bool | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """u `[B, W]` and v `[B, M, W]`; without extras these are zeros."""
+        sets, extras = vectors if isinstance(vectors, TowerInput) else (vectors, None)
         if extras is None:
-            sizes = tf.shape(vectors.candidate_mask)
-            extras = Extras(
-                tf.zeros([sizes[0], self.extra_widths["user"]], self.compute_dtype),
-                tf.zeros([sizes[0], sizes[1], self.extra_widths["item"]], self.compute_dtype),
-            )
+            sizes, widths = tf.shape(sets.candidate_mask), self.extra_widths
+            extras = Extras(tf.zeros([sizes[0], widths["user"]]), tf.zeros([sizes[0], sizes[1], widths["item"]]))
+        extras = Extras(*(tf.cast(part, self.compute_dtype) for part in extras))
+        return self._head_function(self.head)(self.cast_sets(sets), extras, training)
+
+    def head(self, vectors: SetVectors, extras: Extras, training: bool | None) -> tuple[tf.Tensor, tf.Tensor]:  # type: ignore[override]
         return self.user_vector(vectors, extras.user, training), self.item_vector(vectors, extras.item, training)
+
+    def build_head(self) -> None:
+        if self.caches is not None:
+            self.caches.build(None)
+        super().build_head()
+
+    @property
+    def extra_widths(self) -> dict[str, int]:
+        """Of what each tower sees besides its features."""
+        return dict.fromkeys(SIDES, 0) if self.caches is None else self.caches.widths()
+
+    def user_embedding(self, features: Mapping[str, Any]) -> tf.Tensor:
+        """u `[B, W]` of a batch of rows, whose items don't matter."""
+        return self.both(self.look_up(features), training=False)[0]
+
+    def item_embedding(self, features: Mapping[str, Any]) -> tf.Tensor:
+        """v `[B, W]` of a batch of rows, whose users don't matter."""
+        return self.both(self.look_up(features), training=False)[1][:, 0]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -129,9 +174,14 @@ class TowerModel(SetModel):
             "dropout": self.dropout,
             "cycle_adaptive": list(self.cycle_adaptive),
             "include_first_layer": self.include_first_layer,
-            "user_extra": self.extra_widths["user"],
-            "item_extra": self.extra_widths["item"],
+            "caches": None if self.caches is None else keras.utils.serialize_keras_object(self.caches),
         }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        caches = config["caches"]
+        found = None if caches is None else keras.utils.deserialize_keras_object(caches)
+        return cls(**{**config, "caches": found})
 
 
 @keras.utils.register_keras_serializable(package="consort")

@@ -16,9 +16,8 @@ VECTOR, HIDDEN = 4, 3
 
 def cs3(towers: dict[str, Any] | None = None, **options: Any) -> CS3:
     """Two towers and a ranker over the fields of `ROW`."""
-    width = CS3.extra_width(VECTOR, HIDDEN, options.get("cts", True), options.get("cms", True))
     return CS3(
-        DSSM(ROW, SIZES, 3, (6, VECTOR), user_extra=width, item_extra=width, **(towers or {})),
+        DSSM(ROW, SIZES, 3, (6, VECTOR), **(towers or {})),
         TargetAttentionRanker(ROW, SIZES, 3, (5, HIDDEN), seed=2),
         user_feature="user",
         item_feature="item",

@@ -19,7 +19,7 @@ _FOUR = ("cross_user", "cross_item", "cascade_user", "cascade_item")
 
 
 def _state(model: CS3) -> dict[str, np.ndarray]:
-    return {name: store.vectors.numpy() for name, store in model.stores.items()}
+    return {name: store.vectors.numpy() for name, store in model.caches.stores.items()}
 
 
 def _stepped(model: CS3, batch: Any, learning_rate: float = 0.01) -> CS3:
@@ -30,7 +30,7 @@ def _stepped(model: CS3, batch: Any, learning_rate: float = 0.01) -> CS3:
 
 def _told(model: CS3, features: dict[str, Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """u, v and h of some rows."""
-    _, ((user, item), (hidden,)) = model(features, training=True, with_sides=True)
+    _, ((user, item), (hidden,), _) = model(features, training=True, with_sides=True)
     return user.numpy(), item.numpy(), hidden.numpy()
 
 
@@ -65,14 +65,14 @@ def test_a_step_reads_before_it_writes() -> None:
     features, label = events(12)
     label = tf.ones_like(label)
     model = moved(cs3(alpha=0.0, beta=0.0), features)
-    for store in model.stores.values():
+    for store in model.caches.stores.values():
         store.vectors.assign(tf.fill(store.vectors.shape, 3.0))
     _, item, hidden = _told(model, features)
     _stepped(model, (features, label))
     last = {int(i): n for n, i in enumerate(features["user"].numpy()) if i}
     for i, n in last.items():
-        np.testing.assert_allclose(model.stores["cross_user"].vectors[i].numpy(), item[n], rtol=1e-5)
-        np.testing.assert_allclose(model.stores["cascade_user"].vectors[i].numpy(), hidden[n], rtol=1e-5)
+        np.testing.assert_allclose(model.caches.stores["cross_user"].vectors[i].numpy(), item[n], rtol=1e-5)
+        np.testing.assert_allclose(model.caches.stores["cascade_user"].vectors[i].numpy(), hidden[n], rtol=1e-5)
 
 
 def test_the_leaky_control_sees_what_its_own_labels_left() -> None:
@@ -93,7 +93,7 @@ def test_no_gradient_enters_a_cache_and_the_towers_get_none_of_the_rankers() -> 
     model = moved(cs3(), features)
     _stepped(model, (features, label), 0.0)
     trainable = {id(weight) for weight in model.trainable_weights}
-    assert not any(id(weight) in trainable for store in model.stores.values() for weight in store.weights)
+    assert not any(id(weight) in trainable for store in model.caches.stores.values() for weight in store.weights)
     with tf.GradientTape(persistent=True) as tape:
         logits, sides = model(features, training=True, with_sides=True)
         terms = model.loss_terms(Clicks(label, None, features), list(logits.values()), sides)
@@ -123,7 +123,7 @@ def test_with_empty_caches_it_is_the_plain_towers_on_input_padded_with_zeros() -
 def test_each_mechanism_can_be_left_out(options: dict[str, Any], stores: tuple[str, ...], width: int) -> None:
     features, label = events(6)
     model = moved(cs3(**options), features)
-    assert tuple(model.stores) == stores and model.towers.extra_widths == {"user": width, "item": width}
+    assert tuple(model.caches.stores) == stores and model.towers.extra_widths == {"user": width, "item": width}
     _stepped(model, (features, label))
 
 
@@ -176,10 +176,18 @@ def test_a_checkpoint_and_a_config_bring_model_and_caches_back(tmp_path: Path) -
         np.testing.assert_array_equal(_state(again)[name], value)
 
 
-def test_towers_of_another_width_and_unknown_ids_are_refused() -> None:
+def test_ids_out_of_the_vocabulary_are_never_written() -> None:
+    features, label = events(40)
+    model = _stepped(moved(cs3(written_ids={"users": 3}), features), (features, label))
+    for name, value in _state(model).items():
+        written = value.any(axis=1)
+        if name.endswith("user"):
+            assert written[1:3].all() and not written[3:].any() and not written[0]
+        else:
+            assert written[1:].any() and not written[0]
+
+
+def test_features_that_are_no_ids_are_refused() -> None:
     ranker = TargetAttentionRanker(ROW, SIZES, 3, (5, HIDDEN))
-    with pytest.raises(ValueError, match="towers have user_extra 0; expected 7, .* build them with user_extra=7"):
-        CS3(DSSM(ROW, SIZES, 3, (6, VECTOR)), ranker, user_feature="user", item_feature="item")
-    towers = DSSM(ROW, SIZES, 3, (6, VECTOR), user_extra=7, item_extra=7)
     with pytest.raises(ValueError, match="user_feature is 'user_id'; expected an id among the inputs: user, history"):
-        CS3(towers, ranker)
+        CS3(DSSM(ROW, SIZES, 3, (6, VECTOR)), ranker)

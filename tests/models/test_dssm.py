@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from models.layers.set_vectors import SetVectors
 from models.layers.tower import Tower
+from models.layers.tower_caches import TowerCaches
 from models.retrieval.dssm import DSSM
 from tests.helpers.layer_check import check_layer
 from tests.helpers.model_batches import REQUEST, ROW, SIZES, request_batch, row_batch
@@ -28,7 +29,7 @@ def _moved(model: DSSM, batch: dict[str, Any]) -> DSSM:
 
 def test_the_logit_is_the_scaled_product_of_the_towers_by_hand() -> None:
     model = _moved(_model(), row_batch())
-    vectors: SetVectors = model.look_up(row_batch())
+    vectors: SetVectors = model.look_up(row_batch()).sets
     history, mask = vectors.history.numpy(), vectors.history_mask.numpy()[..., None, None]
     mean = (history * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
     user = np.concatenate([vectors.request.numpy().reshape(3, -1), mean.reshape(3, -1)], axis=1)
@@ -57,7 +58,7 @@ def test_an_item_moves_the_items_vector_alone_and_a_history_the_users() -> None:
     model = _moved(_model(), row_batch())
 
     def towers(batch: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-        user, item = model.both(model.look_up(batch), None)
+        user, item = model.both(model.look_up(batch))
         return user.numpy(), item.numpy()
 
     user, item = towers(row_batch())
@@ -106,3 +107,36 @@ def test_wrong_options_are_refused(options: dict[str, Any], told: str) -> None:
     arguments: dict[str, Any] = {"inputs": ROW, "table_sizes": SIZES, **options}
     with pytest.raises(ValueError, match=told):
         DSSM(**arguments)
+
+
+def _caches() -> TowerCaches:
+    widths = {"user": 4, "item": 4}
+    return TowerCaches({"user": 5, "item": 7}, widths, 3, features={"user": "user", "item": "item"})
+
+
+def test_towers_with_caches_are_a_sound_model(tmp_path: Path) -> None:
+    check_layer(lambda: _model(caches=_caches()), row_batch(), tmp_path, compiles=False)
+
+
+@pytest.mark.parametrize("inputs", [ROW, REQUEST], ids=["rows", "requests"])
+def test_the_towers_see_what_is_kept_of_their_ids(inputs: tuple[ModelInput, ...]) -> None:
+    batch = row_batch() if inputs is ROW else request_batch()
+    model = _moved(_model(inputs, caches=_caches()), batch)
+    before = model(batch).numpy()
+    # User 3 asks in the second record alone.
+    kept = np.zeros([5, 3], np.float32)
+    kept[3] = 1
+    model.caches.stores["cascade_user"].vectors.assign(kept)
+    after = model(batch).numpy()
+    changed = (after != before).reshape(3, -1).all(axis=1)
+    assert changed.tolist() == [False, True, False] and model.extra_widths == {"user": 7, "item": 7}
+
+
+def test_embeddings_are_the_towers_outputs_and_each_reads_its_own_side() -> None:
+    model = _moved(_model(caches=_caches()), row_batch())
+    user, item = model.both(model.look_up(row_batch()))
+    others = {**row_batch(), "item": row_batch(1)["item"], "price": row_batch(1)["price"]}
+    np.testing.assert_array_equal(model.user_embedding(others).numpy(), user.numpy())
+    np.testing.assert_array_equal(model.item_embedding(row_batch()).numpy(), item[:, 0].numpy())
+    scores = model.similarity((user, item)).numpy()[:, 0]
+    np.testing.assert_allclose(model(row_batch()).numpy(), scores, rtol=1e-6)
