@@ -124,6 +124,7 @@ def test_the_towers_see_what_is_kept_of_their_ids(inputs: tuple[ModelInput, ...]
     model = _moved(_model(inputs, caches=_caches()), batch)
     before = model(batch).numpy()
     # User 3 asks in the second record alone.
+    assert model.caches is not None
     kept = np.zeros([5, 3], np.float32)
     kept[3] = 1
     model.caches.stores["cascade_user"].vectors.assign(kept)
