@@ -15,6 +15,7 @@ from transforms.files import check_folder, write_text
 from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import schema_text
+from transforms.stream import check_order
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,12 @@ class Plan:
     def metadata_file(self) -> Path:
         return self.root / "metadata.sqlite"
 
+    def raw_files(self) -> dict[str, list[str]]:
+        """Raw shards of each split but the last, in the order of time."""
+        record = self.config.record
+        splits: tuple[Split, ...] = ("train", "eval")
+        return {split: shard_paths(self.data_dir, self.dataset, record, split) for split in splits}
+
     def preprocessing_config(self) -> dict[str, Any]:
         """Execution properties of Transform: what its output depends on besides the data."""
         return {
@@ -83,6 +90,7 @@ class Plan:
             "dataset_sha256": self.dataset.sha256,
             "source": self.dataset.source,
             "versions": info["versions"],
+            "raw_files": self.raw_files(),
             "warmup_files": shard_paths(self.data_dir, self.dataset, self.config.record, self.splits[-1]),
             "checkpoint_root": str(self.root / "checkpoints"),
         }
@@ -105,6 +113,7 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
             "choose a preset of that source",
         )
     _check_splits(config, data_dir, dataset)
+    _check_time_order(config, data_dir, dataset)
     feature_set = config.features.apply(dataset.feature_set)
     _check_slices(config, feature_set)
     pipeline_options(config.pipeline.beam_args)
@@ -117,6 +126,14 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
 def _check_splits(config: RunConfig, data_dir: str | os.PathLike[str], dataset: Dataset) -> None:
     for split in ("train", "eval", config.pipeline.evaluate_split):
         shard_paths(data_dir, dataset, config.record, split)
+
+
+def _check_time_order(config: RunConfig, data_dir: str | os.PathLike[str], dataset: Dataset) -> None:
+    from tfx_pipeline.training import recipe_of
+
+    if recipe_of(config).in_time_order:
+        for split in ("train", "eval"):
+            check_order(str(data_dir), dataset.records[config.record][split])
 
 
 def _check_slices(config: RunConfig, feature_set: FeatureSet) -> None:

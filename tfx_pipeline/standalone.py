@@ -13,9 +13,10 @@ from models.cotraining.recipe import Trained
 from tfx_pipeline.distributed import Part
 from tfx_pipeline.plan import Plan, make_plan
 from tfx_pipeline.provenance import run_info
-from tfx_pipeline.training import CHECKPOINT_DIR, GOLDEN_COUNT, RUN_FILE, Task, export, finished_run, train
+from tfx_pipeline.training import CHECKPOINT_DIR, GOLDEN_COUNT, RUN_FILE, Task, export, finished_run, recipe_of, train
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import InputError
+from transforms.features import Split
 from transforms.files import write_text
 from transforms.input import first_examples
 from transforms.records import shard_paths
@@ -84,7 +85,11 @@ def _transform(plan: Plan, transformed: Path, say: Callable[[str], None]) -> Non
     if not transformed.exists():
         say("transforming")
         record, beam_args = plan.config.record, plan.config.pipeline.beam_args
-        transform_dataset(plan.data_dir, plan.dataset, transformed, plan.feature_set, record, beam_args=beam_args)
+        # What is read in the order of time is transformed as it is read.
+        splits: tuple[Split, ...] = () if recipe_of(plan.config).in_time_order else ("train", "eval")
+        transform_dataset(
+            plan.data_dir, plan.dataset, transformed, plan.feature_set, record, splits, beam_args=beam_args
+        )
 
 
 def _train(task: Task, checkpoint_dir: Path, transformed: Path, part: Part) -> Trained:
@@ -104,6 +109,7 @@ def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
         train_files=transformed_files(transformed, "train"),
         eval_files=transformed_files(transformed, "eval"),
         run=info,
+        raw_files=plan.raw_files(),
         warmup_examples=first_examples(raw, GOLDEN_COUNT),
     )
 

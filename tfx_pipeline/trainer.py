@@ -33,6 +33,7 @@ def run_fn(fn_args: FnArgs) -> None:
         train_files=expand_patterns(fn_args.train_files),
         eval_files=expand_patterns(fn_args.eval_files),
         run=run_info(config, properties["source"], properties["dataset_sha256"]),
+        raw_files=properties["raw_files"],
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
     )
     checkpoint_dir = Path(properties["checkpoint_root"]) / _key(config, properties, fn_args.transform_output)

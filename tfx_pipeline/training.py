@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,8 @@ from tfx_pipeline.distributed import check_one_process
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
 from transforms.input import Features, count_examples, parsed, serialized
-from transforms.vocabularies import table_sizes
+from transforms.stream import transformed_stream
+from transforms.vocabularies import table_sizes, written_ids
 
 RUN_FILE, CHECKPOINT_DIR = "run.json", "checkpoints"
 GOLDEN_COUNT = 64
@@ -44,6 +45,7 @@ class Task:
       train_files, eval_files: transformed TFRecords; no eval files means no early stop.
       run: see `provenance.run_info`; travels with the model.
       warmup_examples: some raw records, for the exported model's warm-up.
+      raw_files: raw TFRecords of each split, in the order of time.
     """
 
     config: RunConfig
@@ -53,6 +55,7 @@ class Task:
     eval_files: Sequence[str]
     run: dict[str, Any]
     warmup_examples: Sequence[bytes]
+    raw_files: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 def model_of(
@@ -143,7 +146,7 @@ def train(
     sizes = table_sizes(task.feature_set, task.transform)
     _check_memory(config, recipe, sizes, strategy)
     with strategy.scope():
-        trained = recipe.train(_job(task, sizes, strategy), Path(checkpoint_dir))
+        trained = recipe.train(_job(task, recipe, sizes, strategy), Path(checkpoint_dir))
     is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
     if is_plain or not isinstance(trained.model, TableModel):
         return trained
@@ -151,28 +154,54 @@ def train(
     return dataclasses.replace(trained, model=_plain(trained.model))
 
 
-def _job(task: Task, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> TrainingJob:
-    config, spec = task.config, task.transform.transformed_feature_spec()
+def _job(task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> TrainingJob:
+    config = task.config
     settings = config.training
     fields = {item.name for item in dataclasses.fields(FitSettings)}
+    data = _in_time_order(task) if recipe.in_time_order else _transformed(task, strategy)
+    return TrainingJob(
+        build=lambda seed, name: model_of(config, task.feature_set, sizes, seed, name),
+        train_dataset=data.train,
+        eval_dataset=data.eval,
+        steps_per_epoch=-(-data.examples // settings.batch_size),
+        settings=FitSettings(**{key: value for key, value in settings.model_dump().items() if key in fields}),
+        seed=config.seed,
+        load=lambda folder: _pretrained(folder, task, sizes),
+        written_ids=written_ids(task.feature_set, sizes),
+    )
+
+
+@dataclass(frozen=True)
+class _Data:
+    """Batches of an epoch by the seed of their order and the epoch; those of the eval split; training examples."""
+
+    train: Callable[[int, int], tf.data.Dataset]
+    eval: tf.data.Dataset | None
+    examples: int
+
+
+def _transformed(task: Task, strategy: tf.distribute.Strategy) -> _Data:
+    settings, spec = task.config.training, task.transform.transformed_feature_spec()
 
     def batches(files: Sequence[str], **options: Any) -> tf.data.Dataset:
         found = own_part(serialized(files, settings.batch_size, **options), strategy)
-        return parsed(found, spec, lambda columns: labelled(columns, config.record))
+        return parsed(found, spec, lambda columns: labelled(columns, task.config.record))
 
     def train_dataset(seed: int, epoch: int) -> tf.data.Dataset:
         order = seed * 1_000_003 + epoch
         return batches(task.train_files, shuffle_buffer=settings.shuffle_buffer, seed=order)
 
-    return TrainingJob(
-        build=lambda seed, name: model_of(config, task.feature_set, sizes, seed, name),
-        train_dataset=train_dataset,
-        eval_dataset=batches(task.eval_files) if task.eval_files else None,
-        steps_per_epoch=-(-count_examples(task.train_files) // settings.batch_size),
-        settings=FitSettings(**{key: value for key, value in settings.model_dump().items() if key in fields}),
-        seed=config.seed,
-        load=lambda folder: _pretrained(folder, task, sizes),
-    )
+    evaluated = batches(task.eval_files) if task.eval_files else None
+    return _Data(train_dataset, evaluated, count_examples(task.train_files))
+
+
+def _in_time_order(task: Task) -> _Data:
+    def batches(split: str) -> tf.data.Dataset:
+        size, then = task.config.training.batch_size, lambda columns: labelled(columns, "row")
+        return transformed_stream(task.raw_files[split], size, task.transform, task.feature_set, then)
+
+    evaluated = batches("eval") if task.raw_files.get("eval") else None
+    return _Data(lambda seed, epoch: batches("train"), evaluated, count_examples(task.raw_files["train"]))
 
 
 def _check_memory(config: RunConfig, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> None:

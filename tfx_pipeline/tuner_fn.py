@@ -32,6 +32,7 @@ def tuner_fn(fn_args: FnArgs) -> tfx.components.TunerFnResult:
         train_files=expand_patterns(fn_args.train_files),
         eval_files=expand_patterns(fn_args.eval_files),
         dataset_sha256=properties["dataset_sha256"],
+        raw_files=properties["raw_files"],
     )
     folder = Path(properties["tuning_root"]) / _key(config, properties, fn_args.transform_graph_path)
     runner = TrialRunner(folder, config, data, _LOG.info)

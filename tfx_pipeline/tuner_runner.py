@@ -7,7 +7,7 @@ import queue
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ class TrialData:
       transform: directory of the learned transform.
       train_files, eval_files: transformed TFRecords.
       dataset_sha256: of the raw data.
+      raw_files: raw TFRecords of each split, in the order of time.
     """
 
     feature_set: FeatureSet
@@ -40,6 +41,7 @@ class TrialData:
     train_files: Sequence[str]
     eval_files: Sequence[str]
     dataset_sha256: str
+    raw_files: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 class TrialRunner:
@@ -122,6 +124,7 @@ class TrialRunner:
             "transform": self._data.transform,
             "train_files": list(self._data.train_files),
             "eval_files": list(self._data.eval_files),
+            "raw_files": {split: list(files) for split, files in self._data.raw_files.items()},
             "dataset_sha256": self._data.dataset_sha256,
         }
         write_text(folder / TASK, json.dumps(task, indent=2) + "\n")

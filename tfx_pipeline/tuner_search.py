@@ -86,6 +86,7 @@ def _trial_data(plan: Plan) -> TrialData:
         train_files=transformed_files(transformed, "train"),
         eval_files=transformed_files(transformed, "eval"),
         dataset_sha256=plan.dataset.sha256,
+        raw_files=plan.raw_files(),
     )
 
 

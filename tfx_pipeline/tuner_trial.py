@@ -89,6 +89,7 @@ def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[st
         eval_files=task["eval_files"],
         run={"dataset_sha256": task["dataset_sha256"]},
         warmup_examples=(),
+        raw_files=task["raw_files"],
     )
     trained = train(training, checkpoint_dir)
     metrics = eval_metrics(trained.model, training)

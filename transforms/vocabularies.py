@@ -1,5 +1,7 @@
 """Sizes of the id spaces once a transform has been learned."""
 
+from collections.abc import Mapping
+
 import tensorflow_transform as tft
 
 from transforms.features import FeatureSet
@@ -12,3 +14,12 @@ def table_sizes(feature_set: FeatureSet, transform: tft.TFTransformOutput) -> di
         if space.hash_buckets is None:
             sizes[space.name] = 1 + int(transform.vocabulary_size_by_name(space.name)) + space.num_oov_buckets
     return sizes
+
+
+def written_ids(feature_set: FeatureSet, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Of each space, how many ids stand for one token each: all but the out-of-vocabulary buckets, which are last.
+
+    The buckets of a hashed space all count: some tokens share one, but none is known to.
+    """
+    buckets = {space.name: space.num_oov_buckets for space in feature_set.id_spaces if space.hash_buckets is None}
+    return {name: size - buckets.get(name, 0) for name, size in sizes.items()}

@@ -28,7 +28,7 @@ class CS3(PeerModel):
     The user's tower sees [x_i ; c_i ; s_i], the item's [x_j ; c_j ; s_j]: a step reads all caches, takes its
     gradients, and only then writes, in the order of time. So a batch never sees what its own labels left. The
     caches are state, not parameters: no gradient enters them. CAS is an option of the towers. Data must come
-    once, in order: reset the caches (`reset_caches`) before a second pass.
+    in order, and once: before a second pass the caches are emptied (`begin_pass`).
 
     Reference: "Efficient Online Capability Synergy for Two-Tower Recommendation" (CS3, 2026, arXiv 2604.19269).
     The losses, log loss of both, are not published.
@@ -139,8 +139,8 @@ class CS3(PeerModel):
         opposite = {"user": kept_item, "item": kept_user}
         self.caches.write(features, opposite, hidden, times, (clicks.label > 0) & shown, shown)
 
-    def reset_caches(self) -> None:
-        """Forgets what the caches hold, as before a second pass over the same data."""
+    def begin_pass(self) -> None:
+        """Forgets what the caches hold: a pass that saw what an earlier one left would see its own labels."""
         self.caches.reset()
 
     def get_config(self) -> dict[str, Any]:

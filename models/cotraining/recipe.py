@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import tf_keras as keras
 
@@ -17,6 +17,7 @@ RECIPES = {
     "single": "models.cotraining.single.Single",
     "mutual_learning": "models.cotraining.mutual_learning_recipe.MutualLearningRecipe",
     "duet": "models.cotraining.duet_recipe.DuetRecipe",
+    "cs3": "models.cotraining.cs3_recipe.CS3Recipe",
     "entire_space": "models.preranking.entire_space_recipe.EntireSpaceRecipe",
 }
 """Names and import paths."""
@@ -39,6 +40,9 @@ class Trained:
 
 class Recipe(abc.ABC):
     """A way to train. Its constructor takes the options of the run file's section `recipe`."""
+
+    in_time_order: ClassVar[bool] = False
+    """Whether it must see each record after all earlier ones, and none of them twice."""
 
     @abc.abstractmethod
     def row_widths(self, width: int) -> list[int]:

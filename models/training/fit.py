@@ -75,7 +75,7 @@ def fit(
     with the last ones. A model built under a strategy of `tf.distribute` is trained under it.
 
     Args:
-      model: gives logits `[B]` or `[B, M]`.
+      model: gives logits `[B]` or `[B, M]`. Its method `begin_pass`, if it has one, is called before each epoch.
       train_dataset: gives the batches `(features, label[, weight])` of an epoch, from 0; the same ones whenever
         it is asked; each of several workers its own part (`own_part`). Label and weight have the logits' shape.
       eval_dataset: batches of the same form; None: no evaluation.
@@ -166,6 +166,8 @@ class _Run:
     def _train(self) -> dict[str, float]:
         """Trains what is left of the epoch, or of the steps."""
         state = self.state
+        if state.step_in_epoch == 0 and hasattr(self.model, "begin_pass"):
+            self.model.begin_pass()
         dataset = self.train_dataset(state.epoch).skip(state.step_in_epoch)
         if self.max_steps is not None:
             dataset = dataset.take(self.max_steps - state.step)

@@ -1,7 +1,7 @@
 """What a recipe is given to train with: how to build models, the data, and the settings of the run."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class TrainingJob:
       seed: of the run.
       load: a model with the weights of an earlier run, by its folder, of which the caller makes sure
         that it fits the data.
+      written_ids: of each id space, how many ids stand for one thing each: all but the out-of-vocabulary ones.
     """
 
     build: Callable[[int, str | None], keras.Model]
@@ -59,6 +60,7 @@ class TrainingJob:
     settings: FitSettings
     seed: int
     load: Callable[[str], keras.Model]
+    written_ids: Mapping[str, int] = field(default_factory=dict)
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:
         """Fits a model with these settings, its data in the order of that seed."""

@@ -1,0 +1,130 @@
+"""CS3 as a run: what is kept, what a second pass sees, what is refused, and what a kill costs."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from models.cotraining.cs3_recipe import RANKER, CS3Recipe
+from models.cotraining.recipe import Trained, build_recipe
+from models.registry import build_model
+from models.retrieval.tower_model import TowerModel
+from models.training.job import FitSettings, TrainingJob
+from tests.helpers.model_batches import REQUEST, ROW, SIZES
+from tests.helpers.tower_pairs import events
+
+_STEPS, _BATCH = 4, 12
+_IDS = {"user_feature": "user", "item_feature": "item"}
+
+
+@pytest.fixture(autouse=True)
+def eagerly() -> Iterator[None]:
+    """A few steps of many models: compiling each would take longer."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+def _stream(seed: int) -> tf.data.Dataset:
+    batches = [events(_BATCH, seed * 100 + step) for step in range(_STEPS)]
+    signature = tf.nest.map_structure(_any_number, batches[0])
+    return tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
+
+
+def _any_number(value: Any) -> Any:
+    if isinstance(value, tf.RaggedTensor):
+        return tf.RaggedTensorSpec([None, None], value.dtype, ragged_rank=1, row_splits_dtype=value.row_splits.dtype)
+    return tf.TensorSpec([None, *value.shape[1:]], value.dtype)
+
+
+def _build(seed: int, name: str | None) -> keras.Model:
+    return build_model(name or "dssm", ROW, SIZES, embedding_dim=2, hidden_units=(5, 3), seed=seed)
+
+
+def _job(**settings: Any) -> TrainingJob:
+    return TrainingJob(
+        build=_build,
+        train_dataset=lambda seed, epoch: _stream(1),
+        eval_dataset=_stream(2),
+        steps_per_epoch=_STEPS,
+        settings=FitSettings(**{"learning_rate": 0.02, "checkpoint_steps": 1, **settings}),
+        seed=3,
+        load=lambda folder: pytest.fail(f"nobody asked for {folder}"),
+        written_ids={"users": 4},
+    )
+
+
+def _caches(trained: Trained) -> dict[str, np.ndarray]:
+    model: Any = trained.model
+    return {name: store.vectors.numpy() for name, store in model.caches.stores.items()}
+
+
+def test_the_towers_are_kept_with_their_caches_and_nothing_of_the_ranker(tmp_path: Path) -> None:
+    trained = CS3Recipe(**_IDS).train(_job(), tmp_path)
+    assert isinstance(trained.model, TowerModel) and trained.result.steps == _STEPS
+    kept = _caches(trained)
+    assert set(kept) == {"cross_user", "cross_item", "cascade_user", "cascade_item"}
+    assert all(values[1:].any() for values in kept.values())
+    # The last user id is out of the vocabulary.
+    assert not kept["cross_user"][4].any() and not kept["cascade_user"][4].any()
+    told = trained.report["written_ids"]
+    assert told["cascade_user"] == 3 and told["cascade_item"] == 6
+    assert trained.report["towers"] == "DSSM" and trained.report["ranker"] == "TargetAttentionRanker"
+    ranker = {weight.name for weight in _build(1, RANKER).weights}
+    assert not ranker & {weight.name for weight in trained.model.weights}
+
+
+def test_what_is_kept_scores_as_the_group_did(tmp_path: Path) -> None:
+    trained = CS3Recipe(**_IDS).train(_job(), tmp_path)
+    losses = [
+        tf.nn.sigmoid_cross_entropy_with_logits(label, trained.model(features)).numpy().mean()
+        for features, label in _stream(2)
+    ]
+    assert np.mean(losses) == pytest.approx(trained.result.history[-1]["eval_logloss"], rel=1e-5)
+
+
+def test_a_second_pass_begins_with_empty_caches(tmp_path: Path) -> None:
+    once = CS3Recipe(**_IDS, alpha=0.0).train(_job(learning_rate=1e-12), tmp_path / "once")
+    twice = CS3Recipe(**_IDS, alpha=0.0).train(_job(learning_rate=1e-12, epochs=2), tmp_path / "twice")
+    # Weights that do not move leave the same in the caches, unless these went on from the first pass.
+    for name, values in _caches(once).items():
+        np.testing.assert_allclose(_caches(twice)[name], values, rtol=1e-4, atol=1e-9, err_msg=name)
+    assert twice.result.steps == 2 * _STEPS
+
+
+def test_a_run_that_was_killed_ends_with_the_same_towers_and_caches(tmp_path: Path) -> None:
+    whole = CS3Recipe(**_IDS).train(_job(), tmp_path / "whole")
+    CS3Recipe(**_IDS).train(_job(max_steps=2), tmp_path / "killed")
+    again = CS3Recipe(**_IDS).train(_job(), tmp_path / "killed")
+    assert again.result.resumed_from == 2
+    for one, other in zip(whole.model.weights, again.model.weights, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.name)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "name", "told"),
+    [(ROW, "deepfm", "the model is DeepFM; expected two towers"), (REQUEST, "dssm", "records are requests")],
+)
+def test_what_has_no_towers_or_is_no_stream_is_refused(inputs: Any, name: str, told: str) -> None:
+    models = [build_model(model, inputs, SIZES, hidden_units=(4, 3)) for model in (name, RANKER)]
+    with pytest.raises(ValueError, match=told):
+        CS3Recipe(**_IDS).check(models)
+
+
+@pytest.mark.parametrize("option", ["alpha", "beta"])
+def test_shares_outside_of_0_and_1_are_refused(option: str) -> None:
+    with pytest.raises(ValueError, match=rf"{option} is 1.5; expected in \[0, 1\]"):
+        build_recipe("cs3", **{option: 1.5})
+
+
+def test_strategies_are_refused(tmp_path: Path) -> None:
+    with (
+        tf.distribute.OneDeviceStrategy("/cpu:0").scope(),
+        pytest.raises(ValueError, match=r"set training.distribution to none"),
+    ):
+        CS3Recipe(**_IDS).train(dataclasses.replace(_job()), tmp_path)

@@ -1,0 +1,62 @@
+"""Raw records through the learned transform as they come, in their order: for what must not see the future."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from transforms.errors import InputError
+from transforms.features import LABEL, TIMESTAMP, FeatureSet
+from transforms.input import Features, parsed, serialized
+from transforms.records import SplitInfo
+from transforms.schema import parse_spec
+
+
+def transformed_stream(
+    files: Sequence[str],
+    batch_size: int,
+    transform: tft.TFTransformOutput,
+    feature_set: FeatureSet,
+    then: Callable[[Features], Any] | None = None,
+) -> tf.data.Dataset:
+    """Batches of row records in the order of the files.
+
+    Beam gives back what it transforms in any order, so here the transform's graph works batch by batch.
+
+    Args:
+      files: raw TFRecords, in the order of time.
+      batch_size: B.
+      transform: learned.
+      feature_set: the declaration.
+      then: applied to each batch's columns: all model inputs, `label` and the raw `timestamp`.
+    """
+    names = {column.name for column in feature_set.raw_inputs()} | {LABEL, TIMESTAMP}
+    spec = parse_spec(feature_set, "row", tuple(names))
+    layer = transform.transform_features_layer()
+    wanted = [item.name for item in feature_set.model_inputs("row")] + [LABEL]
+
+    def transformed(raw: Features) -> Any:
+        outputs = layer(raw)
+        columns = {name: outputs[name] for name in wanted} | {TIMESTAMP: raw[TIMESTAMP]}
+        return then(columns) if then is not None else columns
+
+    return parsed(serialized(files, batch_size), spec, transformed)
+
+
+def check_order(where: str, split: SplitInfo) -> None:
+    """Refuses a split whose shards overlap in time.
+
+    Raises:
+      InputError: a shard begins before the one before it ends.
+    """
+    last: int | None = None
+    for shard in split.shards:
+        if last is not None and shard.first_timestamp is not None and shard.first_timestamp < last:
+            raise InputError(
+                f"{where}, {shard.path}",
+                f"a first timestamp of {shard.first_timestamp}",
+                f"{last} or later, the last one of the shard before",
+                "import the data again, sorted by time: this recipe must not see an event before earlier ones",
+            )
+        last = shard.last_timestamp if shard.last_timestamp is not None else last
