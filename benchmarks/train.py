@@ -25,12 +25,15 @@ EXPONENTS = {"zipf": 1.2, "uniform": 0.0}
 """A batch of 4000 then names 37,000 distinct ids of 1 M; the first 4000 rows of Criteo name 27,000."""
 
 MODELS = ("deepfm", "dcn", "pnn", "fibinet")
-Part = Literal["sizes", "growth", "models", "duet"]
+Part = Literal["sizes", "growth", "models", "duet", "cs3"]
 PARTS: tuple[Part, ...] = get_args(Part)
+STREAM_BATCH, STREAM_UNITS, STORE_WIDTH = 4096, (256, 128, 64), 64
 SET_RANKER, SET_RANKER_UNITS = "set_ranker", (256, 128, 64)
 REQUESTS = 64
 """In a batch, each with 100 candidates."""
 
+FULL, PLAIN, STORE = "cs3", "cs3_plain", "store"
+_WORKERS = {SET_RANKER: "requests", FULL: "stream", PLAIN: "stream", STORE: "stream"}
 _CALIBRATION_STEPS = 3
 _MAX_STEPS = 500
 _QUIET_LOAD = 0.5
@@ -67,7 +70,9 @@ def bench_train(
     Args:
       parts: `sizes` (the same DeepFM in each library, at each size), `growth` (Consort's at all sizes,
         in the same rounds), `models` (Consort's models, and four that teach each other, at 1 M ids),
-        `duet` (a set ranker, and a pair of them that label each other's unexposed candidates, on requests).
+        `duet` (a set ranker, and a pair of them that label each other's unexposed candidates, on requests),
+        `cs3` (towers and a ranker with what CS3 lets them share and without, 1 M users and 1 M items; a store of
+        vectors alone, by its ids).
       ids: `zipf` or `uniform`.
       rounds: the median counts, all are kept.
       round_s: seconds that a contender works in a round, about.
@@ -138,7 +143,20 @@ def _groups(
         groups["models"] = [*alone, Contender("deepfm_4_peers", OWN, replace(million, peers=4))]
     if "duet" in parts:
         groups["duet"] = _requests(replace(task, ids=sizes["1m"]))
+    if "cs3" in parts:
+        groups |= _stream(task, sizes)
     return groups
+
+
+def _stream(task: Task, sizes: Mapping[str, int]) -> dict[str, list[Contender]]:
+    rows = min(STREAM_BATCH, task.batch_size * 2)
+    # Users and items have a half of the ids each.
+    both = replace(task, ids=2 * sizes["1m"], batch_size=rows, hidden_units=STREAM_UNITS)
+    store = replace(task, model=STORE, batch_size=rows, width=STORE_WIDTH)
+    return {
+        "cs3": [Contender(name, OWN, replace(both, model=name)) for name in (FULL, PLAIN)],
+        "store": [Contender(name, OWN, replace(store, ids=sizes[name])) for name in ("100k", "4m")],
+    }
 
 
 def _requests(task: Task) -> list[Contender]:
@@ -189,7 +207,7 @@ def _time(
 
 def _start(contender: Contender, environments: Environments, path: Path) -> Worker:
     if contender.library == OWN:
-        own = "requests" if contender.task.model == SET_RANKER else "consort"
+        own = _WORKERS.get(contender.task.model, "consort")
         return Worker(contender.name, Path(sys.executable), f"benchmarks.train_{own}", contender.task, own_path())
     module = f"benchmarks.peers.{contender.library}_worker"
     return Worker(contender.name, environments.python(contender.library), module, contender.task, path)

@@ -77,9 +77,9 @@ def make_dataset(task: Task) -> tf.data.Dataset:
         if item.space is None:
             features[item.name] = rng.normal(size=shape).astype(np.float32)
         else:
-            features[item.name] = _ids(rng, shape, sizes[item.space] - 1, task.exponent)
+            features[item.name] = drawn_ids(rng, shape, sizes[item.space] - 1, task.exponent)
         if item.shape is Shape.RAGGED:
-            features[item.name] = _as_lists(features[item.name])
+            features[item.name] = as_lists(features[item.name])
     offered = (*batches, CANDIDATES)
     features[CANDIDATE] = np.ones(offered, np.int64)
     label = (rng.random(offered) < CLICK_RATE).astype(np.float32)
@@ -87,12 +87,13 @@ def make_dataset(task: Task) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((features, label * weight, weight)).repeat().prefetch(2)
 
 
-def _ids(rng: np.random.Generator, shape: tuple[int, ...], size: int, exponent: float) -> np.ndarray:
+def drawn_ids(rng: np.random.Generator, shape: tuple[int, ...], size: int, exponent: float) -> np.ndarray:
+    """Ids from 1 to `size`, the k-th as often as 1 / k^exponent."""
     cumulated = np.cumsum(np.arange(1.0, size + 1) ** -exponent)
     return 1 + np.searchsorted(cumulated, rng.random(shape) * cumulated[-1], side="right")
 
 
-def _as_lists(ids: np.ndarray) -> tf.RaggedTensor:
+def as_lists(ids: np.ndarray) -> tf.RaggedTensor:
     """`[K, B, (N)]`, not known to be of one length, as lists that were read are not."""
     batches, requests, length = ids.shape
     lengths = [[requests] * batches, [length] * (batches * requests)]

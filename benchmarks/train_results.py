@@ -59,6 +59,9 @@ RATIOS = (
     Ratio("step_ratio_4m_to_100k", "growth", "4m", "100k"),
     Ratio("step_ratio_4_peers", "models", "deepfm_4_peers", "deepfm"),
     Ratio("step_ratio_duet", "duet", "duet", "set_ranker"),
+    # As examples per second of the whole over those of its plain parts.
+    Ratio("ratio_cs3_to_plain", "cs3", "cs3_plain", "cs3"),
+    Ratio("store_ratio_4m_to_100k", "store", "4m", "100k"),
 )
 
 

@@ -49,6 +49,7 @@ class _Part(StrEnum):
     GROWTH = "growth"
     MODELS = "models"
     DUET = "duet"
+    CS3 = "cs3"
 
 
 @app.command("train", epilog="Example: consort bench train --json train.json")
@@ -56,8 +57,10 @@ def train(
     part: Annotated[
         list[_Part] | None,
         typer.Option(
+            "--part",
+            "--recipe",
             help="sizes: libraries side by side; growth: Consort, by ids; models: Consort's; duet: on requests; "
-            "default: all."
+            "cs3: on rows; default: all.",
         ),
     ] = None,
     ids: Annotated[_Ids, typer.Option(help="How often each id comes.")] = _Ids.ZIPF,
@@ -86,7 +89,7 @@ def train(
         fast=fast,
         say=say,
     )
-    shown = ("ratio", "step_ratio", "fastest", "examples_per_s", "step_ms", "missing_peers")
+    shown = ("ratio", "step_ratio", "store_ratio", "fastest", "examples_per_s", "step_ms", "missing_peers")
     show({key: value for key, value in result.items() if key.startswith(shown)})
     save(result, json_file)
 

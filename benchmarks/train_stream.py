@@ -1,0 +1,107 @@
+"""The worker of CS3: towers with a ranker, with and without what they share, or a store alone, on rows."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.machine import machine
+from benchmarks.peers.task import CLICK_RATE, Task
+from benchmarks.peers.worker import Run, serve
+from benchmarks.train import FULL, STORE
+from benchmarks.train_consort import PRECISIONS, training
+from benchmarks.train_requests import HISTORY, as_lists, drawn_ids, table_sizes
+from models.cotraining.cs3 import CS3
+from models.layers.vector_store import VectorStore
+from models.registry import build_model
+from models.training.compiling import precision
+from transforms.features import TIMESTAMP, ModelInput, Shape
+from transforms.simulation.parameters import World
+from transforms.sources.simulator import feature_set
+
+BACKBONE, RANKER = "dssm", "target_attention_ranker"
+
+
+def prepare(task: Task) -> tuple[Run, dict[str, Any]]:
+    """Trains with the metrics that `fit` keeps, or reads and writes a store."""
+    tf.config.threading.set_intra_op_parallelism_threads(task.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(task.threads)
+    about = {"versions": machine()["versions"]}
+    if task.model == STORE:
+        return reads_and_writes(task), about
+    model = make_model(task)
+    return training(model, make_dataset(task)), {**about, "optimizer": type(model.optimizer).__name__}
+
+
+def make_model(task: Task) -> CS3:
+    """CS3 with all that it has, or the same towers and ranker side by side."""
+    is_full = task.model == FULL
+    inputs, sizes = inputs_of_rows(), table_sizes(task)
+    options = {"embedding_dim": task.width, "hidden_units": task.hidden_units}
+    with precision(PRECISIONS[task.dtype]):
+        towers = build_model(
+            BACKBONE, inputs, sizes, seed=task.seed, cycle_adaptive=("user", "item") if is_full else (), **options
+        )
+        ranker = build_model(RANKER, inputs, sizes, seed=task.seed + 1, **options)
+        return CS3(towers, ranker, cts=is_full, cms=is_full)
+
+
+def inputs_of_rows() -> tuple[ModelInput, ...]:
+    """The simulator's fields."""
+    return feature_set(World()).model_inputs("row")
+
+
+def make_dataset(task: Task) -> tf.data.Dataset:
+    """Batches without end; ids by the law of the task; times never run backwards."""
+    rng, sizes = np.random.default_rng(task.seed), table_sizes(task)
+    batches = (task.batches, task.batch_size)
+    features: dict[str, Any] = {TIMESTAMP: np.arange(np.prod(batches), dtype=np.int64).reshape(batches)}
+    for item in inputs_of_rows():
+        shape = (*batches, HISTORY) if item.shape is Shape.RAGGED else batches
+        if item.space is None:
+            features[item.name] = rng.normal(size=shape).astype(np.float32)
+        else:
+            features[item.name] = drawn_ids(rng, shape, sizes[item.space] - 1, task.exponent)
+        if item.shape is Shape.RAGGED:
+            features[item.name] = as_lists(features[item.name])
+    label = (rng.random(batches) < CLICK_RATE).astype(np.float32)
+    return tf.data.Dataset.from_tensor_slices((features, label)).repeat().prefetch(2)
+
+
+def reads_and_writes(task: Task) -> Run:
+    """Steps of nothing but reading a batch's vectors and writing it."""
+    rng = np.random.default_rng(task.seed)
+    ids = tf.constant(drawn_ids(rng, (task.batches, task.batch_size), task.ids, task.exponent))
+    vectors = tf.constant(rng.normal(size=(task.batch_size, task.width)), tf.float32)
+    times = tf.range(task.batch_size, dtype=tf.int64)
+    store = VectorStore(task.ids + 1, task.width)
+    # A page of memory that was never written is no page yet: reading it costs nothing, writing it twice as much.
+    store.build(None)
+    store.vectors.assign(tf.ones_like(store.vectors))
+    store.counts.assign(tf.ones_like(store.counts))
+    store.last_times.assign(tf.ones_like(store.last_times))
+
+    @tf.function(autograph=False)
+    def step(which: tf.Tensor) -> tf.Tensor:
+        own = ids[which]
+        read = store(own)
+        with tf.control_dependencies([read]):
+            store.write(own, vectors, times)
+        return tf.reduce_mean(read)
+
+    return _counted(step, task.batches)
+
+
+def _counted(step: Callable[[tf.Tensor], tf.Tensor], batches: int) -> Run:
+    def run(steps: int) -> float:
+        last = float("nan")
+        for number in range(steps):
+            last = float(step(tf.constant(number % batches)))
+        return last
+
+    return run
+
+
+if __name__ == "__main__":
+    serve(prepare)
