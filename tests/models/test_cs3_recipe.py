@@ -19,7 +19,7 @@ from tests.helpers.model_batches import REQUEST, ROW, SIZES
 from tests.helpers.tower_pairs import events
 
 _STEPS, _BATCH = 4, 12
-_IDS = {"user_feature": "user", "item_feature": "item"}
+_IDS: dict[str, Any] = {"user_feature": "user", "item_feature": "item"}
 
 
 @pytest.fixture(autouse=True)

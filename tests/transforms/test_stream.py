@@ -60,7 +60,7 @@ def test_records_come_in_the_order_of_the_log_in_batches_of_any_size(toy: Log) -
 def test_shards_come_one_after_the_other(tmp_path: Path) -> None:
     log = [learnable_rows("train", 60, seed) for seed in range(3)]
     for number, rows in enumerate(log):
-        rows.columns[TIMESTAMP] += number * 10_000
+        rows.columns[TIMESTAMP] = np.asarray(rows.columns[TIMESTAMP]) + number * 10_000
     write_dataset([*log, learnable_rows("eval", 5, 9)], tmp_path / "data", "toy", toy_features(), {"seed": 0})
     dataset = load_dataset(tmp_path / "data")
     assert len(dataset.records["row"]["train"].shards) == 3
