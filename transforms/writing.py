@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,19 +32,38 @@ def write_shard(
     Returns:
       What was written; None for an empty batch, which leaves no file.
     """
-    import tensorflow as tf
-
     serialized = encode(batch, feature_set)
     if not serialized:
         return None
-    relative = os.path.join(batch.record, batch.split, f"{name}.tfrecord")
+    examples, positives = counts(batch)
+    times = np.asarray(batch.columns["timestamp"])
+    return write_serialized(directory, batch.record, batch.split, name, serialized, times, examples, positives)
+
+
+def write_serialized(
+    directory: str | os.PathLike[str],
+    record: RecordKind,
+    split: Split,
+    name: str,
+    serialized: Sequence[bytes],
+    times: np.ndarray,
+    examples: int,
+    positives: int,
+) -> ShardInfo:
+    """Writes records that are encoded already as one shard; otherwise as `write_shard`.
+
+    Args:
+      times: of the records, seconds.
+      examples, positives: what `ShardInfo` says of them.
+    """
+    import tensorflow as tf
+
+    relative = os.path.join(record, split, f"{name}.tfrecord")
     path = Path(directory) / relative
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in serialized:
-            writer.write(record)
-    times = np.asarray(batch.columns["timestamp"])
-    examples, positives = counts(batch)
+        for one in serialized:
+            writer.write(one)
     info = ShardInfo(
         path=relative,
         records=len(serialized),

@@ -110,6 +110,20 @@ def import_(
     show(_summary(out, dataset), json_file)
 
 
+@app.command(epilog="Example: consort data spans /tmp/log --spans 20 --out /tmp/stream")
+def spans(
+    directory: Annotated[Path, typer.Argument(help="A dataset with rows, in the order of time.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the stream; gets a dataset a span.")],
+    count: Annotated[int, typer.Option("--spans", help="Spans, with about as many rows each.", min=1)] = 20,
+    json_file: JsonFile = None,
+) -> None:
+    """Cut a dataset into spans as `consort online` follows them: its rows, all splits, one span after the other."""
+    from transforms.spans import cut_spans
+
+    names = cut_spans(directory, out, count)
+    show({"stream": str(out), "spans": len(names), "first": names[0], "last": names[-1]}, json_file)
+
+
 @app.command("list", epilog="Example: consort data list")
 def list_(json_file: JsonFile = None) -> None:
     """Sources: what they are, their licences, where to get them."""

@@ -61,11 +61,19 @@ class CS3Recipe(Recipe):
             raise ValueError("records are requests; expected rows, as a stream has them; set record to row")
         self._group(towers, ranker, {})
 
-    def train(self, job: TrainingJob, directory: Path) -> Trained:
+    def streamed(self, job: TrainingJob) -> CS3:
         if tf.distribute.has_strategy():
             raise ValueError("a strategy of tf.distribute is given; expected none; set training.distribution to none")
         group = self._group(job.build(job.seed, None), job.build(job.seed + 1, RANKER), job.written_ids)
         build_peers(group)
+        return group
+
+    def served(self, streamed: CS3) -> TowerModel:
+        towers: Any = streamed.peer(0)
+        return towers
+
+    def train(self, job: TrainingJob, directory: Path) -> Trained:
+        group = self.streamed(job)
         result = job.fit(group, directory / "together", job.settings, job.seed)
         report = {
             "recipe": "cs3",
@@ -73,7 +81,7 @@ class CS3Recipe(Recipe):
             "ranker": type(group.ranker).__name__,
             "written_ids": {name: int(count) for name, count in _written(group).items()},
         }
-        return Trained(group.peer(0), result, report)
+        return Trained(self.served(group), result, report)
 
     def _group(self, towers: TowerModel, ranker: TargetAttentionRanker, written_ids: Mapping[str, int]) -> CS3:
         return CS3(

@@ -63,6 +63,20 @@ class Recipe(abc.ABC):
         """Folders of finished runs that it starts from."""
         return []
 
+    def streamed(self, job: TrainingJob) -> keras.Model:
+        """What learns from a stream that does not end.
+
+        Raises:
+          ValueError: the recipe needs to go over its data again.
+        """
+        raise ValueError(
+            f"{type(self).__name__} cannot learn from a stream; expected single or cs3; choose one of them"
+        )
+
+    def served(self, streamed: keras.Model) -> keras.Model:
+        """Of what `streamed` gave, the model to serve as it is now."""
+        return streamed
+
     @abc.abstractmethod
     def train(self, job: TrainingJob, directory: Path) -> Trained:
         """Trains; started again after a kill with the same directory it continues."""

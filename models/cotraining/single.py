@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import tf_keras as keras
+
 from models.cotraining.recipe import Recipe, Trained
 from models.training.job import TrainingJob
 
@@ -13,6 +15,9 @@ class Single(Recipe):
 
     def row_widths(self, width: int) -> list[int]:
         return [width]
+
+    def streamed(self, job: TrainingJob) -> keras.Model:
+        return job.build(job.seed, None)
 
     def train(self, job: TrainingJob, directory: Path) -> Trained:
         model = job.build(job.seed, None)

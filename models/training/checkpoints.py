@@ -5,9 +5,10 @@ import json
 import logging
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import tensorflow as tf
 import tf_keras as keras
@@ -41,7 +42,10 @@ class RunState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-class Checkpoints:
+State = TypeVar("State", bound=RunState)
+
+
+class Checkpoints(Generic[State]):
     """The checkpoints of one run in one directory: `step-<n>`, and the best weights `best-<epoch>`.
 
     Of several processes the chief writes, and all read, so that all must see the directory. A table that
@@ -52,34 +56,48 @@ class Checkpoints:
       model: built.
       optimizer: built; its moments and step count are saved, its learning rate is not.
       keep: checkpoints to keep.
+      state_class: of the state that is saved.
+      beside: other variables to save.
     """
 
-    def __init__(self, directory: str | os.PathLike[str], model: keras.Model, optimizer: Any, keep: int):
+    def __init__(
+        self,
+        directory: str | os.PathLike[str],
+        model: keras.Model,
+        optimizer: Any,
+        keep: int,
+        state_class: type[State] = RunState,  # type: ignore[assignment]
+        beside: Sequence[tf.Variable] = (),
+    ):
         # Parameter servers write their own shards, and have other working directories.
         self._directory, self._keep, self._state = Path(os.path.abspath(directory)), keep, _Text()
+        self._state_class = state_class
         weights = whole(model.weights)
         self._strategy = model.distribute_strategy
-        self._all = tf.train.Checkpoint(weights=weights, optimizer=list(optimizer.variables), state=self._state)
+        parts: dict[str, Any] = {"weights": weights, "optimizer": list(optimizer.variables), "state": self._state}
+        if beside:
+            parts["beside"] = list(beside)
+        self._all = tf.train.Checkpoint(**parts)
         self._weights = tf.train.Checkpoint(weights=weights)
         self._summed = [value for value in weights if _is_summed(value)]
         if is_chief(self._strategy):
             self._directory.mkdir(parents=True, exist_ok=True)
 
-    def save(self, state: RunState) -> None:
+    def save(self, state: State) -> None:
         """Writes everything, then removes what is no longer needed."""
         self._state.text = json.dumps(dataclasses.asdict(state))
         self._write(self._all, f"step-{state.step}")
         if is_chief(self._strategy):
             self._clear(state)
 
-    def _clear(self, state: RunState) -> None:
+    def _clear(self, state: State) -> None:
         steps = _numbers(self._directory, "step-")
         past = [step for step in steps if step <= state.step]
         # A checkpoint of a later step is one that could not be read when this run began.
         self._remove("step-", set(steps) - set(past[-self._keep :]))
         self._remove("best-", set(_numbers(self._directory, "best-")) - {state.best_epoch})
 
-    def restore(self) -> RunState | None:
+    def restore(self) -> State | None:
         """Reads the latest whole checkpoint; None, and nothing changed, if there is none.
 
         Raises:
@@ -89,7 +107,7 @@ class Checkpoints:
             path = str(self._directory / f"step-{step}")
             if _is_whole(path):
                 self._read(self._all, path)
-                return RunState(**json.loads(self._state.text))
+                return self._state_class(**json.loads(self._state.text))
             _LOG.warning("checkpoint %s is damaged; trying the one before it", path)
         return None
 

@@ -102,16 +102,16 @@ def fit(
     if not is_chief(model.distribute_strategy):
         progress, log_dir = False, None
     with telling_lost_peers(cluster_under(model.distribute_strategy)):
-        _build(model, first, learning_rate, optimizer)
-        checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
+        build_to_train(model, first, learning_rate, optimizer)
+        checkpoints: Checkpoints[RunState] = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
         with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
             told = Told(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
             run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, told)
             return run.to_the_end(epochs, patience)
 
 
-def _build(model: keras.Model, batches: tf.data.Dataset, learning_rate: Any, optimizer: OptimizerName) -> None:
-    """Makes all variables, and the optimizer of a model that has none."""
+def build_to_train(model: keras.Model, batches: tf.data.Dataset, learning_rate: Any, optimizer: OptimizerName) -> None:
+    """Makes all variables of a model, and the optimizer of one that has none; see `fit`."""
     with model.distribute_strategy.scope():
         if getattr(model, "optimizer", None) is None:
             compile_model(model, learning_rate, optimizer)
@@ -126,7 +126,7 @@ class _Run:
         loop: Loop,
         train_dataset: Callable[[int], tf.data.Dataset],
         eval_dataset: tf.data.Dataset | None,
-        checkpoints: Checkpoints,
+        checkpoints: Checkpoints[RunState],
         checkpoint_steps: int,
         max_steps: int | None,
         told: Told,

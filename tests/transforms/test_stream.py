@@ -54,13 +54,15 @@ def test_records_come_in_the_order_of_the_log_in_batches_of_any_size(toy: Log) -
     assert [len(batch[LABEL]) for batch in batches] == [4, 2]
     times = np.concatenate([batch[TIMESTAMP].numpy() for batch in batches])
     np.testing.assert_array_equal(times, [MONDAY + 3600 * i for i in range(6)])
-    np.testing.assert_array_equal(np.concatenate([batch[LABEL].numpy() for batch in batches]), TRAIN.columns["label"])
+    np.testing.assert_array_equal(
+        np.concatenate([batch[LABEL].numpy() for batch in batches]), np.asarray(TRAIN.columns["label"])
+    )
 
 
 def test_shards_come_one_after_the_other(tmp_path: Path) -> None:
     log = [learnable_rows("train", 60, seed) for seed in range(3)]
     for number, rows in enumerate(log):
-        rows.columns[TIMESTAMP] = np.asarray(rows.columns[TIMESTAMP]) + number * 10_000
+        np.add(np.asarray(rows.columns[TIMESTAMP]), number * 10_000, out=np.asarray(rows.columns[TIMESTAMP]))
     write_dataset([*log, learnable_rows("eval", 5, 9)], tmp_path / "data", "toy", toy_features(), {"seed": 0})
     dataset = load_dataset(tmp_path / "data")
     assert len(dataset.records["row"]["train"].shards) == 3
