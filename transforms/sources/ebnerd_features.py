@@ -1,18 +1,14 @@
 """What was known of articles and users when a list was shown: the features of EB-NeRD records."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from transforms.beam.item_counts import ItemCounts
 from transforms.sources.ebnerd_options import WINDOWS_HOURS, EbnerdOptions
 from transforms.sources.ebnerd_tables import Impressions, Reads
+from transforms.sources.events_before import Events, last_events
 
 _OLDEST_HOURS = 336.0
 """Older articles have this age: the history reaches back 21 days, so the cap is always reached."""
-
-_TIME_BITS = 33
-_TIME_MASK = (1 << _TIME_BITS) - 1
 
 
 class ArticleFeatures:
@@ -80,37 +76,6 @@ class ArticleFeatures:
 _RANKED = {"pool_rank_clicks": "clicks_6h", "pool_rank_ctr": "ctr_6h", "pool_rank_age": "article_age_hours"}
 
 
-@dataclass(frozen=True)
-class _Events:
-    """Times of something, by a key: `keys` are (code of the key << 33) | time, in order."""
-
-    codes: np.ndarray
-    keys: np.ndarray
-
-    @staticmethod
-    def of(keys: np.ndarray, times: np.ndarray) -> "_Events":
-        codes, code = np.unique(keys, return_inverse=True)
-        return _Events(codes, np.sort((code.astype(np.int64) << _TIME_BITS) | times))
-
-    def before(self, keys: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Start and end, in `self.keys`, of each key's events strictly before a time; [n] each."""
-        if not len(self.codes):
-            return np.zeros(len(keys), np.int64), np.zeros(len(keys), np.int64)
-        code = np.searchsorted(self.codes, keys)
-        known = self.codes[np.minimum(code, len(self.codes) - 1)] == keys
-        base = code.astype(np.int64) << _TIME_BITS
-        start = np.searchsorted(self.keys, base)
-        stop = np.searchsorted(self.keys, base | np.where(known, times, 0))
-        return start, np.where(known, stop, start)
-
-    def last_time(self, stop: np.ndarray) -> np.ndarray:
-        """Time of the event before each index; any time where there is none."""
-        if not len(self.keys):
-            return np.zeros(len(stop), np.int64)
-        times: np.ndarray = self.keys[np.maximum(stop - 1, 0)] & _TIME_MASK
-        return times
-
-
 class UserFeatures:
     """Features of some users, from their reads and impressions strictly before a second.
 
@@ -123,11 +88,11 @@ class UserFeatures:
         owner = impressions.owner
         reads = Reads.joined([history, _clicks(impressions, owner)])
         self._read_items = reads.items
-        self._reads = _Events.of(reads.users, reads.times)
+        self._reads = Events.of(reads.users, reads.times)
         self._users = np.unique(np.concatenate([reads.users, impressions.users]))
-        self._pair_reads = _Events.of(self._pairs(reads.users, reads.items), reads.times)
+        self._pair_reads = Events.of(self._pairs(reads.users, reads.items), reads.times)
         shown_pairs = self._pairs(impressions.users[owner], impressions.items)
-        self._pair_shown = _Events.of(shown_pairs, impressions.times[owner])
+        self._pair_shown = Events.of(shown_pairs, impressions.times[owner])
 
     def history(self, users: np.ndarray, times: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Articles read before, most recent last.
@@ -140,10 +105,8 @@ class UserFeatures:
           Article ids of all lists, their offsets [n + 1], and the number of all reads before, [n].
         """
         start, stop = self._reads.before(users, times)
-        kept = np.minimum(stop - start, length)
-        offsets = np.concatenate([[0], np.cumsum(kept)])
-        flat = np.repeat(stop - kept - offsets[:-1], kept) + np.arange(offsets[-1])
-        return self._read_items[flat], offsets, stop - start
+        index, offsets = last_events(start, stop, length)
+        return self._read_items[index], offsets, stop - start
 
     def at(self, users: np.ndarray, times: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
         """Columns of a user and an article at a time: shown and read so far; each [n]."""

@@ -16,8 +16,12 @@ SOURCES: dict[str, str] = {
     "avazu": "transforms.sources.avazu.Avazu",
     "criteo": "transforms.sources.criteo.Criteo",
     "ebnerd": "transforms.sources.ebnerd.Ebnerd",
+    "kuairand": "transforms.sources.kuairand.Kuairand",
+    "movielens": "transforms.sources.movielens.Movielens",
     "ratings_matrix": "transforms.sources.ratings_matrix.RatingsMatrixSource",
     "recflow": "transforms.sources.recflow.Recflow",
+    "recsys2017": "transforms.sources.recsys2017.Recsys2017",
+    "taobao_ad": "transforms.sources.taobao_ad.TaobaoAd",
 }
 """Import paths of the source classes; a new source is one more line."""
 

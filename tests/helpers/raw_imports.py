@@ -1,0 +1,39 @@
+"""Imports of small raw folders, and refusals that must leave nothing behind."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.helpers.imported_records import records_of
+from transforms.beam.import_dataset import import_dataset
+from transforms.errors import InputError
+from transforms.features import SPLITS
+from transforms.records import Dataset, load_dataset
+from transforms.sources.registry import get_source
+
+
+def imported(name: str, root: Path, **options: Any) -> Dataset:
+    """Imports `root/raw` as `root/out`."""
+    return import_dataset(get_source(name, options), root / "raw", root / "out")
+
+
+def rows_of(directory: Path) -> list[dict[str, Any]]:
+    """The rows of all splits in order, each with its split."""
+    present = [split for split in SPLITS if split in load_dataset(directory).records["row"]]
+    return [{**row, "split": split} for split in present for row in records_of(directory, "row", split)]
+
+
+def refused(name: str, root: Path, message: str, **options: Any) -> None:
+    """Fails unless an import of `root/raw` is refused with the message, and leaves nothing."""
+    with pytest.raises(InputError, match=message):
+        imported(name, root, **options)
+    assert sorted(os.listdir(root)) == ["raw"], "something was left behind"
+
+
+def write_raw(root: Path, **files: list[str]) -> None:
+    """Writes lines of files of `root/raw`; `ratings__csv` is `ratings.csv`."""
+    (root / "raw").mkdir(exist_ok=True)
+    for name, lines in files.items():
+        (root / "raw" / name.replace("__", ".")).write_text("".join(f"{line}\n" for line in lines))
