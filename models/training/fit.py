@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,7 +102,7 @@ def fit(
     if not is_chief(model.distribute_strategy):
         progress, log_dir = False, None
     with telling_lost_peers(cluster_under(model.distribute_strategy)):
-        build_to_train(model, first, learning_rate, optimizer)
+        build_to_train(model, first.element_spec[0], learning_rate, optimizer)
         checkpoints: Checkpoints[RunState] = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
         with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
             told = Told(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
@@ -110,12 +110,20 @@ def fit(
             return run.to_the_end(epochs, patience)
 
 
-def build_to_train(model: keras.Model, batches: tf.data.Dataset, learning_rate: Any, optimizer: OptimizerName) -> None:
-    """Makes all variables of a model, and the optimizer of one that has none; see `fit`."""
+def build_to_train(
+    model: keras.Model, features: Mapping[str, Any], learning_rate: Any, optimizer: OptimizerName
+) -> None:
+    """Makes all variables of a model, and the optimizer of one that has none.
+
+    Args:
+      model: see `fit`.
+      features: specs of a batch's features.
+      learning_rate, optimizer: as in `fit`.
+    """
     with model.distribute_strategy.scope():
         if getattr(model, "optimizer", None) is None:
             compile_model(model, learning_rate, optimizer)
-        model(_zeros(batches.element_spec[0]), training=False)
+        model(_zeros(features), training=False)
         model.optimizer.build(model.trainable_variables)
 
 
@@ -246,7 +254,7 @@ def _monitored(row: dict[str, float]) -> float:
     return row.get("eval_logloss", row.get("eval_loss", math.nan))
 
 
-def _zeros(specs: dict[str, Any]) -> dict[str, Any]:
+def _zeros(specs: Mapping[str, Any]) -> dict[str, Any]:
     """A batch of one record without content, to build a model's variables before any data is read."""
     return {name: _zero(spec) for name, spec in specs.items()}
 

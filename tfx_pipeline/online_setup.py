@@ -1,0 +1,126 @@
+"""What a run on a stream begins with: its folder, the transform learned from the first span, and the model."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow_transform as tft
+import tf_keras as keras
+
+from consort.config import RunConfig
+from models.cotraining.recipe import Recipe
+from models.training.job import FitSettings, TrainingJob
+from tfx_pipeline.plan import check_model
+from tfx_pipeline.provenance import run_info
+from tfx_pipeline.training import RUN_FILE, model_of, recipe_of
+from transforms.beam.transform_dataset import load_transform, transform_dataset
+from transforms.errors import InputError
+from transforms.features import Column, FeatureSet
+from transforms.files import check_folder, write_text
+from transforms.records import Dataset, load_dataset
+from transforms.spans import spans_in
+from transforms.vocabularies import table_sizes, written_ids
+
+TRANSFORM_DIR, CONFIG_FILE = "transform", "config.yaml"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What does not change while a stream is learned from.
+
+    Args:
+      config: the run.
+      recipe: its way to train.
+      out: folder of the run.
+      stream: folder of the spans.
+      columns: of every span.
+      feature_set: the declaration, with the config's changes applied.
+      transform: learned from the first span.
+      info: seed, versions, hash of the first span.
+    """
+
+    config: RunConfig
+    recipe: Recipe
+    out: Path
+    stream: Path
+    columns: tuple[Column, ...]
+    feature_set: FeatureSet
+    transform: tft.TFTransformOutput
+    info: dict[str, Any]
+
+    def model(self) -> keras.Model:
+        """What learns, its weights a function of the seed."""
+        sizes = table_sizes(self.feature_set, self.transform)
+        job = TrainingJob(
+            build=lambda seed, name: model_of(self.config, self.feature_set, sizes, seed, name),
+            train_dataset=_nothing,
+            eval_dataset=None,
+            steps_per_epoch=0,
+            settings=FitSettings(learning_rate=self.config.training.learning_rate),
+            seed=self.config.seed,
+            load=_nothing,
+            written_ids=written_ids(self.feature_set, sizes),
+        )
+        return self.recipe.streamed(job)
+
+
+def _nothing(*_: Any) -> Any:
+    raise InputError("recipe", "one that reads data by itself", "one that learns from a stream", "choose cs3 or single")
+
+
+def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], None]) -> Setup:
+    """Checks the run against the stream's first span, and learns the transform from it, if that is not done.
+
+    Raises:
+      InputError: there is no span, it is of another source, the model cannot be built, the recipe cannot learn
+        from a stream, or `out` is in use by another run.
+    """
+    check_folder(out, "--out")
+    spans = spans_in(stream)
+    if not spans:
+        raise InputError(str(stream), "no span", "at least one", "make some with `consort data spans`")
+    first = load_dataset(spans[0])
+    _check(config, spans[0], first)
+    feature_set = config.features.apply(first.feature_set)
+    check_model(config, feature_set, first.sha256)
+    recipe = recipe_of(config)
+    info = run_info(config, first.source, first.sha256)
+    _claim(out, info)
+    write_text(out / CONFIG_FILE, config.to_yaml())
+    if not (out / TRANSFORM_DIR).exists():
+        say(f"learning the transform from {spans[0].name}")
+        beam_args = config.pipeline.beam_args
+        transform_dataset(spans[0], first, out / TRANSFORM_DIR, feature_set, "row", (), beam_args=beam_args)
+    transform = load_transform(out / TRANSFORM_DIR)
+    return Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, transform, info)
+
+
+def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:
+    if dataset.source != config.source:
+        raise InputError(str(span), f"source {dataset.source!r}", repr(config.source), "choose a preset of that source")
+    if config.record != "row":
+        raise InputError("record", repr(config.record), "'row': a stream has rows", "set record to row")
+    if config.training.distribution != "none":
+        raise InputError("training.distribution", repr(config.training.distribution), "'none'", "leave it out")
+    if "train" not in dataset.records.get("row", {}):
+        raise InputError(str(span), "no row of split train", "rows to learn the transform from", "cut the data anew")
+
+
+def _claim(out: Path, info: dict[str, Any]) -> None:
+    file = out / RUN_FILE
+    if file.is_file():
+        try:
+            present = dict(json.loads(file.read_text()))
+        except (TypeError, ValueError) as error:
+            raise InputError(str(file), str(error), "a run.json of ours", "choose another --out") from error
+        for key in ("config_sha256", "dataset_sha256"):
+            if present.get(key) != info[key]:
+                fix = "choose another --out, or delete this one"
+                raise InputError(str(out), f"a run with another {key}", f"{key} {info[key]}", fix)
+        return
+    if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        raise InputError(str(out), "a folder in use", "a new or empty folder", "choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(file, json.dumps(info, indent=2) + "\n")
