@@ -65,8 +65,9 @@ class ModelConfig(_Section):
     """A model and its sizes.
 
     Args:
-      name: `deepfm`, `dcn`, `pnn`, `fibinet`; on requests also `set_ranker`, `two_tower`, `cold`; or the import
-        path of a class of one's own, `package.module.Class`.
+      name: `deepfm`, `dcn`, `pnn`, `fibinet`, `target_attention_ranker`; on requests also `set_ranker`, `two_tower`,
+        `cold`; for retrieval `dssm`, `int_tower`, `dat`, `transformer_two_tower`; or the import path of a class of
+        one's own, `package.module.Class`.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's layers.
       dropout: share of hidden activations dropped in training.
@@ -132,7 +133,7 @@ class RecipeConfig(_Section):
     """How models are trained together, or that one is trained alone.
 
     Args:
-      name: `single`, `mutual_learning`, `duet`, or `entire_space`, the baselines of pre-ranking.
+      name: `single`, `mutual_learning`, `duet`, `cs3`, or `entire_space`, the baselines of pre-ranking.
       options: arguments of the recipe, e.g. `peers` and `mutual_weight`.
     """
 

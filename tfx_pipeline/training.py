@@ -15,12 +15,14 @@ import tf_keras as keras
 from consort.config import RunConfig, TrainingConfig
 from models.cotraining.recipe import Recipe, Trained, build_recipe
 from models.registry import build_model
+from models.retrieval.tower_model import TowerModel
 from models.table_model import TableModel
 from models.training.checkpoints import read_weights
 from models.training.compiling import precision
 from models.training.distribution import num_servers, own_part, strategy_of, whole
 from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
+from serving.catalogue import catalogue_of
 from serving.export import export_model
 from tfx_pipeline.distributed import check_one_process
 from transforms.errors import InputError
@@ -264,7 +266,14 @@ def finished_run(task: Task, trained: Trained) -> dict[str, Any]:
 
 
 def export(task: Task, model: keras.Model, run: dict[str, Any], directory: str | os.PathLike[str]) -> None:
-    """Writes the trained model as a SavedModel with its preprocessing, warm-up and contract."""
+    """Writes the trained model as a SavedModel with its preprocessing, warm-up and contract.
+
+    Two towers get a catalogue: all items of the train and eval splits, as they last were.
+    """
+    catalogue = None
+    if isinstance(model, TowerModel) and task.raw_files:
+        files = [file for split in task.raw_files.values() for file in split]
+        catalogue = catalogue_of(files, task.feature_set, task.config.record)
     export_model(
         directory,
         task.config.name,
@@ -274,4 +283,5 @@ def export(task: Task, model: keras.Model, run: dict[str, Any], directory: str |
         task.config.record,
         run,
         task.warmup_examples,
+        catalogue,
     )

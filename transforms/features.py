@@ -168,7 +168,7 @@ REQUEST_MASKS = (
 """Masks that every request record has besides: real (not padding), and shown to the user."""
 
 LABEL, EXPOSED, CANDIDATE = "label", "exposed", "candidate"
-TIMESTAMP = "timestamp"
+TIMESTAMP, ITEM_ID = "timestamp", "item_id"
 STAGE = "stage"
 """A column of request records that some sources have: how far a candidate got, 0 for padding, more is farther."""
 

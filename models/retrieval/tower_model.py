@@ -102,6 +102,21 @@ class TowerModel(SetModel):
         """
         raise NotImplementedError
 
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """As Keras' own, with the auxiliary loss of classes that have one; a candidate counts as a row there."""
+        if not self.has_auxiliary_losses:
+            return super().train_step(data)
+        features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
+        with tf.GradientTape() as tape:
+            found = self.look_up(features, training=True)
+            user, item = self.both(found, training=True)
+            logits = self.of_rows(self.similarity((user, item)))
+            loss = self.compute_loss(features, label, logits, weight)
+            rows = _rows(user, item, self.side_outputs(found.sets), Clicks(label, weight, features))
+            loss += self.auxiliary_loss(*rows) / self.distribute_strategy.num_replicas_in_sync
+        self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
+        return self.compute_metrics(features, label, logits, weight)
+
     def with_caches(self, caches: TowerCaches) -> Self:
         """A new model like this one, with caches; its weights are drawn anew, from the same seed."""
         with precision(self.dtype_policy.name):
@@ -201,6 +216,34 @@ class ScaledProduct(keras.layers.Layer):
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         user, item = inputs
         return self._scale * tf.squeeze(item @ user[:, :, tf.newaxis], -1) + self._bias
+
+
+def _rows(
+    user: tf.Tensor, item: tf.Tensor, sides: Sequence[tf.Tensor], clicks: Clicks
+) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], Clicks]:
+    """What `auxiliary_loss` takes of a batch of rows or of requests, a row each candidate.
+
+    Args:
+      user: `[B, W]`.
+      item: `[B, M, W]`.
+      sides: `[B, ...]` of a user, `[B, M, ...]` of items.
+      clicks: of the batch.
+    """
+    count = tf.shape(item)[1]
+
+    def rows(part: tf.Tensor) -> tf.Tensor:
+        if part.shape.rank == 2:
+            part = tf.repeat(part[:, tf.newaxis], count, axis=1)
+        return tf.reshape(part, tf.concat([[-1], tf.shape(part)[2:]], axis=0))
+
+    flat = {
+        name: tf.reshape(value, [-1])
+        for name, value in clicks.features.items()
+        if isinstance(value, tf.Tensor) and value.shape.rank == clicks.label.shape.rank
+    }
+    weight = None if clicks.weight is None else tf.reshape(clicks.weight, [-1])
+    own = Clicks(tf.reshape(clicks.label, [-1]), weight, flat)
+    return rows(user), rows(item), [rows(part) for part in sides], own
 
 
 def user_fields(vectors: SetVectors, extra: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
@@ -42,10 +42,7 @@ class RunState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-State = TypeVar("State", bound=RunState)
-
-
-class Checkpoints(Generic[State]):
+class Checkpoints:
     """The checkpoints of one run in one directory: `step-<n>`, and the best weights `best-<epoch>`.
 
     Of several processes the chief writes, and all read, so that all must see the directory. A table that
@@ -66,7 +63,7 @@ class Checkpoints(Generic[State]):
         model: keras.Model,
         optimizer: Any,
         keep: int,
-        state_class: type[State] = RunState,  # type: ignore[assignment]
+        state_class: type[RunState] = RunState,
         beside: Sequence[tf.Variable] = (),
     ):
         # Parameter servers write their own shards, and have other working directories.
@@ -83,22 +80,22 @@ class Checkpoints(Generic[State]):
         if is_chief(self._strategy):
             self._directory.mkdir(parents=True, exist_ok=True)
 
-    def save(self, state: State) -> None:
+    def save(self, state: RunState) -> None:
         """Writes everything, then removes what is no longer needed."""
         self._state.text = json.dumps(dataclasses.asdict(state))
         self._write(self._all, f"step-{state.step}")
         if is_chief(self._strategy):
             self._clear(state)
 
-    def _clear(self, state: State) -> None:
+    def _clear(self, state: RunState) -> None:
         steps = _numbers(self._directory, "step-")
         past = [step for step in steps if step <= state.step]
         # A checkpoint of a later step is one that could not be read when this run began.
         self._remove("step-", set(steps) - set(past[-self._keep :]))
         self._remove("best-", set(_numbers(self._directory, "best-")) - {state.best_epoch})
 
-    def restore(self) -> State | None:
-        """Reads the latest whole checkpoint; None, and nothing changed, if there is none.
+    def restore(self) -> Any:
+        """Reads the latest whole checkpoint; gives its state, or None, and nothing changed, if there is none.
 
         Raises:
           InputError: the checkpoint is of another model.

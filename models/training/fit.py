@@ -103,7 +103,7 @@ def fit(
         progress, log_dir = False, None
     with telling_lost_peers(cluster_under(model.distribute_strategy)):
         build_to_train(model, first.element_spec[0], learning_rate, optimizer)
-        checkpoints: Checkpoints[RunState] = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
+        checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
         with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
             told = Told(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
             run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, told)
@@ -134,7 +134,7 @@ class _Run:
         loop: Loop,
         train_dataset: Callable[[int], tf.data.Dataset],
         eval_dataset: tf.data.Dataset | None,
-        checkpoints: Checkpoints[RunState],
+        checkpoints: Checkpoints,
         checkpoint_steps: int,
         max_steps: int | None,
         told: Told,
@@ -142,7 +142,7 @@ class _Run:
         self.model, self.loop, self.train_dataset, self.eval_dataset = model, loop, train_dataset, eval_dataset
         self.checkpoints, self.checkpoint_steps, self.max_steps = checkpoints, checkpoint_steps, max_steps
         self.told, self.speed = told, Speed()
-        restored = checkpoints.restore()
+        restored: RunState | None = checkpoints.restore()
         self.resumed_from = restored.step if restored else None
         self.state = restored or RunState()
 

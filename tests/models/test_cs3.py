@@ -134,7 +134,7 @@ def test_evaluation_writes_nothing_and_a_reset_forgets() -> None:
     model.test_step((features, label))
     for name, value in _state(model).items():
         np.testing.assert_array_equal(value, before[name])
-    model.reset_caches()
+    model.begin_pass()
     assert not any(value.any() for value in _state(model).values())
 
 

@@ -7,6 +7,7 @@ from transforms.features import ModelInput
 
 _INPUTS = (ModelInput(name="user", space="users", shape="scalar", entity="user"),)
 _SIZES = {"users": 5}
+_IDS = {"dat": {"user_feature": "user", "item_feature": "item"}, "int_tower": {"item_feature": "item"}}
 
 
 @pytest.mark.parametrize("name", ["deepfm", "models.ranking.deepfm.DeepFM"])
@@ -19,7 +20,7 @@ def test_builds_by_name_and_by_path(name: str) -> None:
 @pytest.mark.parametrize("name", list(MODELS))
 def test_every_short_name_leads_to_a_model(name: str) -> None:
     # Requests, which all models take.
-    assert build_model(name, REQUEST, SIZES).get_config()["table_sizes"] == SIZES
+    assert build_model(name, REQUEST, SIZES, **_IDS.get(name, {})).get_config()["table_sizes"] == SIZES
 
 
 @pytest.mark.parametrize(

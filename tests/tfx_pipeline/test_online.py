@@ -17,6 +17,7 @@ from tests.helpers.toy_data import MONDAY, learnable_rows, toy_features
 from tfx_pipeline import online, online_setup
 from tfx_pipeline.online import OnlineSettings, learn_online
 from tfx_pipeline.online_events import Intake
+from transforms.beam.transform_dataset import transform_dataset
 from transforms.errors import InputError
 from transforms.spans import cut_spans
 from transforms.writing import write_dataset
@@ -58,7 +59,7 @@ def eagerly() -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def one_transform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Learned once for all runs, whose first spans are the same."""
-    kept, learn = tmp_path_factory.mktemp("kept") / "transform", online_setup.transform_dataset
+    kept, learn = tmp_path_factory.mktemp("kept") / "transform", transform_dataset
 
     def remembered(directory: Any, dataset: Any, out: Path, *arguments: Any, **options: Any) -> None:
         if not kept.exists():

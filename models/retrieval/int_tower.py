@@ -1,0 +1,170 @@
+"""IntTower."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.cotraining.clicks import Clicks
+from models.layers.choices import checked_count
+from models.layers.head_tower import HeadTower
+from models.layers.light_se import LightSE
+from models.layers.replicas import batch_mean
+from models.layers.seeds import derived_seed
+from models.layers.set_vectors import SetVectors
+from models.layers.tower_caches import SIDES
+from models.preranking.set_model import flat_fields, mean_history
+from models.retrieval.id_fields import checked_id
+from models.retrieval.tower_model import TowerModel
+
+FLOOR = -1e9
+"""For what is no negative: its share in the softmax is 0 in float32."""
+
+
+@keras.utils.register_keras_serializable(package="consort")
+class IntTower(TowerModel):
+    """Two towers that meet in many heads: of the user those of every layer, of the item those of the last.
+
+    With L widths in `hidden_units`, H heads of width d, and fields of each side weighed by a `LightSE` of its own:
+
+      user  h_0 = [request ; mean of history ; extra],  U_l = P_l h_{l-1} as H heads, l = 1 to L
+      item  g_0 = [item ; extra],  V = P g_L as H heads
+      FE    s = sum_l sum_a max_b <U_l^a, V^b>,  logit = scale s + bias
+
+    Nothing reads a user's h_L, so that the user's tower ends with h_{L-1}. Scale and bias are learned and start
+    at 1 and 0, where the logit is the paper's. Training adds `cir_weight` times CIR, the contrastive loss of
+    the last layers' heads, u_i = U_L and v_i = V of row i with all heads in one vector of length 1:
+
+      CIR = mean over rows with y_i = 1 of -ln( exp(<u_i, v_i> / t) / sum_j exp(<u_i, v_j> / t) )
+
+    where j is i and all rows with other items. Under several replicas a row sees the items of its own part.
+
+    Reference: Li et al., "IntTower: the Next Generation of Two-Tower Model for Pre-Ranking System" (CIKM 2022,
+    arXiv 2210.09890). The authors' code computes CIR and leaves it out of the loss; its positives and t are
+    chosen here.
+
+    Args:
+      heads: H.
+      head_width: d.
+      cir_weight: of CIR; 0 leaves it out.
+      temperature: t of CIR.
+      item_feature: the id that tells whether rows have one item; None: none do.
+      others: as `TowerModel`; of `hidden_units` all but a user's last are hidden layers.
+
+    Call arguments, output shape: as `TowerModel`; u `[B, L H d]`, v `[B, M, H d]`. Caches keep `[B, H d]` of both.
+
+    Raises:
+      ValueError: a number of heads, a width or a temperature that is none, or an unknown id.
+    """
+
+    has_auxiliary_losses: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        *args: Any,
+        heads: int = 4,
+        head_width: int = 16,
+        cir_weight: float = 0.1,
+        temperature: float = 0.1,
+        item_feature: str | None = "item_id",
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        self.heads, self.head_width = checked_count("heads", heads), checked_count("head_width", head_width)
+        if temperature <= 0:
+            raise ValueError(f"temperature is {temperature}; expected more than 0; cosines are divided by it")
+        self.cir_weight, self.temperature = cir_weight, temperature
+        if item_feature is not None:
+            checked_id("item_feature", item_feature, self.embeddings.inputs, self.roles, "candidates")
+        self.item_feature = item_feature
+        self.similarity = FEScore(heads, head_width)
+        self.weighing = {name: LightSE(derived_seed(self.seed, f"{name} fields")) for name in SIDES}
+        hidden = {"user": self.hidden_units[:-1], "item": self.hidden_units}
+        self.towers = {
+            name: HeadTower(
+                hidden[name],
+                heads * head_width,
+                name == "user",
+                name in self.cycle_adaptive,
+                self.include_first_layer,
+                dropout=self.dropout,
+                seed=derived_seed(self.seed, f"{name} tower"),
+            )
+            for name in SIDES
+        }
+
+    def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self._of("user", tf.concat([vectors.request, mean_history(vectors)], axis=1), extra, training)
+
+    def item_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self._of("item", vectors.candidates, extra, training)
+
+    def _of(self, side: str, fields: tf.Tensor, extra: tf.Tensor, training: bool | None) -> tf.Tensor:
+        seen = flat_fields(self.weighing[side](fields))
+        return self.towers[side](tf.concat([seen, tf.cast(extra, seen.dtype)], axis=-1), training=training)
+
+    @property
+    def kept_widths(self) -> dict[str, int]:
+        return dict.fromkeys(SIDES, self.heads * self.head_width)
+
+    def kept(self, user: tf.Tensor, item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return user[..., -self.heads * self.head_width :], item
+
+    def auxiliary_loss(self, user: tf.Tensor, item: tf.Tensor, sides: Sequence[tf.Tensor], clicks: Clicks) -> tf.Tensor:
+        asked, offered = (tf.math.l2_normalize(tf.cast(part, tf.float32), axis=-1) for part in self.kept(user, item))
+        scores = tf.matmul(asked, offered, transpose_b=True) / self.temperature
+        scores = tf.where(self._compared(clicks), scores, FLOOR)
+        surprise = tf.reduce_logsumexp(scores, axis=1) - tf.linalg.diag_part(scores)
+        clicked = tf.cast(clicks.label > 0, tf.float32) * clicks.exposed
+        return self.cir_weight * batch_mean(surprise, clicked)
+
+    def _compared(self, clicks: Clicks) -> tf.Tensor:
+        """Which rows' items stand in a row's sum, bool `[B, B]`: its own, and all others that are real."""
+        own = tf.eye(tf.size(clicks.label)) > 0
+        others = (clicks.real > 0)[tf.newaxis]
+        if self.item_feature is not None:
+            items = clicks.features[self.item_feature]
+            others &= items[:, tf.newaxis] != items[tf.newaxis]
+        return own | others
+
+    def get_config(self) -> dict[str, Any]:
+        own = ("heads", "head_width", "cir_weight", "temperature", "item_feature")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+@keras.utils.register_keras_serializable(package="consort")
+class FEScore(keras.layers.Layer):
+    """scale sum_a max_b <u^a, v^b> + bias, over all heads a of the user and b of the item.
+
+    Scale and bias are learned and start at 1 and 0.
+
+    Args:
+      heads: H, of an item.
+      head_width: d, of one head.
+
+    Call arguments: u `[B, A d]` of any number A of heads, and v `[B, M, H d]`.
+
+    Output shape: `[B, M]`.
+    """
+
+    def __init__(self, heads: int, head_width: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.heads, self.head_width = heads, head_width
+
+    def build(self, input_shape: Any) -> None:
+        self._scale = self.add_weight(name="scale", shape=[], initializer="ones")
+        self._bias = self.add_weight(name="bias", shape=[], initializer="zeros")
+        super().build(input_shape)
+
+    def call(self, inputs: tf.Tensor) -> tf.Tensor:
+        user, item = inputs
+        sizes = tf.shape(item)
+        asked = tf.reshape(user, [sizes[0], user.shape[-1] // self.head_width, self.head_width])
+        offered = tf.reshape(item, [sizes[0], sizes[1] * self.heads, self.head_width])
+        products = tf.matmul(offered, asked, transpose_b=True)
+        best = tf.reduce_max(tf.reshape(products, [sizes[0], sizes[1], self.heads, asked.shape[1]]), axis=2)
+        return self._scale * tf.reduce_sum(best, axis=-1) + self._bias
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "heads": self.heads, "head_width": self.head_width}

@@ -1,0 +1,69 @@
+"""A softmax over the items of a batch."""
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.replicas import batch_mean
+
+
+class SampledSoftmax:
+    """Log loss of finding each clicked item among the items of its batch, through `tfrs.tasks.Retrieval`.
+
+    With q_j how likely the item of row j is to stand in a row of a batch:
+
+      s_ij = <u_i, v_j> / t - ln q_j
+      loss = mean over clicked rows i of -ln( exp(s_ii) / sum_j exp(s_ij) )
+
+    where j is i and all rows with other items (a row with the same item is an accidental hit, no negative).
+    The term ln q_j makes up for popular items being drawn as negatives more often. Items of rows without a
+    click are negatives, too; so q is of rows, not of clicks.
+
+    Reference: Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations"
+    (RecSys 2019).
+
+    Args:
+      temperature: t.
+
+    Call arguments:
+      user: u `[B, W]`.
+      item: v `[B, W]`.
+      item_ids: `[B]`.
+      probabilities: q `[B]`, in (0, 1]; less than 1e-6 counts as 1e-6.
+      clicked: bool `[B]`.
+
+    Output shape: a scalar, 0 without a click; for several replicas see `batch_mean`: each sees its own items.
+
+    Raises:
+      ValueError: a temperature that is not above 0.
+    """
+
+    def __init__(self, temperature: float = 1.0):
+        if temperature <= 0:
+            raise ValueError(f"temperature is {temperature}; expected more than 0; products are divided by it")
+        # The package brings in a good deal, and only this loss needs it.
+        import tensorflow_recommenders as tfrs
+
+        self.temperature = temperature
+        task = tfrs.tasks.Retrieval(
+            # Each row's own loss: the task's sum knows no replicas, and no mean over the clicked.
+            loss=keras.losses.CategoricalCrossentropy(from_logits=True, reduction=keras.losses.Reduction.NONE),
+            temperature=temperature,
+            remove_accidental_hits=True,
+        )
+        # The task counts on AutoGraph, which a train step may have left out.
+        self._task: Any = tf.function(task, autograph=True, reduce_retracing=True)
+
+    def __call__(
+        self, user: tf.Tensor, item: tf.Tensor, item_ids: tf.Tensor, probabilities: tf.Tensor, clicked: tf.Tensor
+    ) -> tf.Tensor:
+        losses = self._task(
+            tf.cast(user, tf.float32),
+            tf.cast(item, tf.float32),
+            candidate_sampling_probability=tf.cast(probabilities, tf.float32),
+            candidate_ids=item_ids,
+            compute_metrics=False,
+            compute_batch_metrics=False,
+        )
+        return batch_mean(losses, tf.cast(clicked, tf.float32))

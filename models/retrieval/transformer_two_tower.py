@@ -1,0 +1,109 @@
+"""Two towers, of which the user's reads the history with a transformer."""
+
+from typing import Any
+
+import tensorflow as tf
+import tf_keras as keras
+
+from models.layers.choices import checked_choice, checked_count
+from models.layers.dense import Dense
+from models.layers.recency import Recency
+from models.layers.seeds import derived_seed
+from models.layers.set_vectors import SetVectors
+from models.layers.tower import Tower
+from models.layers.tower_caches import SIDES
+from models.layers.transformer_block import TransformerBlock
+from models.preranking.set_model import flat_fields
+from models.retrieval.tower_model import TowerModel, item_fields
+
+POOLS = ("mean", "last")
+
+
+@keras.utils.register_keras_serializable(package="consort")
+class TransformerTwoTower(TowerModel):
+    """As `DSSM`, with a transformer over the history in place of its mean.
+
+      x_n = W s_n + r_k,  k how many events ago s_n was
+      u = MLP_u([request ; pool of transformer(x) ; extra]),  v = MLP_v([item ; extra]),  logit = scale <u, v> + bias
+
+    The pool is over the real elements, and zeros where there are none. Without a history in the inputs u is
+    MLP_u([request ; extra]).
+
+    Reference: after Chen et al., "Behavior Sequence Transformer for E-commerce Recommendation in Alibaba"
+    (BST, 2019, arXiv 1905.06874), whose sequence includes the target item, which a tower cannot see.
+
+    Args:
+      blocks: transformer blocks, at least 1.
+      heads: of each block.
+      width: of x; a multiple of `heads`.
+      pool: `mean`, or `last`: the most recent element.
+      max_positions: elements so many or more events ago share one r; all are read.
+      others: as `TowerModel`; `dropout` is also of the blocks.
+
+    Call arguments, output shape: as `TowerModel`.
+
+    Raises:
+      ValueError: a number less than 1, a width that `heads` does not divide, or an unknown pool.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        blocks: int = 1,
+        heads: int = 4,
+        width: int = 64,
+        pool: str = "mean",
+        max_positions: int = 50,
+        **kwargs: Any,
+    ):
+        super().__init__(*args, **kwargs)
+        self.blocks, self.heads, self.width = checked_count("blocks", blocks), heads, checked_count("width", width)
+        self.pool, self.max_positions = (
+            checked_choice("pool", pool, POOLS),
+            checked_count("max_positions", max_positions),
+        )
+        if width % checked_count("heads", heads):
+            raise ValueError(f"width is {width}, heads {heads}; expected a multiple of heads; correct one of them")
+        has_history = "history" in self.roles.values()
+        start = keras.initializers.GlorotNormal(seed=derived_seed(self.seed, "history"))
+        self.narrow: Any = Dense(width, kernel_initializer=start) if has_history else None
+        self.positions: Any = Recency(max_positions - 1) if has_history else None
+        self.encoder = [
+            TransformerBlock(heads, dropout=self.dropout, seed=derived_seed(self.seed, f"block {depth}"))
+            for depth in range(blocks if has_history else 0)
+        ]
+        self.towers = {
+            name: Tower(
+                self.hidden_units,
+                name in self.cycle_adaptive,
+                self.include_first_layer,
+                dropout=self.dropout,
+                seed=derived_seed(self.seed, f"{name} tower"),
+            )
+            for name in SIDES
+        }
+
+    def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        seen = [flat_fields(vectors.request)]
+        if self.narrow is not None:
+            seen.append(self._read(vectors, training))
+        return self.towers["user"](tf.concat([*seen, tf.cast(extra, seen[0].dtype)], axis=-1), training=training)
+
+    def item_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.towers["item"](item_fields(vectors, extra), training=training)
+
+    def _read(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
+        """The pool of what the transformer made of a history, `[B, W]`."""
+        mask = vectors.history_mask
+        elements = self.positions(self.narrow(flat_fields(vectors.history)), mask)
+        for block in self.encoder:
+            elements = block(elements, mask, training=training)
+        counted = mask
+        if self.pool == "last":
+            counted &= tf.cumsum(tf.cast(mask, tf.int32), axis=1, exclusive=True, reverse=True) == 0
+        share = tf.cast(counted, elements.dtype)[..., tf.newaxis]
+        return tf.reduce_sum(elements * share, axis=1) / tf.maximum(tf.reduce_sum(share, axis=1), 1)
+
+    def get_config(self) -> dict[str, Any]:
+        own = ("blocks", "heads", "width", "pool", "max_positions")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
