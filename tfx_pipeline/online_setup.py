@@ -39,6 +39,7 @@ class Setup:
       feature_set: the declaration, with the config's changes applied.
       transform: learned from the first span.
       info: seed, versions, hash of the first span.
+      base_rate: share of clicks in the first span.
     """
 
     config: RunConfig
@@ -49,6 +50,7 @@ class Setup:
     feature_set: FeatureSet
     transform: tft.TFTransformOutput
     info: dict[str, Any]
+    base_rate: float
 
     def model(self) -> keras.Model:
         """What learns, its weights a function of the seed."""
@@ -62,6 +64,7 @@ class Setup:
             seed=self.config.seed,
             load=_nothing,
             written_ids=written_ids(self.feature_set, sizes),
+            base_rate=self.base_rate,
         )
         return self.recipe.streamed(job)
 
@@ -94,7 +97,9 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
         beam_args = config.pipeline.beam_args
         transform_dataset(spans[0], first, out / TRANSFORM_DIR, feature_set, "row", (), beam_args=beam_args)
     transform = load_transform(out / TRANSFORM_DIR)
-    return Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, transform, info)
+    shown = first.records["row"]["train"]
+    rate = shown.positives / shown.examples
+    return Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, transform, info, rate)
 
 
 def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:

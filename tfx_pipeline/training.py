@@ -170,6 +170,7 @@ def _job(task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distrib
         seed=config.seed,
         load=lambda folder: _pretrained(folder, task, sizes),
         written_ids=written_ids(task.feature_set, sizes),
+        base_rate=data.base_rate,
     )
 
 
@@ -180,6 +181,7 @@ class _Data:
     train: Callable[[int, int], tf.data.Dataset]
     eval: tf.data.Dataset | None
     examples: int
+    base_rate: float | None = None
 
 
 def _transformed(task: Task, strategy: tf.distribute.Strategy) -> _Data:
@@ -203,7 +205,9 @@ def _in_time_order(task: Task) -> _Data:
         return transformed_stream(task.raw_files[split], size, task.transform, task.feature_set, then)
 
     evaluated = batches("eval") if task.raw_files.get("eval") else None
-    return _Data(lambda seed, epoch: batches("train"), evaluated, count_examples(task.raw_files["train"]))
+    first = next(iter(batches("train")), None)
+    rate = None if first is None else float(tf.reduce_mean(first[1]))
+    return _Data(lambda seed, epoch: batches("train"), evaluated, count_examples(task.raw_files["train"]), rate)
 
 
 def _check_memory(config: RunConfig, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> None:

@@ -66,6 +66,8 @@ class CS3Recipe(Recipe):
             raise ValueError("a strategy of tf.distribute is given; expected none; set training.distribution to none")
         group = self._group(job.build(job.seed, None), job.build(job.seed + 1, RANKER), job.written_ids)
         build_peers(group)
+        if job.base_rate is not None:
+            group.start_at(job.base_rate)
         return group
 
     def served(self, streamed: CS3) -> TowerModel:

@@ -153,8 +153,8 @@ class FEScore(keras.layers.Layer):
         self.heads, self.head_width = heads, head_width
 
     def build(self, input_shape: Any) -> None:
-        self._scale = self.add_weight(name="scale", shape=[], initializer="ones")
-        self._bias = self.add_weight(name="bias", shape=[], initializer="zeros")
+        self.scale = self.add_weight(name="scale", shape=[], initializer="ones")
+        self.bias = self.add_weight(name="bias", shape=[], initializer="zeros")
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
@@ -164,7 +164,7 @@ class FEScore(keras.layers.Layer):
         offered = tf.reshape(item, [sizes[0], sizes[1] * self.heads, self.head_width])
         products = tf.matmul(offered, asked, transpose_b=True)
         best = tf.reduce_max(tf.reshape(products, [sizes[0], sizes[1], self.heads, asked.shape[1]]), axis=2)
-        return self._scale * tf.reduce_sum(best, axis=-1) + self._bias
+        return self.scale * tf.reduce_sum(best, axis=-1) + self.bias
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "heads": self.heads, "head_width": self.head_width}

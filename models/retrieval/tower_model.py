@@ -209,13 +209,13 @@ class ScaledProduct(keras.layers.Layer):
     """
 
     def build(self, input_shape: Any) -> None:
-        self._scale = self.add_weight(name="scale", shape=[], initializer="ones")
-        self._bias = self.add_weight(name="bias", shape=[], initializer="zeros")
+        self.scale = self.add_weight(name="scale", shape=[], initializer="ones")
+        self.bias = self.add_weight(name="bias", shape=[], initializer="zeros")
         super().build(input_shape)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         user, item = inputs
-        return self._scale * tf.squeeze(item @ user[:, :, tf.newaxis], -1) + self._bias
+        return self.scale * tf.squeeze(item @ user[:, :, tf.newaxis], -1) + self.bias
 
 
 def _rows(

@@ -51,6 +51,7 @@ class TrainingJob:
       load: a model with the weights of an earlier run, by its folder, of which the caller makes sure
         that it fits the data.
       written_ids: of each id space, how many ids stand for one thing each: all but the out-of-vocabulary ones.
+      base_rate: share of clicks among the first training records; None: not known.
     """
 
     build: Callable[[int, str | None], keras.Model]
@@ -61,6 +62,7 @@ class TrainingJob:
     seed: int
     load: Callable[[str], keras.Model]
     written_ids: Mapping[str, int] = field(default_factory=dict)
+    base_rate: float | None = None
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:
         """Fits a model with these settings, its data in the order of that seed."""

@@ -116,6 +116,16 @@ def test_what_has_no_towers_or_is_no_stream_is_refused(inputs: Any, name: str, t
         CS3Recipe(**_IDS).check(models)
 
 
+def test_both_models_begin_with_the_share_of_clicks() -> None:
+    job = dataclasses.replace(_job(), base_rate=0.2)
+    features, _ = events(50)
+    for logits in CS3Recipe(**_IDS).streamed(job)(features).values():
+        # First weights are so small that nothing else is said.
+        np.testing.assert_allclose(tf.sigmoid(logits).numpy(), 0.2, atol=0.01)
+    group = CS3Recipe(**_IDS).streamed(dataclasses.replace(_job(), base_rate=0.0))
+    assert np.isfinite(group(features)["peer_0"].numpy()).all()
+
+
 @pytest.mark.parametrize("option", ["alpha", "beta"])
 def test_shares_outside_of_0_and_1_are_refused(option: str) -> None:
     with pytest.raises(ValueError, match=rf"{option} is 1.5; expected in \[0, 1\]"):

@@ -1,0 +1,108 @@
+"""What docs/cs3.md shows, runs; its tables name what is there."""
+
+import dataclasses
+import json
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consort.config import load_config, parse_config
+from models.cotraining.cs3_recipe import CS3Recipe
+from models.registry import MODELS
+from serving.versions import versions_in
+from tests.helpers.command_line import consort
+from tests.helpers.source_tree import ROOT
+from tfx_pipeline.online import REMEMBERED
+
+PAGE = (ROOT / "docs" / "cs3.md").read_text()
+_CONSOLE = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
+_BLOCKS = [[shlex.split(line)[2:] for line in block.splitlines()] for block in _CONSOLE]
+_SMALLER = {"3000": "400", "4": "2"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the commands of the page ran, on a smaller log; the pipeline has a test of its own."""
+    folder = tmp_path_factory.mktemp("cs3")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        first, pipeline, stream = _BLOCKS
+        assert [command[0] for command in pipeline] == ["pipeline"]
+        for command in (*first, *stream):
+            answer = consort(*(_SMALLER.get(part, part) for part in command))
+            assert answer.code == 0, answer.err
+    return folder
+
+
+@pytest.mark.e2e
+def test_the_run_tells_what_the_page_says(folder: Path) -> None:
+    run = json.loads((folder / "run" / "run.json").read_text())
+    row = run["training"]["history"][-1]
+    told = PAGE.split("The history in `run.json`")[1].split("Not offered")[0]
+    for key in re.findall(r"`((?:loss|logloss|auc)/\w+)`", told):
+        assert key in row or key == "loss/auxiliary", key
+    assert {"auc/peer_0", "logloss/peer_1"} <= set(row)
+    assert all(count > 0 for count in run["recipe"]["written_ids"].values())
+    assert set(run["recipe"]["written_ids"]) == {"cross_user", "cross_item", "cascade_user", "cascade_item"}
+
+
+@pytest.mark.e2e
+def test_the_model_has_the_signatures_of_the_page(folder: Path) -> None:
+    contract = json.loads((folder / "run" / "model" / "assets.extra" / "contract.json").read_text())
+    told = PAGE.split("Its signatures are")[1].split("which answers")[0]
+    names = set(re.findall(r"`(\w+)`", told))
+    assert len(names) == 4 and names <= set(contract["signatures"])
+
+
+@pytest.mark.e2e
+def test_the_stream_was_learned_from_and_each_span_was_pushed(folder: Path) -> None:
+    report = json.loads((folder / "online" / "online.json").read_text())
+    assert [row["span"] for row in report["spans"]] == ["span-00001", "span-00002"]
+    assert report["events"] == sum(row["events"] for row in report["spans"]) > 3000
+    assert {"duplicates", "late", "dropped"} <= set(report["spans"][0])
+    versions = versions_in(folder / "served" / "simulated_cs3_online")
+    assert len(versions) == 2
+    contracts = [json.loads((path / "assets.extra" / "contract.json").read_text()) for _, path in versions]
+    assert contracts[0]["run"]["events"] < contracts[1]["run"]["events"] == report["events"]
+
+
+@pytest.mark.e2e
+def test_the_same_command_has_nothing_to_do_when_all_is_learned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    before = versions_in(folder / "served" / "simulated_cs3_online")
+    answer = consort(*_BLOCKS[2][1])
+    assert answer.code == 0 and versions_in(folder / "served" / "simulated_cs3_online") == before
+
+
+def test_options_and_their_defaults_are_those_of_the_recipe() -> None:
+    section = PAGE.split("## Options\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*", section, re.M)[2:]]
+    found: dict[str, str] = {}
+    for names, defaults, _ in rows:
+        own, values = re.findall(r"`([^`]+)`", names), re.findall(r"`([^`]+)`", defaults)
+        found |= dict(zip(own, values * len(own) if len(values) == 1 else values, strict=False))
+    assert found == {
+        field.name: yaml.safe_dump(field.default).splitlines()[0] for field in dataclasses.fields(CS3Recipe)
+    }
+
+
+def test_the_run_file_is_right() -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    config = parse_config(yaml.safe_load(text))
+    assert CS3Recipe(**config.recipe.options).alpha == 0.9
+    assert config.model.options["cycle_adaptive"] == ["user"]
+
+
+@pytest.mark.parametrize("name", ["simulated_cs3", "simulated_cs3_online"])
+def test_presets_of_the_page_train_two_towers(name: str) -> None:
+    config: Any = load_config(name)
+    assert name in PAGE and config.recipe.name == "cs3" and config.model.name in MODELS
+    assert config.training.epochs == 1
+
+
+def test_as_many_events_are_remembered_as_the_page_says() -> None:
+    assert f"among the last {REMEMBERED:,}" in PAGE
