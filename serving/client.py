@@ -17,7 +17,7 @@ import numpy as np
 from serving import protocol, tensors
 from serving.protocol import SERVICES, ServingError
 
-__all__ = ["Prediction", "PredictClient", "ServingError", "Signature", "Tensor", "VersionStatus"]
+__all__ = ["Prediction", "PredictClient", "Retrieved", "ServingError", "Signature", "Tensor", "VersionStatus"]
 
 _MESSAGE_LIMIT = 1 << 30
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
@@ -39,6 +39,23 @@ class Prediction:
     model: str
     version: int
     signature: str
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """The best items of each user, best first.
+
+    Args:
+      item_ids: `[B, k]`, bytes or int64; the missing marker (b"" or -1) where exclusions left too few items.
+      scores: their logits `[B, k]`; there minus infinity.
+      model: the model that answered.
+      version: the version that answered: log it.
+    """
+
+    item_ids: np.ndarray
+    scores: np.ndarray
+    model: str
+    version: int
 
 
 @dataclass(frozen=True)
@@ -178,6 +195,37 @@ class PredictClient:
         answers = {name: tensors.from_proto(proto) for name, proto in response.outputs.items()}
         return Prediction(answers, spec.name, spec.version.value, spec.signature_name)
 
+    def retrieve(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        k: int | None = None,
+        exclude: Sequence[Sequence[Any]] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Retrieved:
+        """Asks a two-tower model for the best items of its catalogue.
+
+        Args:
+          model: its name on the server.
+          inputs: raw columns of the users and of the context, as `predict` takes them.
+          k: items for each user; None takes the model's default.
+          exclude: ids to leave out, a list for each user, of any lengths; one list holds for all.
+          version, label, timeout_s: as in `predict`.
+
+        Raises:
+          ServingError: the server, or the way to it, refused; INVALID_ARGUMENT for a k beyond the catalogue.
+          ValueError: an input that no tensor holds, or both a version and a label.
+        """
+        sent = dict(inputs)
+        if k is not None:
+            sent["k"] = np.asarray(k, np.int32)
+        if exclude is not None:
+            sent["exclude"] = _padded(exclude)
+        answer = self.predict(model, sent, "retrieve", version, label, ("item_id", "score"), timeout_s)
+        return Retrieved(answer.outputs["item_id"], answer.outputs["score"], answer.model, answer.version)
+
     def status(self, model: str, version: int | None = None) -> list[VersionStatus]:
         """States of a model's versions, newest first.
 
@@ -259,6 +307,17 @@ class PredictClient:
         except grpc.RpcError as error:
             # Also without details, so that an empty RESOURCE_EXHAUSTED stays recognisable.
             raise ServingError(error.code().name, error.details() or "") from None
+
+
+def _padded(lists: Sequence[Sequence[Any]]) -> np.ndarray:
+    """Ids `[B, E]`, padded with the missing marker: of text the empty one, of numbers -1."""
+    numbers = any(isinstance(one, int | np.integer) for ids in lists for one in ids)
+    array = np.full(
+        [len(lists), max(map(len, lists), default=0)], -1 if numbers else b"", np.int64 if numbers else object
+    )
+    for row, ids in enumerate(lists):
+        array[row, : len(ids)] = ids
+    return array
 
 
 def _retriable(error: ServingError) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from serving.buckets import Buckets
 from serving.requests import padding_of
 from serving.signatures import DEFAULT, EXAMPLES, LOGIT, PLAIN, PROBABILITY, TRANSFORM, request_columns
 from transforms.errors import InputError
-from transforms.features import FeatureSet, RecordKind, Shape
+from transforms.features import Column, FeatureSet, RecordKind, Shape
 
 CONTRACT = os.path.join("assets.extra", "contract.json")
 CONTRACT_VERSION = 1
@@ -26,6 +27,7 @@ def contract_of(
     run: dict[str, Any],
     warmup_sizes: list[int],
     buckets: Buckets | None = None,
+    towers: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The contract of a model.
 
@@ -35,8 +37,9 @@ def contract_of(
       run: what made the model: seed, versions, data hash, config digest.
       warmup_sizes: batch sizes of the warm-up records.
       buckets: sizes that XLA compiles; None: nothing is compiled.
+      towers: further entries, of a two-tower model: `ServedTowers.contract`.
     """
-    inputs = _inputs(feature_set, record)
+    inputs = inputs_of(request_columns(feature_set, record), record)
     scores = _scores(["B"] if record == "row" else ["B", "M"])
     logged_scores = _scores(["B"] if record == "row" else ["B", feature_set.list_size])
     signatures: dict[str, Any] = {
@@ -50,6 +53,8 @@ def contract_of(
     if buckets is not None:
         signatures[PLAIN] = dict(signatures[DEFAULT])
         signatures[DEFAULT] |= {"limits": {"M": buckets.most_candidates}, "server_flags_required": [XLA_FLAG]}
+    more = dict(towers or {})
+    signatures |= more.pop("signatures", {})
     return {
         "contract_version": CONTRACT_VERSION,
         "model": name,
@@ -62,14 +67,16 @@ def contract_of(
         "tensorflow": tf.__version__,
         "feature_set": feature_set.model_dump(mode="json"),
         "feature_set_sha256": feature_set.digest(),
+        **more,
         "run": run,
     }
 
 
-def _inputs(feature_set: FeatureSet, record: RecordKind) -> dict[str, Any]:
+def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
+    """Raw columns as the inputs of a signature: type, shape, missing marker."""
     shapes = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", "M"]}
     inputs = {}
-    for column in request_columns(feature_set, record):
+    for column in columns:
         padding = padding_of(column)
         inputs[column.name] = {
             "dtype": column.dtype,

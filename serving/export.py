@@ -10,12 +10,17 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
-from serving.buckets import buckets_of
+from models.retrieval.tower_model import TowerModel
+from serving.buckets import Buckets, buckets_of
+from serving.catalogue import Catalogue
 from serving.contract import CONTRACT, contract_of
 from serving.golden import write_golden
+from serving.item_table import write_items
+from serving.retrieval_golden import write_golden_retrieval
+from serving.retrieval_signatures import ServedTowers
 from serving.signatures import ServedModel
 from serving.warmup_records import write_warmup
-from transforms.features import FeatureSet, RecordKind
+from transforms.features import ITEM_ID, FeatureSet, RecordKind
 from transforms.files import new_directory, write_text
 
 
@@ -28,6 +33,7 @@ def export_model(
     record: RecordKind,
     run: dict[str, Any],
     warmup_examples: Sequence[bytes],
+    catalogue: Catalogue | None = None,
 ) -> None:
     """Writes signatures, warm-up records, golden scores and contract.json, all of it or nothing.
 
@@ -39,12 +45,36 @@ def export_model(
       feature_set, record: as trained.
       run: goes into the contract: seed, versions, data hash, config digest.
       warmup_examples: raw records, as logged; some are replayed when a server loads the model.
+      catalogue: the items that a two-tower model retrieves from; None: it retrieves none.
+
+    Raises:
+      ValueError: a catalogue for a model without towers.
     """
-    buckets = buckets_of(feature_set, record) if getattr(model, "as_sets", False) else None
+    if catalogue is not None and not isinstance(model, TowerModel):
+        raise ValueError(f"model {name!r} is a {type(model).__name__}; expected a TowerModel; leave the catalogue out")
+    buckets = _buckets(model, feature_set, record)
     served = ServedModel(model, transform, feature_set, record, buckets)
+    towers = None
+    if isinstance(model, TowerModel):
+        # An attribute, so that the catalogue is tracked and saved.
+        towers = served.towers = ServedTowers(model, served.features, feature_set, record, catalogue)
+    signatures = served.signatures() | (towers.signatures() if towers else {})
     with new_directory(directory) as temporary:
-        tf.saved_model.save(served, str(temporary), signatures=served.signatures())
+        tf.saved_model.save(served, str(temporary), signatures=signatures)
         write_golden(temporary, list(warmup_examples), served.score(warmup_examples))
-        sizes = write_warmup(temporary, name, warmup_examples, feature_set, record, buckets)
-        contract = contract_of(name, feature_set, record, run, sizes, buckets)
+        k = None
+        if catalogue is not None and towers is not None and towers.retrieval is not None:
+            k = towers.retrieval.default_k
+            write_items(temporary, {ITEM_ID: catalogue.ids, **catalogue.columns})
+            write_golden_retrieval(temporary, model, served.features_of(warmup_examples), towers)
+        sizes = write_warmup(temporary, name, warmup_examples, feature_set, record, buckets, k)
+        told = towers.contract() if towers else None
+        contract = contract_of(name, feature_set, record, run, sizes, buckets, told)
         write_text(Path(temporary) / CONTRACT, json.dumps(contract, indent=2) + "\n")
+
+
+def _buckets(model: keras.Model, feature_set: FeatureSet, record: RecordKind) -> Buckets | None:
+    # Towers meet in a product alone: there is no head that XLA could fuse.
+    if isinstance(model, TowerModel) or not getattr(model, "as_sets", False):
+        return None
+    return buckets_of(feature_set, record)

@@ -65,6 +65,22 @@ class ServedModel(tf.Module):
         self._per_candidate = tuple(item.name for item in inputs if item.shape is Shape.CANDIDATES) + mask
         self._spec = parse_spec(feature_set, record, tuple(column.name for column in self._columns))
 
+    def features(self, raw: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+        """The model's inputs, for tracing.
+
+        Args:
+          raw: all columns as a request has them: histories padded.
+        """
+        found = self._features({column.name: _from_dense(column, raw[column.name]) for column in self._columns})
+        for name in self._per_candidate:
+            # The transform takes any number of candidates, but says that there are as many as it was learned on.
+            found[name] = tf.compat.v1.placeholder_with_default(found[name], [None, None])
+        return found
+
+    def features_of(self, examples: Sequence[bytes]) -> dict[str, Any]:
+        """The model's inputs of raw records, here and now."""
+        return self._features(tf.io.parse_example(list(examples), self._spec))
+
     def _features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         transformed = self._transform(dict(raw))
         return {name: transformed[name] for name in self._inputs}
@@ -75,8 +91,7 @@ class ServedModel(tf.Module):
 
     def score(self, examples: Sequence[bytes]) -> np.ndarray:
         """Probabilities of raw records, computed here and now: what every later answer must equal."""
-        raw = tf.io.parse_example(list(examples), self._spec)
-        scores: np.ndarray = self._answer(self._features(raw), self._plain)[PROBABILITY].numpy()
+        scores: np.ndarray = self._answer(self.features_of(examples), self._plain)[PROBABILITY].numpy()
         return scores
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
@@ -118,11 +133,7 @@ class ServedModel(tf.Module):
         def on_tensors(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             if self._record == "request":
                 raw = checked(raw, self._columns, most_candidates)
-            features = self._features({column.name: _from_dense(column, raw[column.name]) for column in self._columns})
-            for name in self._per_candidate:
-                # The transform takes any number of candidates, but says that there are as many as it was learned on.
-                features[name] = tf.compat.v1.placeholder_with_default(features[name], [None, None])
-            return self._answer(features, score)
+            return self._answer(self.features(raw), score)
 
         return on_tensors
 

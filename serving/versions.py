@@ -21,19 +21,27 @@ def versions_in(base: str | os.PathLike[str]) -> list[tuple[int, Path]]:
     return sorted(found)
 
 
-def publish(saved_model: str | os.PathLike[str], base: str | os.PathLike[str], keep: int | None = None) -> Path:
+def publish(
+    saved_model: str | os.PathLike[str],
+    base: str | os.PathLike[str],
+    keep: int | None = None,
+    version: int | None = None,
+) -> Path:
     """Copies a SavedModel to `base/<version>`: written beside under a name that no server looks at, then renamed.
 
     Args:
       saved_model: what to publish.
       base: a model's base path.
       keep: so many versions stay, the highest; None keeps all.
+      version: its number; None: `next_version`.
 
     Returns:
-      The new version's directory; its number is the time in seconds, or one more than the highest.
+      The new version's directory.
+
+    Raises:
+      FileExistsError: there is a version of that number.
     """
-    existing = versions_in(base)
-    version = max(int(time.time()), existing[-1][0] + 1 if existing else 0)
+    version = next_version(base) if version is None else version
     target = Path(base) / str(version)
     # Every version has a name of its own, so nobody else would remove what a killed one left.
     remove_leftovers(base)
@@ -47,6 +55,12 @@ def publish(saved_model: str | os.PathLike[str], base: str | os.PathLike[str], k
         os.rename(old, doomed)
         shutil.rmtree(doomed, ignore_errors=True)
     return target
+
+
+def next_version(base: str | os.PathLike[str]) -> int:
+    """The time in seconds, or one more than the highest version under `base`."""
+    existing = versions_in(base)
+    return max(int(time.time()), existing[-1][0] + 1 if existing else 0)
 
 
 def model_name(saved_model: str | os.PathLike[str]) -> str:

@@ -9,9 +9,11 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.buckets import Buckets
+from serving.catalogue import user_columns
 from serving.requests import request_inputs
+from serving.retrieval_signatures import EXCLUDE, RETRIEVE, K
 from serving.signatures import DEFAULT, PLAIN, request_columns
-from transforms.features import FeatureSet, RecordKind, Shape
+from transforms.features import ITEM_ID, FeatureSet, RecordKind, Shape
 from transforms.schema import tf_dtype
 
 WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -31,8 +33,12 @@ def write_warmup(
     feature_set: FeatureSet,
     record: RecordKind,
     buckets: Buckets | None = None,
+    k: int | None = None,
 ) -> list[int]:
     """Writes warm-up requests: logged records, and before them one of each size that XLA compiles.
+
+    Args:
+      k: items to retrieve for their users; None where the model retrieves none.
 
     Returns:
       The batch sizes of the logged records written.
@@ -43,12 +49,21 @@ def write_warmup(
     requests = [(DEFAULT, {key: tf.make_tensor_proto(values) for key, values in inputs.items()}) for inputs in logged]
     if buckets is not None:
         requests = [*_of_each_size(feature_set, record, buckets), *requests, *((PLAIN, one) for _, one in requests)]
+    if k is not None:
+        requests += [(RETRIEVE, _retrieving(inputs, feature_set, k)) for inputs in logged]
     path = Path(model_dir) / WARMUP
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests:
             writer.write(_log(name, signature, inputs))
     return sizes
+
+
+def _retrieving(inputs: Mapping[str, Any], feature_set: FeatureSet, k: int) -> dict[str, Any]:
+    # With what has defaults, too: TensorFlow Serving fills them in from 2.16.1 on.
+    sent = {column.name: inputs[column.name] for column in user_columns(feature_set)}
+    nothing = tf.zeros([1, 0], tf_dtype(feature_set.column(ITEM_ID)))
+    return {name: tf.make_tensor_proto(v) for name, v in {**sent, K: tf.constant(k), EXCLUDE: nothing}.items()}
 
 
 def _of_each_size(

@@ -2,7 +2,7 @@
 
 import typer
 
-from consort.cli import bench, config, data, demo, models, pipeline, serving, table, tune
+from consort.cli import bench, config, data, demo, models, online, pipeline, retrieval, serving, table, tune
 
 app = typer.Typer(
     name="consort",
@@ -21,8 +21,10 @@ app.add_typer(table.app, name="table")
 app.command("demo")(demo.demo)
 app.command("doctor")(demo.doctor)
 app.command("train")(models.train)
+app.command("online")(online.online)
 app.command("tune")(tune.tune)
 app.command("evaluate")(models.evaluate)
 app.command("export")(models.export)
 app.command("serve")(serving.serve)
 app.command("query")(serving.query)
+app.command("index")(retrieval.index)

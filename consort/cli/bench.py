@@ -127,6 +127,22 @@ def serve(
     _show(bench_serve(candidates, history, requests, rounds, signature, 1 if seed is None else seed, say), json_file)
 
 
+@app.command("retrieve", epilog="Example: consort bench retrieve --json retrieve.json")
+def retrieve(
+    items: Annotated[int, typer.Option(help="Items of the catalogue.", min=1)] = 200_000,
+    width: Annotated[int, typer.Option(help="Width of their vectors.", min=1)] = 64,
+    calls: Annotated[int, typer.Option(help="Calls of each batch size.", min=1)] = 300,
+    threads: Annotated[int, typer.Option(help="Threads of TensorFlow.", min=1)] = 2,
+    seed: Seed = None,
+    json_file: JsonFile = None,
+) -> None:
+    """The best 100 items for a user: exact in the served graph, and approximate by HNSW."""
+    from benchmarks.retrieve import bench_retrieve
+
+    seed = 1 if seed is None else seed
+    _show(bench_retrieve(items, width, calls, threads, seed=seed, say=say), json_file)
+
+
 @app.command("peers", epilog="Example: consort bench peers --out peers")
 def peers(
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default: where `bench train` looks.")] = None,

@@ -16,20 +16,21 @@ def demo(
     seed: Seed = None,
     json_file: JsonFile = None,
 ) -> None:
-    """From a simulated log to an answer over gRPC, with a table of what came of it.
+    """A cascade from one simulated log: three pipelines, one server, one query, and tables of what came of it.
 
     Example: consort demo --fast --out /tmp/demo --json /tmp/demo.json
     """
     import tempfile
 
-    from consort.config import load_config
-    from consort.demo import FAST_REQUESTS, PRESET, REQUESTS, rows_of, run_demo
+    from consort.demo import FAST_REQUESTS, REQUESTS, quality_rows, query_rows, rows_of, run_demo
 
-    config = load_config(PRESET)
     requests = FAST_REQUESTS if fast else REQUESTS
     with tempfile.TemporaryDirectory() as temporary:
-        result = run_demo(out or Path(temporary), config, requests, 1 if seed is None else seed, say)
+        result = run_demo(out or Path(temporary), requests, 1 if seed is None else seed, say)
     table("Consort demo", ("what", "how much"), rows_of(result))
+    table("On the test split", ("stage", "figure", "model", "logging policy", "oracle"), quality_rows(result))
+    header = ("item", "category", "retrieved at (logit)", "pre-ranked at", "ranked at")
+    table("One user's answer", header, query_rows(result))
     save(result, json_file)
     if out is not None:
         print(f"kept in {out}; serve it again with: consort serve {out / 'pipeline'}")

@@ -59,6 +59,13 @@ def query(
     split: Annotated[str, typer.Option(help="Split of the dataset.")] = "test",
     count: Annotated[int, typer.Option(help="Records in the request.", min=1)] = 5,
     signature: Annotated[str, typer.Option(help="Which to ask; plain needs no XLA.")] = "serving_default",
+    retrieve: Annotated[bool, typer.Option("--retrieve", help="Ask for the best items: --signature retrieve.")] = False,
+    k: Annotated[
+        int | None, typer.Option("--k", help="Items for each user, with --retrieve; default: the model's.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option("--exclude", help="With --retrieve: leave this item id out; may be repeated.")
+    ] = None,
     repeat: Annotated[int, typer.Option(help="Send it so often, for the latency.", min=1)] = 1,
     address: Annotated[str, typer.Option(help="host:port of the server.")] = "127.0.0.1:8500",
     timeout: Annotated[float, typer.Option(help="Deadline of each call, seconds.", min=0.001)] = 5.0,
@@ -69,6 +76,9 @@ def query(
 
     Example: consort query simulated_deepfm --data /tmp/log --count 3
     """
+    from consort.cli.retrieval import as_inputs, asked_for, listed
+
+    signature, more = asked_for(signature, retrieve, k, exclude)
     from serving.client import PredictClient
     from serving.json_inputs import read_inputs
     from transforms.errors import InputError
@@ -85,21 +95,18 @@ def query(
             client.wait_available(model, wait)
         asked = _signature(client.metadata(model), signature)
         if data is not None:
-            arrays = _from_data(data, split, count, set(asked.inputs))
+            arrays = _from_data(data, split, count, set(asked.inputs) - asked.defaults)
         else:
             arrays = read_inputs(inputs or "", asked)
+        arrays |= as_inputs(more, asked)
         milliseconds = []
         for _ in range(repeat):
             start = time.perf_counter()
             answer = client.predict(model, arrays, signature)
             milliseconds.append(1e3 * (time.perf_counter() - start))
-    result: dict[str, Any] = {
-        "model": answer.model,
-        "version": answer.version,
-        "milliseconds": round(sorted(milliseconds)[len(milliseconds) // 2], 3),
-        "outputs": {name: values.tolist() for name, values in answer.outputs.items()},
-    }
-    show(result, json_file)
+    middle = round(sorted(milliseconds)[len(milliseconds) // 2], 3)
+    outputs = {name: listed(values) for name, values in answer.outputs.items()}
+    show({"model": answer.model, "version": answer.version, "milliseconds": middle, "outputs": outputs}, json_file)
 
 
 def _signature(found: Mapping[str, Any], name: str) -> Any:
@@ -135,7 +142,7 @@ def _from_data(data: Path, split: str, count: int, asked: set[str]) -> dict[str,
     from transforms.records import load_dataset, shard_paths, split_named
 
     dataset = load_dataset(data)
-    record: RecordKind = "request" if CANDIDATE in asked else "row"
+    record: RecordKind = "request" if CANDIDATE in asked or "row" not in dataset.records else "row"
     if missing := asked - {column.name for column in dataset.feature_set.columns_of(record)}:
         fix = "choose a dataset of the source that the model was trained on"
         raise InputError(str(data), f"no column {', '.join(sorted(missing))}", "all that the model asks for", fix)
@@ -143,4 +150,4 @@ def _from_data(data: Path, split: str, count: int, asked: set[str]) -> dict[str,
     from serving.requests import request_inputs, without_padding
 
     arrays = request_inputs(first_examples(files, count), dataset.feature_set, record, asked)
-    return dict(without_padding(arrays, dataset.feature_set) if record == "request" else arrays)
+    return dict(without_padding(arrays, dataset.feature_set) if CANDIDATE in arrays else arrays)

@@ -1,0 +1,177 @@
+"""What the demo asks of the server: each model's golden records, the items of logged clicks, and the whole cascade."""
+
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transforms.errors import ConsortError
+
+STAGES = ("retrieval", "pre-ranking", "ranking")
+RETRIEVED, PRERANKED, RANKED = 200, 50, 10
+RECALL_K, RECALL_CLICKS = 100, 2000
+USERS, CALLS = 25, 100
+Say = Callable[[str], None]
+
+
+def ask_everything(models: Mapping[str, str], root: Path, data: Path, say: Say) -> dict[str, Any]:
+    """Starts a server for all models in a process of its own, and asks.
+
+    Args:
+      models: the pushed version of each stage: `retrieval`, `pre-ranking`, `ranking`.
+      root: of the pipelines.
+      data: the dataset.
+      say: is told what happens.
+
+    Returns:
+      `largest_difference` of each stage's scores from the trainer's, `tolerance`, `cascade`, `query`.
+
+    Raises:
+      GateRefused: retrieval answers otherwise than the trainer.
+      ConsortError: the server does not start.
+    """
+    from serving.client import PredictClient
+    from serving.golden import TOLERANCE
+    from serving.retrieval_golden import check_golden_retrieval
+    from serving.versions import model_name
+
+    names = {stage: model_name(path) for stage, path in models.items()}
+    with _server(root) as address, PredictClient(address, timeout_s=30.0) as client:
+        say(f"asking {', '.join(names.values())} at {address}")
+        differences = {stage: _difference(client, names[stage], path) for stage, path in models.items()}
+
+        def ask(inputs: dict[str, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+            found = client.retrieve(names["retrieval"], inputs, k)
+            return found.item_ids, found.scores
+
+        check_golden_retrieval(models["retrieval"], ask)
+        cascade, query = _cascade(client, names, Path(models["retrieval"]), data)
+        cascade |= _recall(client, names["retrieval"], data)
+    return {"largest_difference": differences, "tolerance": TOLERANCE, "cascade": cascade, "query": query}
+
+
+@contextlib.contextmanager
+def _server(root: Path) -> Iterator[str]:
+    command = [sys.executable, "-m", "consort", "serve", str(root), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None  # noqa: S101, the pipe was asked for
+            line = process.stdout.readline()
+            if " on " not in line:
+                raise ConsortError(f"the server did not start: {line!r}")
+            yield line.rsplit(" on ", 1)[1].strip()
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _difference(client: Any, name: str, model: str) -> float:
+    """Of served probabilities from the trainer's."""
+    from serving.contract import read_contract
+    from serving.golden import read_golden
+    from serving.requests import request_inputs
+    from transforms.features import FeatureSet
+
+    contract = read_contract(model)
+    examples, expected = read_golden(model)
+    inputs = request_inputs(examples, FeatureSet.model_validate(contract["feature_set"]), contract["record"])
+    found = client.predict(name, inputs).outputs["probability"]
+    # Scores of padding mean nothing.
+    real = inputs["candidate"] == 1 if "candidate" in inputs else np.ones(found.shape, bool)
+    return float(np.abs(found - expected)[real].max())
+
+
+def _cascade(
+    client: Any, names: Mapping[str, str], retrieval: Path, data: Path
+) -> tuple[dict[str, Any], list[list[str]]]:
+    """Latency over some users, and the answer of the first."""
+    from serving.cascade import Cascade, Stage
+    from serving.item_table import read_items
+
+    items = read_items(retrieval)
+    kept = [min(count, len(items)) for count in (RETRIEVED, PRERANKED, RANKED)]
+    stages = [
+        Stage(names[stage], keep) for stage, keep in zip(("retrieval", "pre-ranking", "ranking"), kept, strict=True)
+    ]
+    cascade = Cascade(client, stages[0], stages[1:], items)
+    users = _users(data)
+    first = cascade.answer(users[0])
+    milliseconds = []
+    for call in range(CALLS):
+        begin = time.perf_counter()
+        cascade.answer(users[call % len(users)])
+        milliseconds.append(1e3 * (time.perf_counter() - begin))
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    told = {
+        "catalogue": len(items),
+        "items": [len(answer.item_ids) for answer in first],
+        "stage_ms": [answer.milliseconds for answer in first],
+        "versions": {answer.model: answer.version for answer in first},
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+        "calls": CALLS,
+    }
+    return told, _table(first, items)
+
+
+def _table(answers: Any, items: Any) -> list[list[str]]:
+    places = [{item: place for place, item in enumerate(answer.item_ids.tolist())} for answer in answers]
+    rows = []
+    for item in answers[-1].item_ids.tolist():
+        cells = [item.decode(), items.rows([item])["item_category"][0].decode()]
+        for answer, own in zip(answers, places, strict=True):
+            cells.append(f"{own[item] + 1} ({answer.scores[own[item]]:.2f})")
+        rows.append(cells)
+    return rows
+
+
+def _rows_of(data: Path, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Raw columns of the first so many test rows, and their labels."""
+    from serving.requests import request_inputs
+    from transforms.input import first_examples
+    from transforms.records import load_dataset, shard_paths
+
+    dataset = load_dataset(data)
+    examples = first_examples(shard_paths(data, dataset, "row", "test"), count)
+    names = {column.name for column in dataset.feature_set.columns_of("row")}
+    columns = request_inputs(examples, dataset.feature_set, "row", names)
+    return columns, columns["label"]
+
+
+def _users(data: Path) -> list[dict[str, np.ndarray]]:
+    columns, _ = _rows_of(data, 50 * USERS)
+    _, first = np.unique(columns["request_id"].astype("S"), return_index=True)
+    return [{name: values[[place]] for name, values in columns.items()} for place in sorted(first)[:USERS]]
+
+
+def _recall(client: Any, model: str, data: Path) -> dict[str, Any]:
+    """How many items that were clicked are among those retrieved for their users, and among the most clicked ones."""
+    columns, label = _rows_of(data, 20 * RECALL_CLICKS)
+    clicked = np.flatnonzero(label > 0)[:RECALL_CLICKS]
+    asked = [name for name in client.metadata(model)["retrieve"].inputs if name not in ("k", "exclude")]
+    items = columns["item_id"][clicked]
+    found = client.retrieve(model, {name: columns[name][clicked] for name in asked}, RECALL_K)
+    return {
+        "retrieved": RECALL_K,
+        "clicks": len(clicked),
+        "recall": float((found.item_ids == items[:, np.newaxis]).any(axis=1).mean()),
+        "popular_recall": float(np.isin(items.astype("S"), _most_clicked(data)).mean()),
+    }
+
+
+def _most_clicked(data: Path) -> np.ndarray:
+    from transforms.input import parsed, serialized
+    from transforms.records import load_dataset, shard_paths
+    from transforms.schema import parse_spec
+
+    dataset = load_dataset(data)
+    spec = parse_spec(dataset.feature_set, "row", ("item_id", "label"))
+    files = shard_paths(data, dataset, "row", "train")
+    clicked = [batch["item_id"].numpy()[batch["label"].numpy() > 0] for batch in parsed(serialized(files, 4096), spec)]
+    names, counts = np.unique(np.concatenate(clicked).astype("S"), return_counts=True)
+    return np.asarray(names[np.argsort(-counts, kind="stable")[:RECALL_K]])

@@ -1,0 +1,82 @@
+"""Raw columns of items by id: what a client of later stages adds to the ids that retrieval answers with."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transforms.errors import InputError
+from transforms.features import ITEM_ID
+
+ITEMS = os.path.join("assets.extra", "items.parquet")
+
+
+class ItemTable:
+    """Items in memory.
+
+    Args:
+      columns: by name, of equal lengths, `item_id` among them; ids are distinct.
+    """
+
+    def __init__(self, columns: Mapping[str, np.ndarray]):
+        self.columns = dict(columns)
+        self._places = {item: place for place, item in enumerate(self.columns[ITEM_ID].tolist())}
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def rows(self, ids: Sequence[Any] | np.ndarray) -> dict[str, np.ndarray]:
+        """All columns of some items, in the order asked for.
+
+        Raises:
+          InputError: one of them is not there.
+        """
+        wanted = np.asarray(ids).tolist()
+        places = [self._places.get(one, -1) for one in wanted]
+        if -1 in places:
+            fix = "read the table of the version that answered"
+            raise InputError("item table", repr(wanted[places.index(-1)]), f"one of its {len(self):,} ids", fix)
+        return {name: values[places] for name, values in self.columns.items()}
+
+
+def write_items(version: str | os.PathLike[str], columns: Mapping[str, np.ndarray]) -> None:
+    """Writes the table beside an exported model."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(version) / ITEMS
+    path.parent.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name: pa.array(values.tolist(), pa.binary()) if values.dtype == object else pa.array(values)
+        for name, values in columns.items()
+    }
+    pq.write_table(pa.table(arrays), path)
+
+
+def read_items(version: str | os.PathLike[str]) -> ItemTable:
+    """The table of an exported two-tower model.
+
+    Raises:
+      InputError: it has none, or a damaged one.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(version) / ITEMS
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        fix = "name a version of a two-tower model that was exported with its catalogue"
+        raise InputError(str(path), f"no whole table ({error})", "the items of a version", fix) from error
+    return ItemTable({name: _array(table.column(name)) for name in table.column_names})
+
+
+def _array(column: Any) -> np.ndarray:
+    if str(column.type) == "binary":
+        values = np.empty(len(column), object)
+        values[:] = column.to_pylist()
+        return values
+    found: np.ndarray = column.to_numpy()
+    return found
