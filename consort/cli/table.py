@@ -1,5 +1,6 @@
 """`consort table`: the tables of the papers, made again."""
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,6 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from consort.cli.output import JsonFile, Seed, save, say, table
+from consort.cli.table_options import (
+    Out,
+    RenderOnly,
+    Requests,
+    Seeds,
+    Threads,
+    Workers,
+    folder,
+    given,
+    grid_for,
+    names,
+    write_page,
+)
 
 app = typer.Typer(help="Tables of the papers: their rows, ours, spread and tests.", no_args_is_help=True)
 
@@ -16,6 +30,13 @@ class _Part(StrEnum):
     TABLE_2 = "table_2"
     SIZES = "sizes"
     CONTROLS = "controls"
+
+
+class _CS3Part(StrEnum):
+    MAIN = "main"
+    ORDER = "order"
+    SENSITIVITY = "sensitivity"
+    DRIFT = "drift"
 
 
 class _DuetPart(StrEnum):
@@ -29,9 +50,7 @@ class _DuetPart(StrEnum):
 
 @app.command("mutual", epilog="Example: consort table mutual --out /tmp/mutual --groups 2 --models deepfm,dcn")
 def mutual(
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; the same command continues a killed one, finished cells stay.")
-    ] = None,
+    out: Out = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="A dataset of `consort data import`; default: a simulated log.")
     ] = None,
@@ -45,18 +64,14 @@ def mutual(
     rows: Annotated[int | None, typer.Option(help="Rows of a simulated log.", min=100)] = None,
     models: Annotated[str | None, typer.Option(help="These models alone, e.g. deepfm,dcn.")] = None,
     part: Annotated[list[_Part] | None, typer.Option(help="These parts alone; may be repeated.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that train at once; default: cores over threads.", min=1)
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of each process.", min=1)] = 1,
-    render_only: Annotated[
-        bool, typer.Option("--render-only", help="Train nothing: write the page anew from OUT/mutual.json.")
-    ] = False,
+    workers: Workers = None,
+    threads: Threads = 1,
+    render_only: RenderOnly = False,
     seed: Seed = None,
     json_file: JsonFile = None,
 ) -> None:
     """Mutual learning: Tables 1 to 4 of the paper and controls; OUT/mutual.md is the page."""
-    out = _out(out, render_only)
+    out = folder(out, render_only)
     if render_only:
         from experiments.mutual.results_file import read_results
 
@@ -64,32 +79,21 @@ def mutual(
     else:
         from experiments.mutual.grid import load_grid, narrowed
 
-        changes = {key: value for key, value in (("rows", rows), ("seed", seed)) if value is not None}
-        whole = load_grid(grid or _grid_for(data, "mutual"), changes)
-        chosen = narrowed(
-            whole,
-            None if models is None else tuple(models.split(",")),
-            groups,
-            None if part is None else tuple(each.value for each in part),
-        )
+        whole = load_grid(grid or grid_for(data, "mutual"), given(rows=rows, seed=seed))
+        chosen = narrowed(whole, names(models), groups, _parts(part))
         from experiments.mutual.runner import run_grid
 
         results = run_grid(chosen, out, data, whole, workers, threads, say)
     from experiments.mutual.page import PAGE, render
-    from transforms.files import write_text
 
-    for name, text in render(results).items():
-        write_text(out / name, text)
     _show(results)
-    print(f"the page: {out / PAGE}")
+    write_page(out, render(results), PAGE)
     save(results, json_file)
 
 
 @app.command("duet", epilog="Example: consort table duet --out /tmp/duet --part main --seeds 2")
 def duet(
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder; the same command continues a killed one, finished cells stay.")
-    ] = None,
+    out: Out = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="A dataset of requests of `consort data import`; default: simulated.")
     ] = None,
@@ -97,20 +101,16 @@ def duet(
         str | None, typer.Option(help="A grid: a YAML file, or a name such as duet_simulated; default: by the data.")
     ] = None,
     part: Annotated[list[_DuetPart] | None, typer.Option(help="These parts alone; may be repeated.")] = None,
-    seeds: Annotated[int | None, typer.Option(help="The first so many seeds.", min=1, max=100)] = None,
-    requests: Annotated[int | None, typer.Option(help="Requests of a simulated log.", min=20)] = None,
+    seeds: Seeds = None,
+    requests: Requests = None,
     methods: Annotated[str | None, typer.Option(help="These rows alone, e.g. single,duet.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes that train at once; default: cores over threads.", min=1)
-    ] = None,
-    threads: Annotated[int, typer.Option(help="Threads of each process.", min=1)] = 1,
-    render_only: Annotated[
-        bool, typer.Option("--render-only", help="Train nothing: write the page anew from OUT/duet.json.")
-    ] = False,
+    workers: Workers = None,
+    threads: Threads = 1,
+    render_only: RenderOnly = False,
     json_file: JsonFile = None,
 ) -> None:
     """DUET on the entire candidate space: main table, ablations and studies; OUT/duet.md is the page."""
-    out = _out(out, render_only)
+    out = folder(out, render_only)
     if render_only:
         from experiments.duet.results_file import read_results
 
@@ -118,41 +118,60 @@ def duet(
     else:
         from experiments.duet.grid import load_grid, narrowed
 
-        whole = load_grid(grid or _grid_for(data, "duet"), {} if requests is None else {"requests": requests})
-        chosen = narrowed(
-            whole,
-            None if methods is None else tuple(methods.split(",")),
-            seeds,
-            None if part is None else tuple(each.value for each in part),
-        )
+        whole = load_grid(grid or grid_for(data, "duet"), given(requests=requests))
+        chosen = narrowed(whole, names(methods), seeds, _parts(part))
         from experiments.duet.runner import run_grid
 
         results = run_grid(chosen, out, data, whole, workers, threads, say)
     from experiments.duet.page import PAGE, render
-    from transforms.files import write_text
 
-    for name, text in render(results).items():
-        write_text(out / name, text)
     _show_duet(results)
-    print(f"the page: {out / PAGE}")
+    write_page(out, render(results), PAGE)
     save(results, json_file)
 
 
-def _out(out: Path | None, render_only: bool) -> Path:
-    if out is not None:
-        return out
-    from transforms.errors import InputError
+@app.command("cs3", epilog="Example: consort table cs3 --out /tmp/cs3 --backbones dssm --seeds 2")
+def cs3(
+    out: Out = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A dataset of rows of `consort data import`; default: simulated.")
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="A grid: a YAML file, or a name such as cs3_simulated; default: by the data.")
+    ] = None,
+    part: Annotated[list[_CS3Part] | None, typer.Option(help="These parts alone; may be repeated.")] = None,
+    seeds: Seeds = None,
+    requests: Requests = None,
+    methods: Annotated[str | None, typer.Option(help="These methods alone, e.g. base,full.")] = None,
+    backbones: Annotated[str | None, typer.Option(help="These towers alone, e.g. dssm,dat.")] = None,
+    workers: Workers = None,
+    threads: Threads = 1,
+    render_only: RenderOnly = False,
+    json_file: JsonFile = None,
+) -> None:
+    """CS3 on a stream: towers with each part and all, over time, and a control that leaks; OUT/cs3.md is the page."""
+    out = folder(out, render_only)
+    if render_only:
+        from experiments.cs3.results_file import read_results
 
-    fix = "name one, e.g. --out experiments/results for the committed ones" if render_only else "name one"
-    raise InputError("--out", "nothing", "a folder", fix)
+        results = read_results(out)
+    else:
+        from experiments.cs3.grid import load_grid, narrowed
+
+        whole = load_grid(grid or grid_for(data, "cs3"), given(requests=requests))
+        chosen = narrowed(whole, names(methods), seeds, _parts(part), names(backbones))
+        from experiments.cs3.runner import run_grid
+
+        results = run_grid(chosen, out, data, whole, workers, threads, say)
+    from experiments.cs3.page import PAGE, render
+
+    _show_cs3(results)
+    write_page(out, render(results), PAGE)
+    save(results, json_file)
 
 
-def _grid_for(data: Path | None, of_table: str) -> str:
-    if data is None:
-        return f"{of_table}_simulated"
-    from transforms.records import load_dataset
-
-    return f"{of_table}_{load_dataset(data).source}"
+def _parts(part: Sequence[StrEnum] | None) -> tuple[str, ...] | None:
+    return None if part is None else tuple(each.value for each in part)
 
 
 def _show(results: dict[str, Any]) -> None:
@@ -192,3 +211,30 @@ def _show_duet(results: dict[str, Any]) -> None:
     ]
     if rows:
         table("Differences of AUC, in 1e-5", ("AUC", "claim", "difference [95 %]", "p (Holm)", "verdict"), rows)
+
+
+def _show_cs3(results: dict[str, Any]) -> None:
+    from experiments.cs3.findings import Findings
+    from experiments.cs3.methods import backbone_title, title
+    from experiments.cs3.modes import MODES
+    from experiments.text import interval, p_value
+
+    findings = Findings(results)
+    rows = [
+        (
+            mode,
+            backbone_title(one.backbone),
+            f"{title(one.better)} > {title(one.worse)}",
+            interval(one.test),
+            p_value(one.adjusted_p),
+            one.verdict,
+        )
+        for mode in MODES
+        for one in findings.gains(mode)
+    ]
+    if rows:
+        header = ("test rows", "backbone", "claim", "difference [95 %]", "p (Holm)", "verdict")
+        table("Differences of AUC, in 1e-5", header, rows)
+    for own in findings.orders():
+        if own.flag:
+            print(f"{title(own.method)}: {own.flag}")

@@ -4,24 +4,7 @@ from dataclasses import dataclass
 
 from experiments.duet.grid import DEFAULT, PARTS, DuetGrid, methods_of
 from experiments.duet.methods import method_of, tuned_as
-
-
-@dataclass(frozen=True)
-class Place:
-    """The data that cells share.
-
-    Args:
-      variant: of the world.
-      seed: of the world.
-    """
-
-    variant: str
-    seed: int
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return f"{self.variant}-{self.seed}"
+from experiments.places import Place
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,14 @@
-"""Runs a grid: the data of each place once, each cell once, whatever is killed in between."""
+"""Runs a grid of DUET."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.duet.cells import Cell, Place, cells_of
-from experiments.duet.grid import SIMULATED, DuetGrid
+from experiments.duet.cells import cells_of
+from experiments.duet.grid import DuetGrid
 from experiments.duet.results_file import RESULTS_FILE
-from experiments.duet.training import data_folder, run_task
-from experiments.folder import Recorder, cell_file, claim, gathered, run_context, worker_count
-from experiments.pool import run_tasks
-from experiments.results_file import write_results
-from transforms.errors import InputError
-
-_TASKS_PER_WORKER = 8
+from experiments.duet.training import run_task
+from experiments.grid_runner import Table, run_table
 
 
 def run_grid(
@@ -26,115 +20,24 @@ def run_grid(
     threads: int = 1,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Runs the cells of a grid that have no result yet, and gathers all.
+    """Runs the cells of a grid that have no result yet, and gathers all; see `run_table`.
 
     Args:
       grid: what to run.
       out: gets `grid.json`, `cells/`, `duet.json`, and in `work/` the data.
       data_dir: a dataset of requests; None for simulated logs.
-      whole: of which `grid` is a part; what is gathered are all its cells that have a result.
-      workers: processes that work at once; None: as many as the cores have room for; 0: this process.
-      threads: of each worker.
-      say: told what happens.
-
-    Returns:
-      What `duet.json` holds.
-
-    Raises:
-      InputError: the grid is empty or does not fit the data, or `out` holds another one's results.
+      whole: of which `grid` is a part.
+      workers, threads, say: as `run_table` has them.
     """
-    cells = _checked_cells(grid, data_dir)
-    _claim(out, grid, data_dir)
-    workers = worker_count(workers, threads)
-    left = [cell for cell in cells if not _is_finished(cell, grid, out)]
-    say(f"{len(cells)} cells, {len(cells) - len(left)} of them done; {workers} workers of {threads} threads")
-    places = _missing_places(left, grid, out)
-    if data_dir is not None and places:
-        from experiments.duet.dataset import dataset_data
-        from experiments.duet.storage import save_data
-
-        say("reading the dataset into arrays")
-        save_data(data_folder(out, places[0], grid), dataset_data(data_dir, grid.requests))
-        places = []
-    recorder = Recorder(
-        {cell.name: (cell.method, 1.0) for cell in left},
-        len(cells), out, run_context(workers, threads), _figure, say,
-    )  # fmt: skip
-
-    def done(name: str, result: dict[str, Any] | None) -> None:
-        if result is not None:
-            recorder(name, result)
-
-    tasks, needs = _tasks(left, places, grid, out)
-    run_tasks(tasks, needs, run_task, done, workers, threads, _TASKS_PER_WORKER)
-    wanted = dict.fromkeys((*cells, *cells_of(whole or grid)))
-    contexts, found = gathered(out, [cell.name for cell in wanted])
-    results = {"grid": (whole or grid).model_dump(mode="json"), "contexts": contexts, "cells": found}
-    write_results(out / RESULTS_FILE, results)
-    return results
+    table = Table(RESULTS_FILE, cells_of, run_task, _save_dataset, _figure)
+    return run_table(table, grid, out, data_dir, whole, workers, threads, say)
 
 
-def _checked_cells(grid: DuetGrid, data_dir: Path | None) -> list[Cell]:
-    cells = cells_of(grid)
-    if not cells:
-        raise InputError("the grid", "no cell", "at least one method and one seed", "choose other parts or methods")
-    found = SIMULATED
-    if data_dir is not None:
-        from transforms.records import load_dataset
+def _save_dataset(folder: Path, data_dir: Path, grid: DuetGrid) -> None:
+    from experiments.duet.dataset import dataset_data
+    from experiments.duet.storage import save_data
 
-        found = load_dataset(data_dir).source
-    if found != grid.source:
-        where, received = ("--data", "nothing") if data_dir is None else (f"--data {data_dir}", repr(found))
-        fix = "choose the grid of that source with --grid; leave --data out for simulated logs"
-        raise InputError(where, received, f"a dataset of source {grid.source!r} for grid {grid.name}", fix)
-    return cells
-
-
-def _claim(out: Path, grid: DuetGrid, data_dir: Path | None) -> None:
-    own = {**grid.identity(), "dataset_sha256": None}
-    if data_dir is not None:
-        from transforms.records import load_dataset
-
-        own["dataset_sha256"] = load_dataset(data_dir).sha256
-    claim(out, own)
-
-
-def _is_finished(cell: Cell, grid: DuetGrid, out: Path) -> bool:
-    """True if there is a result.
-
-    Raises:
-      InputError: it is of another world.
-    """
-    file = cell_file(out, cell.name)
-    if not file.is_file():
-        return False
-    world = grid.world_of(cell.place.variant)
-    expected = None if world is None else world.model_dump(mode="json")
-    if json.loads(file.read_text())["world"] != expected:
-        received = f"a result in another world of the name {cell.place.variant}"
-        raise InputError(str(file), received, "the grid's", "choose another --out, or another name for the world")
-    return True
-
-
-def _missing_places(left: list[Cell], grid: DuetGrid, out: Path) -> list[Place]:
-    places = dict.fromkeys(cell.place for cell in left)
-    return [place for place in places if not data_folder(out, place, grid).exists()]
-
-
-def _tasks(
-    left: list[Cell], places: list[Place], grid: DuetGrid, out: Path
-) -> tuple[dict[str, tuple[Any, ...]], dict[str, list[str]]]:
-    """What is to be done, and what each needs; the data of a place just before its first cell."""
-    tasks: dict[str, tuple[Any, ...]] = {}
-    needs: dict[str, list[str]] = {}
-    for cell in left:
-        needs[cell.name] = [needed.name for needed in cell.needs(grid)]
-        if cell.place in places:
-            name = f"data of {cell.place.name}"
-            tasks.setdefault(name, (cell.place, grid, out))
-            needs[cell.name].append(name)
-        tasks[cell.name] = (cell, grid, out)
-    return tasks, needs
+    save_data(folder, dataset_data(data_dir, grid.requests))
 
 
 def _figure(result: dict[str, Any]) -> str:

@@ -1,9 +1,11 @@
 """A simulated world's requests as arrays, encoded as the simulator's FeatureSet says."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from experiments.duet.requests import Data, Requests
-from transforms.features import SPLITS, ModelInput
+from transforms.features import SPLITS, ModelInput, Split
 from transforms.simulation.cascade import EXPOSED
 from transforms.simulation.cascade_world import Block, CascadeWorld
 from transforms.simulation.parameters import World
@@ -11,7 +13,8 @@ from transforms.simulation.retrieval import ABSENT
 from transforms.sources.simulator import feature_set
 from transforms.splits import SPLIT_ENDS
 
-_COUNTERS = ("item_age_hours", "item_impressions_so_far", "item_clicks_so_far", "item_price")
+COUNTERS = ("item_age_hours", "item_impressions_so_far", "item_clicks_so_far", "item_price")
+"""Numbers whose logarithms models see."""
 
 
 def simulated_data(world: World, requests: int, seed: int) -> Data:
@@ -26,18 +29,10 @@ def simulated_data(world: World, requests: int, seed: int) -> Data:
       seed: of the world.
     """
     simulation = CascadeWorld(world, requests, seed)
-    ends = [round(requests * share) for share in SPLIT_ENDS]
-    blocks = []
-    done = 0
-    for end in ends:
-        # No block goes over the end of a split, as in the records of `consort data simulate`: it is the same log.
-        while done < end:
-            size = min(world.block_requests, end - done)
-            blocks.append(_requests(simulation, simulation.answer(size)))
-            done += size
-    whole = _joined(blocks)
+    whole = _joined([encoded(simulation, block) for _, block in answered(simulation, requests)])
+    ends = _ends(requests)
     features = {
-        name: _standardised(whole, name, ends[0]) if name in _COUNTERS else values
+        name: _standardised(whole, name, ends[0]) if name in COUNTERS else values
         for name, values in whole.features.items()
     }
     whole = Requests(**{**vars(whole), "features": features})
@@ -45,10 +40,27 @@ def simulated_data(world: World, requests: int, seed: int) -> Data:
     splits = {split: whole.take(slice(a, b)) for split, a, b in zip(SPLITS, starts, ends, strict=True)}
     inputs = feature_set(world).model_inputs("request")
     about = {"source": "simulator", "requests": requests, "seed": seed, "world": world.model_dump(mode="json")}
-    return Data(inputs, _table_sizes(world, inputs), splits, about)
+    return Data(inputs, id_table_sizes(world, inputs), splits, about)
 
 
-def _requests(simulation: CascadeWorld, block: Block) -> Requests:
+def answered(simulation: CascadeWorld, requests: int) -> Iterator[tuple[Split, Block]]:
+    """All blocks of a log, and the splits that they belong to.
+
+    Args:
+      simulation: a world that has answered nothing.
+      requests: in the log.
+    """
+    done = 0
+    for split, end in zip(SPLITS, _ends(requests), strict=True):
+        # No block goes over the end of a split, as in the records of `consort data simulate`: it is the same log.
+        while done < end:
+            size = min(simulation.world.block_requests, end - done)
+            yield split, simulation.answer(size)
+            done += size
+
+
+def encoded(simulation: CascadeWorld, block: Block) -> Requests:
+    """The requests of a block, its ids counted from 1; `COUNTERS` stay as they are."""
     world, users, items = simulation.world, simulation.users, simulation.items
     asked, item = block.requests, block.item
     real = item != ABSENT
@@ -103,13 +115,23 @@ def _joined(parts: list[Requests]) -> Requests:
 
 
 def _standardised(requests: Requests, name: str, train: int) -> np.ndarray:
-    values = np.log1p(np.maximum(requests.features[name].astype(np.float64), 0))
+    values = logarithms(requests.features[name])
     known = values[:train][requests.candidate[:train]]
     scaled = (values - known.mean()) / (known.std() or 1.0)
     return np.where(requests.candidate, scaled, 0).astype(np.float32)
 
 
-def _table_sizes(world: World, inputs: tuple[ModelInput, ...]) -> dict[str, int]:
+def logarithms(values: np.ndarray) -> np.ndarray:
+    """ln(1 + x), of missing numbers that of 0."""
+    return np.log1p(np.maximum(values.astype(np.float64), 0))
+
+
+def _ends(requests: int) -> list[int]:
+    return [round(requests * share) for share in SPLIT_ENDS]
+
+
+def id_table_sizes(world: World, inputs: tuple[ModelInput, ...]) -> dict[str, int]:
+    """Ids of each space of a world, padding included."""
     known = {
         "user_id": world.users, "user_segment": world.segments, "user_age_bucket": world.age_buckets, "device": 2,
         "hour_of_day": 24, "day_of_week": 7, "item_id": world.items, "item_category": world.categories,

@@ -12,13 +12,14 @@ import tensorflow as tf
 import tf_keras as keras
 
 from experiments.duet.building import Built, build
-from experiments.duet.cells import Cell, Place
+from experiments.duet.cells import Cell
 from experiments.duet.grid import SIMULATED, DuetGrid
 from experiments.duet.measures import measured, of_pair
 from experiments.duet.methods import method_of
 from experiments.duet.requests import Data, Requests
 from experiments.duet.storage import load_data, save_data
 from experiments.folder import cell_file
+from experiments.places import Place
 from models.training.compiling import compile_model
 from transforms.errors import InputError
 from transforms.features import Split

@@ -2,9 +2,10 @@
 
 import pytest
 
-from experiments.duet.cells import Cell, Place, cells_of
+from experiments.duet.cells import Cell, cells_of
 from experiments.duet.grid import PARTS, DuetGrid, load_grid, narrowed
 from experiments.duet.methods import METHODS, TITLES, method_of
+from experiments.places import Place
 from transforms.errors import InputError
 
 WORLD = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.duet.cells import Cell, Place
+from experiments.duet.cells import Cell
 from experiments.duet.grid import DuetGrid
 from experiments.duet.measures import measured, of_pair
 from experiments.duet.page import render
@@ -15,6 +15,7 @@ from experiments.duet.runner import run_grid
 from experiments.duet.simulated import simulated_data
 from experiments.duet.storage import load_data, save_data
 from experiments.duet.training import chosen_rate
+from experiments.places import Place
 from transforms.errors import InputError
 from transforms.simulation.parameters import World
 

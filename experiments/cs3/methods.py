@@ -1,0 +1,76 @@
+"""What is compared: the parts of CS3, alone, in pairs and all together, and the control that leaks."""
+
+from dataclasses import dataclass
+
+BACKBONES = ("dssm", "int_tower", "dat", "transformer_two_tower")
+"""Two towers of `models.registry`."""
+BASE, FULL, LEAKY = "base", "full", "leaky"
+DECAY = 0.8
+"""The paper's alpha and beta."""
+_DECAY = "full_decay_"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to train two towers beside a ranker.
+
+    Args:
+      cas, cts, cms: parts of CS3.
+      decay: alpha and beta.
+      leaky: the caches are written before they are read.
+    """
+
+    cas: bool = False
+    cts: bool = False
+    cms: bool = False
+    decay: float = DECAY
+    leaky: bool = False
+
+
+METHODS = {
+    BASE: Method(),
+    "cas": Method(cas=True),
+    "cts": Method(cts=True),
+    "cms": Method(cms=True),
+    "cas_cts": Method(cas=True, cts=True),
+    "cas_cms": Method(cas=True, cms=True),
+    "cts_cms": Method(cts=True, cms=True),
+    FULL: Method(cas=True, cts=True, cms=True),
+    LEAKY: Method(cas=True, cts=True, cms=True, leaky=True),
+}
+"""By name; `decay_method` gives more."""
+_TITLES = {"dssm": "DSSM", "int_tower": "IntTower", "dat": "DAT", "transformer_two_tower": "transformer towers"}
+
+
+def decay_method(decay: float) -> str:
+    """Name of CS3 with this alpha and beta."""
+    return FULL if decay == DECAY else f"{_DECAY}{decay:g}"
+
+
+def method_of(name: str) -> Method:
+    """A method by its name."""
+    if name.startswith(_DECAY):
+        return Method(cas=True, cts=True, cms=True, decay=float(name.removeprefix(_DECAY)))
+    return METHODS[name]
+
+
+def tuned_as(name: str) -> str:
+    """The method whose learning rate it takes: variants of CS3 take that of CS3."""
+    return FULL if name == LEAKY or name.startswith(_DECAY) else name
+
+
+def title(method: str) -> str:
+    """A method's name on the page."""
+    found = method_of(method)
+    if method == LEAKY:
+        return "CS3, write before read"
+    if found.decay != DECAY:
+        return f"CS3, α = β = {found.decay:g}"
+    if method in (BASE, FULL):
+        return "base" if method == BASE else "CS3 (all three)"
+    return "+" + " +".join(part.upper() for part in method.split("_"))
+
+
+def backbone_title(name: str) -> str:
+    """A backbone's name on the page."""
+    return _TITLES.get(name, name)

@@ -1,0 +1,45 @@
+"""Runs a grid of CS3."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from experiments.cs3.cells import cells_of
+from experiments.cs3.grid import CS3Grid
+from experiments.cs3.modes import FROZEN
+from experiments.cs3.results_file import RESULTS_FILE
+from experiments.cs3.training import run_task
+from experiments.grid_runner import Table, run_table
+
+
+def run_grid(
+    grid: CS3Grid,
+    out: Path,
+    data_dir: Path | None = None,
+    whole: CS3Grid | None = None,
+    workers: int | None = None,
+    threads: int = 1,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Runs the cells of a grid that have no result yet, and gathers all; see `run_table`.
+
+    Args:
+      grid: what to run.
+      out: gets `grid.json`, `cells/`, `cs3.json`, and in `work/` the data.
+      data_dir: a dataset of rows; None for simulated logs.
+      whole: of which `grid` is a part.
+      workers, threads, say: as `run_table` has them.
+    """
+    table = Table(RESULTS_FILE, cells_of, run_task, _save_dataset, _figure)
+    return run_table(table, grid, out, data_dir, whole, workers, threads, say)
+
+
+def _save_dataset(folder: Path, data_dir: Path, grid: CS3Grid) -> None:
+    from experiments.cs3.dataset import dataset_data
+    from experiments.cs3.stream import save_data
+
+    save_data(folder, dataset_data(data_dir, grid.rows))
+
+
+def _figure(result: dict[str, Any]) -> str:
+    return f"test auc {result['test'][FROZEN]['auc']:.4f}, as it trained {result['train']['auc']:.4f}"

@@ -1,0 +1,179 @@
+"""Trains one cell of a grid in one pass over its stream, and measures it."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tf_keras as keras
+
+from experiments.cs3.building import OF_RANKER, TOWERS, WatchedCS3, build
+from experiments.cs3.cells import Cell
+from experiments.cs3.grid import CS3Grid
+from experiments.cs3.measures import cold_masks, course, measured
+from experiments.cs3.methods import method_of
+from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
+from experiments.cs3.stream import Data, Stream, load_data, save_data
+from experiments.folder import cell_file
+from experiments.grid_runner import SIMULATED
+from experiments.places import Place, data_folder
+from transforms.errors import InputError
+from transforms.features import Split
+
+COLD = {"cold_users": "user", "cold_items": "item"}
+_SCORED: tuple[Split, ...] = ("eval", "test")
+_SCORED_AT_ONCE = 2048
+Logits = dict[str, np.ndarray]
+
+
+def run_task(task: Cell | Place, grid: CS3Grid, root: Path) -> dict[str, Any] | None:
+    """Trains a cell, or makes the data that cells share."""
+    if isinstance(task, Cell):
+        return run_cell(task, grid, root)
+    make_data(task, grid, root)
+    return None
+
+
+def make_data(place: Place, grid: CS3Grid, root: Path) -> None:
+    """Simulates the log of a place."""
+    from experiments.cs3.simulated import simulated_data
+
+    folder = data_folder(root, place, grid.source == SIMULATED)
+    world = grid.world_of(place.variant)
+    if folder.exists() or world is None or grid.requests is None:
+        return
+    save_data(folder, simulated_data(world, grid.requests, place.seed))
+
+
+def run_cell(cell: Cell, grid: CS3Grid, root: Path) -> dict[str, Any]:
+    """Trains a cell and measures it on eval and test rows, in each of `MODES`.
+
+    Returns:
+      Settings, metrics by split and mode, those of the train split as it went, and the course over time.
+    """
+    keras.backend.clear_session()
+    started, cpu_started = time.perf_counter(), time.process_time()
+    data, sha256 = load_data(data_folder(root, cell.place, grid.source == SIMULATED))
+    rate = chosen_rate(cell, grid, root)
+    group = build(cell.backbone, method_of(cell.variant), data, grid, cell.place.seed, rate)
+    seen = passes(group, data, grid)
+    masks = {split: _cold(group, data, data.splits[split], grid) for split in _SCORED}
+    found: dict[str, Any] = {
+        split: {mode: measured(*_pair(seen[mode, split]), data.splits[split], masks[split]) for mode in MODES}
+        for split in _SCORED
+    }
+    for noise, logits in seen["noise", "test"].items():
+        whole = measured(logits, seen[FROZEN, "test"][OF_RANKER], data.splits["test"], {})
+        found["test"].setdefault("noise", {})[noise] = {key: whole[key] for key in ("auc", "auc_truth") if key in whole}
+    world = grid.world_of(cell.place.variant)
+    return {
+        "cell": cell.name,
+        "variant": cell.place.variant,
+        "seed": cell.place.seed,
+        "backbone": cell.backbone,
+        "method": cell.variant,
+        "tried": cell.learning_rate is not None,
+        "learning_rate": rate,
+        **found,
+        "train": _late(seen[ONLINE, "train"], data.splits["train"]),
+        "course": _course(seen, data),
+        "monitored": _finite(found["eval"][FROZEN]["logloss"]),
+        "written_ids": {name: int((own.counts.numpy() > 0).sum()) for name, own in group.caches.stores.items()},
+        "parameters": int(sum(np.prod(weight.shape) for weight in group.trainable_variables)),
+        "rows": {split: len(own) for split, own in data.splits.items()},
+        "data_sha256": sha256,
+        "world": None if world is None else world.model_dump(mode="json"),
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu_started,
+    }
+
+
+def chosen_rate(cell: Cell, grid: CS3Grid, root: Path) -> float:
+    """The learning rate of the tuning cell with the least log loss of frozen towers on eval rows."""
+    if cell.learning_rate is not None:
+        return cell.learning_rate
+    tried: dict[float, float] = {}
+    for needed in cell.needs(grid):
+        result = json.loads(cell_file(root, needed.name).read_text())
+        tried[result["learning_rate"]] = result["monitored"]
+    return min(tried, key=lambda rate: tried[rate]) if tried else grid.learning_rates[0]
+
+
+def passes(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[tuple[str, str], Any]:
+    """Logits by mode and split, and those under noise.
+
+    `frozen` scores with the weights and caches of the end of training; `prequential` lets the caches take the labels
+    of each batch once it is scored; `online` trains on, too. The latter starts again from the end of training.
+    """
+    learn, reveal = (
+        tf.function(own, reduce_retracing=True, autograph=False) for own in (group.train_step, group.revealed)
+    )
+    score = tf.function(lambda batch: group(batch[0], training=False), reduce_retracing=True, autograph=False)
+    size = grid.batch_size
+    found: dict[tuple[str, str], Any] = {(ONLINE, "train"): _logits(learn, data.splits["train"], size)}
+    found |= {(FROZEN, split): _logits(score, data.splits[split], _SCORED_AT_ONCE) for split in _SCORED}
+    found["noise", "test"] = _under_noise(group, data.splits["test"], grid)
+    states = [state for store in group.caches.stores.values() for state in store.variables]
+    kept = [state.numpy() for state in states]
+    found |= {(PREQUENTIAL, split): _logits(reveal, data.splits[split], size) for split in _SCORED}
+    for state, values in zip(states, kept, strict=True):
+        state.assign(values)
+    found |= {(ONLINE, split): _logits(learn, data.splits[split], size) for split in _SCORED}
+    return found
+
+
+def _logits(run: Callable[[Any], Mapping[str, tf.Tensor]], stream: Stream, size: int) -> Logits:
+    parts = [{name: value.numpy() for name, value in run(batch).items()} for batch in stream.batches(size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _under_noise(group: WatchedCS3, stream: Stream, grid: CS3Grid) -> dict[str, np.ndarray]:
+    run = tf.function(group.under_noise, reduce_retracing=True, autograph=False)
+    found = {}
+    for noise in grid.noise:
+        parts = [
+            run(features, tf.constant(noise), tf.constant([1, 10 * index])).numpy()
+            for index, (features, _) in enumerate(stream.batches(_SCORED_AT_ONCE))
+        ]
+        found[f"{noise:g}"] = np.concatenate(parts)
+    return found
+
+
+def _pair(logits: Logits) -> tuple[np.ndarray, np.ndarray]:
+    return logits[TOWERS], logits[OF_RANKER]
+
+
+def _cold(group: WatchedCS3, data: Data, stream: Stream, grid: CS3Grid) -> dict[str, np.ndarray]:
+    columns = {name: group.id_features[side] for name, side in COLD.items()}
+    spaces = {item.name: item.space for item in data.inputs}
+    written = {column: data.written_ids[str(spaces[column])] for column in columns.values()}
+    return cold_masks(data.splits["train"], stream, columns, grid.cold_clicks, written)
+
+
+def _late(logits: Logits, stream: Stream) -> dict[str, float]:
+    """Metrics of the second half of the train split, each row scored before the step that learned from it."""
+    half = len(stream) // 2
+    truth = None if stream.truth is None else stream.truth[half:]
+    late = Stream({}, {}, stream.label[half:], stream.timestamp[half:], stream.group[half:], truth)
+    towers, ranker = _pair(logits)
+    return measured(towers[half:], ranker[half:], late, {})
+
+
+def _course(seen: Mapping[tuple[str, str], Any], data: Data) -> dict[str, list[float | None]]:
+    """AUC over the whole stream as online training went."""
+    splits = list(data.splits)
+    logits = [_pair(seen[ONLINE, split]) for split in splits]
+    towers, ranker = (np.concatenate([pair[index] for pair in logits]) for index in (0, 1))
+    label = np.concatenate([data.splits[split].label for split in splits])
+    truths = [data.splits[split].truth for split in splits]
+    truth = None if any(own is None for own in truths) else np.concatenate([np.asarray(own) for own in truths])
+    return course({"towers": towers, "ranker": ranker}, label, truth)
+
+
+def _finite(value: float) -> float:
+    if not np.isfinite(value):
+        raise InputError("training", f"eval log loss {value}", "a finite one", "leave out the greatest learning_rates")
+    return value

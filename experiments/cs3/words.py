@@ -1,0 +1,177 @@
+"""Sentences of the page; which of them stands there is decided by the figures."""
+
+import statistics
+from collections.abc import Sequence
+
+from experiments.cs3.findings import AUC, LEAK_GAP, Comparison, Findings
+from experiments.cs3.methods import BASE, FULL, backbone_title, title
+from experiments.cs3.modes import FROZEN, MODES, ONLINE, TEXTS
+from experiments.grid_runner import SIMULATED
+from experiments.text import UNIT, auc, interval, listed, p_value, table
+
+
+def about(findings: Findings) -> list[str]:
+    """What was run, on what."""
+    grid, cells = findings.grid, findings.results["cells"]
+    seeds = sorted({cell["seed"] for cell in cells if not cell["tried"]})
+    if grid.source == SIMULATED:
+        data = f"impressions of simulated logs of {grid.requests:,} requests, one a seed; no two seeds share a world"
+    else:
+        data = f"a dataset of {grid.source}; all seeds see the same rows, and intervals tell of weights alone"
+    rows = cells[0]["rows"] if cells else {}
+    rates = ", ".join(f"{rate:g}" for rate in grid.learning_rates)
+    lines = [
+        f"Data: {data}. Seeds: {listed([str(seed) for seed in seeds])}. Rows of one stream, in the order of time: "
+        f"{', '.join(f'{count:,} {split}' for split, count in rows.items())}.",
+        "",
+        f"Settings: one pass, {grid.batch_size} rows a step, embeddings of width {grid.embedding_dim}, layers "
+        f"{'-'.join(map(str, grid.hidden_units))}, lazy Adam, learning rates tried {rates}; α = β = 0.8 but where "
+        "another value is named. The ranker behind the towers is trained on the same batches, in every method, and its "
+        "last hidden layer is what CMS shares.",
+        "",
+        "Rows after the train split are scored in three ways:",
+        "",
+        *(f"- *{mode}*: {TEXTS[mode]}." for mode in MODES),
+        "",
+        f"{len(cells)} trainings, {sum(cell['cpu_seconds'] for cell in cells) / 60:.0f} minutes of processor time.",
+        "",
+    ]
+    runs = [
+        [f"`{run['command']}`", str(run["date"]), run["machine"]["processor"], str(run["machine"]["cores"]),
+         run["machine"]["versions"]["tensorflow"], f"`{run['code_sha256'][:16]}…`"]
+        for run in findings.results["contexts"]
+    ]  # fmt: skip
+    return [*lines, *table(("command", "date", "processor", "cores", "TensorFlow", "sha256 of the code"), runs)]
+
+
+def deviations(findings: Findings) -> list[str]:
+    """What differs from the paper, as far as the grid knows."""
+    points = []
+    if findings.grid.source == SIMULATED:
+        points.append(
+            "The data is simulated, where the paper has TaobaoAd, KuaiRand and RecSys2017: levels of AUC do not "
+            "compare. In return the truth is known, so that a leak can be told from learning."
+        )
+    points += [
+        "Caches are read before they are written, batch by batch; the paper does not tell its order.",
+        "The paper tells neither its widths nor its losses, optimizer, learning rates or batches; these are ours. So "
+        "are CAS in both towers, in all layers but the first, and the ranker.",
+        "The backbones IHM-DAT and RCG of the paper are not published; DAT and transformer towers stand in for them.",
+        "Each method of each backbone has its learning rate by its own tuning, on a seed of its own.",
+    ]
+    return ["## What differs from the paper", "", *(f"- {point}" for point in points), ""]
+
+
+def reproduced(findings: Findings) -> list[str]:
+    """What was and was not reproduced."""
+    points = [
+        *_gains(findings),
+        *_modules(findings),
+        *_cold(findings),
+        *_tau(findings),
+        *_drift(findings),
+        *_order(findings),
+    ]
+    if not points:
+        return []
+    return ["## What was and was not reproduced", "", *(f"- {point}" for point in points), ""]
+
+
+def metric_name(findings: Findings) -> str:
+    """What the metric of the comparisons is called."""
+    return "AUC" if findings.metric == AUC else "expected AUC"
+
+
+def _told(one: Comparison) -> str:
+    p = f", p {p_value(one.test.p)}" if one.test.p is not None else ""
+    return f"{one.verdict} ({interval(one.test)} in {1 / UNIT:.0e}{p})"
+
+
+def _gains(findings: Findings) -> list[str]:
+    points = []
+    for mode in MODES:
+        found = {(one.backbone, one.better): one for one in findings.gains(mode)}
+        parts = [
+            f"{backbone_title(backbone)} {_told(found[backbone, FULL])}"
+            for backbone in findings.backbones()
+            if (backbone, FULL) in found
+        ]
+        if parts:
+            points.append(f"That CS3 is above its base, {mode}, by {metric_name(findings)}: {'; '.join(parts)}.")
+    return points
+
+
+def _modules(findings: Findings) -> list[str]:
+    points = []
+    for mode in MODES:
+        found = findings.gains(mode)
+        for module in ("cas", "cts", "cms"):
+            parts = [f"{backbone_title(one.backbone)} {_told(one)}" for one in found if one.better == module]
+            if parts:
+                points.append(f"That {module.upper()} alone is above the base, {mode}: {'; '.join(parts)}.")
+    return points
+
+
+def _cold(findings: Findings) -> list[str]:
+    points = []
+    for name, what in (("cold_users", "users"), ("cold_items", "items")):
+        parts = []
+        for backbone in findings.backbones():
+            one = findings.compare(backbone, FULL, BASE, metric=f"{findings.metric}_{name}")
+            if one is not None:
+                parts.append(f"{backbone_title(backbone)} {_told(one)}")
+        if parts:
+            points.append(f"That CS3 is above its base on cold {what}, frozen: {'; '.join(parts)}.")
+    return points
+
+
+def _tau(findings: Findings) -> list[str]:
+    parts = []
+    for backbone in findings.backbones():
+        one = findings.compare(backbone, FULL, BASE, metric="kendall_tau")
+        if one is not None:
+            own, base = (_mean(findings.values(backbone, method, "kendall_tau")) for method in (FULL, BASE))
+            parts.append(f"{backbone_title(backbone)} {one.verdict} ({own:.3f} against {base:.3f})")
+    return (
+        [f"That the towers of CS3 agree more with the ranker, by Kendall's tau: {'; '.join(parts)}."] if parts else []
+    )
+
+
+def _drift(findings: Findings) -> list[str]:
+    points = []
+    for mode in (FROZEN, ONLINE):
+        parts = [
+            f"{findings.world_name(one.variant)} {_told(one)}"
+            for one in findings.drift_gains(mode)
+            if one.better == FULL
+        ]
+        if parts:
+            points.append(
+                f"What of CS3's gain is left where tastes stand still, {backbone_title(findings.grid.studied)}, "
+                f"{mode}, by drift: {'; '.join(parts)}."
+            )
+    return points
+
+
+def _order(findings: Findings) -> list[str]:
+    fine = "nothing speaks against its figures"
+    return [f"{title(own.method)}, scored in its own order: {own.flag or fine}." for own in findings.orders()]
+
+
+def order_text(findings: Findings) -> str:
+    """What the order of reading and writing is tried for, and when it is flagged."""
+    return (
+        f"{backbone_title(findings.grid.studied)} with caches that are written before they are read: each row sees "
+        "what its own label left. A control, never to be used. A method is flagged as too good to be true if its AUC "
+        "as it trained is above that of the true probabilities on the same rows, or if from there to "
+        f"the prequential test rows, whose labels come after their scores, it loses {LEAK_GAP:g} more than the base."
+    )
+
+
+def gain_of(values: Sequence[float], base: Sequence[float]) -> str:
+    """A mean and how far it is from another."""
+    return f"{auc(_mean(values))} ({UNIT * (_mean(values) - _mean(base)):+.0f})" if values and base else ""
+
+
+def _mean(values: Sequence[float]) -> float:
+    return statistics.fmean(values)

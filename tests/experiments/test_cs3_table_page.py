@@ -1,0 +1,205 @@
+"""Findings and the page of CS3: every figure from the results, every verdict from the figures."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from experiments.cs3.findings import Findings, Order
+from experiments.cs3.page import render
+from experiments.results_file import write_results
+from tests.helpers.command_line import consort
+
+NOISE = {1: 0.0, 2: 1e-3, 3: -1e-3, 4: 2e-3, 5: -2e-3}
+AUCS = {"base": 0.62, "cas": 0.625, "cts": 0.64, "cms": 0.60, "full": 0.65}
+LATER = {"frozen": 0.0, "prequential": 0.01, "online": 0.02}
+DRIFT = {"worlds": {"none": {"drift": 0.0}, "default": {}}, "methods": ["base", "full"]}
+PARTS = {"order": ["full", "leaky"], "decays": [0.5, 0.8], "drift": DRIFT, "noise": [0.1, 1.0]}
+
+
+def metrics(auc):
+    """Of test rows; the expected AUC is a hundredth above that by labels."""
+    return {
+        "auc": auc, "auc_truth": auc + 0.01, "logloss": 0.25, "ranker_auc": 0.7, "ranker_auc_truth": 0.71,
+        "ranker_logloss": 0.24, "oracle_auc": 0.79, "oracle_auc_truth": 0.8, "kendall_tau": auc,
+        "auc_cold_users": auc - 0.1, "auc_truth_cold_users": auc - 0.09, "share_cold_users": 0.4,
+        "auc_cold_items": auc - 0.05, "auc_truth_cold_items": auc - 0.04, "share_cold_items": 0.3,
+    }  # fmt: skip
+
+
+def cell(backbone, method, seed, auc, variant="default", leaky=False):
+    own = auc + seed * 1e-2 + (0.0 if method == "base" else NOISE[seed])
+    test: dict[str, Any] = {mode: metrics(own + later) for mode, later in LATER.items()}
+    test["online"] = metrics(own + (0.3 if leaky else 0.02))
+    test["noise"] = {"0.1": {"auc": own - 0.001, "auc_truth": own + 0.009}, "1": {"auc": 0.6, "auc_truth": 0.61}}
+    course = {
+        name: [0.5 + at / 100 for at in range(20)] for name in ("towers", "ranker", "towers_truth", "ranker_truth")
+    }
+    return {
+        "cell": f"{variant}-{seed}-{backbone}-{method}", "variant": variant, "backbone": backbone, "method": method,
+        "seed": seed, "tried": False, "learning_rate": 0.003, "cpu_seconds": 30.0, "data_sha256": "0" * 64,
+        "test": test, "train": metrics(0.85 if leaky else own), "course": course, "parameters": 1234,
+        "rows": {"train": 800, "eval": 100, "test": 100}, "monitored": 0.28,
+    }  # fmt: skip
+
+
+def results(aucs=None, seeds=range(1, 6), backbones=("dssm", "dat"), **grid):
+    """Results of five seeds, differences from the base nearly the same in each: they differ by `NOISE`."""
+    aucs = {**AUCS, **(aucs or {})}
+    cells = [
+        cell(backbone, method, seed, auc) for backbone in backbones for method, auc in aucs.items() for seed in seeds
+    ]
+    if "order" in grid:
+        cells += [cell("dssm", "leaky", seed, 0.55, leaky=True) for seed in seeds]
+    if "decays" in grid:
+        cells += [cell("dssm", "full_decay_0.5", seed, 0.64) for seed in seeds]
+    if "drift" in grid:
+        cells += [cell("dssm", method, seed, 0.62, "drift-none") for method in ("base", "full") for seed in seeds]
+    values = {"name": "made_up", "world": "default", "requests": 1000, "backbones": list(backbones),
+              "main": list(AUCS), **grid}  # fmt: skip
+    machine = {"processor": "P", "cores": 2, "versions": {"tensorflow": "2.16.2"}}
+    context = {"command": "consort table cs3", "date": "2026-01-01", "machine": machine, "code_sha256": "f" * 64}
+    return {"grid": values, "contexts": [context], "cells": cells}
+
+
+def page(found):
+    return render(found)["cs3.md"]
+
+
+def row(text, *cells):
+    start = "| " + " | ".join(cells)
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+def test_a_gain_and_its_interval_are_worked_out_by_hand():
+    # 0.64 - 0.62 + noise: standard error 1e-3 sqrt(2.5 / 5), t(4) at 97.5 % 2.776445.
+    found = {(one.backbone, one.better): one for one in Findings(results()).gains("frozen")}
+    one = found["dssm", "cts"]
+    half = 2.776445e-3 * (2.5 / 5) ** 0.5
+    assert one.test.mean == pytest.approx(0.02) and one.test.low == pytest.approx(0.02 - half, abs=1e-8)
+    assert one.verdict == "confirmed" and found["dat", "cms"].verdict == "refuted"
+    assert Findings(results()).rela_imp(one) == pytest.approx((0.65 + 0.03 + 0.02 - 0.02 - 0.5) / (0.66 - 0.5) - 1)
+
+
+def test_gains_are_adjusted_together_over_all_backbones():
+    gains = Findings(results()).gains("online")
+    assert len(gains) == 2 * 4 and {one.mode for one in gains} == {"online"}
+    p = sorted(one.test.p for one in gains if one.test.p is not None)
+    adjusted = min(one.adjusted_p for one in gains if one.adjusted_p is not None)
+    assert adjusted == pytest.approx(min(1.0, p[0] * 8))
+
+
+def test_without_truth_all_is_told_by_labels():
+    found = results()
+    for own in found["cells"]:
+        for mode in ("frozen", "prequential", "online"):
+            own["test"][mode] = {key: value for key, value in own["test"][mode].items() if "truth" not in key}
+    assert Findings(results()).metric == "auc_truth" and Findings(found).metric == "auc"
+    text = page(found)
+    assert "expected AUC" not in text and row(text, "ours", "DSSM", "base", "5", "0.65000 ± 0.01581")
+
+
+def order(train=0.6, oracle=0.7, prequential=0.61, base_loss=0.0):
+    return Order("leaky", [train], [] if oracle is None else [oracle], [0.62], [prequential], base_loss)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({}, []),
+        ({"train": 0.71, "prequential": 0.67}, ["above the true probabilities"]),
+        ({"train": 0.71, "prequential": 0.67, "oracle": None}, []),
+        ({"train": 0.67}, ["0.060 of its AUC is gone"]),
+        ({"train": 0.67, "base_loss": 0.02}, []),
+        ({"train": 0.64, "base_loss": -0.03}, ["0.060 of its AUC is gone"]),
+        ({"train": 0.8}, ["above the true probabilities", "0.190 of its AUC is gone"]),
+    ],
+)
+def test_a_method_is_flagged_above_the_truth_or_if_its_auc_goes_with_the_order(changes, reasons):
+    flag = order(**changes).flag
+    assert bool(flag) == bool(reasons) and all(reason in flag for reason in reasons)
+    assert not flag or flag.startswith("too good to be true")
+
+
+def test_the_control_is_flagged_on_the_page_and_cs3_is_not():
+    text = page(results(**PARTS))
+    section = text.split("## The order of reading and writing")[1]
+    assert "too good to be true: above the true probabilities while it trains and 0.270" in row(
+        section, "CS3, write before read"
+    )
+    assert row(section, "CS3 (all three)").endswith("| no flag |")
+    assert "CS3, write before read, scored in its own order: too good to be true" in text
+
+
+def test_a_page_with_all_parts_has_their_sections_and_plots():
+    files = render(results(**PARTS))
+    headings = ("Main table", "Tests", "Over time", "Cold users and items", "Noise on the input", "α and β", "Drift",
+                "The order of reading and writing", "Seed by seed", "What was and was not reproduced")  # fmt: skip
+    assert all(f"\n## {heading}" in files["cs3.md"] for heading in headings)
+    plots = {"cs3_main.svg", "cs3_time_dssm.svg", "cs3_time_dat.svg", "cs3_noise.svg", "cs3_alpha_beta.svg"}
+    assert set(files) == {"cs3.md", *plots}
+    for name in plots:
+        ET.fromstring(files[name])
+        assert f"({name})" in files["cs3.md"]
+
+
+def test_every_row_of_a_table_is_as_long_as_its_header():
+    tables = re.findall(r"(?:^\|.*\n)+", page(results(**PARTS)), re.MULTILINE)
+    widths = [{len(line.strip("|\n").split(" | ")) for line in own.splitlines() if "---" not in line} for own in tables]
+    assert len(tables) > 10 and all(len(found) == 1 for found in widths), widths
+
+
+def test_what_is_left_without_drift_is_told_with_its_verdict():
+    text = page(results(**PARTS))
+    assert "What of CS3's gain is left where tastes stand still, DSSM, frozen, by drift: none not decided" in text
+    assert "default confirmed" in text.split("tastes stand still")[1].splitlines()[0]
+    assert row(text, "none", "CS3 (all three) > base")
+
+
+def test_sensitivity_has_a_row_a_value_and_cold_ids_their_share():
+    text = page(results(**PARTS))
+    assert row(text, "0.5", "5", "0.68000") and row(text, "0.8", "5", "0.69000")
+    assert row(text, "ours, DSSM", "CS3 (all three)", "0.59000 (+3000)", "0.40", "0.64000 (+3000)", "0.30")
+
+
+def test_noise_tells_the_change_from_the_clean_auc():
+    # 0.1 costs a thousandth of each seed.
+    assert "-100.0 [-100.0, -100.0]" in row(page(results(**PARTS)).split("## Noise")[1], "DSSM", "base")
+
+
+def test_one_seed_decides_nothing():
+    text = page(results(seeds=[1]))
+    assert "not decided" in text and "confirmed (" not in text
+
+
+def test_the_page_holds_what_can_be_traced_and_a_changed_figure_changes_it():
+    text = page(results())
+    assert "`" + "0" * 16 + "…`" in text and "`" + "f" * 16 + "…`" in text and "2026-01-01" in text
+    assert text == page(json.loads(json.dumps(results()))) and text != page(results({"full": 0.6501}))
+    assert "paper, KuaiRand" in text and "+50.911 %" in text
+
+
+def test_tuning_is_told_way_by_way():
+    found = results()
+    found["cells"] += [
+        {**cell("dssm", "base", 1, 0.6), "seed": 1001, "tried": True, "learning_rate": rate, "monitored": loss}
+        for rate, loss in ((0.001, 0.31), (0.003, 0.29))
+    ]
+    assert row(page(found), "DSSM", "base", "0.31000", "0.29000")
+
+
+def test_the_page_is_written_anew_from_the_results_alone(tmp_path):
+    write_results(tmp_path / "cs3.json", results(**PARTS))
+    done = consort("table", "cs3", "--render-only", "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert (tmp_path / "cs3.md").read_text() == page(results(**PARTS)) and (tmp_path / "cs3_main.svg").is_file()
+    assert "CS3, write before read: too good to be true" in done.out
+
+
+def test_results_that_are_none_and_unknown_names_are_refused(tmp_path):
+    done = consort("table", "cs3", "--render-only", "--out", tmp_path)
+    assert done.code != 0 and "consort table cs3" in done.err
+    done = consort("table", "cs3", "--out", tmp_path / "new", "--backbones", "dsm")
+    assert done.code == 2 and "did you mean 'dssm'" in done.err and not (tmp_path / "new").exists()
