@@ -130,6 +130,8 @@ class _Learner:
         self._intake = Intake(recent, settings.max_lateness, self.state.moment)
         self._pusher = Pusher(setup, serve, say)
         self._pusher.recall(self.state)
+        # What a killed run was about to push.
+        self._push_if_due()
 
     def learn(self, span: Path) -> None:
         """Learns from a span, or from what is left of it."""
@@ -144,8 +146,7 @@ class _Learner:
             if taken.any():
                 self._train(chosen(batch, taken))
             self._count(counts)
-            if self._push_due():
-                self._push()
+            self._push_if_due()
         self._end(span, time.perf_counter() - started)
 
     def _checked(self, span: Path) -> Any:
@@ -189,12 +190,13 @@ class _Learner:
             f"{span.name}: {state.history[-1]['events']:,} events in {seconds:.1f} s, before learning from them AUC "
             f"{auc:.4f}, log loss {metrics['logloss']:.4f}"
         )
-        if self._settings.push_events is None:
-            self._push()
+        self._push_if_due()
 
-    def _push_due(self) -> bool:
-        every = self._settings.push_events
-        return every is not None and self.state.events // every > self.state.pushed
+    def _push_if_due(self) -> None:
+        state, every = self.state, self._settings.push_events
+        at_end = every is None and not state.span and state.events > state.pushed_events
+        if at_end or (every is not None and state.events // every > state.pushed_events // every):
+            self._push()
 
     def _push(self) -> None:
         """Pushes what is learned so far; a version of that number that is there already is left as it is."""
@@ -204,7 +206,7 @@ class _Learner:
         # From here a killed run comes back to this very state, and pushes the same again.
         self._save()
         self._pusher.push(self.state, self._setup.recipe.served(self._model))
-        self.state.pushed += 1
+        self.state.pushed, self.state.pushed_events = self.state.pushed + 1, self.state.events
         self._save()
 
     def _save(self) -> None:
@@ -213,12 +215,7 @@ class _Learner:
 
     def finish(self) -> None:
         """Pushes what was learned since the last push."""
-        if not self.state.step:
-            raise InputError("the stream", "no span", "at least one", "make some with `consort data spans`")
-        if (
-            self._settings.push_events is not None
-            and self.state.events > self.state.pushed * self._settings.push_events
-        ):
+        if self.state.events > self.state.pushed_events:
             self._push()
 
     def report(self) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class OnlineState(RunState):
       events: learned from so far.
       moment: where the stream stands; None at its start.
       pushed: versions so far.
+      pushed_events: events that the last of them had learned from.
       first_version: number of the first one; None before it.
     """
 
@@ -48,6 +49,7 @@ class OnlineState(RunState):
     events: int = 0
     moment: int | None = None
     pushed: int = 0
+    pushed_events: int = 0
     first_version: int | None = None
 
     def __post_init__(self) -> None:
