@@ -59,3 +59,19 @@ def test_steps_of_a_pair_and_answers_are_those_of_the_committed_runs() -> None:
     assert f"{steps['duet']:.0f} ms against {steps['set_ranker']:.0f} ms" in PAGE
     for result in (compiled, plain):
         assert f"{result['p50_ms']:.1f} ms" in PAGE and f"(p99 {result['p99_ms']:.1f} ms)" in PAGE
+
+
+def test_retrieval_and_steps_of_cs3_are_those_of_the_committed_runs() -> None:
+    result, steps = _load("retrieve"), _load("train_cs3")
+    assert f"| exact, one user at once | {result['p50_ms']:.2f} | {result['p99_ms']:.2f} |" in PAGE
+    for size in ("8", "32"):
+        assert f"| exact, {size} at once | {result['batch_ms_per_query'][size]:.2f} | |" in PAGE
+    hnsw = f"| {result['hnsw_p50_ms']:.2f} | {result['hnsw_p99_ms']:.2f} |"
+    assert f"| HNSW, recall {result['hnsw_recall']:.3f} {hnsw}" in PAGE
+    assert f"HNSW is {result['ratio_exact_to_hnsw']:.1f} times faster, after {result['hnsw_build_s']:.0f} s" in PAGE
+    assert f"a ratio of {steps['ratio_cs3_to_plain']:.2f} (aim 0.6)" in PAGE
+    for name in ("cs3", "cs3_plain"):
+        assert f"{steps['examples_per_s']['cs3'][name]:,.0f}" in PAGE
+    for name in ("100k", "4m"):
+        assert f"{steps['step_ms']['store'][name]:.2f} ms" in PAGE
+    assert f"{steps['store_ratio_4m_to_100k']:.2f} times as much" in PAGE
