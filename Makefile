@@ -2,6 +2,8 @@
 
 VENV ?= .venv
 ARGS ?=
+# Test files run side by side; a test of one file sees what the file's others left, and no other's.
+JOBS ?= auto
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Stands while an install is under way: if it is found later, that install was cut short and is begun anew.
@@ -21,7 +23,7 @@ demo: $(STAMP) ## from a simulated log to an answer over gRPC, with a table of r
 	@$(BIN)/consort demo $(ARGS)
 
 test: $(STAMP) ## run the tests; ARGS="-k words" or ARGS=tests/models runs some of them
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
 
 lint: $(STAMP) ## check style, format and types
 	@status=0; \
