@@ -11,7 +11,8 @@ from models.cotraining.clicks import Clicks
 from models.cotraining.peers import PeerModel
 from models.layers.tower_caches import TowerCaches
 from models.ranking.target_attention_ranker import TargetAttentionRanker
-from models.retrieval.tower_model import TowerInput, TowerModel
+from models.retrieval.sampled_softmax import SampledSoftmax
+from models.retrieval.tower_model import ScaledProduct, TowerInput, TowerModel
 from transforms.features import TIMESTAMP
 
 Batch = Mapping[str, Any]
@@ -31,6 +32,9 @@ class CS3(PeerModel):
     caches are state, not parameters: no gradient enters them. CAS is an option of the towers. Data must come
     in order, and once: before a second pass the caches are emptied (`begin_pass`).
 
+    With `softmax_weight` the towers also learn to find each clicked item among the items of its batch
+    (`SampledSoftmax`), as retrieval must find it in the whole catalogue, of which the log shows a biased part.
+
     Reference: "Efficient Online Capability Synergy for Two-Tower Recommendation" (CS3, 2026, arXiv 2604.19269).
     The losses, log loss of both, are not published.
 
@@ -40,6 +44,8 @@ class CS3(PeerModel):
       cts, cms: the mechanisms.
       alpha, beta: their shares of the old vector.
       user_feature, item_feature: the ids by which vectors are kept.
+      softmax_weight: of the softmax over a batch's items, next to the log loss; 0 leaves it out.
+      temperature: of that softmax.
       written_ids: how many ids of each space are written; the others, out of the vocabulary, stay zeros.
       leaky: writes before it reads, which leaks labels: a control that looks too good, never to be used.
 
@@ -48,7 +54,8 @@ class CS3(PeerModel):
     Output shape: a dict of logits `[B]`: `peer_0`, the towers', and `peer_1`, the ranker's.
 
     Raises:
-      ValueError: an id feature that is not an input.
+      ValueError: an id feature that is not an input, a weight below 0, or a softmax over towers that are not compared
+        by a product.
     """
 
     def __init__(
@@ -62,6 +69,8 @@ class CS3(PeerModel):
         user_feature: str = "user_id",
         item_feature: str = "item_id",
         leaky: bool = False,
+        softmax_weight: float = 0.0,
+        temperature: float = 1.0,
         written_ids: Mapping[str, int] | None = None,
         **kwargs: Any,
     ):
@@ -78,14 +87,24 @@ class CS3(PeerModel):
             id_features,
             {side: (written_ids or {}).get(space, sizes[side]) for side, space in spaces.items()},
         )
+        _check_softmax(softmax_weight, towers)
+        # `loss_names` is asked for while the parent is made.
+        self._has_softmax = softmax_weight > 0
         super().__init__([towers.with_caches(caches), ranker], **kwargs)
         self.towers, self.ranker = self.peers
         self.cts, self.cms, self.alpha, self.beta, self.leaky = cts, cms, alpha, beta, leaky
         self.id_features, self.written_ids = id_features, dict(written_ids or {})
+        self.softmax_weight, self.temperature = softmax_weight, temperature
+        if softmax_weight:
+            self._softmax = SampledSoftmax(temperature)
+            self.item_counts = self.add_weight(
+                name="item_counts", shape=[sizes["item"]], dtype=tf.int64, initializer="zeros", trainable=False
+            )
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        return ("bce", "ranker", "auxiliary") if self.peers[0].has_auxiliary_losses else ("bce", "ranker")
+        more = ("auxiliary",) if self.peers[0].has_auxiliary_losses else ()
+        return ("bce", "ranker", *more, *(("softmax",) if self._has_softmax else ()))
 
     @property
     def caches(self) -> TowerCaches:
@@ -109,7 +128,17 @@ class CS3(PeerModel):
         if self.towers.has_auxiliary_losses:
             (user, item), _, own = sides
             found["auxiliary"] = self.towers.auxiliary_loss(user, item, own, clicks)
+        if self.softmax_weight:
+            found["softmax"] = self.softmax_weight * self._softmax_loss(clicks, *sides[0])
         return found
+
+    def _softmax_loss(self, clicks: Clicks, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
+        ids = clicks.features[self.id_features["item"]]
+        counts = tf.cast(self.item_counts, tf.float32)
+        # As if each item had been seen once before the first.
+        shares = (tf.gather(counts, ids) + 1) / (tf.reduce_sum(counts) + tf.cast(tf.size(counts), tf.float32))
+        clicked = (clicks.label > 0) & (clicks.exposed > 0)
+        return self._softmax(user * self.towers.similarity.scale, item, ids, shares, clicked)
 
     def monitored(self, terms: Mapping[str, tf.Tensor], click_losses: Any) -> tf.Tensor:
         return click_losses[0]
@@ -139,6 +168,9 @@ class CS3(PeerModel):
         shown = clicks.exposed > 0
         opposite = {"user": kept_item, "item": kept_user}
         self.caches.write(features, opposite, hidden, times, (clicks.label > 0) & shown, shown)
+        if self.softmax_weight:
+            ids = features[self.id_features["item"]]
+            self.item_counts.scatter_add(tf.IndexedSlices(tf.ones_like(ids), ids))
 
     def start_at(self, base_rate: float) -> None:
         """Lets both models begin with a share of clicks, so that no step is spent on finding it. Both must be built.
@@ -154,11 +186,13 @@ class CS3(PeerModel):
     def begin_pass(self) -> None:
         """Forgets what the caches hold: a pass that saw what an earlier one left would see its own labels."""
         self.caches.reset()
+        if self.softmax_weight:
+            self.item_counts.assign(tf.zeros_like(self.item_counts))
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         towers, ranker = config.pop("peers")
-        own = ("cts", "cms", "alpha", "beta", "leaky")
+        own = ("cts", "cms", "alpha", "beta", "leaky", "softmax_weight", "temperature")
         return {
             **config,
             "towers": towers,
@@ -173,6 +207,16 @@ class CS3(PeerModel):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CS3":
         models = {name: keras.utils.deserialize_keras_object(config.pop(name)) for name in ("towers", "ranker")}
         return cls(**models, **config)
+
+
+def _check_softmax(weight: float, towers: TowerModel) -> None:
+    if weight < 0:
+        raise ValueError(f"softmax_weight is {weight}; expected 0 or more; 0 leaves the softmax out")
+    if weight and not isinstance(towers.similarity, ScaledProduct):
+        raise ValueError(
+            f"softmax_weight is {weight}, of {type(towers).__name__}; expected towers that are compared by a product; "
+            "choose others, or softmax_weight 0"
+        )
 
 
 def _space_of(side: str, name: str, towers: TowerModel) -> str:

@@ -25,8 +25,8 @@ class CS3Recipe(Recipe):
     Reference: "Efficient Online Capability Synergy for Two-Tower Recommendation" (CS3, 2026, arXiv 2604.19269).
 
     Args:
-      cts, cms, alpha, beta, user_feature, item_feature, leaky: as in `CS3`. CAS is an option of the towers,
-        `cycle_adaptive`.
+      cts, cms, alpha, beta, user_feature, item_feature, leaky, softmax_weight, temperature: as in `CS3`. CAS is an
+        option of the towers, `cycle_adaptive`.
     """
 
     in_time_order: ClassVar[bool] = True
@@ -38,6 +38,8 @@ class CS3Recipe(Recipe):
     user_feature: str = "user_id"
     item_feature: str = "item_id"
     leaky: bool = False
+    softmax_weight: float = 0.0
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
@@ -96,6 +98,8 @@ class CS3Recipe(Recipe):
             user_feature=self.user_feature,
             item_feature=self.item_feature,
             leaky=self.leaky,
+            softmax_weight=self.softmax_weight,
+            temperature=self.temperature,
             written_ids=written_ids,
         )
 

@@ -11,6 +11,7 @@ from models.cotraining.clicks import Clicks
 from models.cotraining.cs3 import CS3
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.retrieval.dssm import DSSM
+from models.retrieval.int_tower import IntTower
 from models.training.optimizer import LazyAdam
 from tests.helpers.model_batches import ROW, SIZES
 from tests.helpers.tower_pairs import HIDDEN, VECTOR, cs3, events, moved
@@ -191,3 +192,44 @@ def test_features_that_are_no_ids_are_refused() -> None:
     ranker = TargetAttentionRanker(ROW, SIZES, 3, (5, HIDDEN))
     with pytest.raises(ValueError, match="user_feature is 'user_id'; expected an id among the inputs: user, history"):
         CS3(DSSM(ROW, SIZES, 3, (6, VECTOR)), ranker)
+
+
+def test_the_softmax_weighs_items_by_how_often_they_were_seen_before() -> None:
+    features, label = events(12)
+    model = moved(cs3(softmax_weight=0.5, temperature=2.0), features)
+    model.item_counts.assign(tf.range(7, dtype=tf.int64) * 3)
+    clicks = Clicks(label, None, features)
+    logits, sides = model(features, training=True, with_sides=True)
+    found = float(model.loss_terms(clicks, list(logits.values()), sides)["softmax"])
+    user, item, _ = _told(model, features)
+    ids, scale = features["item"].numpy(), float(model.towers.similarity.scale)
+    shares = (3.0 * ids + 1) / (3 * sum(range(7)) + 7)
+    losses = []
+    for i in np.flatnonzero(label.numpy() > 0):
+        columns = [j for j in range(12) if j == i or ids[j] != ids[i]]
+        scores = np.array([scale * user[i] @ item[j] / 2 - np.log(shares[j]) for j in columns])
+        losses.append(np.log(np.exp(scores).sum()) - scores[columns.index(i)])
+    assert found == pytest.approx(0.5 * np.mean(losses), rel=1e-4)
+
+
+def test_items_are_counted_once_a_step_has_been_taken_and_forgotten_before_a_pass() -> None:
+    features, label = events(12)
+    model = _stepped(moved(cs3(softmax_weight=0.5), features), (features, label))
+    np.testing.assert_array_equal(model.item_counts.numpy(), np.bincount(features["item"].numpy(), minlength=7))
+    assert "loss/softmax" in model.get_metrics_result()
+    model.begin_pass()
+    assert not model.item_counts.numpy().any()
+    again = CS3.from_config(model.get_config())
+    assert (again.softmax_weight, again.temperature) == (0.5, 1.0)
+
+
+def test_a_softmax_is_refused_below_0_and_over_towers_without_a_product() -> None:
+    ranker = TargetAttentionRanker(ROW, SIZES, 3, (5, HIDDEN))
+    ids: dict[str, Any] = {"user_feature": "user", "item_feature": "item"}
+    with pytest.raises(ValueError, match="softmax_weight is -1; expected 0 or more"):
+        CS3(DSSM(ROW, SIZES, 3, (6, VECTOR)), ranker, softmax_weight=-1, **ids)
+    heads = IntTower(ROW, SIZES, 3, (6, VECTOR), heads=2, head_width=2, item_feature="item")
+    with pytest.raises(
+        ValueError, match="softmax_weight is 1, of IntTower; expected towers that are compared by a pro"
+    ):
+        CS3(heads, ranker, softmax_weight=1, **ids)
