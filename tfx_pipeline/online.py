@@ -76,9 +76,13 @@ def learn_online(
       ConsortError: the loss is not a finite number.
     """
     learner = _Learner(prepared(config, stream, out, say), serve, settings, say)
-    for span in _spans(stream, learner.state, settings, say):
-        learner.learn(span)
-    learner.finish()
+    try:
+        learner.catch_up()
+        for span in _spans(stream, learner.state, settings, say):
+            learner.learn(span)
+        learner.finish()
+    finally:
+        learner.close()
     return learner.report()
 
 
@@ -129,8 +133,10 @@ class _Learner:
         recent = RecentKeys(REMEMBERED, self._keys.numpy())
         self._intake = Intake(recent, settings.max_lateness, self.state.moment)
         self._pusher = Pusher(setup, serve, say)
+
+    def catch_up(self) -> None:
+        """Finds the items of earlier spans again, and pushes what a killed run was about to push."""
         self._pusher.recall(self.state)
-        # What a killed run was about to push.
         self._push_if_due()
 
     def learn(self, span: Path) -> None:
@@ -142,7 +148,7 @@ class _Learner:
             state.span, state.step_in_epoch, state.counts = span.name, 0, SpanCounts()
         for raw, batch in self._batches.of(files, state.step_in_epoch):
             taken, counts = self._intake.take(raw)
-            self._pusher.see(raw, taken)
+            self._pusher.see(raw)
             if taken.any():
                 self._train(chosen(batch, taken))
             self._count(counts)
@@ -205,13 +211,17 @@ class _Learner:
         self._pusher.number(self.state)
         # From here a killed run comes back to this very state, and pushes the same again.
         self._save()
-        self._pusher.push(self.state, self._setup.recipe.served(self._model))
+        self._pusher.push(self.state)
         self.state.pushed, self.state.pushed_events = self.state.pushed + 1, self.state.events
         self._save()
 
     def _save(self) -> None:
         self._keys.assign(self._intake.recent.state)
         self._checkpoints.save(self.state)
+
+    def close(self) -> None:
+        """Ends what the run has started."""
+        self._pusher.close()
 
     def finish(self) -> None:
         """Pushes what was learned since the last push."""

@@ -1,0 +1,121 @@
+"""Exports of a model that learns from a stream, in a process of their own: what they leave in memory goes with it."""
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from consort.config import RunConfig
+from serving.catalogue import Catalogue
+from tfx_pipeline.tuner_process import die_with
+from transforms.errors import ConsortError
+from transforms.one_keras import require_legacy_keras
+
+_EXPORTS_PER_PROCESS = 20
+
+
+@dataclass(frozen=True)
+class Export:
+    """A version to be made.
+
+    Args:
+      config, stream, out: of the run; its newest checkpoint is exported.
+      base: of the model's versions.
+      version: number of the new one.
+      run: what the contract says of the run.
+      catalogue: items seen so far.
+    """
+
+    config: RunConfig
+    stream: Path
+    out: Path
+    base: Path
+    version: int
+    run: Mapping[str, Any]
+    catalogue: Catalogue
+
+
+class Exporter:
+    """Exports one version at a time; each process makes some and is replaced."""
+
+    def __init__(self) -> None:
+        self._pool: ProcessPoolExecutor | None = None
+
+    def export(self, wanted: Export) -> None:
+        """Returns once the version is there.
+
+        Raises:
+          ConsortError: the process was ended from outside.
+        """
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                1, get_context("spawn"), _start, (os.getpid(),), max_tasks_per_child=_EXPORTS_PER_PROCESS
+            )
+        try:
+            self._pool.submit(export_version, wanted).result()
+        except BrokenProcessPool as error:
+            self._pool = None
+            raise ConsortError(
+                f"the export of version {wanted.version} was ended from outside, perhaps for lack of memory; expected "
+                "it to finish. Fix: free some memory; the same command goes on where this one ended"
+            ) from error
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def _start(parent: int) -> None:
+    die_with(parent)
+    require_legacy_keras()
+    # What libraries say while they export is of no use to who watches the stream.
+    warnings.simplefilter("ignore")
+    for name in ("tensorflow", "absl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def export_version(wanted: Export) -> None:
+    """Exports the model of a run's newest checkpoint, and publishes it."""
+    from models.retrieval.tower_model import TowerModel
+    from models.training.checkpoints import read_weights
+    from models.training.fit import build_to_train
+    from serving.export import export_model
+    from serving.versions import publish
+    from tfx_pipeline.online_events import EventBatches
+    from tfx_pipeline.online_setup import prepared
+    from tfx_pipeline.training import CHECKPOINT_DIR, GOLDEN_COUNT
+    from transforms.input import first_examples
+    from transforms.records import load_dataset
+    from transforms.spans import files_of, spans_in
+
+    setup = prepared(wanted.config, wanted.stream, wanted.out, lambda text: None)
+    training = setup.config.training
+    learner = setup.model()
+    spec = EventBatches(setup.transform, setup.feature_set, training.batch_size).element_spec
+    build_to_train(learner, spec[0], training.learning_rate, training.optimizer)
+    read_weights(wanted.out / CHECKPOINT_DIR, learner)
+    model = setup.recipe.served(learner)
+    first = spans_in(wanted.stream)[0]
+    examples = first_examples(files_of(first, load_dataset(first)), GOLDEN_COUNT)
+    wanted.base.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=wanted.out) as folder:
+        export_model(
+            Path(folder) / "model",
+            setup.config.name,
+            model,
+            setup.transform,
+            setup.feature_set,
+            "row",
+            dict(wanted.run),
+            examples,
+            wanted.catalogue if isinstance(model, TowerModel) else None,
+        )
+        publish(Path(folder) / "model", wanted.base, setup.config.pipeline.keep_versions, wanted.version)
