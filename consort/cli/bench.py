@@ -143,6 +143,19 @@ def retrieve(
     _show(bench_retrieve(items, width, calls, threads, seed=seed, say=say), json_file)
 
 
+@app.command("online", epilog="Example: consort bench online --spans 20 --json online.json")
+def online(
+    spans: Annotated[int, typer.Option(help="Spans of the stream; a version is pushed after each.", min=1)] = 20,
+    requests: Annotated[int, typer.Option(help="Requests to simulate.", min=20)] = 5000,
+    seed: Seed = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Learning from a stream with a server attached: requests that failed while versions changed, and memory."""
+    from benchmarks.online import bench_online
+
+    _show(bench_online(spans, requests, 1 if seed is None else seed, say), json_file)
+
+
 @app.command("peers", epilog="Example: consort bench peers --out peers")
 def peers(
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default: where `bench train` looks.")] = None,

@@ -1,0 +1,148 @@
+"""Learning from a stream with a server attached: versions, requests that failed, memory."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.machine import machine
+from transforms.errors import ConsortError
+
+PRESET = "simulated_cs3_online"
+_K, _PAUSE_S, _PATIENCE_S = 10, 0.02, 300.0
+Say = Callable[[str], None]
+
+
+def bench_online(spans: int, requests: int, seed: int, say: Say = lambda _: None) -> dict[str, Any]:
+    """Runs `consort online` in a process of its own, and asks a server that takes up its versions all the while.
+
+    Args:
+      spans: of the stream; one version each.
+      requests: simulated.
+      seed: of the world.
+      say: told what happens.
+
+    Raises:
+      ConsortError: learning failed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        say(f"simulating {requests} requests, in {spans} spans")
+        _make_stream(base, spans, requests, seed)
+        say("learning, with a server beside")
+        found = _learn_and_ask(base)
+    return {**found, "spans": spans, "requests": requests, "seed": seed, "machine": machine()}
+
+
+def _make_stream(base: Path, spans: int, requests: int, seed: int) -> None:
+    from transforms.simulation.parameters import load_world
+    from transforms.sources.simulator import simulate
+    from transforms.spans import cut_spans
+
+    simulate(base / "log", load_world(None), requests, seed)
+    cut_spans(base / "log", base / "stream", spans)
+
+
+def _learn_and_ask(base: Path) -> dict[str, Any]:
+    from serving.client import PredictClient
+    from serving.retrieval_golden import read_golden_retrieval
+    from serving.server.server import LocalServer
+    from serving.versions import versions_in
+
+    served, started = base / "served" / PRESET, time.monotonic()
+    with _learner(base) as process:
+        memory = _Memory(process)
+        _wait(lambda: bool(versions_in(served)), process, base)
+        inputs, _, _ = read_golden_retrieval(versions_in(served)[0][1])
+        one = {name: values[:1] for name, values in inputs.items()}
+        with LocalServer({PRESET: served}, port=0, poll_s=0.5) as server:
+            server.wait_ready(timeout_s=_PATIENCE_S)
+            with PredictClient(server.address, timeout_s=20.0) as client:
+                told = _ask(client, one, process)
+        _check(process, base)
+        seconds = time.monotonic() - started
+    return {**told, **memory.told(), "seconds": seconds}
+
+
+@contextlib.contextmanager
+def _learner(base: Path) -> Iterator[subprocess.Popen[bytes]]:
+    where = ("--stream", base / "stream", "--out", base / "run", "--serve", base / "served")
+    command = [sys.executable, "-m", "consort", "online", PRESET, *map(str, where)]
+    with (base / "log.txt").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=dict(os.environ))
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _wait(there: Callable[[], bool], process: subprocess.Popen[bytes], base: Path) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not there():
+        if process.poll() is not None or time.monotonic() > deadline:
+            _check(process, base)
+            raise ConsortError(f"no version was pushed in {_PATIENCE_S:g} s")
+        time.sleep(0.1)
+
+
+def _check(process: subprocess.Popen[bytes], base: Path) -> None:
+    if process.poll():
+        text = (base / "log.txt").read_text(errors="replace")[-2000:]
+        raise ConsortError(f"consort online ended with code {process.returncode}; it wrote:\n{text}")
+
+
+def _ask(client: Any, inputs: dict[str, np.ndarray], process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Retrieves until the learner ends."""
+    from serving.client import ServingError
+
+    milliseconds, versions, failures = [], set[int](), list[str]()
+    while process.poll() is None:
+        begin = time.perf_counter()
+        try:
+            versions.add(client.retrieve(PRESET, inputs, _K).version)
+        except ServingError as error:
+            failures.append(str(error))
+        milliseconds.append(1e3 * (time.perf_counter() - begin))
+        time.sleep(_PAUSE_S)
+    p50, p99 = np.percentile(milliseconds, [50, 99])
+    return {
+        "answers": len(milliseconds) - len(failures),
+        "failed": len(failures),
+        "failures": failures[:3],
+        "versions_answered": len(versions),
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+    }
+
+
+class _Memory:
+    """Main memory of a process, looked at once a second until it ends."""
+
+    def __init__(self, process: subprocess.Popen[bytes]):
+        self._process, self._megabytes = process, list[float]()
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    def _watch(self) -> None:
+        while self._process.poll() is None:
+            with contextlib.suppress(OSError, StopIteration):
+                lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
+                resident = next(line for line in lines if line.startswith("VmRSS"))
+                self._megabytes.append(int(resident.split()[1]) / 1e3)
+            time.sleep(1.0)
+
+    def told(self) -> dict[str, float | None]:
+        """Medians of the second and of the last fifth of the time, so that what libraries load is left out."""
+        fifth = len(self._megabytes) // 5
+        if not fifth:
+            return {"memory_mb_early": None, "memory_mb_late": None}
+        early, late = self._megabytes[fifth : 2 * fifth], self._megabytes[-fifth:]
+        return {"memory_mb_early": float(np.median(early)), "memory_mb_late": float(np.median(late))}
