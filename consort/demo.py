@@ -11,9 +11,9 @@ from consort.config import load_config
 from consort.demo_cascade import ask_everything
 from transforms.errors import ConsortError, InputError
 
-STAGES = {"retrieval": "simulated_cs3", "pre-ranking": "simulated_duet", "ranking": "simulated_mutual"}
+STAGES = {"retrieval": "simulated_cs3", "pre-ranking": "simulated_duet_stages", "ranking": "simulated_mutual"}
 """Each stage of the cascade, and its preset."""
-REQUESTS, FAST_REQUESTS = 8_000, 3_000
+REQUESTS, FAST_REQUESTS = 16_000, 3_000
 
 Say = Callable[[str], None]
 
@@ -105,7 +105,8 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("requests simulated", f"{data['requests']:,} ({data['candidate_rows']:,} candidates)"),
         ("rows train / eval / test", " / ".join(f"{rows.get(split, 0):,}" for split in ("train", "eval", "test"))),
     ]
-    for stage, one in result["stages"].items():
+    for stage in STAGES:
+        one = result["stages"][stage]
         step = (one["step_seconds"] or 0) * 1e3
         found.append((f"{stage}, {one['preset']}", f"{one['seconds']:.0f} s, {one['steps']:,} steps of {step:.0f} ms"))
     worst = max(result["largest_difference"].values())
@@ -126,7 +127,8 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
 def quality_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
     """The second table: each stage's model beside the logging policy and the oracle, on the test split."""
     found = []
-    for stage, one in result["stages"].items():
+    for stage in STAGES:
+        one = result["stages"][stage]
         quality = one["quality"]
         over_all = "auc_entire" in quality
         pairs = [("shown items", "auc", "logging_policy_auc", "oracle_auc")]

@@ -58,12 +58,16 @@ def ask_everything(models: Mapping[str, str], root: Path, data: Path, say: Say) 
 @contextlib.contextmanager
 def _server(root: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "consort", "serve", str(root), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    log = root.parent / "server.log"
+    with (
+        log.open("w") as errors,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+    ):
         try:
             assert process.stdout is not None  # noqa: S101, the pipe was asked for
             line = process.stdout.readline()
             if " on " not in line:
-                raise ConsortError(f"the server did not start: {line!r}")
+                raise ConsortError(f"the server did not start; it wrote {line!r} and, last,\n{log.read_text()[-1000:]}")
             yield line.rsplit(" on ", 1)[1].strip()
         finally:
             process.terminate()

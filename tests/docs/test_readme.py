@@ -52,10 +52,13 @@ def load(name: str) -> dict:
 
 
 def test_the_demos_table_is_the_committed_one():
-    from consort.demo import rows_of
+    from consort.demo import quality_rows, rows_of
 
-    for what, value in rows_of(load("demo")):
+    result = load("demo")
+    for what, value in rows_of(result):
         assert re.search(rf"{re.escape(what)}\W+{re.escape(value)}", README), what
+    for row in quality_rows(result):
+        assert f"| {' | '.join(row)} |" in README, row
 
 
 @pytest.mark.parametrize("name", ["criteo_head", "ebnerd"])
