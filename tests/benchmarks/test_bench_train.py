@@ -60,7 +60,7 @@ def test_a_quick_run_gives_every_key_of_the_manual(tmp_path):
 def test_the_same_model_runs_in_every_library_at_every_size(timed, tmp_path):
     install(tmp_path / "peers", *PEERS)
     result = bench.bench_train(peers=tmp_path / "peers", rounds=2)
-    small, million, large, growth, models, duet = timed
+    small, million, large, growth, models, duet, cs3, store = timed
     assert [each.name for each in small] == ["consort", "consort_bfloat16", "deepctr", "fuxictr"]
     assert [each.name for each in million] == [*(each.name for each in small), "deepctr_as_shipped"]
     assert [each.task.ids for each in (small[0], million[0], large[0])] == [100_000, 1_000_000, 4_000_000]
@@ -77,7 +77,8 @@ def test_the_same_model_runs_in_every_library_at_every_size(timed, tmp_path):
         ("deepfm", 4),
     ]
     assert [each.task.peers for each in duet] == [1, 2]
-    assert {each.library for each in growth + models + duet} == {"consort"}
+    assert [each.name for each in cs3] == ["cs3", "cs3_plain"] and [each.name for each in store] == ["100k", "4m"]
+    assert {each.library for each in growth + models + duet + cs3 + store} == {"consort"}
     assert result["missing_peers"] == [] and result["ratio_to_fastest_peer"] == 1.0
 
 
