@@ -80,7 +80,8 @@ def test_a_killed_training_goes_on_to_the_same_model(folder):
     assert last.code == 0, last.err
     assert names(run) == ["checkpoints", "config.yaml", "model", "run.json", "transformed"]
     assert finish(whole).code == 0
-    assert golden(run) == golden(folder / "whole")
+    # On a busy machine threads may add up in another order; what is lost or done twice shows in the first digits.
+    assert golden(run) == pytest.approx(golden(folder / "whole"), rel=1e-5)
 
 
 def golden(run):
