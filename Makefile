@@ -23,7 +23,7 @@ demo: $(STAMP) ## from a simulated log to an answer over gRPC, with a table of r
 	@$(BIN)/consort demo $(ARGS)
 
 test: $(STAMP) ## run the tests; ARGS="-k words" or ARGS=tests/models runs some of them
-	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --max-worker-restart=0 $(ARGS)
 
 lint: $(STAMP) ## check style, format and types
 	@status=0; \

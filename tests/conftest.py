@@ -1,6 +1,8 @@
-"""What holds for every test: one Keras, a quiet TensorFlow, repeatable examples, real data only where it is."""
+"""What holds for every test: one Keras, a quiet TensorFlow, repeatable examples, real data only where it is, an end."""
 
+import faulthandler
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports TensorFlow.
@@ -15,6 +17,25 @@ import pytest
 # Derandomized: a failure on one machine is a failure on all; no deadline: the first call traces a graph.
 hypothesis.settings.register_profile("consort", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("consort")
+
+# The longest test takes two minutes on two quiet cores.
+_PATIENCE_S = float(os.environ.get("CONSORT_TEST_PATIENCE_S", "900"))
+_STDERR = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # A copy: while tests run, pytest has a file of its own in the place of standard error.
+    config.stash[_STDERR] = os.dup(2)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Ends the process of a test that hangs, with the stacks of its threads; pytest-xdist then names the test."""
+    faulthandler.dump_traceback_later(_PATIENCE_S, exit=True, file=item.config.stash[_STDERR])
+    try:
+        return (yield)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
