@@ -1,5 +1,6 @@
 """The worker of set rankers: one alone, or a Duet pair, on requests with the fields of the simulator."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -73,18 +74,23 @@ def make_dataset(task: Task) -> tf.data.Dataset:
     batches = (task.batches, task.batch_size)
     features: dict[str, Any] = {}
     for item in inputs_of_requests():
-        shape = (*batches, *shapes[item.shape])
-        if item.space is None:
-            features[item.name] = rng.normal(size=shape).astype(np.float32)
-        else:
-            features[item.name] = drawn_ids(rng, shape, sizes[item.space] - 1, task.exponent)
-        if item.shape is Shape.RAGGED:
-            features[item.name] = as_lists(features[item.name])
+        features[item.name] = drawn_field(rng, item, (*batches, *shapes[item.shape]), sizes, task.exponent)
     offered = (*batches, CANDIDATES)
     features[CANDIDATE] = np.ones(offered, np.int64)
     label = (rng.random(offered) < CLICK_RATE).astype(np.float32)
     weight = (rng.random(offered) < EXPOSED_SHARE).astype(np.float32)
     return tf.data.Dataset.from_tensor_slices((features, label * weight, weight)).repeat().prefetch(2)
+
+
+def drawn_field(
+    rng: np.random.Generator, item: ModelInput, shape: tuple[int, ...], sizes: Mapping[str, int], exponent: float
+) -> Any:
+    """Values of a field: numbers, ids of its space, or lists of them."""
+    if item.space is None:
+        values = rng.normal(size=shape).astype(np.float32)
+    else:
+        values = drawn_ids(rng, shape, sizes[item.space] - 1, exponent)
+    return _as_lists(values) if item.shape is Shape.RAGGED else values
 
 
 def drawn_ids(rng: np.random.Generator, shape: tuple[int, ...], size: int, exponent: float) -> np.ndarray:
@@ -93,7 +99,7 @@ def drawn_ids(rng: np.random.Generator, shape: tuple[int, ...], size: int, expon
     return 1 + np.searchsorted(cumulated, rng.random(shape) * cumulated[-1], side="right")
 
 
-def as_lists(ids: np.ndarray) -> tf.RaggedTensor:
+def _as_lists(ids: np.ndarray) -> tf.RaggedTensor:
     """`[K, B, (N)]`, not known to be of one length, as lists that were read are not."""
     batches, requests, length = ids.shape
     lengths = [[requests] * batches, [length] * (batches * requests)]

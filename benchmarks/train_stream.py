@@ -11,7 +11,7 @@ from benchmarks.peers.task import CLICK_RATE, Task
 from benchmarks.peers.worker import Run, serve
 from benchmarks.train import FULL, STORE
 from benchmarks.train_consort import PRECISIONS, training
-from benchmarks.train_requests import HISTORY, as_lists, drawn_ids, table_sizes
+from benchmarks.train_requests import HISTORY, drawn_field, drawn_ids, table_sizes
 from models.cotraining.cs3 import CS3
 from models.layers.vector_store import VectorStore
 from models.registry import build_model
@@ -59,12 +59,7 @@ def make_dataset(task: Task) -> tf.data.Dataset:
     features: dict[str, Any] = {TIMESTAMP: np.arange(np.prod(batches), dtype=np.int64).reshape(batches)}
     for item in inputs_of_rows():
         shape = (*batches, HISTORY) if item.shape is Shape.RAGGED else batches
-        if item.space is None:
-            features[item.name] = rng.normal(size=shape).astype(np.float32)
-        else:
-            features[item.name] = drawn_ids(rng, shape, sizes[item.space] - 1, task.exponent)
-        if item.shape is Shape.RAGGED:
-            features[item.name] = as_lists(features[item.name])
+        features[item.name] = drawn_field(rng, item, shape, sizes, task.exponent)
     label = (rng.random(batches) < CLICK_RATE).astype(np.float32)
     return tf.data.Dataset.from_tensor_slices((features, label)).repeat().prefetch(2)
 

@@ -31,8 +31,12 @@ class Cell(Protocol):
     def method(self) -> str:
         """Cells of one method take about as long as each other."""
 
+    @property
+    def learning_rate(self) -> float | None:
+        """That is tried; None: the one that tuning chose."""
+
     def needs(self, grid: Any) -> Sequence["Cell"]:
-        """Cells that must be done before it."""
+        """The cells by which its learning rate is chosen, which must be done before it."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,23 @@ def run_table(
     results = {"grid": (whole or grid).model_dump(mode="json"), "contexts": contexts, "cells": found}
     write_results(out / table.results_file, results)
     return results
+
+
+def chosen_rate(cell: Cell, grid: Any, root: Path) -> float:
+    """The learning rate of a cell: its own, or that of the tuning cell with the least `monitored` eval value.
+
+    Args:
+      cell: of the grid.
+      grid: whose first learning rate counts where there was no tuning.
+      root: the folder of the results.
+    """
+    if cell.learning_rate is not None:
+        return cell.learning_rate
+    tried: dict[float, float] = {}
+    for needed in cell.needs(grid):
+        result = json.loads(cell_file(root, needed.name).read_text())
+        tried[result["learning_rate"]] = result["monitored"]
+    return min(tried, key=lambda rate: tried[rate]) if tried else float(grid.learning_rates[0])
 
 
 def _folder(out: Path, place: Place, grid: Any) -> Path:

@@ -33,6 +33,12 @@ def interval(test: Paired) -> str:
     return f"{UNIT * test.mean:+.1f} [{UNIT * test.low:+.1f}, {UNIT * test.high:+.1f}]"
 
 
+def told(test: Paired) -> str:
+    """A verdict, and what it rests on."""
+    p = f", p {p_value(test.p)}" if test.p is not None else ""
+    return f"{test.verdict} ({interval(test)} in {1 / UNIT:.0e}{p})"
+
+
 def percent(value: float) -> str:
     """A relative improvement."""
     return f"{100 * value:+.3f} %"

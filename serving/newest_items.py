@@ -32,8 +32,9 @@ class NewestItems:
 
     def read(self, files: Sequence[str], rows: int | None = None) -> None:
         """Takes the rows of raw shards, or the first so many."""
-        records = serialized(files, _READ_AT_ONCE).unbatch() if rows is not None else None
-        batches = serialized(files, _READ_AT_ONCE) if records is None else records.take(rows).batch(_READ_AT_ONCE)
+        batches = serialized(files, _READ_AT_ONCE)
+        if rows is not None:
+            batches = batches.unbatch().take(rows).batch(_READ_AT_ONCE)
         for batch in parsed(batches, self._spec):
             self.take({name: values.numpy() for name, values in batch.items()})
 

@@ -173,14 +173,11 @@ class _Learner:
 
     def _count(self, counts: dict[str, int]) -> None:
         state = self.state
-        before = state.step_in_epoch
         state.step_in_epoch += 1
         state.events += counts["events"]
         state.counts.add(counts)
         state.moment = self._intake.moment
-        if before // self._setup.config.training.checkpoint_steps < (
-            state.step_in_epoch // self._setup.config.training.checkpoint_steps
-        ):
+        if state.step_in_epoch % self._setup.config.training.checkpoint_steps == 0:
             self._save()
 
     def _end(self, span: Path, seconds: float) -> None:

@@ -10,7 +10,7 @@ import tensorflow_transform as tft
 from models.training.recent_keys import RecentKeys
 from transforms.features import LABEL, TIMESTAMP, FeatureSet
 from transforms.input import Features, parsed, serialized
-from transforms.schema import parse_spec
+from transforms.stream import RowEncoder
 
 KEYS = ("request_id", "user_id", "item_id")
 """Two events with all of these alike are one."""
@@ -28,29 +28,23 @@ class EventBatches:
     """
 
     def __init__(self, transform: tft.TFTransformOutput, feature_set: FeatureSet, batch_size: int):
-        self._layer = transform.transform_features_layer()
-        self._wanted = [item.name for item in feature_set.model_inputs("row")]
-        self._read = [column.name for column in feature_set.raw_inputs()]
-        names = {*self._read, LABEL, TIMESTAMP, *KEYS}
-        self._spec = parse_spec(feature_set, "row", tuple(names))
-        self._batch_size = batch_size
+        self._rows, self._batch_size = RowEncoder(transform, feature_set, KEYS), batch_size
         # Traced once for all spans.
         self._encode = tf.function(self._encoded, autograph=False, reduce_retracing=True)
 
     def of(self, files: Sequence[str], start: int = 0) -> Iterator[tuple[Features, Batch]]:
         """Raw columns, and features with labels, of each batch from `start` on."""
-        for raw in parsed(serialized(files, self._batch_size).skip(start), self._spec):
+        for raw in parsed(serialized(files, self._batch_size).skip(start), self._rows.spec):
             yield raw, self._encode(raw)
 
     def _encoded(self, raw: Features) -> Batch:
-        columns = self._layer({name: raw[name] for name in self._read})
-        features = {name: columns[name] for name in self._wanted} | {TIMESTAMP: raw[TIMESTAMP]}
-        return features, raw[LABEL]
+        features = self._rows(raw)
+        return features, features.pop(LABEL)
 
     @property
     def element_spec(self) -> Any:
         """Of features and labels."""
-        return parsed(serialized([""], self._batch_size), self._spec, self._encoded).element_spec
+        return parsed(serialized([""], self._batch_size), self._rows.spec, self._encoded).element_spec
 
 
 def event_keys(raw: Mapping[str, Any]) -> np.ndarray:

@@ -12,8 +12,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from consort.config import RunConfig
 from serving.catalogue import Catalogue
+from tfx_pipeline.online_setup import Setup
 from tfx_pipeline.tuner_process import die_with
 from transforms.errors import ConsortError
 from transforms.one_keras import require_legacy_keras
@@ -26,16 +26,14 @@ class Export:
     """A version to be made.
 
     Args:
-      config, stream, out: of the run; its newest checkpoint is exported.
+      setup: of the run; its newest checkpoint is exported.
       base: of the model's versions.
       version: number of the new one.
       run: what the contract says of the run.
       catalogue: items seen so far.
     """
 
-    config: RunConfig
-    stream: Path
-    out: Path
+    setup: Setup
     base: Path
     version: int
     run: Mapping[str, Any]
@@ -90,23 +88,21 @@ def export_version(wanted: Export) -> None:
     from serving.export import export_model
     from serving.versions import publish
     from tfx_pipeline.online_events import EventBatches
-    from tfx_pipeline.online_setup import prepared
     from tfx_pipeline.training import CHECKPOINT_DIR, GOLDEN_COUNT
     from transforms.input import first_examples
     from transforms.records import load_dataset
     from transforms.spans import files_of, spans_in
 
-    setup = prepared(wanted.config, wanted.stream, wanted.out, lambda text: None)
-    training = setup.config.training
+    setup, training = wanted.setup, wanted.setup.config.training
     learner = setup.model()
     spec = EventBatches(setup.transform, setup.feature_set, training.batch_size).element_spec
     build_to_train(learner, spec[0], training.learning_rate, training.optimizer)
-    read_weights(wanted.out / CHECKPOINT_DIR, learner)
+    read_weights(setup.out / CHECKPOINT_DIR, learner)
     model = setup.recipe.served(learner)
-    first = spans_in(wanted.stream)[0]
+    first = spans_in(setup.stream)[0]
     examples = first_examples(files_of(first, load_dataset(first)), GOLDEN_COUNT)
     wanted.base.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=wanted.out) as folder:
+    with tempfile.TemporaryDirectory(dir=setup.out) as folder:
         export_model(
             Path(folder) / "model",
             setup.config.name,

@@ -62,9 +62,7 @@ class Pusher:
             return
         setup = self._setup
         run = {**setup.info, "events": state.events, "spans": len(state.spans), "online_version": version}
-        self._exporter.export(
-            Export(setup.config, setup.stream, setup.out, self._base, version, run, self._items.catalogue())
-        )
+        self._exporter.export(Export(setup, self._base, version, run, self._items.catalogue()))
         self._say(f"pushed version {version} after {state.events:,} events")
 
     def close(self) -> None:

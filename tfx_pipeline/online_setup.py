@@ -1,6 +1,5 @@
 """What a run on a stream begins with: its folder, the transform learned from the first span, and the model."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from models.cotraining.recipe import Recipe
 from models.training.job import FitSettings, TrainingJob
 from tfx_pipeline.plan import check_model
 from tfx_pipeline.provenance import run_info
+from tfx_pipeline.run_folder import claim, run_identity
 from tfx_pipeline.training import RUN_FILE, model_of, recipe_of
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
@@ -28,7 +28,7 @@ TRANSFORM_DIR, CONFIG_FILE = "transform", "config.yaml"
 
 @dataclass(frozen=True)
 class Setup:
-    """What does not change while a stream is learned from.
+    """What does not change while a stream is learned from; it may be sent to another process.
 
     Args:
       config: the run.
@@ -37,7 +37,6 @@ class Setup:
       stream: folder of the spans.
       columns: of every span.
       feature_set: the declaration, with the config's changes applied.
-      transform: learned from the first span.
       info: seed, versions, hash of the first span.
       base_rate: share of clicks in the first span.
     """
@@ -48,9 +47,13 @@ class Setup:
     stream: Path
     columns: tuple[Column, ...]
     feature_set: FeatureSet
-    transform: tft.TFTransformOutput
     info: dict[str, Any]
     base_rate: float
+
+    @property
+    def transform(self) -> tft.TFTransformOutput:
+        """Learned from the first span."""
+        return load_transform(self.out / TRANSFORM_DIR)
 
     def model(self) -> keras.Model:
         """What learns, its weights a function of the seed."""
@@ -90,16 +93,15 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
     check_model(config, feature_set, first.sha256)
     recipe = recipe_of(config)
     info = run_info(config, first.source, first.sha256)
-    _claim(out, info)
+    claim(out, RUN_FILE, run_identity(info), info, "run")
     write_text(out / CONFIG_FILE, config.to_yaml())
     if not (out / TRANSFORM_DIR).exists():
         say(f"learning the transform from {spans[0].name}")
         beam_args = config.pipeline.beam_args
         transform_dataset(spans[0], first, out / TRANSFORM_DIR, feature_set, "row", (), beam_args=beam_args)
-    transform = load_transform(out / TRANSFORM_DIR)
     shown = first.records["row"]["train"]
     rate = shown.positives / shown.examples
-    return Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, transform, info, rate)
+    return Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, info, rate)
 
 
 def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:
@@ -111,21 +113,3 @@ def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:
         raise InputError("training.distribution", repr(config.training.distribution), "'none'", "leave it out")
     if "train" not in dataset.records.get("row", {}):
         raise InputError(str(span), "no row of split train", "rows to learn the transform from", "cut the data anew")
-
-
-def _claim(out: Path, info: dict[str, Any]) -> None:
-    file = out / RUN_FILE
-    if file.is_file():
-        try:
-            present = dict(json.loads(file.read_text()))
-        except (TypeError, ValueError) as error:
-            raise InputError(str(file), str(error), "a run.json of ours", "choose another --out") from error
-        for key in ("config_sha256", "dataset_sha256"):
-            if present.get(key) != info[key]:
-                fix = "choose another --out, or delete this one"
-                raise InputError(str(out), f"a run with another {key}", f"{key} {info[key]}", fix)
-        return
-    if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
-        raise InputError(str(out), "a folder in use", "a new or empty folder", "choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(info, indent=2) + "\n")

@@ -13,6 +13,7 @@ from models.cotraining.recipe import Trained
 from tfx_pipeline.distributed import Part
 from tfx_pipeline.plan import Plan, make_plan
 from tfx_pipeline.provenance import run_info
+from tfx_pipeline.run_folder import claim, is_claimed, run_identity
 from tfx_pipeline.training import CHECKPOINT_DIR, GOLDEN_COUNT, RUN_FILE, Task, export, finished_run, recipe_of, train
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import InputError
@@ -116,34 +117,14 @@ def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
 
 def _claim(root: Path, info: dict[str, Any]) -> None:
     """Makes `root` this run's folder, or refuses if it is another's or finished."""
-    if _is_claimed(root, info):
-        return
-    # A hidden file is what a run leaves that was killed while it wrote its first one.
-    if root.exists() and any(not path.name.startswith(".") for path in root.iterdir()):
-        raise InputError(str(root), "a folder in use", "a new or empty folder", "choose another --out")
-    root.mkdir(parents=True, exist_ok=True)
-    write_text(root / RUN_FILE, json.dumps(info, indent=2) + "\n")
+    if not _is_claimed(root, info):
+        claim(root, RUN_FILE, run_identity(info), info, "run")
 
 
 def _is_claimed(root: Path, info: dict[str, Any]) -> bool:
     """Whether `root` is this run's folder already; refuses if it is another's or finished."""
-    run_file = root / RUN_FILE
-    if run_file.is_file():
-        present = _read_run(run_file)
-        for key in ("config_sha256", "dataset_sha256"):
-            if present.get(key) != info[key]:
-                fix = "choose another --out, or delete this one"
-                raise InputError(str(root), f"a run with another {key}", f"{key} {info[key]}", fix)
-        if (root / MODEL_DIR).exists():
-            raise InputError(str(root), "a finished run", "a new folder, or an unfinished run", "choose another --out")
-        return True
-    return False
-
-
-def _read_run(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            str(path), str(error), "a run.json of ours", "choose another --out, or delete this one"
-        ) from error
+    if not is_claimed(root, RUN_FILE, run_identity(info), "run"):
+        return False
+    if (root / MODEL_DIR).exists():
+        raise InputError(str(root), "a finished run", "a new folder, or an unfinished run", "choose another --out")
+    return True

@@ -3,18 +3,17 @@
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from consort.config import RunConfig, with_values
 from tfx_pipeline.plan import Plan, make_plan
 from tfx_pipeline.provenance import run_info
+from tfx_pipeline.run_folder import claim
 from tfx_pipeline.tuner import IsolatedTuner
 from tfx_pipeline.tuner_report import report_of
 from tfx_pipeline.tuner_runner import TrialData, TrialRunner, places
 from tfx_pipeline.tuner_space import check_search, trials_digest, without_search
 from transforms.beam.transform_dataset import GRAPH_DIR, transform_dataset, transformed_files
-from transforms.errors import InputError
 from transforms.files import write_text
 
 SEARCH_FILE, CONFIG_FILE, REPORT_FILE, BEST_FILE = "search.json", "config.yaml", "tuning.json", "best.yaml"
@@ -52,7 +51,8 @@ def tune_run(
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     # Nothing is written before it is known that trials have a place to run.
     places(config.tuning.parallel)
-    _claim(plan)
+    mine = {"trials_sha256": trials_digest(plan.config), "dataset_sha256": plan.dataset.sha256}
+    claim(plan.root, SEARCH_FILE, mine, mine, "search")
     write_text(plan.root / CONFIG_FILE, config.to_yaml())
     # The best run file is the sign of a search that found one.
     (plan.root / BEST_FILE).unlink(missing_ok=True)
@@ -88,29 +88,3 @@ def _trial_data(plan: Plan) -> TrialData:
         dataset_sha256=plan.dataset.sha256,
         raw_files=plan.raw_files(),
     )
-
-
-def _claim(plan: Plan) -> None:
-    """Makes `root` the folder of searches of this run and data, or refuses if it is another's."""
-    mine = {"trials_sha256": trials_digest(plan.config), "dataset_sha256": plan.dataset.sha256}
-    file = plan.root / SEARCH_FILE
-    if file.is_file():
-        present = _read(file)
-        for key, value in mine.items():
-            if present.get(key) != value:
-                fix = "choose another --out, or delete this one"
-                raise InputError(str(plan.root), f"a search with another {key}", f"{key} {value}", fix)
-        return
-    # A hidden file is what a search leaves that was killed while it wrote its first one.
-    if plan.root.exists() and any(not path.name.startswith(".") for path in plan.root.iterdir()):
-        raise InputError(str(plan.root), "a folder in use", "a new or empty folder", "choose another --out")
-    plan.root.mkdir(parents=True, exist_ok=True)
-    write_text(file, json.dumps(mine, indent=2) + "\n")
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text()))
-    except (TypeError, ValueError) as error:
-        fix = "choose another --out, or delete this one"
-        raise InputError(str(path), str(error), "a search.json of ours", fix) from error

@@ -13,12 +13,37 @@ from transforms.records import SplitInfo
 from transforms.schema import parse_spec
 
 
+class RowEncoder:
+    """What the learned transform makes of raw rows: all model inputs, `label` and the raw `timestamp`.
+
+    Args:
+      transform: learned.
+      feature_set: the declaration.
+      also: further raw columns to read.
+    """
+
+    def __init__(self, transform: tft.TFTransformOutput, feature_set: FeatureSet, also: Sequence[str] = ()):
+        self._layer = transform.transform_features_layer()
+        self._read = [column.name for column in feature_set.raw_inputs()]
+        self._wanted = [item.name for item in feature_set.model_inputs("row")]
+        self.spec = parse_spec(feature_set, "row", (*self._read, LABEL, TIMESTAMP, *also))
+
+    def __call__(self, raw: Features) -> Features:
+        """The columns of a batch.
+
+        Args:
+          raw: parsed by `spec`.
+        """
+        outputs = self._layer({name: raw[name] for name in self._read})
+        return {name: outputs[name] for name in self._wanted} | {name: raw[name] for name in (LABEL, TIMESTAMP)}
+
+
 def transformed_stream(
     files: Sequence[str],
     batch_size: int,
     transform: tft.TFTransformOutput,
     feature_set: FeatureSet,
-    then: Callable[[Features], Any] | None = None,
+    then: Callable[[Features], Any] = lambda columns: columns,
 ) -> tf.data.Dataset:
     """Batches of row records in the order of the files.
 
@@ -29,19 +54,10 @@ def transformed_stream(
       batch_size: B.
       transform: learned.
       feature_set: the declaration.
-      then: applied to each batch's columns: all model inputs, `label` and the raw `timestamp`.
+      then: applied to each batch's columns, as `RowEncoder` gives them.
     """
-    names = {column.name for column in feature_set.raw_inputs()} | {LABEL, TIMESTAMP}
-    spec = parse_spec(feature_set, "row", tuple(names))
-    layer = transform.transform_features_layer()
-    wanted = [item.name for item in feature_set.model_inputs("row")] + [LABEL]
-
-    def transformed(raw: Features) -> Any:
-        outputs = layer(raw)
-        columns = {name: outputs[name] for name in wanted} | {TIMESTAMP: raw[TIMESTAMP]}
-        return then(columns) if then is not None else columns
-
-    return parsed(serialized(files, batch_size), spec, transformed)
+    encode = RowEncoder(transform, feature_set)
+    return parsed(serialized(files, batch_size), encode.spec, lambda raw: then(encode(raw)))
 
 
 def check_order(where: str, split: SplitInfo) -> None:

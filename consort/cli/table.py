@@ -1,26 +1,13 @@
 """`consort table`: the tables of the papers, made again."""
 
-from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from consort.cli.output import JsonFile, Seed, save, say, table
-from consort.cli.table_options import (
-    Out,
-    RenderOnly,
-    Requests,
-    Seeds,
-    Threads,
-    Workers,
-    folder,
-    given,
-    grid_for,
-    names,
-    write_page,
-)
+from consort.cli.output import JsonFile, Seed, save, table
+from consort.cli.table_options import Made, Out, RenderOnly, Requests, Seeds, Threads, Workers, given, names, parts
 
 app = typer.Typer(help="Tables of the papers: their rows, ours, spread and tests.", no_args_is_help=True)
 
@@ -71,23 +58,10 @@ def mutual(
     json_file: JsonFile = None,
 ) -> None:
     """Mutual learning: Tables 1 to 4 of the paper and controls; OUT/mutual.md is the page."""
-    out = folder(out, render_only)
-    if render_only:
-        from experiments.mutual.results_file import read_results
-
-        results = read_results(out)
-    else:
-        from experiments.mutual.grid import load_grid, narrowed
-
-        whole = load_grid(grid or grid_for(data, "mutual"), given(rows=rows, seed=seed))
-        chosen = narrowed(whole, names(models), groups, _parts(part))
-        from experiments.mutual.runner import run_grid
-
-        results = run_grid(chosen, out, data, whole, workers, threads, say)
-    from experiments.mutual.page import PAGE, render
-
+    made = Made("mutual", out, data, grid, workers, threads, render_only)
+    results = made.results(given(rows=rows, seed=seed), names(models), groups, parts(part))
     _show(results)
-    write_page(out, render(results), PAGE)
+    made.write_page(results)
     save(results, json_file)
 
 
@@ -110,23 +84,10 @@ def duet(
     json_file: JsonFile = None,
 ) -> None:
     """DUET on the entire candidate space: main table, ablations and studies; OUT/duet.md is the page."""
-    out = folder(out, render_only)
-    if render_only:
-        from experiments.duet.results_file import read_results
-
-        results = read_results(out)
-    else:
-        from experiments.duet.grid import load_grid, narrowed
-
-        whole = load_grid(grid or grid_for(data, "duet"), given(requests=requests))
-        chosen = narrowed(whole, names(methods), seeds, _parts(part))
-        from experiments.duet.runner import run_grid
-
-        results = run_grid(chosen, out, data, whole, workers, threads, say)
-    from experiments.duet.page import PAGE, render
-
+    made = Made("duet", out, data, grid, workers, threads, render_only)
+    results = made.results(given(requests=requests), names(methods), seeds, parts(part))
     _show_duet(results)
-    write_page(out, render(results), PAGE)
+    made.write_page(results)
     save(results, json_file)
 
 
@@ -150,28 +111,11 @@ def cs3(
     json_file: JsonFile = None,
 ) -> None:
     """CS3 on a stream: towers with each part and all, over time, and a control that leaks; OUT/cs3.md is the page."""
-    out = folder(out, render_only)
-    if render_only:
-        from experiments.cs3.results_file import read_results
-
-        results = read_results(out)
-    else:
-        from experiments.cs3.grid import load_grid, narrowed
-
-        whole = load_grid(grid or grid_for(data, "cs3"), given(requests=requests))
-        chosen = narrowed(whole, names(methods), seeds, _parts(part), names(backbones))
-        from experiments.cs3.runner import run_grid
-
-        results = run_grid(chosen, out, data, whole, workers, threads, say)
-    from experiments.cs3.page import PAGE, render
-
+    made = Made("cs3", out, data, grid, workers, threads, render_only)
+    results = made.results(given(requests=requests), names(methods), seeds, parts(part), names(backbones))
     _show_cs3(results)
-    write_page(out, render(results), PAGE)
+    made.write_page(results)
     save(results, json_file)
-
-
-def _parts(part: Sequence[StrEnum] | None) -> tuple[str, ...] | None:
-    return None if part is None else tuple(each.value for each in part)
 
 
 def _show(results: dict[str, Any]) -> None:

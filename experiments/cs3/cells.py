@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from experiments.cs3.grid import DEFAULT, PARTS, CS3Grid
+from experiments.cs3.grid import PARTS, CS3Grid
 from experiments.cs3.methods import tuned_as
 from experiments.places import Place
+from experiments.world_grid import DEFAULT
 
 
 @dataclass(frozen=True)

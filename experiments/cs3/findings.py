@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.cs3.grid import DEFAULT, CS3Grid
+from experiments.cs3.grid import CS3Grid
 from experiments.cs3.methods import BASE, decay_method
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
 from experiments.statistics import Paired, Verdict, holm, paired, rela_imp
+from experiments.world_grid import DEFAULT
 
 AUC, TRUTH = "auc", "auc_truth"
 TRAIN = "train"

@@ -3,36 +3,17 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from experiments.cs3.methods import BACKBONES, METHODS, decay_method
 from experiments.grid_files import check_names, read_grid
 from experiments.grid_runner import SIMULATED
-from transforms.simulation.parameters import World, load_world
+from experiments.world_grid import Names, Study, WorldGrid
 
-DEFAULT = "default"
-"""Name of the world that the grid names, without changes."""
 PARTS = ("main", "order", "sensitivity", "drift")
-Names = tuple[str, ...]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Study(_Section):
-    """Worlds that differ in one thing.
-
-    Args:
-      worlds: by name, in order, what each changes in the grid's world; one that changes nothing is that world.
-      methods: that each of them is tried with.
-    """
-
-    worlds: dict[str, dict[str, Any]] = {}
-    methods: Names = ()
-
-
-class CS3Grid(_Section):
+class CS3Grid(WorldGrid):
     """One grid.
 
     Args:
@@ -57,14 +38,7 @@ class CS3Grid(_Section):
       drift: worlds and methods of this part.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    source: str = SIMULATED
-    world: World | None = None
-    requests: int | None = Field(default=None, ge=20)
     rows: int | None = Field(default=None, ge=20)
-    seeds: int = Field(default=5, ge=1, le=100)
-    tuning_seed: int = Field(default=1001, ge=0, lt=2**20)
-    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.001,), min_length=1)
     batch_size: int = Field(default=256, ge=1)
     embedding_dim: int = Field(default=16, ge=1)
     hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128, 64), min_length=2)
@@ -77,36 +51,20 @@ class CS3Grid(_Section):
     decays: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
     drift: Study = Study()
 
-    @field_validator("world", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return load_world(value) if isinstance(value, str) else value
-
     @model_validator(mode="after")
     def _check(self) -> "CS3Grid":
         simulated = self.source == SIMULATED
-        if (self.world is None) == simulated:
-            raise ValueError(f"world belongs to source {SIMULATED!r} alone; give it there, and leave it out else")
         if simulated != (self.requests is not None):
             raise ValueError("requests is the length of a simulated log; give it there, and leave it out else")
         if simulated and self.rows is not None:
             raise ValueError("rows limits a dataset; a simulated log has requests; leave it out")
-        if 1 <= self.tuning_seed <= self.seeds:
-            raise ValueError(f"tuning_seed {self.tuning_seed} is among the seeds 1 to {self.seeds}; choose another")
         check_names("backbones", (*self.backbones, self.studied), BACKBONES)
         for part, names in (("main", self.main), ("order", self.order), ("drift.methods", self.drift.methods)):
             check_names(part, names, METHODS)
-        if self.drift.worlds and self.world is None:
-            raise ValueError("drift has worlds; a dataset has none; leave it out")
-        for variant in self.variants("drift").values():
-            self.world_of(variant)
         return self
 
-    def variants(self, part: str) -> dict[str, str]:
-        """The worlds of a part: what the page calls them, and their names; of most parts only the default one."""
-        if part != "drift":
-            return {DEFAULT: DEFAULT}
-        return {name: f"drift-{name}" if changes else DEFAULT for name, changes in self.drift.worlds.items()}
+    def studies(self) -> dict[str, Study]:
+        return {"drift": self.drift}
 
     def methods(self, part: str) -> Names:
         """Methods of a part."""
@@ -121,13 +79,6 @@ class CS3Grid(_Section):
     def all_methods(self) -> Names:
         """Of all parts, each once."""
         return tuple(dict.fromkeys(method for part in PARTS for method in self.methods(part)))
-
-    def world_of(self, variant: str) -> World | None:
-        """The world of a variant; None of a dataset."""
-        if self.world is None or variant == DEFAULT:
-            return self.world
-        changes = self.drift.worlds[variant.removeprefix("drift-")]
-        return World.model_validate({**self.world.model_dump(), **changes})
 
     def identity(self) -> dict[str, Any]:
         """What all cells depend on: all but the sizes of the parts."""

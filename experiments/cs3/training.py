@@ -1,6 +1,5 @@
 """Trains one cell of a grid in one pass over its stream, and measures it."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,8 +16,7 @@ from experiments.cs3.measures import cold_masks, course, measured
 from experiments.cs3.methods import method_of
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
 from experiments.cs3.stream import Data, Stream, load_data, save_data
-from experiments.folder import cell_file
-from experiments.grid_runner import SIMULATED
+from experiments.grid_runner import SIMULATED, chosen_rate
 from experiments.places import Place, data_folder
 from transforms.errors import InputError
 from transforms.features import Split
@@ -89,17 +87,6 @@ def run_cell(cell: Cell, grid: CS3Grid, root: Path) -> dict[str, Any]:
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu_started,
     }
-
-
-def chosen_rate(cell: Cell, grid: CS3Grid, root: Path) -> float:
-    """The learning rate of the tuning cell with the least log loss of frozen towers on eval rows."""
-    if cell.learning_rate is not None:
-        return cell.learning_rate
-    tried: dict[float, float] = {}
-    for needed in cell.needs(grid):
-        result = json.loads(cell_file(root, needed.name).read_text())
-        tried[result["learning_rate"]] = result["monitored"]
-    return min(tried, key=lambda rate: tried[rate]) if tried else grid.learning_rates[0]
 
 
 def passes(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[tuple[str, str], Any]:

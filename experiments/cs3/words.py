@@ -3,11 +3,11 @@
 import statistics
 from collections.abc import Sequence
 
-from experiments.cs3.findings import AUC, LEAK_GAP, Comparison, Findings
+from experiments.cs3.findings import AUC, LEAK_GAP, Findings
 from experiments.cs3.methods import BASE, FULL, backbone_title, title
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, TEXTS
 from experiments.grid_runner import SIMULATED
-from experiments.text import UNIT, auc, interval, listed, p_value, table
+from experiments.text import UNIT, auc, listed, table, told
 
 
 def about(findings: Findings) -> list[str]:
@@ -82,17 +82,12 @@ def metric_name(findings: Findings) -> str:
     return "AUC" if findings.metric == AUC else "expected AUC"
 
 
-def _told(one: Comparison) -> str:
-    p = f", p {p_value(one.test.p)}" if one.test.p is not None else ""
-    return f"{one.verdict} ({interval(one.test)} in {1 / UNIT:.0e}{p})"
-
-
 def _gains(findings: Findings) -> list[str]:
     points = []
     for mode in MODES:
         found = {(one.backbone, one.better): one for one in findings.gains(mode)}
         parts = [
-            f"{backbone_title(backbone)} {_told(found[backbone, FULL])}"
+            f"{backbone_title(backbone)} {told(found[backbone, FULL].test)}"
             for backbone in findings.backbones()
             if (backbone, FULL) in found
         ]
@@ -106,7 +101,7 @@ def _modules(findings: Findings) -> list[str]:
     for mode in MODES:
         found = findings.gains(mode)
         for module in ("cas", "cts", "cms"):
-            parts = [f"{backbone_title(one.backbone)} {_told(one)}" for one in found if one.better == module]
+            parts = [f"{backbone_title(one.backbone)} {told(one.test)}" for one in found if one.better == module]
             if parts:
                 points.append(f"That {module.upper()} alone is above the base, {mode}: {'; '.join(parts)}.")
     return points
@@ -119,7 +114,7 @@ def _cold(findings: Findings) -> list[str]:
         for backbone in findings.backbones():
             one = findings.compare(backbone, FULL, BASE, metric=f"{findings.metric}_{name}")
             if one is not None:
-                parts.append(f"{backbone_title(backbone)} {_told(one)}")
+                parts.append(f"{backbone_title(backbone)} {told(one.test)}")
         if parts:
             points.append(f"That CS3 is above its base on cold {what}, frozen: {'; '.join(parts)}.")
     return points
@@ -141,7 +136,7 @@ def _drift(findings: Findings) -> list[str]:
     points = []
     for mode in (FROZEN, ONLINE):
         parts = [
-            f"{findings.world_name(one.variant)} {_told(one)}"
+            f"{findings.world_name(one.variant)} {told(one.test)}"
             for one in findings.drift_gains(mode)
             if one.better == FULL
         ]

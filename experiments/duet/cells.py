@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from experiments.duet.grid import DEFAULT, PARTS, DuetGrid, methods_of
+from experiments.duet.grid import PARTS, DuetGrid, methods_of
 from experiments.duet.methods import method_of, tuned_as
 from experiments.places import Place
+from experiments.world_grid import DEFAULT
 
 
 @dataclass(frozen=True)

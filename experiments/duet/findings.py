@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiments.duet.grid import DEFAULT, DuetGrid
+from experiments.duet.grid import DuetGrid
 from experiments.duet.methods import DUET, DUET_STAGES, ROWS, SERVED, SINGLE, method_of, source_of
 from experiments.statistics import Paired, Verdict, both, holm, paired, rela_imp
+from experiments.world_grid import DEFAULT
 
 LOGGING, ORACLE = "logging policy", "oracle"
 UNEXPOSED, EXPOSED, ENTIRE = "auc_unexposed", "auc", "auc_entire"

@@ -3,36 +3,17 @@
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from experiments.duet.methods import METHODS, ROWS, lambda_method, source_of
 from experiments.grid_files import check_names, read_grid
-from transforms.simulation.parameters import World, load_world
+from experiments.grid_runner import SIMULATED
+from experiments.world_grid import Names, Study, WorldGrid
 
-SIMULATED = "simulated"
-DEFAULT = "default"
-"""Name of the world that the grid names, without changes."""
 PARTS = ("main", "ablations", "lambda", "bias", "set_effect", "schedules")
-Names = tuple[str, ...]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True)
-
-
-class Study(_Section):
-    """A row of worlds, from weak to strong.
-
-    Args:
-      worlds: by name, in order, what each changes in the grid's world; one that changes nothing is that world.
-      methods: that each of them is tried with.
-    """
-
-    worlds: dict[str, dict[str, Any]] = {}
-    methods: Names = ()
-
-
-class DuetGrid(_Section):
+class DuetGrid(WorldGrid):
     """One grid.
 
     Args:
@@ -52,13 +33,6 @@ class DuetGrid(_Section):
       bias, set_effect: worlds and methods of these parts.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    source: str = SIMULATED
-    world: World | None = None
-    requests: int | None = Field(default=None, ge=20)
-    seeds: int = Field(default=5, ge=1, le=100)
-    tuning_seed: int = Field(default=1001, ge=0, lt=2**20)
-    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.001,), min_length=1)
     batch_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=8, ge=1)
     patience: int = Field(default=1, ge=1)
@@ -71,40 +45,19 @@ class DuetGrid(_Section):
     bias: Study = Study()
     set_effect: Study = Study()
 
-    @field_validator("world", mode="before")
-    @classmethod
-    def _named(cls, value: Any) -> Any:
-        return load_world(value) if isinstance(value, str) else value
-
     @model_validator(mode="after")
     def _check(self) -> "DuetGrid":
-        if (self.world is None) == (self.source == SIMULATED):
-            raise ValueError(f"world belongs to source {SIMULATED!r} alone; give it there, and leave it out else")
         if self.source == SIMULATED and self.requests is None:
             raise ValueError("requests is missing; a simulated log needs their number")
-        if 1 <= self.tuning_seed <= self.seeds:
-            raise ValueError(f"tuning_seed {self.tuning_seed} is among the seeds 1 to {self.seeds}; choose another")
         known = [*METHODS, *ROWS]
         for part in ("main", "ablations", "schedules"):
             check_names(part, getattr(self, part), known)
         for part, study in self.studies().items():
             check_names(f"{part}.methods", study.methods, known)
-            if study.worlds and self.world is None:
-                raise ValueError(f"{part} has worlds; a dataset has none; leave it out")
-            for variant in self.variants(part).values():
-                self.world_of(variant)
         return self
 
     def studies(self) -> dict[str, Study]:
-        """Parts with worlds of their own."""
         return {"bias": self.bias, "set_effect": self.set_effect}
-
-    def variants(self, part: str) -> dict[str, str]:
-        """The worlds of a part: what the page calls them, and their names; of most parts only the default one."""
-        study = self.studies().get(part)
-        if study is None:
-            return {DEFAULT: DEFAULT}
-        return {name: f"{part}-{name}" if changes else DEFAULT for name, changes in study.worlds.items()}
 
     def rows(self, part: str) -> Names:
         """Rows of a part."""
@@ -115,15 +68,6 @@ class DuetGrid(_Section):
     def all_rows(self) -> Names:
         """Of all parts, each once."""
         return tuple(dict.fromkeys(row for part in PARTS for row in self.rows(part)))
-
-    def world_of(self, variant: str) -> World | None:
-        """The world of a variant; None of a dataset."""
-        if self.world is None or variant == DEFAULT:
-            return self.world
-        part, _, name = variant.partition("-")
-        study = self.studies().get(part)
-        changes = {} if study is None else study.worlds[name]
-        return World.model_validate({**self.world.model_dump(), **changes})
 
     def identity(self) -> dict[str, Any]:
         """What all cells depend on: all but the sizes of the parts."""

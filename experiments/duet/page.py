@@ -7,12 +7,12 @@ from typing import Any
 from experiments.dot_plot import DotRow, dot_plot
 from experiments.duet import paper
 from experiments.duet.findings import EXPOSED, LOGGING, METRICS, ORACLE, UNEXPOSED, Comparison, Findings
-from experiments.duet.grid import DEFAULT
 from experiments.duet.methods import DUET, DUET_STAGES, SINGLE, title
 from experiments.duet.studies import ablations, bias, curve, schedules, set_effect
 from experiments.duet.words import about, deviations, reproduced
 from experiments.statistics import paired
 from experiments.text import UNIT, interval, p_value, spread, table
+from experiments.world_grid import DEFAULT
 
 PAGE, MAIN_PLOT = "duet.md", "duet_main.svg"
 _OTHERS = ("uauc", "logloss", "ndcg@10", "gap_closed_unexposed")

@@ -1,6 +1,5 @@
 """Trains one cell of a grid and measures it."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,12 +12,12 @@ import tf_keras as keras
 
 from experiments.duet.building import Built, build
 from experiments.duet.cells import Cell
-from experiments.duet.grid import SIMULATED, DuetGrid
+from experiments.duet.grid import DuetGrid
 from experiments.duet.measures import measured, of_pair
 from experiments.duet.methods import method_of
 from experiments.duet.requests import Data, Requests
 from experiments.duet.storage import load_data, save_data
-from experiments.folder import cell_file
+from experiments.grid_runner import SIMULATED, chosen_rate
 from experiments.places import Place
 from models.training.compiling import compile_model
 from transforms.errors import InputError
@@ -93,17 +92,6 @@ def run_cell(cell: Cell, grid: DuetGrid, root: Path) -> dict[str, Any]:
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu_started,
     }
-
-
-def chosen_rate(cell: Cell, grid: DuetGrid, root: Path) -> float:
-    """The learning rate of the tuning cell with the least monitored eval value."""
-    if cell.learning_rate is not None:
-        return cell.learning_rate
-    tried: dict[float, float] = {}
-    for needed in cell.needs(grid):
-        result = json.loads(cell_file(root, needed.name).read_text())
-        tried[result["learning_rate"]] = result["monitored"]
-    return min(tried, key=lambda rate: tried[rate]) if tried else grid.learning_rates[0]
 
 
 @dataclass

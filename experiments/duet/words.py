@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from experiments.duet import paper
 from experiments.duet.findings import ENTIRE, EXPOSED, LOGGING, METRICS, UNEXPOSED, Comparison, Findings
-from experiments.duet.grid import DEFAULT, SIMULATED
 from experiments.duet.methods import DUET, DUET_STAGES, SINGLE, title
+from experiments.grid_runner import SIMULATED
 from experiments.statistics import Verdict
-from experiments.text import UNIT, interval, listed, p_value, percent, table
+from experiments.text import listed, percent, table, told
+from experiments.world_grid import DEFAULT
 
 _VERDICTS: tuple[Verdict, ...] = ("confirmed", "refuted", "not decided")
 _CORRELATED = 0.5
@@ -77,14 +78,9 @@ def reproduced(findings: Findings) -> list[str]:
     return ["## What was and was not reproduced", "", *(f"- {point}" for point in points), ""]
 
 
-def _told(one: Comparison) -> str:
-    p = f", p {p_value(one.test.p)}" if one.test.p is not None else ""
-    return f"{one.verdict} ({interval(one.test)} in {1 / UNIT:.0e}{p})"
-
-
 def _claim(findings: Findings, text: str, better: str, worse: str) -> list[str]:
     found = [findings.compare(better, worse, metric) for metric in findings.metrics()]
-    parts = [f"{METRICS[one.metric]} {_told(one)}" for one in found if one is not None]
+    parts = [f"{METRICS[one.metric]} {told(one.test)}" for one in found if one is not None]
     return [f"{text}: {'; '.join(parts)}."] if parts else []
 
 
@@ -123,7 +119,7 @@ def _against_all(findings: Findings) -> list[str]:
         one for one in tests if one.worse in ("weight_matched", "two_singles_ensemble") and one.metric == UNEXPOSED
     ]
     if controls:
-        parts = [f"{title(one.worse)} {_told(one)}" for one in controls]
+        parts = [f"{title(one.worse)} {told(one.test)}" for one in controls]
         points.append(
             "The controls that the paper lacks, unexposed: the same exposed loss without a peer, and two rankers "
             f"trained alone and averaged. DUET above: {'; '.join(parts)}."
@@ -184,7 +180,7 @@ def _strongest(findings: Findings) -> list[str]:
         for one in tests:
             if one.metric == metric:
                 what = "the best single-model baseline, " if one.worse == best else ""
-                parts.append(f"{what}{title(one.worse)}: {_told(one)}")
+                parts.append(f"{what}{title(one.worse)}: {told(one.test)}")
         if parts:
             points.append(f"{title(DUET_STAGES)}, by {METRICS[metric]} AUC, above {'; above '.join(parts)}.")
     return points
@@ -192,7 +188,7 @@ def _strongest(findings: Findings) -> list[str]:
 
 def _by_world(findings: Findings, part: str, better: str, worse: str, metric: str = UNEXPOSED) -> str:
     found: Sequence[Comparison] = findings.study_tests(part, [(better, worse)], metric)
-    return "; ".join(f"{findings.world_name(part, one.variant)} {_told(one)}" for one in found)
+    return "; ".join(f"{findings.world_name(part, one.variant)} {told(one.test)}" for one in found)
 
 
 def _bias(findings: Findings) -> list[str]:

@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.choices import checked_count
+from models.layers.dense import Dense
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -61,3 +62,10 @@ class CycleAdaptiveDense(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units, "activation": self.activation, "seed": self.seed}
+
+
+def fully_connected(units: int, activation: str | None, seed: int, cycle_adaptive: bool) -> keras.layers.Layer:
+    """A tower's layer, Glorot normal with biases 0: `CycleAdaptiveDense`, or the plain one that it begins as."""
+    if cycle_adaptive:
+        return CycleAdaptiveDense(units, activation, seed)
+    return Dense(units, activation=activation, kernel_initializer=keras.initializers.GlorotNormal(seed=seed))

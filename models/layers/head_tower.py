@@ -7,8 +7,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.choices import checked_count
-from models.layers.cycle_adaptive_dense import CycleAdaptiveDense
-from models.layers.dense import Dense
+from models.layers.cycle_adaptive_dense import fully_connected
 from models.layers.dropout import ResumableDropout
 from models.layers.seeds import derived_seed
 
@@ -60,7 +59,10 @@ class HeadTower(keras.layers.Layer):
         self.activation, self.dropout, self.seed = activation, dropout, seed
         self.hidden = [self._hidden(depth, width) for depth, width in enumerate(self.units)]
         self.drops = [ResumableDropout(dropout, derived_seed(seed, f"dropout {depth}")) for depth in self._dropped()]
-        self.heads = {str(depth): self._dense(f"head {depth}", head_units, None) for depth in self._emitting()}
+        self.heads = {
+            str(depth): fully_connected(head_units, None, derived_seed(seed, f"head {depth}"), False)
+            for depth in self._emitting()
+        }
 
     def _dropped(self) -> range:
         return range(len(self.units) if self.dropout else 0)
@@ -70,13 +72,8 @@ class HeadTower(keras.layers.Layer):
         return range(0 if self.every_layer else len(self.units), len(self.units) + 1)
 
     def _hidden(self, depth: int, width: int) -> keras.layers.Layer:
-        if self.cycle_adaptive and (depth or self.include_first_layer):
-            return CycleAdaptiveDense(width, self.activation, derived_seed(self.seed, f"layer {depth}"))
-        return self._dense(f"layer {depth}", width, self.activation)
-
-    def _dense(self, part: str, width: int, activation: str | None) -> Dense:
-        start = keras.initializers.GlorotNormal(seed=derived_seed(self.seed, part))
-        return Dense(width, activation=activation, kernel_initializer=start)
+        adaptive = self.cycle_adaptive and (depth > 0 or self.include_first_layer)
+        return fully_connected(width, self.activation, derived_seed(self.seed, f"layer {depth}"), adaptive)
 
     def build(self, input_shape: Any) -> None:
         shape = tf.TensorShape(input_shape)

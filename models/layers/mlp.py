@@ -8,10 +8,11 @@ import tf_keras as keras
 
 from models.layers.dense import Dense
 from models.layers.dropout import ResumableDropout
+from models.layers.layer_chain import LayerChain
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class MLP(keras.layers.Layer):
+class MLP(LayerChain):
     """Dense layers, each h = dropout(activation(norm(W x + b))), and an optional linear one at the end.
 
     Args:
@@ -69,20 +70,6 @@ class MLP(keras.layers.Layer):
         biased = depth == len(self.hidden_units) or not self.batch_norm
         dtype = self.variable_dtype if depth == len(self.hidden_units) else self.dtype_policy
         return Dense(units, activation=activation, use_bias=biased, kernel_initializer=start, dtype=dtype)
-
-    def build(self, input_shape: Any) -> None:
-        shape = tf.TensorShape(input_shape)
-        for step in self._steps:
-            step.build(shape)
-            shape = tf.TensorShape(step.compute_output_shape(shape))
-        super().build(input_shape)
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        outputs = inputs
-        for step in self._steps:
-            takes_training = isinstance(step, ResumableDropout | keras.layers.BatchNormalization)
-            outputs = step(outputs, training=training) if takes_training else step(outputs)
-        return outputs
 
     def get_config(self) -> dict[str, Any]:
         return {

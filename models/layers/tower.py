@@ -6,13 +6,14 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.cycle_adaptive_dense import CycleAdaptiveDense
+from models.layers.cycle_adaptive_dense import fully_connected
 from models.layers.dropout import ResumableDropout
+from models.layers.layer_chain import LayerChain
 from models.layers.seeds import derived_seed
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class Tower(keras.layers.Layer):
+class Tower(LayerChain):
     """Dense layers, any of which may be cycle-adaptive (CAS).
 
     Args:
@@ -49,30 +50,11 @@ class Tower(keras.layers.Layer):
         self._steps: list[keras.layers.Layer] = []
         for depth, width in enumerate(self.units):
             is_last = depth == len(self.units) - 1
-            self._steps.append(self._layer(depth, width, None if is_last else activation))
+            adaptive = cycle_adaptive and (depth > 0 or include_first_layer)
+            own = derived_seed(seed, f"layer {depth}")
+            self._steps.append(fully_connected(width, None if is_last else activation, own, adaptive))
             if dropout and not is_last:
                 self._steps.append(ResumableDropout(dropout, derived_seed(seed, f"dropout {depth}")))
-
-    def _layer(self, depth: int, width: int, activation: str | None) -> keras.layers.Layer:
-        seed = derived_seed(self.seed, f"layer {depth}")
-        if self.cycle_adaptive and (depth or self.include_first_layer):
-            return CycleAdaptiveDense(width, activation, seed)
-        start = keras.initializers.GlorotNormal(seed=seed)
-        return keras.layers.Dense(width, activation=activation, kernel_initializer=start)
-
-    def build(self, input_shape: Any) -> None:
-        shape = tf.TensorShape(input_shape)
-        for step in self._steps:
-            step.build(shape)
-            shape = tf.TensorShape(step.compute_output_shape(shape))
-        super().build(input_shape)
-
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        outputs = inputs
-        for step in self._steps:
-            dropped = isinstance(step, ResumableDropout)
-            outputs = step(outputs, training=training) if dropped else step(outputs)
-        return outputs
 
     def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
         return tf.TensorShape(input_shape)[:-1].concatenate([self.units[-1]])

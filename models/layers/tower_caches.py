@@ -1,6 +1,6 @@
 """What two towers see besides their features: vectors kept by id, of the other tower and of the ranker."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -60,7 +60,6 @@ class TowerCaches(keras.layers.Layer):
         self.alpha, self.beta = alpha, beta
         self.features = dict(features or {"user": "user_id", "item": "item_id"})
         self.written = dict(written or sizes)
-        # Keras names what it saves by attribute; all stores in one list keep their order.
         self.stores: dict[str, VectorStore] = {}
         for side in SIDES:
             if self.cross_widths:
@@ -133,11 +132,6 @@ class TowerCaches(keras.layers.Layer):
             config.pop(key)
         own = ("sizes", "cross_widths", "cascade_width", "alpha", "beta", "features", "written")
         return {**config, **{name: getattr(self, name) for name in own}}
-
-
-def joined(parts: Sequence[Extras]) -> Extras:
-    """Several extras side by side."""
-    return Extras(*(tf.concat(sides, axis=-1) for sides in zip(*parts, strict=True)))
 
 
 def _flat(ids: tf.Tensor) -> bool:

@@ -10,7 +10,6 @@ from models.cotraining.clicks import Clicks
 from models.layers.dense import Dense
 from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
-from models.layers.tower import Tower
 from models.layers.tower_caches import SIDES
 from models.retrieval.id_fields import checked_id
 from models.retrieval.tower_model import TowerModel, item_fields, user_fields
@@ -73,16 +72,7 @@ class DAT(TowerModel):
             "item": self._place("item", item_feature),
         }
         self.augmenting = {name: self._projection(name) for name in SIDES}
-        self.towers = {
-            name: Tower(
-                self.hidden_units,
-                name in self.cycle_adaptive,
-                self.include_first_layer,
-                dropout=self.dropout,
-                seed=derived_seed(self.seed, f"{name} tower"),
-            )
-            for name in SIDES
-        }
+        self.towers = self._dense_towers()
 
     def _place(self, side: str, name: str) -> int:
         """Which of its side's fields an id is."""

@@ -5,10 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
-from models.layers.tower import Tower
-from models.layers.tower_caches import SIDES
 from models.retrieval.tower_model import TowerModel, item_fields, user_fields
 
 
@@ -26,16 +23,7 @@ class DSSM(TowerModel):
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.towers = {
-            name: Tower(
-                self.hidden_units,
-                name in self.cycle_adaptive,
-                self.include_first_layer,
-                dropout=self.dropout,
-                seed=derived_seed(self.seed, f"{name} tower"),
-            )
-            for name in SIDES
-        }
+        self.towers = self._dense_towers()
 
     def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.towers["user"](user_fields(vectors, extra), training=training)

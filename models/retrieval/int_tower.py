@@ -82,15 +82,7 @@ class IntTower(TowerModel):
         self.weighing = {name: LightSE(derived_seed(self.seed, f"{name} fields")) for name in SIDES}
         hidden = {"user": self.hidden_units[:-1], "item": self.hidden_units}
         self.towers = {
-            name: HeadTower(
-                hidden[name],
-                heads * head_width,
-                name == "user",
-                name in self.cycle_adaptive,
-                self.include_first_layer,
-                dropout=self.dropout,
-                seed=derived_seed(self.seed, f"{name} tower"),
-            )
+            name: HeadTower(hidden[name], heads * head_width, name == "user", **self._tower_options(name))
             for name in SIDES
         }
 

@@ -9,7 +9,9 @@ import tf_keras as keras
 
 from models.cotraining.clicks import Clicks
 from models.layers.choices import checked_choice
+from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
+from models.layers.tower import Tower
 from models.layers.tower_caches import SIDES, Extras, TowerCaches
 from models.preranking.set_model import SetModel, flat_fields, mean_history
 from models.training.compiling import precision
@@ -99,8 +101,11 @@ class TowerModel(SetModel):
           user, item: the towers' outputs for a batch of rows, `[B, W]`.
           sides: what `side_outputs` gave.
           clicks: labels and masks of the batch.
+
+        Raises:
+          NotImplementedError: the class has none.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no auxiliary loss")
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         """As Keras' own, with the auxiliary loss of classes that have one; a candidate counts as a row there."""
@@ -173,6 +178,19 @@ class TowerModel(SetModel):
     def extra_widths(self) -> dict[str, int]:
         """Of what each tower sees besides its features."""
         return dict.fromkeys(SIDES, 0) if self.caches is None else self.caches.widths()
+
+    def _tower_options(self, side: str) -> dict[str, Any]:
+        """What the run's options say of the layers of a side's tower."""
+        return {
+            "cycle_adaptive": side in self.cycle_adaptive,
+            "include_first_layer": self.include_first_layer,
+            "dropout": self.dropout,
+            "seed": derived_seed(self.seed, f"{side} tower"),
+        }
+
+    def _dense_towers(self) -> dict[str, Tower]:
+        """A tower of dense layers for each side."""
+        return {side: Tower(self.hidden_units, **self._tower_options(side)) for side in SIDES}
 
     def user_embedding(self, features: Mapping[str, Any]) -> tf.Tensor:
         """u `[B, W]` of a batch of rows, whose items don't matter."""

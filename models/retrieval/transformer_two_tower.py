@@ -10,8 +10,6 @@ from models.layers.dense import Dense
 from models.layers.recency import Recency
 from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
-from models.layers.tower import Tower
-from models.layers.tower_caches import SIDES
 from models.layers.transformer_block import TransformerBlock
 from models.preranking.set_model import flat_fields
 from models.retrieval.tower_model import TowerModel, item_fields
@@ -72,16 +70,7 @@ class TransformerTwoTower(TowerModel):
             TransformerBlock(heads, dropout=self.dropout, seed=derived_seed(self.seed, f"block {depth}"))
             for depth in range(blocks if has_history else 0)
         ]
-        self.towers = {
-            name: Tower(
-                self.hidden_units,
-                name in self.cycle_adaptive,
-                self.include_first_layer,
-                dropout=self.dropout,
-                seed=derived_seed(self.seed, f"{name} tower"),
-            )
-            for name in SIDES
-        }
+        self.towers = self._dense_towers()
 
     def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         seen = [flat_fields(vectors.request)]

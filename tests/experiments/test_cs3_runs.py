@@ -17,16 +17,14 @@ from experiments.cs3.results_file import read_results
 from experiments.cs3.runner import run_grid
 from experiments.cs3.simulated import simulated_data
 from experiments.cs3.stream import load_data
-from experiments.cs3.training import chosen_rate, passes
+from experiments.cs3.training import passes
+from experiments.grid_runner import chosen_rate
 from experiments.places import Place
+from tests.helpers.tiny_grids import WORLD, killed_and_taken_up
 from tests.helpers.tower_pairs import moved
 from transforms.errors import InputError
 from transforms.simulation.parameters import World
 
-WORLD = {
-    "users": 40, "items": 60, "candidates": 10, "min_candidates": 8, "pool_size": 20, "ranked_items": 6,
-    "exposed_items": 3, "history_length": 5, "block_requests": 32, "base_logit": -0.5,
-}  # fmt: skip
 GRID = CS3Grid.model_validate(
     {
         "name": "tiny", "world": WORLD, "requests": 120, "seeds": 1, "batch_size": 32, "embedding_dim": 4,
@@ -36,23 +34,10 @@ GRID = CS3Grid.model_validate(
 DATA = simulated_data(World.model_validate(WORLD), 120, 1)
 
 
-class Killed(BaseException):
-    pass
-
-
-def kill(text):
-    if text.startswith("[2/"):
-        raise Killed
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run that was killed after two cells, and taken up again."""
-    out = tmp_path_factory.mktemp("cs3") / "out"
-    with pytest.raises(Killed):
-        run_grid(GRID, out, workers=0, say=kill)
-    before = {path.name: path.read_text() for path in (out / "cells").iterdir()}
-    return out, before, run_grid(GRID, out, workers=0)
+    return killed_and_taken_up(run_grid, GRID, tmp_path_factory.mktemp("cs3") / "out", 2)
 
 
 def test_a_killed_run_goes_on_and_keeps_what_was_done(finished):

@@ -14,15 +14,12 @@ from experiments.duet.results_file import read_results
 from experiments.duet.runner import run_grid
 from experiments.duet.simulated import simulated_data
 from experiments.duet.storage import load_data, save_data
-from experiments.duet.training import chosen_rate
+from experiments.grid_runner import chosen_rate
 from experiments.places import Place
+from tests.helpers.tiny_grids import WORLD, killed_and_taken_up
 from transforms.errors import InputError
 from transforms.simulation.parameters import World
 
-WORLD = {
-    "users": 40, "items": 60, "candidates": 10, "min_candidates": 8, "pool_size": 20, "ranked_items": 6,
-    "exposed_items": 3, "history_length": 5, "block_requests": 32, "base_logit": -0.5,
-}  # fmt: skip
 GRID = DuetGrid.model_validate(
     {
         "name": "tiny", "world": WORLD, "requests": 120, "seeds": 1, "batch_size": 32, "epochs": 2, "embedding_dim": 4,
@@ -33,23 +30,10 @@ GRID = DuetGrid.model_validate(
 PAIR = GRID.model_copy(update={"learning_rates": (0.01,), "main": ("duet_pointwise",), "epochs": 1})
 
 
-class Killed(BaseException):
-    pass
-
-
-def kill(text):
-    if text.startswith("[3/"):
-        raise Killed
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A run that was killed after three cells, and taken up again."""
-    out = tmp_path_factory.mktemp("duet") / "out"
-    with pytest.raises(Killed):
-        run_grid(GRID, out, workers=0, say=kill)
-    before = {path.name: path.read_text() for path in (out / "cells").iterdir()}
-    return out, before, run_grid(GRID, out, workers=0)
+    return killed_and_taken_up(run_grid, GRID, tmp_path_factory.mktemp("duet") / "out", 3)
 
 
 def test_a_killed_run_goes_on_and_keeps_what_was_done(finished):

@@ -14,18 +14,10 @@ from experiments.mutual.results_file import read_results
 from experiments.mutual.runner import Folders, run_grid
 from experiments.mutual.training import figures, run_cell
 from tests.helpers.mutual_grid import TINY
+from tests.helpers.tiny_grids import Killed, kill_after
 from transforms.errors import InputError
 
 GRID = MutualGrid.model_validate(TINY)
-
-
-class Killed(BaseException):
-    pass
-
-
-def kill(text):
-    if text.startswith("[2/"):
-        raise Killed
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +26,7 @@ def killed(tmp_path_factory):
     out = tmp_path_factory.mktemp("grid") / "out"
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr("sys.argv", ["consort", "table", "mutual", "--out", str(out)])
-        run_grid(GRID, out, workers=0, say=kill)
+        run_grid(GRID, out, workers=0, say=kill_after(2))
     return out, {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
 
 
