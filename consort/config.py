@@ -41,7 +41,8 @@ class FeaturesConfig(_Section):
         """The FeatureSet with these changes.
 
         Raises:
-          InputError: a dropped feature does not exist, or the result is not a valid FeatureSet.
+          InputError: a dropped feature does not exist, no feature has a space that is changed, or the result is not a
+            valid FeatureSet.
         """
         known = [feature.name for feature in feature_set.features]
         for name in self.drop:
@@ -51,7 +52,7 @@ class FeaturesConfig(_Section):
         kept = tuple(feature for feature in feature_set.features if feature.name not in self.drop)
         spaces = tuple(space for space in feature_set.spaces if space.name not in replaced) + self.spaces
         try:
-            return FeatureSet(
+            changed = FeatureSet(
                 columns=feature_set.columns,
                 features=kept + self.add,
                 spaces=spaces,
@@ -59,6 +60,10 @@ class FeaturesConfig(_Section):
             )
         except ValidationError as error:
             raise InputError("features", _reason(error), "a valid FeatureSet", "correct the run file") from error
+        used = [space.name for space in changed.id_spaces]
+        for name in replaced.difference(used):
+            raise InputError("features.spaces", repr(name), f"one of {', '.join(used)}", _nearest(name, used))
+        return changed
 
 
 class ModelConfig(_Section):

@@ -13,10 +13,12 @@ from consort.config import RunConfig
 from models.training.checkpoints import Checkpoints
 from models.training.fit import build_to_train
 from models.training.recent_keys import RecentKeys
+from tfx_pipeline.distributed import Part
 from tfx_pipeline.online_events import Batch, EventBatches, Intake, chosen
 from tfx_pipeline.online_push import Pusher
 from tfx_pipeline.online_setup import Setup, prepared
 from tfx_pipeline.online_state import OnlineState, SpanCounts
+from tfx_pipeline.online_steps import steps_of
 from tfx_pipeline.training import CHECKPOINT_DIR
 from transforms.errors import ConsortError, InputError
 from transforms.files import write_text
@@ -24,6 +26,8 @@ from transforms.records import load_dataset
 from transforms.spans import files_of, spans_in
 
 HISTORY_FILE = "online.json"
+ENDED_FILE = ".ended"
+"""Tells the other processes of a run that the chief has done its work."""
 REMEMBERED = 1 << 16
 """Events that a duplicate is looked for among."""
 
@@ -58,7 +62,8 @@ def learn_online(
     """Learns from each span of a stream, in the order of their names; goes on where a killed run stopped.
 
     Each batch is scored before it is learned from, so the metrics of a span are of events that the model had
-    not seen. The transform is learned once, from the first span.
+    not seen. The transform is learned once, from the first span. Under parameter servers each process calls this:
+    the chief reads, checkpoints and pushes, the others lend themselves to it.
 
     Args:
       config: the run; its recipe is one that can learn from a stream.
@@ -69,20 +74,29 @@ def learn_online(
       say: is told what happens.
 
     Returns:
-      The content of `online.json`.
+      The content of `online.json`; of a parameter server or its worker one without events.
 
     Raises:
       InputError: the stream has no span or one of another kind, or `out` is another run's.
-      ConsortError: the loss is not a finite number.
+      ConsortError: the loss is not a finite number, or another process is gone.
     """
-    learner = _Learner(prepared(config, stream, out, say), serve, settings, say)
-    try:
-        learner.catch_up()
-        for span in _spans(stream, learner.state, settings, say):
-            learner.learn(span)
-        learner.finish()
-    finally:
-        learner.close()
+    part = Part(config.training.distribution, say)
+    if part.serves:
+        part.serve((out / ENDED_FILE).exists)
+        return {"events": 0, "pushed": 0, "spans": [{}]}
+    with part.begun():
+        setup = prepared(config, stream, out, say)
+        (out / ENDED_FILE).unlink(missing_ok=True)
+        learner = _Learner(setup, serve, settings, say, part.strategy())
+        try:
+            learner.catch_up()
+            for span in _spans(stream, learner.state, settings, say):
+                learner.learn(span)
+            learner.finish()
+        finally:
+            learner.close()
+        if part.cluster is not None:
+            write_text(out / ENDED_FILE, "")
     return learner.report()
 
 
@@ -108,15 +122,23 @@ def _spans(stream: Path, state: OnlineState, settings: OnlineSettings, say: Call
 
 
 class _Learner:
-    def __init__(self, setup: Setup, serve: Path | None, settings: OnlineSettings, say: Callable[[str], None]):
-        self._setup, self._settings, self._say = setup, settings, say
+    def __init__(
+        self,
+        setup: Setup,
+        serve: Path | None,
+        settings: OnlineSettings,
+        say: Callable[[str], None],
+        strategy: tf.distribute.Strategy,
+    ):
+        self._setup, self._settings, self._say, self._strategy = setup, settings, say, strategy
         config = setup.config
         self._batches = EventBatches(setup.transform, setup.feature_set, config.training.batch_size)
-        self._model = setup.model()
+        with strategy.scope():
+            self._model = setup.model()
         build_to_train(
             self._model, self._batches.element_spec[0], config.training.learning_rate, config.training.optimizer
         )
-        self._step = tf.function(self._model.train_step, input_signature=[self._batches.element_spec], autograph=False)
+        self._steps = steps_of(self._model, self._batches.element_spec)
         self._keys = tf.Variable(RecentKeys(REMEMBERED).state, trainable=False)
         metrics = [variable for metric in self._model.metrics for variable in metric.variables]
         self._checkpoints = Checkpoints(
@@ -144,7 +166,8 @@ class _Learner:
         state, started = self.state, time.perf_counter()
         files = files_of(span, self._checked(span))
         if state.span != span.name:
-            self._model.reset_metrics()
+            with self._strategy.scope():
+                self._model.reset_metrics()
             state.span, state.step_in_epoch, state.counts = span.name, 0, SpanCounts()
         for raw, batch in self._batches.of(files, state.step_in_epoch):
             taken, counts = self._intake.take(raw)
@@ -163,13 +186,8 @@ class _Learner:
         return dataset
 
     def _train(self, batch: Batch) -> None:
-        logs = self._step(batch)
+        self._check(self._steps.train(batch))
         self.state.step += 1
-        if not float(logs["loss"]) < float("inf"):
-            raise ConsortError(
-                f"the loss is {float(logs['loss'])} in span {self.state.span}, batch {self.state.step_in_epoch + 1}; "
-                "expected a finite number. Fix: lower training.learning_rate, or look at the numbers in that span"
-            )
 
     def _count(self, counts: dict[str, int]) -> None:
         state = self.state
@@ -182,6 +200,7 @@ class _Learner:
 
     def _end(self, span: Path, seconds: float) -> None:
         state = self.state
+        self._check(self._steps.wait())
         metrics = {name: float(value) for name, value in self._model.get_metrics_result().items() if name != "examples"}
         state.history.append({"span": span.name, **vars(state.counts), **metrics})  # type: ignore[dict-item]
         state.spans.append(span.name)
@@ -212,7 +231,15 @@ class _Learner:
         self.state.pushed, self.state.pushed_events = self.state.pushed + 1, self.state.events
         self._save()
 
+    def _check(self, loss: float | None) -> None:
+        if loss is not None and not loss < float("inf"):
+            raise ConsortError(
+                f"the loss is {loss} in span {self.state.span}, by batch {self.state.step_in_epoch + 1}; expected a "
+                "finite number. Fix: lower training.learning_rate, or look at the numbers in that span"
+            )
+
     def _save(self) -> None:
+        self._check(self._steps.wait())
         self._keys.assign(self._intake.recent.state)
         self._checkpoints.save(self.state)
 

@@ -109,7 +109,8 @@ def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:
         raise InputError(str(span), f"source {dataset.source!r}", repr(config.source), "choose a preset of that source")
     if config.record != "row":
         raise InputError("record", repr(config.record), "'row': a stream has rows", "set record to row")
-    if config.training.distribution != "none":
-        raise InputError("training.distribution", repr(config.training.distribution), "'none'", "leave it out")
+    if config.training.distribution not in ("none", "parameter_server"):
+        found = repr(config.training.distribution)
+        raise InputError("training.distribution", found, "'none' or 'parameter_server'", "leave it out")
     if "train" not in dataset.records.get("row", {}):
         raise InputError(str(span), "no row of split train", "rows to learn the transform from", "cut the data anew")

@@ -28,7 +28,7 @@ from tfx_pipeline.distributed import check_one_process
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
 from transforms.input import Features, count_examples, parsed, serialized
-from transforms.stream import transformed_stream
+from transforms.stream import RowEncoder, transformed_stream
 from transforms.vocabularies import table_sizes, written_ids
 
 RUN_FILE, CHECKPOINT_DIR = "run.json", "checkpoints"
@@ -147,8 +147,10 @@ def train(
         strategy = strategy_of(settings.distribution)
     sizes = table_sizes(task.feature_set, task.transform)
     _check_memory(config, recipe, sizes, strategy)
+    # The transform's tables belong to this process, whatever the weights belong to.
+    job = _job(task, recipe, sizes, strategy)
     with strategy.scope():
-        trained = recipe.train(_job(task, recipe, sizes, strategy), Path(checkpoint_dir))
+        trained = recipe.train(job, Path(checkpoint_dir))
     is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
     if is_plain or not isinstance(trained.model, TableModel):
         return trained
@@ -200,9 +202,11 @@ def _transformed(task: Task, strategy: tf.distribute.Strategy) -> _Data:
 
 
 def _in_time_order(task: Task) -> _Data:
+    encode = RowEncoder(task.transform, task.feature_set)
+
     def batches(split: str) -> tf.data.Dataset:
         size, then = task.config.training.batch_size, lambda columns: labelled(columns, "row")
-        return transformed_stream(task.raw_files[split], size, task.transform, task.feature_set, then)
+        return transformed_stream(task.raw_files[split], size, encode, then)
 
     evaluated = batches("eval") if task.raw_files.get("eval") else None
     first = next(iter(batches("train")), None)

@@ -41,8 +41,7 @@ class RowEncoder:
 def transformed_stream(
     files: Sequence[str],
     batch_size: int,
-    transform: tft.TFTransformOutput,
-    feature_set: FeatureSet,
+    encode: RowEncoder,
     then: Callable[[Features], Any] = lambda columns: columns,
 ) -> tf.data.Dataset:
     """Batches of row records in the order of the files.
@@ -52,11 +51,9 @@ def transformed_stream(
     Args:
       files: raw TFRecords, in the order of time.
       batch_size: B.
-      transform: learned.
-      feature_set: the declaration.
+      encode: of the learned transform.
       then: applied to each batch's columns, as `RowEncoder` gives them.
     """
-    encode = RowEncoder(transform, feature_set)
     return parsed(serialized(files, batch_size), encode.spec, lambda raw: then(encode(raw)))
 
 

@@ -12,6 +12,7 @@ from models.cotraining.peer_training import build_peers
 from models.cotraining.recipe import Recipe, Trained
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.retrieval.tower_model import TowerModel
+from models.training.distribution import has_servers
 from models.training.job import TrainingJob
 from transforms.features import Shape
 
@@ -64,8 +65,11 @@ class CS3Recipe(Recipe):
         self._group(towers, ranker, {})
 
     def streamed(self, job: TrainingJob) -> CS3:
-        if tf.distribute.has_strategy():
-            raise ValueError("a strategy of tf.distribute is given; expected none; set training.distribution to none")
+        if tf.distribute.has_strategy() and not has_servers(tf.distribute.get_strategy()):
+            raise ValueError(
+                "a strategy of tf.distribute is given that copies the caches; expected none, or parameter servers, "
+                "which keep them once; set training.distribution to none or parameter_server"
+            )
         group = self._group(job.build(job.seed, None), job.build(job.seed + 1, RANKER), job.written_ids)
         build_peers(group)
         if job.base_rate is not None:

@@ -12,6 +12,7 @@ from models.layers.degrees import Extreme
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
 from models.table_model import TableModel
 from models.training.compiling import AUC_THRESHOLDS
+from models.training.distribution import whole
 from models.training.losses import ClickLoss, Examples
 
 
@@ -174,7 +175,7 @@ class PeerModel(keras.Model, abc.ABC):
         for shared, own in zip(_rows(self.embeddings), _rows(model.embeddings), strict=True):
             _set_columns(shared, columns, own)
         for target, source in zip(head_weights(peer), head_weights(model), strict=True):
-            target.assign(source)
+            target.assign(tf.convert_to_tensor(source))
 
     def peer(self, index: int) -> TableModel:
         """The model behind an output, with a copy of its weights and nothing of the others."""
@@ -187,7 +188,7 @@ class PeerModel(keras.Model, abc.ABC):
         for shared, own in zip(_rows(self.embeddings), _rows(alone.embeddings), strict=True):
             own.assign(tf.gather(shared, columns, axis=1))
         for target, source in zip(head_weights(alone), head_weights(peer), strict=True):
-            target.assign(source)
+            target.assign(tf.convert_to_tensor(source))
         return alone.with_output(output) if peer.outputs > 1 else alone
 
     def get_config(self) -> dict[str, Any]:
@@ -200,9 +201,9 @@ class PeerModel(keras.Model, abc.ABC):
 
 
 def head_weights(model: TableModel) -> list[tf.Variable]:
-    """The weights of a model but those of its tables."""
-    tables = {id(weight) for weight in model.embeddings.weights}
-    return [weight for weight in model.weights if id(weight) not in tables]
+    """The weights of a model but those of its tables; one that lies in shards once."""
+    tables = {id(weight) for weight in whole(model.embeddings.weights)}
+    return [weight for weight in whole(model.weights) if id(weight) not in tables]
 
 
 def _rows(embeddings: InterleavedEmbeddings) -> list[tf.Variable]:

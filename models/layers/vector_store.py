@@ -6,6 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.choices import checked_count
+from models.layers.lookup import look_up
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -18,7 +19,8 @@ class VectorStore(keras.layers.Layer):
       c <- decay^k c + (1 - decay) sum_j decay^(k - j) v_j
 
     which is what writing one after the other gives. A read or a write costs what the ids named cost,
-    whatever the size of the store. Row 0, of padding and of ids not known, stays zeros.
+    whatever the size of the store. Row 0, of padding and of ids not known, stays zeros. Under parameter servers
+    the vectors of a large store lie in shards.
 
     Reference: the caches of CTS and CMS in "Efficient Online Capability Synergy for Two-Tower
     Recommendation" (CS3, 2026, arXiv 2604.19269).
@@ -55,7 +57,7 @@ class VectorStore(keras.layers.Layer):
         return self.add_weight(name=name, shape=shape, dtype=dtype, initializer="zeros", trainable=False)
 
     def call(self, ids: tf.Tensor) -> tf.Tensor:
-        return tf.stop_gradient(tf.gather(self.vectors, ids))
+        return tf.stop_gradient(look_up(self.vectors, ids))
 
     def write(self, ids: tf.Tensor, vectors: tf.Tensor, times: tf.Tensor, mask: tf.Tensor | None = None) -> None:
         """Takes events, in the order of their times; equal times count in the order given.
@@ -77,7 +79,7 @@ class VectorStore(keras.layers.Layer):
         later = tf.cast(tf.gather(counts, owner) - 1 - place, tf.float32)
         shares = (1 - self.decay) * tf.pow(self.decay, later)
         sums = tf.math.unsorted_segment_sum(vectors * shares[:, tf.newaxis], owner, tf.size(distinct))
-        kept = tf.pow(self.decay, tf.cast(counts, tf.float32))[:, tf.newaxis] * tf.gather(self.vectors, distinct)
+        kept = tf.pow(self.decay, tf.cast(counts, tf.float32))[:, tf.newaxis] * look_up(self.vectors, distinct)
         self.vectors.scatter_update(tf.IndexedSlices(kept + sums, distinct))
         self.counts.scatter_add(tf.IndexedSlices(tf.cast(counts, tf.int64), distinct))
         newest = tf.math.unsorted_segment_max(tf.gather(times, order), owner, tf.size(distinct))
@@ -85,7 +87,7 @@ class VectorStore(keras.layers.Layer):
 
     def reset(self) -> None:
         """Forgets everything."""
-        for state in (self.vectors, self.counts, self.last_times):
+        for state in self.variables:
             state.assign(tf.zeros_like(state))
 
     def get_config(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import ctypes
 import itertools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -110,7 +110,7 @@ class ReplicaLoop:
                 strategy.run(replica)
             return {metric.name: metric.result() for metric in model.metrics if metric.name in WATCHED_METRICS}
 
-        return _compiled(self._functions, step, run, dataset)
+        return _compiled(self._functions, step, run, dataset.element_spec)
 
 
 class CoordinatorLoop:
@@ -123,7 +123,8 @@ class CoordinatorLoop:
     Args:
       model: compiled, built under its strategy.
       cluster: the processes.
-      steps: a round, after which all workers have finished, has so many steps, or 16 a worker if that is more.
+      steps: a round, after which all workers have finished, has so many steps, or 16 a worker if that is more:
+        `round_steps`.
     """
 
     def __init__(self, model: keras.Model, cluster: Cluster, steps: int):
@@ -132,12 +133,12 @@ class CoordinatorLoop:
         # Its destructor waits for workers that are lost; a process could never end.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coordinator))
         self._peers = _Peers(cluster)
-        self._steps = max(steps, ROUND_STEPS * len(cluster.jobs["worker"]))
+        self.round_steps = max(steps, ROUND_STEPS * len(cluster.jobs["worker"]))
         self._functions: dict[str, Callable[[Any], Any]] = {}
         self.batches: list[Any] = []
 
     def train(self, dataset: tf.data.Dataset, watch: keras.callbacks.Callback) -> bool:
-        step = self._function(self._model.train_step, dataset)
+        step = self._function(self._model.train_step, dataset.element_spec)
         _begin(self._model, watch)
         batches, rounds = iter(dataset), 0
         while self._round(step, batches):
@@ -146,17 +147,26 @@ class CoordinatorLoop:
         return rounds > 0
 
     def evaluate(self, dataset: tf.data.Dataset) -> bool:
-        step = self._function(self._model.test_step, dataset)
+        step = self._function(self._model.test_step, dataset.element_spec)
         _begin(self._model)
         batches, rounds = iter(dataset), 0
         while self._round(step, batches):
             rounds += 1
         return rounds > 0
 
+    def train_on(self, batches: Sequence[Any], spec: Any) -> None:
+        """Trains on some batches more, and returns when that is done; the metrics go on.
+
+        Args:
+          batches: at most `round_steps`.
+          spec: of a batch.
+        """
+        self._round(self._function(self._model.train_step, spec), iter(batches))
+
     def _round(self, step: Callable[[Any], None], batches: Iterator[Any]) -> int:
         """Sends a round's batches, waits until all are done, and gives their number."""
         self.batches = []
-        for batch in itertools.islice(batches, self._steps):
+        for batch in itertools.islice(batches, self.round_steps):
             self._coordinator.schedule(step, args=(batch,))
             self.batches.append(batch)
         self._peers.begin()
@@ -166,14 +176,14 @@ class CoordinatorLoop:
             time.sleep(0.001)
         return len(self.batches)
 
-    def _function(self, step: Callable[[Any], Any], dataset: tf.data.Dataset) -> Callable[[Any], None]:
+    def _function(self, step: Callable[[Any], Any], spec: Any) -> Callable[[Any], None]:
         strategy = self._model.distribute_strategy
 
         def run(batch: Any) -> None:
             with _without_results(self._model):
                 strategy.run(step, args=(batch,))
 
-        return _compiled(self._functions, step, run, dataset)
+        return _compiled(self._functions, step, run, spec)
 
 
 @contextlib.contextmanager
@@ -193,11 +203,11 @@ def _compiled(
     known: dict[str, Callable[[Any], Any]],
     step: Callable[[Any], Any],
     run: Callable[[Any], Any],
-    dataset: tf.data.Dataset,
+    spec: Any,
 ) -> Callable[[Any], Any]:
-    """`run` on a dataset's batches, compiled the first time that a model's `step` is asked for."""
+    """`run` on batches of a spec, compiled the first time that a model's `step` is asked for."""
     if step.__name__ not in known:
-        known[step.__name__] = tf.function(run, input_signature=[dataset.element_spec], autograph=False)
+        known[step.__name__] = tf.function(run, input_signature=[spec], autograph=False)
     return known[step.__name__]
 
 

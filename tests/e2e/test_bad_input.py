@@ -127,6 +127,10 @@ CASES = [
         "train toy.yaml --data toy --out new --set features.drop=[prize]",
         "'prize'; expected one of.*did you mean 'price'",
     ),
+    (
+        'train toy.yaml --data toy --out new --set features.spaces=[{"name":"item","hash_buckets":9}]',
+        "features.spaces: received 'item'; expected one of.*did you mean 'items'",
+    ),
     ("train unknown_column.yaml --data toy --out new", "reads column 'z', which is not declared"),
     ("train toy.yaml --data toy --out new --set pipeline.beam_args=[--runner=Nowhere]", "--runner=Nowhere"),
     ("train toy.yaml --data toy --out new --json empty", "--json empty: received a folder"),

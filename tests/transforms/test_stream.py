@@ -13,7 +13,7 @@ from transforms.errors import InputError
 from transforms.features import LABEL, TIMESTAMP
 from transforms.input import parsed, serialized
 from transforms.records import Dataset, ShardInfo, SplitInfo, load_dataset, shard_paths
-from transforms.stream import check_order, transformed_stream
+from transforms.stream import RowEncoder, check_order, transformed_stream
 from transforms.vocabularies import table_sizes, written_ids
 from transforms.writing import write_dataset
 
@@ -31,7 +31,7 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Log:
 def _stream(log: Log, batch_size: int) -> list[dict[str, Any]]:
     folder, dataset = log
     files = shard_paths(folder / "data", dataset, "row", "train")
-    return list(transformed_stream(files, batch_size, load_transform(folder / "out"), toy_features()))
+    return list(transformed_stream(files, batch_size, RowEncoder(load_transform(folder / "out"), toy_features())))
 
 
 def _dense(values: Any) -> np.ndarray:
