@@ -263,8 +263,9 @@ def parse_config(values: dict[str, Any], where: str = "run config") -> RunConfig
                 f"one of {', '.join(known)}",
                 _nearest(str(first["loc"][-1]), known),
             ) from error
-        received = "nothing" if first["type"] == "missing" else repr(first["input"])
-        raise InputError(f"{where}, key {key!r}", received, first["msg"], "correct the value") from error
+        if first["type"] == "missing":
+            raise InputError(f"{where}, key {key!r}", "nothing", "a value", "give one") from error
+        raise InputError(f"{where}, key {key!r}", repr(first["input"]), first["msg"], "correct the value") from error
     _check_space(config, where)
     return config
 

@@ -33,7 +33,7 @@ def run_tasks(
       done: told the name and the result of each as it ends, in this process.
       workers: processes; 0 works in this one, with the threads that it has.
       threads: of each worker process.
-      tasks_per_worker: then a new process takes its place: TensorFlow gives not all memory back.
+      tasks_per_worker: on average; then new processes take their place: TensorFlow gives not all memory back.
 
     Raises:
       ConsortError: a worker was ended from outside; what is done stays done.
@@ -42,9 +42,27 @@ def run_tasks(
         for name in _in_order(tasks, needs):
             done(name, work(*tasks[name]))
         return
-    with _environment(threads), _executor(workers, tasks_per_worker) as pool:
+    left = list(tasks)
+    with _environment(threads):
+        while left:
+            # Not `max_tasks_per_child`: Python 3.11 may then lose all workers, and wait for ever.
+            left = _some(left, tasks, needs, work, done, workers, workers * tasks_per_worker)
+
+
+def _some(
+    left: list[str],
+    tasks: Mapping[str, tuple[Any, ...]],
+    needs: Mapping[str, Sequence[str]],
+    work: Callable[..., Any],
+    done: Callable[[str, Any], None],
+    workers: int,
+    at_most: int,
+) -> list[str]:
+    """Runs so many of the tasks in processes of their own, and gives those that are left."""
+    # Not forked: TensorFlow may run here already.
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
         try:
-            _run(pool, tasks, needs, work, done, workers)
+            return _run(pool, left, tasks, needs, work, done, workers, at_most)
         except BrokenProcessPool as error:
             raise ConsortError(
                 "a worker process ended before its work was done, perhaps for lack of memory; expected it to finish. "
@@ -58,20 +76,25 @@ def run_tasks(
 
 def _run(
     pool: ProcessPoolExecutor,
+    left: list[str],
     tasks: Mapping[str, tuple[Any, ...]],
     needs: Mapping[str, Sequence[str]],
     work: Callable[..., Any],
     done: Callable[[str, Any], None],
     workers: int,
-) -> None:
-    left, running = list(tasks), dict[Future[Any], str]()
-    unfinished = set(left)
-    while unfinished:
-        for name in [task for task in left if not unfinished.intersection(needs.get(task, ()))]:
-            if len(running) == workers:
+    at_most: int,
+) -> list[str]:
+    waiting, running = list(left), dict[Future[Any], str]()
+    unfinished, begun = set(waiting), 0
+    while True:
+        for name in [task for task in waiting if not unfinished.intersection(needs.get(task, ()))]:
+            if len(running) == workers or begun == at_most:
                 break
-            left.remove(name)
+            waiting.remove(name)
             running[pool.submit(work, *tasks[name])] = name
+            begun += 1
+        if not running:
+            return waiting
         ended, _ = wait(running, return_when=FIRST_COMPLETED)
         for future in ended:
             name = running.pop(future)
@@ -85,13 +108,6 @@ def _in_order(tasks: Mapping[str, tuple[Any, ...]], needs: Mapping[str, Sequence
         ready = next(task for task in left if not set(left).intersection(needs.get(task, ())))
         left.remove(ready)
         yield ready
-
-
-def _executor(workers: int, tasks_per_worker: int) -> ProcessPoolExecutor:
-    # Not forked: TensorFlow may run here already.
-    return ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=_start_worker, max_tasks_per_child=tasks_per_worker
-    )
 
 
 def _start_worker() -> None:

@@ -45,6 +45,7 @@ class Exporter:
 
     def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
+        self._made = 0
 
     def export(self, wanted: Export) -> None:
         """Returns once the version is there.
@@ -52,10 +53,11 @@ class Exporter:
         Raises:
           ConsortError: the process was ended from outside.
         """
+        if self._made == _EXPORTS_PER_PROCESS:
+            self.close()
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(
-                1, get_context("spawn"), _start, (os.getpid(),), max_tasks_per_child=_EXPORTS_PER_PROCESS
-            )
+            self._pool, self._made = ProcessPoolExecutor(1, get_context("spawn"), _start, (os.getpid(),)), 0
+        self._made += 1
         try:
             self._pool.submit(export_version, wanted).result()
         except BrokenProcessPool as error:
@@ -69,6 +71,7 @@ class Exporter:
         """Ends the process."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+            self._pool = None
 
 
 def _start(parent: int) -> None:

@@ -1,6 +1,7 @@
 """Strategies of tf.distribute to train under, and what is then done by one process, or by each for its own part."""
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
@@ -10,6 +11,8 @@ from models.training.distribution_cluster import Cluster, lost
 from transforms.errors import ConsortError
 
 DistributionName = Literal["none", "mirrored", "multi_worker", "parameter_server"]
+_DYING_S = 5.0
+"""A process that is killed breaks its connections a moment before its port is free."""
 SHARDED_ROWS = 1 << 16
 """A table of fewer rows lies whole on one parameter server."""
 
@@ -118,6 +121,14 @@ def whole(variables: Iterable[tf.Variable]) -> list[Any]:
     return list(found.values())
 
 
+def _silent(cluster: Cluster, patience_s: float) -> dict[str, str]:
+    """Who does not answer; where all do, it looks again for a while."""
+    deadline = time.monotonic() + patience_s
+    while not (silent := cluster.silent()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return silent
+
+
 @contextlib.contextmanager
 def telling_lost_peers(cluster: Cluster | None) -> Iterator[None]:
     """Says which process has gone, where TensorFlow says that a collective or a call was aborted.
@@ -133,10 +144,11 @@ def telling_lost_peers(cluster: Cluster | None) -> Iterator[None]:
     except tf.errors.OpError as error:
         if cluster is None:
             raise
-        silent = cluster.silent()
+        is_broken = isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError) or "Collective" in str(error)
+        silent = _silent(cluster, _DYING_S if is_broken else 0.0)
         if silent:
             raise lost(silent) from error
-        if isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError) or "Collective ops" in str(error):
+        if is_broken:
             raise ConsortError(
                 f"the connection to the other processes broke ({str(error)[:200]}). Fix: look at their output, then "
                 "start the same command again on each process; the run continues from its last checkpoint"

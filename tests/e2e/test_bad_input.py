@@ -105,6 +105,10 @@ CASES = [
     ("config check toy.yaml --set training.epochs", "expected key=value"),
     ("config check toy.yaml --set training.epochs=[", "expected a value as in YAML"),
     ("config check toy.yaml --set training.epochs.x=1", "'epochs' to be a section"),
+    (
+        "config check toy.yaml --set features.spaces=[{}]",
+        "'features.spaces.0.name': received nothing; expected a value. Fix: give one",
+    ),
     ("config check toy.yaml --set seed=-1", "'seed': received -1"),
     ("config check toy.yaml --set model.hidden_units=[-3]", "hidden_units.0': received -3"),
     ("config check toy.yaml --set training.learning_rate=.inf", "learning_rate': received inf"),

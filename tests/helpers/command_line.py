@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +17,13 @@ from tests.helpers.source_tree import ROOT
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 PATIENCE_S = 120
+# Python ignores SIGXFSZ, which else is deadly, and so does what replaces it. A `preexec_fn` could do the same, but runs
+# between fork and exec, where a process with threads such as TensorFlow's and gRPC's may hang for ever.
+_SHORT_OF_DISK = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @dataclass(frozen=True)
@@ -82,22 +88,14 @@ def kill_when(there: Callable[[], bool], folder: Path, *arguments: object) -> No
 
 def run_short_of_disk(limit_bytes: int, folder: Path, *arguments: object) -> Answer:
     """Runs a command none of whose files may grow beyond a limit: writes fail as on a full disk."""
-
-    def limit() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
-
     done = subprocess.run(
-        _command(arguments),
+        [sys.executable, "-c", _SHORT_OF_DISK, str(limit_bytes), *_command(arguments)],
         cwd=folder,
         env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=PATIENCE_S,
         check=False,
-        preexec_fn=limit,
-        # Python would give SIGXFSZ its deadly default back.
-        restore_signals=False,
     )
     return Answer(done.returncode, done.stdout, done.stderr)
 
