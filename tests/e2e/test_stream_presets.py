@@ -1,0 +1,39 @@
+"""CS3's preset of each real source, from raw files to towers that retrieve."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.contract import read_contract
+from tests.helpers.command_line import consort
+from transforms.sources.kuairand_synthetic import write_kuairand_like
+from transforms.sources.movielens_synthetic import write_movielens_like
+from transforms.sources.recsys2017_synthetic import write_recsys2017_like
+from transforms.sources.taobao_ad_synthetic import write_taobao_ad_like
+
+pytestmark = pytest.mark.e2e
+RAW: dict[str, Callable[[Path], Any]] = {
+    "movielens": partial(write_movielens_like, users=40, films=60, rated=25),
+    "kuairand": partial(write_kuairand_like, users=20, videos=30, shown=60),
+    "taobao_ad": partial(write_taobao_ad_like, users=20, ads=30, shown=40, behaviours=20),
+    "recsys2017": partial(write_recsys2017_like, users=30, items=40, interactions=1200),
+}
+
+
+@pytest.mark.parametrize("source", RAW)
+def test_a_preset_takes_its_source_as_it_is_imported(source: str, tmp_path: Path) -> None:
+    RAW[source](tmp_path / "raw")
+    imported = consort("data", "import", source, "--input", tmp_path / "raw", "--out", tmp_path / "data")
+    assert imported.code == 0, imported.err
+    out = tmp_path / "run"
+    answer = consort(
+        "train", f"{source}_cs3", "--data", tmp_path / "data", "--out", out, "--set", "training.batch_size=64"
+    )
+    assert answer.code == 0, answer.err
+    written = json.loads((out / "run.json").read_text())["recipe"]["written_ids"]
+    assert set(written) == {"cross_user", "cross_item", "cascade_user", "cascade_item"} and min(written.values()) > 5
+    assert {"retrieve", "user_embedding", "item_embedding"} <= set(read_contract(out / "model")["signatures"])
