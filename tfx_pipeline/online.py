@@ -13,6 +13,7 @@ from consort.config import RunConfig
 from models.training.checkpoints import Checkpoints
 from models.training.fit import build_to_train
 from models.training.recent_keys import RecentKeys
+from serving.teacher import Teacher
 from tfx_pipeline.online_events import Batch, EventBatches, Intake, chosen
 from tfx_pipeline.online_push import Pusher
 from tfx_pipeline.online_setup import Setup, prepared
@@ -111,7 +112,8 @@ class _Learner:
     def __init__(self, setup: Setup, serve: Path | None, settings: OnlineSettings, say: Callable[[str], None]):
         self._setup, self._settings, self._say = setup, settings, say
         config = setup.config
-        self._batches = EventBatches(setup.transform, setup.feature_set, config.training.batch_size)
+        teacher = Teacher(setup.teacher, setup.feature_set) if setup.teacher else None
+        self._batches = EventBatches(setup.transform, setup.feature_set, config.training.batch_size, teacher)
         self._model = setup.model()
         build_to_train(
             self._model, self._batches.element_spec[0], config.training.learning_rate, config.training.optimizer
