@@ -273,6 +273,18 @@ def test_a_stream_is_learned_from_with_it_and_goes_on_unless_it_has_changed(
     _check_export(versions[-1][1])
 
 
+def test_a_search_trains_with_it_and_goes_on_unless_it_has_changed(folder: Path, teacher: Path, tmp_path: Path) -> None:
+    config = _config(teacher, tuning={"max_trials": 1, "space": {"training.learning_rate": [0.01]}})
+    (tmp_path / "run.yaml").write_text(config.to_yaml())
+    command = ("tune", tmp_path / "run.yaml", "--data", folder / "log", "--out", tmp_path / "out")
+    assert (answer := consort(*command)).code == 0, answer.err
+    found = json.loads((tmp_path / "out" / "tuning.json").read_text())
+    assert found["completed"] == 1 and found["recipe"]["teacher"]["model"] == "toy_ranker"
+    (teacher / "model" / "more.txt").write_text("new")
+    answer = consort(*command)
+    assert answer.code == 2 and "received a search with another teacher_sha256" in answer.err, answer.err
+
+
 def test_a_pipeline_pushes_towers_that_it_taught(folder: Path, tmp_path: Path) -> None:
     result = run_pipeline(_config(folder / "ranker"), folder / "log", tmp_path / "root")
     version = Path(result["model"])
