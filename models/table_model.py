@@ -38,6 +38,8 @@ class TableModel(keras.Model, abc.ABC):
     """Whether the head takes linear terms; the tables hold a linear weight a row only then."""
     as_sets: ClassVar[bool] = False
     """Whether `interact` takes `SetVectors`, else `FieldVectors`."""
+    has_hidden: ClassVar[bool] = False
+    """Whether `hidden` gives a last hidden layer: of rankers, whose last layer is linear in it."""
     outputs: int = 1
 
     def __init__(
@@ -74,6 +76,21 @@ class TableModel(keras.Model, abc.ABC):
           vectors: `FieldVectors`, or `SetVectors` of a class with `as_sets`.
           training: as in `call`.
         """
+
+    def hidden(self, vectors: Any, training: bool | None = None) -> tf.Tensor:
+        """The last hidden layer h, of classes with `has_hidden`: all that the deep part's last linear layer reads.
+
+        Args:
+          vectors: as `interact` takes them, in the type that the head computes in.
+          training: as in `call`.
+
+        Returns:
+          `[B, H]` or `[B, M, H]`; M is 1 of rows that are read as sets.
+
+        Raises:
+          NotImplementedError: the class has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no last hidden layer")
 
     @abc.abstractmethod
     def build_head(self) -> None:

@@ -10,7 +10,17 @@ import tensorflow as tf
 
 from serving.buckets import Buckets
 from serving.requests import padding_of
-from serving.signatures import DEFAULT, EXAMPLES, LOGIT, PLAIN, PROBABILITY, TRANSFORM, request_columns
+from serving.signatures import (
+    DEFAULT,
+    EXAMPLES,
+    HIDDEN,
+    LAST_HIDDEN,
+    LOGIT,
+    PLAIN,
+    PROBABILITY,
+    TRANSFORM,
+    request_columns,
+)
 from transforms.errors import InputError
 from transforms.features import Column, FeatureSet, RecordKind, Shape
 
@@ -28,6 +38,7 @@ def contract_of(
     warmup_sizes: list[int],
     buckets: Buckets | None = None,
     towers: Mapping[str, Any] | None = None,
+    hidden_width: int | None = None,
 ) -> dict[str, Any]:
     """The contract of a model.
 
@@ -38,6 +49,7 @@ def contract_of(
       warmup_sizes: batch sizes of the warm-up records.
       buckets: sizes that XLA compiles; None: nothing is compiled.
       towers: further entries, of a two-tower model: `ServedTowers.contract`.
+      hidden_width: H, of a ranker with `last_hidden`; None: it has no such signature.
     """
     inputs = inputs_of(request_columns(feature_set, record), record)
     scores = _scores(["B"] if record == "row" else ["B", "M"])
@@ -53,6 +65,9 @@ def contract_of(
     if buckets is not None:
         signatures[PLAIN] = dict(signatures[DEFAULT])
         signatures[DEFAULT] |= {"limits": {"M": buckets.most_candidates}, "server_flags_required": [XLA_FLAG]}
+    if hidden_width is not None:
+        hidden = {HIDDEN: {"dtype": "float", "shape": ["B", hidden_width]}}
+        signatures[LAST_HIDDEN] = {"inputs": inputs, "outputs": hidden}
     more = dict(towers or {})
     signatures |= more.pop("signatures", {})
     return {

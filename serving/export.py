@@ -18,7 +18,7 @@ from serving.golden import write_golden
 from serving.item_table import write_items
 from serving.retrieval_golden import write_golden_retrieval
 from serving.retrieval_signatures import ServedTowers
-from serving.signatures import ServedModel
+from serving.signatures import HIDDEN, LAST_HIDDEN, ServedModel
 from serving.warmup_records import write_warmup
 from transforms.features import ITEM_ID, FeatureSet, RecordKind
 from transforms.files import new_directory, write_text
@@ -69,12 +69,15 @@ def export_model(
             write_golden_retrieval(temporary, model, served.features_of(warmup_examples), towers)
         sizes = write_warmup(temporary, name, warmup_examples, feature_set, record, buckets, k)
         told = towers.contract() if towers else None
-        contract = contract_of(name, feature_set, record, run, sizes, buckets, told)
+        width = None
+        if LAST_HIDDEN in signatures:
+            width = signatures[LAST_HIDDEN].structured_outputs[HIDDEN].shape[-1]
+        contract = contract_of(name, feature_set, record, run, sizes, buckets, told, width)
         write_text(Path(temporary) / CONTRACT, json.dumps(contract, indent=2) + "\n")
 
 
 def _buckets(model: keras.Model, feature_set: FeatureSet, record: RecordKind) -> Buckets | None:
-    # Towers meet in a product alone: there is no head that XLA could fuse.
-    if isinstance(model, TowerModel) or not getattr(model, "as_sets", False):
+    # Towers meet in a product alone: there is no head that XLA could fuse. A row has one candidate: nothing to pad.
+    if record == "row" or isinstance(model, TowerModel) or not getattr(model, "as_sets", False):
         return None
     return buckets_of(feature_set, record)

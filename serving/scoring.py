@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,15 +22,8 @@ class Scorer:
     """
 
     def __init__(self, directory: str | os.PathLike[str]):
-        try:
-            self._loaded = tf.saved_model.load(str(directory))
-            self._signature = self._loaded.signatures[EXAMPLES]
-        # As the loader words what is damaged.
-        except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
-            fix = "export the model again"
-            raise InputError(
-                str(directory), f"no whole SavedModel ({error})", "one of `consort export`", fix
-            ) from error
+        self._loaded = loaded_with(directory, EXAMPLES)
+        self._signature = self._loaded.signatures[EXAMPLES]
 
     def __call__(self, examples: tf.Tensor | Iterable[bytes]) -> np.ndarray:
         """Probabilities of serialized raw records: [B], or [B, M] for request records."""
@@ -37,3 +31,19 @@ class Scorer:
             examples = tf.constant(list(examples), tf.string)
         scores: np.ndarray = self._signature(examples=examples)[PROBABILITY].numpy()
         return scores
+
+
+def loaded_with(directory: str | os.PathLike[str], signature: str) -> Any:
+    """An exported model, loaded; whoever keeps a signature of it must keep it, too.
+
+    Raises:
+      InputError: it cannot be loaded, or lacks the signature.
+    """
+    try:
+        loaded = tf.saved_model.load(str(directory))
+        loaded.signatures[signature]
+    # As the loader words what is damaged.
+    except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
+        fix = "export the model again"
+        raise InputError(str(directory), f"no whole SavedModel ({error})", "one of `consort export`", fix) from error
+    return loaded

@@ -1,6 +1,7 @@
 """The signatures of an exported model: raw features in, the trained preprocessing inside."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,9 @@ from transforms.ops.missing import is_real
 from transforms.schema import parse_spec, tf_dtype
 
 DEFAULT, PLAIN, EXAMPLES, TRANSFORM = "serving_default", "plain", "examples", "transform_features"
-PROBABILITY, LOGIT = "probability", "logit"
+LAST_HIDDEN = "last_hidden"
+"""Of rankers of rows: what they teach others by; its inputs are those of `serving_default`."""
+PROBABILITY, LOGIT, HIDDEN = "probability", "logit", "hidden"
 
 _SIZES = {Shape.SCALAR: [None], Shape.RAGGED: [None, None], Shape.CANDIDATES: [None, None]}
 
@@ -51,6 +54,9 @@ class ServedModel(tf.Module):
         self._transform = transform.transform_features_layer()
         # The model is none: its optimizer and metrics would travel along. `signatures` tracks the variables read.
         self._plain: Callable[..., tf.Tensor] = lambda features: model(features, training=False)
+        self._hidden: Callable[..., tf.Tensor] | None = None
+        if record == "row" and getattr(model, "has_hidden", False):
+            self._hidden = lambda features: model.hidden(model.look_up(features, training=False), training=False)
         self._bucketed: Callable[..., tf.Tensor] | None = None
         if buckets is not None:
             scoring = SetScoring(model, buckets)
@@ -97,7 +103,8 @@ class ServedModel(tf.Module):
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """By name: `serving_default` on plain tensors, `examples` and `transform_features` on tf.Examples.
 
-        With buckets `serving_default` is compiled by XLA, and `plain` is the same without it.
+        With buckets `serving_default` is compiled by XLA, and `plain` is the same without it. Rankers of rows have
+        `last_hidden` besides.
         """
         serialized = tf.TensorSpec([None], tf.string, name=EXAMPLES)
 
@@ -111,11 +118,14 @@ class ServedModel(tf.Module):
             return {name: _dense(value) for name, value in features.items()}
 
         found = {EXAMPLES: examples, TRANSFORM: transform_features}
+        plain = self._on_tensors(partial(self._answer, score=self._plain))
         if self._bucketed is None:
-            found[DEFAULT] = self._on_tensors(self._plain)
+            found[DEFAULT] = plain
         else:
-            found[DEFAULT] = self._on_tensors(self._bucketed, self._most_candidates)
-            found[PLAIN] = self._on_tensors(self._plain)
+            found[DEFAULT] = self._on_tensors(partial(self._answer, score=self._bucketed), self._most_candidates)
+            found[PLAIN] = plain
+        if self._hidden is not None:
+            found[LAST_HIDDEN] = self._on_tensors(partial(_last_hidden, self._hidden))
         # Traced once: from functions the saver would trace again.
         traced = {name: function.get_concrete_function() for name, function in found.items()}
         self._variables = list(
@@ -123,7 +133,7 @@ class ServedModel(tf.Module):
         )
         return traced
 
-    def _on_tensors(self, score: Callable[..., tf.Tensor], most_candidates: int | None = None) -> Any:
+    def _on_tensors(self, answer: Callable[[dict[str, Any]], Any], most_candidates: int | None = None) -> Any:
         specs = {
             column.name: tf.TensorSpec(_SIZES[column.shape(self._record)], tf_dtype(column), name=column.name)
             for column in self._columns
@@ -133,9 +143,15 @@ class ServedModel(tf.Module):
         def on_tensors(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             if self._record == "request":
                 raw = checked(raw, self._columns, most_candidates)
-            return self._answer(self.features(raw), score)
+            return answer(self.features(raw))
 
         return on_tensors
+
+
+def _last_hidden(hidden: Callable[..., tf.Tensor], features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    found = tf.cast(hidden(features), tf.float32)
+    # A row that is read as a set has one candidate.
+    return {HIDDEN: tf.reshape(found, [-1, found.shape[-1]])}
 
 
 def _from_dense(column: Column, values: tf.Tensor) -> Any:

@@ -13,6 +13,7 @@ from consort.config import RunConfig
 from models.training.checkpoints import Checkpoints
 from models.training.fit import build_to_train
 from models.training.recent_keys import RecentKeys
+from serving.teacher import Teacher
 from tfx_pipeline.distributed import Part
 from tfx_pipeline.online_events import Batch, EventBatches, Intake, chosen
 from tfx_pipeline.online_push import Pusher
@@ -132,7 +133,8 @@ class _Learner:
     ):
         self._setup, self._settings, self._say, self._strategy = setup, settings, say, strategy
         config = setup.config
-        self._batches = EventBatches(setup.transform, setup.feature_set, config.training.batch_size)
+        teacher = Teacher(setup.teacher, setup.feature_set) if setup.teacher else None
+        self._batches = EventBatches(setup.transform, setup.feature_set, config.training.batch_size, teacher)
         with strategy.scope():
             self._model = setup.model()
         build_to_train(

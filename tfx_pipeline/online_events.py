@@ -10,7 +10,7 @@ import tensorflow_transform as tft
 from models.training.recent_keys import RecentKeys
 from transforms.features import LABEL, TIMESTAMP, FeatureSet
 from transforms.input import Features, parsed, serialized
-from transforms.stream import RowEncoder
+from transforms.stream import RowEncoder, RowTeacher
 
 KEYS = ("request_id", "user_id", "item_id")
 """Two events with all of these alike are one."""
@@ -25,10 +25,17 @@ class EventBatches:
       transform: learned.
       feature_set: the declaration.
       batch_size: rows.
+      teacher: as of `RowEncoder`.
     """
 
-    def __init__(self, transform: tft.TFTransformOutput, feature_set: FeatureSet, batch_size: int):
-        self._rows, self._batch_size = RowEncoder(transform, feature_set, KEYS), batch_size
+    def __init__(
+        self,
+        transform: tft.TFTransformOutput,
+        feature_set: FeatureSet,
+        batch_size: int,
+        teacher: RowTeacher | None = None,
+    ):
+        self._rows, self._batch_size = RowEncoder(transform, feature_set, KEYS, teacher), batch_size
         # Traced once for all spans.
         self._encode = tf.function(self._encoded, autograph=False, reduce_retracing=True)
 

@@ -11,7 +11,8 @@ import tf_keras as keras
 from consort.config import RunConfig
 from models.cotraining.recipe import Recipe
 from models.training.job import FitSettings, TrainingJob
-from tfx_pipeline.plan import check_model
+from serving.teacher import TeacherExport
+from tfx_pipeline.plan import check_model, teacher_of
 from tfx_pipeline.provenance import run_info
 from tfx_pipeline.run_folder import claim, run_identity
 from tfx_pipeline.training import RUN_FILE, model_of, recipe_of
@@ -39,6 +40,7 @@ class Setup:
       feature_set: the declaration, with the config's changes applied.
       info: seed, versions, hash of the first span.
       base_rate: share of clicks in the first span.
+      teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
     """
 
     config: RunConfig
@@ -49,6 +51,7 @@ class Setup:
     feature_set: FeatureSet
     info: dict[str, Any]
     base_rate: float
+    teacher: TeacherExport | None = None
 
     @property
     def transform(self) -> tft.TFTransformOutput:
@@ -68,6 +71,7 @@ class Setup:
             load=_nothing,
             written_ids=written_ids(self.feature_set, sizes),
             base_rate=self.base_rate,
+            teacher_width=self.teacher.hidden_width if self.teacher else 0,
         )
         return self.recipe.streamed(job)
 
@@ -81,7 +85,7 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
 
     Raises:
       InputError: there is no span, it is of another source, the model cannot be built, the recipe cannot learn
-        from a stream, or `out` is in use by another run.
+        from a stream, there is no such teacher, or `out` is in use by another run.
     """
     check_folder(out, "--out")
     spans = spans_in(stream)
@@ -91,8 +95,8 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
     _check(config, spans[0], first)
     feature_set = config.features.apply(first.feature_set)
     check_model(config, feature_set, first.sha256)
-    recipe = recipe_of(config)
-    info = run_info(config, first.source, first.sha256)
+    recipe, teacher = recipe_of(config), teacher_of(config, feature_set)
+    info = run_info(config, first.source, first.sha256, teacher)
     claim(out, RUN_FILE, run_identity(info), info, "run")
     write_text(out / CONFIG_FILE, config.to_yaml())
     if not (out / TRANSFORM_DIR).exists():
@@ -101,7 +105,7 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
         transform_dataset(spans[0], first, out / TRANSFORM_DIR, feature_set, "row", (), beam_args=beam_args)
     shown = first.records["row"]["train"]
     rate = shown.positives / shown.examples
-    return Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, info, rate)
+    return Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, info, rate, teacher)
 
 
 def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from consort.config import RunConfig
+from serving.teacher import TeacherExport, find_teacher
 from tfx_pipeline.provenance import code_version, run_info
 from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
@@ -28,6 +29,7 @@ class Plan:
       dataset: its `dataset.json`.
       root: everything that the pipeline writes lies here.
       changed_shards: shards that are sound but no longer what `dataset.json` says.
+      teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
     """
 
     config: RunConfig
@@ -35,6 +37,7 @@ class Plan:
     dataset: Dataset
     root: Path
     changed_shards: tuple[str, ...] = ()
+    teacher: TeacherExport | None = None
 
     @cached_property
     def feature_set(self) -> FeatureSet:
@@ -88,6 +91,7 @@ class Plan:
             "feature_set": self.feature_set.model_dump_json(),
             "code_version": code_version("transforms", "models", "serving", "tfx_pipeline"),
             "dataset_sha256": self.dataset.sha256,
+            "teacher_sha256": self.teacher.sha256 if self.teacher else "",
             "source": self.dataset.source,
             "versions": info["versions"],
             "raw_files": self.raw_files(),
@@ -101,7 +105,7 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
 
     Raises:
       InputError: the dataset is not one, is of another source, is damaged, or lacks what the run needs; the
-        model cannot be built; Beam does not know an option; or `root` cannot be written to.
+        model cannot be built; there is no such teacher; Beam does not know an option; or `root` cannot be written to.
     """
     check_folder(root, "the run's folder")
     dataset = load_dataset(data_dir)
@@ -118,9 +122,10 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
     _check_slices(config, feature_set)
     pipeline_options(config.pipeline.beam_args)
     check_model(config, feature_set, dataset.sha256)
+    teacher = teacher_of(config, feature_set)
     dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
     _check_splits(config, data_dir, dataset)
-    return Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)), tuple(changed))
+    return Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)), tuple(changed), teacher)
 
 
 def _check_splits(config: RunConfig, data_dir: str | os.PathLike[str], dataset: Dataset) -> None:
@@ -163,6 +168,18 @@ def check_model(config: RunConfig, feature_set: FeatureSet, dataset_sha256: str)
         raise InputError("model", str(error), "a model that takes the run's features and arguments", fix) from error
     for folder in recipe.earlier_runs():
         check_earlier_run(folder, config, dataset_sha256)
+
+
+def teacher_of(config: RunConfig, feature_set: FeatureSet) -> TeacherExport | None:
+    """The ranker of an earlier run that the config's recipe learns from; writes nothing.
+
+    Raises:
+      InputError: there is none at its path, or none that can be asked about rows of this feature set.
+    """
+    from tfx_pipeline.training import recipe_of
+
+    path = recipe_of(config).taught_by()
+    return None if path is None else find_teacher(path, feature_set)
 
 
 def write_schema(plan: Plan) -> None:

@@ -7,9 +7,12 @@ import sys
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consort.config import RunConfig
+
+if TYPE_CHECKING:
+    from serving.teacher import TeacherExport
 
 _PARTS = (
     "tensorflow",
@@ -49,8 +52,17 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run_info(config: RunConfig, source: str, dataset_sha256: str) -> dict[str, Any]:
-    """What is saved with every run and travels with its model."""
+def run_info(
+    config: RunConfig, source: str, dataset_sha256: str, teacher: "TeacherExport | None" = None
+) -> dict[str, Any]:
+    """What is saved with every run and travels with its model.
+
+    Args:
+      config: the run.
+      source, dataset_sha256: of its data.
+      teacher: that its recipe learns from, if there is one.
+    """
+    taught = {} if teacher is None else {"teacher_sha256": teacher.sha256, "recipe": {"teacher": teacher.told()}}
     return {
         "name": config.name,
         "seed": config.seed,
@@ -61,4 +73,5 @@ def run_info(config: RunConfig, source: str, dataset_sha256: str) -> dict[str, A
         "code_sha256": code_version("transforms", "models", "serving", "tfx_pipeline"),
         "versions": versions(),
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        **taught,
     }

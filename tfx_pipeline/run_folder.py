@@ -8,8 +8,8 @@ from typing import Any
 from transforms.errors import InputError
 from transforms.files import write_text
 
-RUN_KEYS = ("config_sha256", "dataset_sha256")
-"""What of `run.json` tells two runs apart."""
+RUN_KEYS = ("config_sha256", "dataset_sha256", "teacher_sha256")
+"""What of `run.json` tells two runs apart; the last only of runs with a teacher."""
 
 
 def run_identity(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def run_identity(info: Mapping[str, Any]) -> dict[str, Any]:
     Args:
       info: of `provenance.run_info`.
     """
-    return {key: info[key] for key in RUN_KEYS}
+    return {key: info[key] for key in RUN_KEYS if key in info}
 
 
 def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str) -> bool:

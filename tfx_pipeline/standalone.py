@@ -58,7 +58,7 @@ def train_run(
         plan = make_plan(config, data_dir, out)
         if plan.changed_shards:
             say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
-        info = run_info(config, plan.dataset.source, plan.dataset.sha256)
+        info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher)
         transformed = plan.root / "transformed"
         if part.is_chief:
             _claim(plan.root, info)
@@ -112,6 +112,7 @@ def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
         run=info,
         raw_files=plan.raw_files(),
         warmup_examples=first_examples(raw, GOLDEN_COUNT),
+        teacher=plan.teacher,
     )
 
 

@@ -10,6 +10,7 @@ import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from consort.config import RunConfig
+from tfx_pipeline.plan import teacher_of
 from tfx_pipeline.provenance import run_info
 from tfx_pipeline.training import GOLDEN_COUNT, Task, export, finished_run, train
 from tfx_pipeline.tuner_space import tuned
@@ -26,16 +27,20 @@ def run_fn(fn_args: FnArgs) -> None:
     """
     properties: dict[str, Any] = fn_args.custom_config
     config = tuned(RunConfig.model_validate_json(properties["config"]), fn_args.hyperparameters)
+    feature_set = FeatureSet.model_validate_json(properties["feature_set"])
+    teacher = teacher_of(config, feature_set)
     task = Task(
         config=config,
-        feature_set=FeatureSet.model_validate_json(properties["feature_set"]),
+        feature_set=feature_set,
         transform=tft.TFTransformOutput(fn_args.transform_output),
         train_files=expand_patterns(fn_args.train_files),
         eval_files=expand_patterns(fn_args.eval_files),
-        run=run_info(config, properties["source"], properties["dataset_sha256"]),
+        run=run_info(config, properties["source"], properties["dataset_sha256"], teacher),
         raw_files=properties["raw_files"],
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
+        teacher=teacher,
     )
+    properties = {**properties, "teacher_sha256": teacher.sha256 if teacher else ""}
     checkpoint_dir = Path(properties["checkpoint_root"]) / _key(config, properties, fn_args.transform_output)
     trained = train(task, checkpoint_dir)
     run = finished_run(task, trained)
@@ -45,5 +50,5 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def _key(config: RunConfig, properties: dict[str, Any], transform_output: str) -> str:
-    parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256")]
+    parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256", "teacher_sha256")]
     return hashlib.sha256("\n".join([config.model_dump_json(), *parts, transform_output]).encode()).hexdigest()[:16]

@@ -24,6 +24,7 @@ from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
 from serving.catalogue import catalogue_of
 from serving.export import export_model
+from serving.teacher import Teacher, TeacherExport
 from tfx_pipeline.distributed import check_one_process
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
@@ -48,6 +49,7 @@ class Task:
       run: see `provenance.run_info`; travels with the model.
       warmup_examples: some raw records, for the exported model's warm-up.
       raw_files: raw TFRecords of each split, in the order of time.
+      teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
     """
 
     config: RunConfig
@@ -58,6 +60,7 @@ class Task:
     run: dict[str, Any]
     warmup_examples: Sequence[bytes]
     raw_files: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    teacher: TeacherExport | None = None
 
 
 def model_of(
@@ -173,6 +176,7 @@ def _job(task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distrib
         load=lambda folder: _pretrained(folder, task, sizes),
         written_ids=written_ids(task.feature_set, sizes),
         base_rate=data.base_rate,
+        teacher_width=task.teacher.hidden_width if task.teacher else 0,
     )
 
 
@@ -202,16 +206,21 @@ def _transformed(task: Task, strategy: tf.distribute.Strategy) -> _Data:
 
 
 def _in_time_order(task: Task) -> _Data:
-    encode = RowEncoder(task.transform, task.feature_set)
+    plain = RowEncoder(task.transform, task.feature_set)
 
-    def batches(split: str) -> tf.data.Dataset:
+    def batches(split: str, encode: RowEncoder = plain) -> tf.data.Dataset:
         size, then = task.config.training.batch_size, lambda columns: labelled(columns, "row")
         return transformed_stream(task.raw_files[split], size, encode, then)
 
     evaluated = batches("eval") if task.raw_files.get("eval") else None
     first = next(iter(batches("train")), None)
     rate = None if first is None else float(tf.reduce_mean(first[1]))
-    return _Data(lambda seed, epoch: batches("train"), evaluated, count_examples(task.raw_files["train"]), rate)
+    # It is asked in training alone: evaluation writes nothing, so it reads nothing of a teacher.
+    taught = plain
+    if task.teacher:
+        taught = RowEncoder(task.transform, task.feature_set, teacher=Teacher(task.teacher, task.feature_set))
+    examples = count_examples(task.raw_files["train"])
+    return _Data(lambda seed, epoch: batches("train", taught), evaluated, examples, rate)
 
 
 def _check_memory(config: RunConfig, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> None:
@@ -270,7 +279,8 @@ def _plain(model: TableModel) -> TableModel:
 def finished_run(task: Task, trained: Trained) -> dict[str, Any]:
     """The run as `run.json` and the contract tell it: what made the model and how training went."""
     run = {**task.run, "training": dataclasses.asdict(trained.result)}
-    return {**run, "recipe": trained.report} if trained.report else run
+    # What was known of the recipe from the start, its teacher, stands there already.
+    return {**run, "recipe": {**trained.report, **run.get("recipe", {})}} if trained.report else run
 
 
 def export(task: Task, model: keras.Model, run: dict[str, Any], directory: str | os.PathLike[str]) -> None:

@@ -52,6 +52,8 @@ def tune_run(
     # Nothing is written before it is known that trials have a place to run.
     places(config.tuning.parallel)
     mine = {"trials_sha256": trials_digest(plan.config), "dataset_sha256": plan.dataset.sha256}
+    if plan.teacher is not None:
+        mine["teacher_sha256"] = plan.teacher.sha256
     claim(plan.root, SEARCH_FILE, mine, mine, "search")
     write_text(plan.root / CONFIG_FILE, config.to_yaml())
     # The best run file is the sign of a search that found one.
@@ -67,7 +69,7 @@ def tune_run(
     try:
         tuner.search()
     finally:
-        found = report_of(tuner, config, run_info(config, plan.dataset.source, plan.dataset.sha256))
+        found = report_of(tuner, config, run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher))
         write_text(plan.root / REPORT_FILE, json.dumps(found, indent=2) + "\n")
     write_text(plan.root / BEST_FILE, best_config(config, found).to_yaml())
     return found

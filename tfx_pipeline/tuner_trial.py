@@ -78,18 +78,21 @@ def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[st
     import tensorflow_transform as tft
 
     from consort.config import parse_config
+    from tfx_pipeline.plan import teacher_of
     from tfx_pipeline.training import Task, train
     from transforms.features import FeatureSet
 
+    config, feature_set = parse_config(task["config"], "trial"), FeatureSet.model_validate(task["feature_set"])
     training = Task(
-        config=parse_config(task["config"], "trial"),
-        feature_set=FeatureSet.model_validate(task["feature_set"]),
+        config=config,
+        feature_set=feature_set,
         transform=tft.TFTransformOutput(task["transform"]),
         train_files=task["train_files"],
         eval_files=task["eval_files"],
         run={"dataset_sha256": task["dataset_sha256"]},
         warmup_examples=(),
         raw_files=task["raw_files"],
+        teacher=teacher_of(config, feature_set),
     )
     trained = train(training, checkpoint_dir)
     metrics = eval_metrics(trained.model, training)

@@ -171,6 +171,8 @@ LABEL, EXPOSED, CANDIDATE = "label", "exposed", "candidate"
 TIMESTAMP, ITEM_ID = "timestamp", "item_id"
 STAGE = "stage"
 """A column of request records that some sources have: how far a candidate got, 0 for padding, more is farther."""
+TEACHER_HIDDEN = "teacher_hidden"
+"""What no record has and a batch may bring along: a frozen ranker's last hidden layer of each row, float32 `[B, H]`."""
 
 
 class FeatureSet(_Frozen):

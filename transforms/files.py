@@ -111,6 +111,13 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text)
 
 
+def folder_sha256(path: str | os.PathLike[str]) -> str:
+    """Sha256 of the names and contents of all files in a folder, independent of where it lies."""
+    root = Path(path)
+    lines = sorted(f"{file.relative_to(root)} {sha256_of(file)}" for file in root.rglob("*") if file.is_file())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def sha256_of(path: str | os.PathLike[str]) -> str:
     """Sha256 of a file's content, in hexadecimal."""
     digest = hashlib.sha256()

@@ -13,7 +13,7 @@ from models.layers.tower_caches import TowerCaches
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.retrieval.sampled_softmax import SampledSoftmax
 from models.retrieval.tower_model import ScaledProduct, TowerInput, TowerModel
-from transforms.features import TIMESTAMP
+from transforms.features import TEACHER_HIDDEN, TIMESTAMP
 
 Batch = Mapping[str, Any]
 
@@ -38,9 +38,13 @@ class CS3(PeerModel):
     Reference: "Efficient Online Capability Synergy for Two-Tower Recommendation" (CS3, 2026, arXiv 2604.19269).
     The losses, log loss of both, are not published.
 
+    h comes of the ranker that is trained beside the towers; or, of a frozen one that is not here, with each training
+    batch, as its column `teacher_hidden`. The towers read that column neither way: only the caches take it.
+
     Args:
       towers: a copy of them, with caches, is trained.
-      ranker: trained on the same batches.
+      ranker: trained on the same batches; None: batches bring h along.
+      teacher_width: H of the h that batches bring along; 0 with a ranker.
       cts, cms: the mechanisms.
       alpha, beta: their shares of the old vector.
       user_feature, item_feature: the ids by which vectors are kept.
@@ -51,17 +55,17 @@ class CS3(PeerModel):
 
     Call arguments: as `PeerModel`, of rows; `timestamp` orders the events of a batch, else their place does.
 
-    Output shape: a dict of logits `[B]`: `peer_0`, the towers', and `peer_1`, the ranker's.
+    Output shape: a dict of logits `[B]`: `peer_0`, the towers', and `peer_1`, the ranker's, if there is one.
 
     Raises:
-      ValueError: an id feature that is not an input, a weight below 0, or a softmax over towers that are not compared
-        by a product.
+      ValueError: an id feature that is not an input, a weight below 0, a softmax over towers that are not compared by
+        a product, or not one of ranker and `teacher_width`.
     """
 
     def __init__(
         self,
         towers: TowerModel,
-        ranker: TargetAttentionRanker,
+        ranker: TargetAttentionRanker | None,
         cts: bool = True,
         cms: bool = True,
         alpha: float = 0.8,
@@ -72,8 +76,12 @@ class CS3(PeerModel):
         softmax_weight: float = 0.0,
         temperature: float = 1.0,
         written_ids: Mapping[str, int] | None = None,
+        teacher_width: int = 0,
         **kwargs: Any,
     ):
+        if (ranker is None) != (teacher_width > 0):
+            given = "no ranker" if ranker is None else "a ranker"
+            raise ValueError(f"{given} and teacher_width {teacher_width}; expected one source of h; give either")
         id_features = {"user": user_feature, "item": item_feature}
         spaces = {side: _space_of(side, name, towers) for side, name in id_features.items()}
         sizes = {side: towers.embeddings.table_sizes[space] for side, space in spaces.items()}
@@ -81,7 +89,7 @@ class CS3(PeerModel):
         caches = TowerCaches(
             sizes,
             {"user": kept["item"], "item": kept["user"]} if cts else {},
-            ranker.hidden_width if cms else 0,
+            (teacher_width if ranker is None else ranker.hidden_width) if cms else 0,
             alpha,
             beta,
             id_features,
@@ -90,8 +98,9 @@ class CS3(PeerModel):
         _check_softmax(softmax_weight, towers)
         # `loss_names` is asked for while the parent is made.
         self._has_softmax = softmax_weight > 0
-        super().__init__([towers.with_caches(caches), ranker], **kwargs)
-        self.towers, self.ranker = self.peers
+        super().__init__([towers.with_caches(caches), *([] if ranker is None else [ranker])], **kwargs)
+        self.towers, self.ranker = self.peers[0], ranker
+        self.teacher_width = teacher_width
         self.cts, self.cms, self.alpha, self.beta, self.leaky = cts, cms, alpha, beta, leaky
         self.id_features, self.written_ids = id_features, dict(written_ids or {})
         self.softmax_weight, self.temperature = softmax_weight, temperature
@@ -103,8 +112,12 @@ class CS3(PeerModel):
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        more = ("auxiliary",) if self.peers[0].has_auxiliary_losses else ()
-        return ("bce", "ranker", *more, *(("softmax",) if self._has_softmax else ()))
+        has = {
+            "ranker": len(self.peers) > 1,
+            "auxiliary": self.peers[0].has_auxiliary_losses,
+            "softmax": self._has_softmax,
+        }
+        return ("bce", *(name for name, is_there in has.items() if is_there))
 
     @property
     def caches(self) -> TowerCaches:
@@ -112,19 +125,18 @@ class CS3(PeerModel):
         return self.towers.caches
 
     def call(self, features: Batch, training: bool | None = None, with_sides: bool = False) -> Any:
-        of_towers, of_ranker = self.embeddings(features, training=training, as_sets=True)
+        of_towers, *of_ranker = self.embeddings(features, training=training, as_sets=True)
         user, item = self.towers.both(TowerInput(of_towers, self.towers.extras(features)), training)
-        hidden = self.ranker.hidden(self.ranker.cast_sets(of_ranker), training)
-        found = (self.towers.similarity((user, item)), self.ranker.logit_of(hidden))
+        found, hidden = [self.towers.similarity((user, item))], []
+        if self.ranker is not None:
+            hidden.append(self.ranker.hidden(self.ranker.cast_sets(*of_ranker), training))
+            found.append(self.ranker.logit_of(*hidden))
         logits = {name: self.towers.of_rows(own) for name, own in zip(self.peer_names, found, strict=True)}
-        return (
-            (logits, [[user, item[:, 0]], [hidden[:, 0]], self.towers.side_outputs(of_towers)])
-            if with_sides
-            else logits
-        )
+        sides = [[user, item[:, 0]], [own[:, 0] for own in hidden], self.towers.side_outputs(of_towers)]
+        return (logits, sides) if with_sides else logits
 
     def loss_terms(self, clicks: Clicks, logits: Any, sides: Any) -> dict[str, tf.Tensor]:
-        found = {"bce": clicks.log_loss(logits[0]), "ranker": clicks.log_loss(logits[1])}
+        found = {name: clicks.log_loss(own) for name, own in zip(("bce", "ranker"), logits, strict=False)}
         if self.towers.has_auxiliary_losses:
             (user, item), _, own = sides
             found["auxiliary"] = self.towers.auxiliary_loss(user, item, own, clicks)
@@ -159,11 +171,12 @@ class CS3(PeerModel):
 
         Args:
           clicks: events whose labels are known.
-          sides: what the model gave for them: `[[u, v], [h], ...]`.
+          sides: what the model gave for them: `[[u, v], [h], ...]`; without a ranker no h, which is in the batch.
         """
-        (user, item), (hidden,), _ = sides
+        (user, item), of_ranker, _ = sides
         kept_user, kept_item = self.towers.kept(user, item)
         features, size = clicks.features, tf.size(clicks.label)
+        hidden = of_ranker[0] if of_ranker else features[TEACHER_HIDDEN]
         times = features[TIMESTAMP] if TIMESTAMP in features else tf.range(size, dtype=tf.int64)
         shown = clicks.exposed > 0
         opposite = {"user": kept_item, "item": kept_user}
@@ -173,14 +186,15 @@ class CS3(PeerModel):
             self.item_counts.scatter_add(tf.IndexedSlices(tf.ones_like(ids), ids))
 
     def start_at(self, base_rate: float) -> None:
-        """Lets both models begin with a share of clicks, so that no step is spent on finding it. Both must be built.
+        """Lets the models begin with a share of clicks, so that no step is spent on finding it. They must be built.
 
         Args:
           base_rate: 0 or 1 count as one in a thousand, or all but one.
         """
         rate = min(max(base_rate, 1e-3), 1 - 1e-3)
         # The ranker's last layer has a kernel and a bias.
-        for bias in (self.towers.similarity.bias, self.ranker.last.weights[-1]):
+        of_ranker = [] if self.ranker is None else [self.ranker.last.weights[-1]]
+        for bias in (self.towers.similarity.bias, *of_ranker):
             bias.assign(tf.fill(bias.shape, math.log(rate / (1 - rate))))
 
     def begin_pass(self) -> None:
@@ -191,12 +205,12 @@ class CS3(PeerModel):
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
-        towers, ranker = config.pop("peers")
-        own = ("cts", "cms", "alpha", "beta", "leaky", "softmax_weight", "temperature")
+        towers, *ranker = config.pop("peers")
+        own = ("cts", "cms", "alpha", "beta", "leaky", "softmax_weight", "temperature", "teacher_width")
         return {
             **config,
             "towers": towers,
-            "ranker": ranker,
+            "ranker": ranker[0] if ranker else None,
             **{name: getattr(self, name) for name in own},
             "user_feature": self.id_features["user"],
             "item_feature": self.id_features["item"],

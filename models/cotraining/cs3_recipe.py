@@ -23,11 +23,15 @@ RANKER = "target_attention_ranker"
 class CS3Recipe(Recipe):
     """Trains two towers and the ranker that teaches them by `CS3`, and keeps the towers.
 
+    With a teacher no ranker is trained: what an earlier run made of each row comes with the batches.
+
     Reference: "Efficient Online Capability Synergy for Two-Tower Recommendation" (CS3, 2026, arXiv 2604.19269).
 
     Args:
       cts, cms, alpha, beta, user_feature, item_feature, leaky, softmax_weight, temperature: as in `CS3`. CAS is an
         option of the towers, `cycle_adaptive`.
+      teacher: folder of an exported ranker, of its run or of its versions, whose last hidden layer the caches take;
+        None: of the ranker that is trained beside the towers.
     """
 
     in_time_order: ClassVar[bool] = True
@@ -41,20 +45,33 @@ class CS3Recipe(Recipe):
     leaky: bool = False
     softmax_weight: float = 0.0
     temperature: float = 1.0
+    teacher: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected in [0, 1]; 0.8 is the paper's")
+        if self.teacher is None:
+            return
+        if not (isinstance(self.teacher, str) and self.teacher):
+            raise ValueError(f"teacher is {self.teacher!r}; expected the path of an exported ranker; name its folder")
+        if not self.cms:
+            raise ValueError(
+                f"teacher is {self.teacher!r} and cms False; expected cms True, as nothing else reads what a teacher "
+                "tells; leave one of them out"
+            )
 
     def row_widths(self, width: int) -> list[int]:
-        return [width, width]
+        return [width] * (1 if self.teacher else 2)
 
     def model_names(self) -> list[str]:
-        return [RANKER]
+        return [] if self.teacher else [RANKER]
+
+    def taught_by(self) -> str | None:
+        return self.teacher
 
     def check(self, models: Sequence[Any]) -> None:
-        towers, ranker = models
+        towers, *ranker = models
         if not isinstance(towers, TowerModel):
             raise ValueError(
                 f"the model is {type(towers).__name__}; expected two towers; choose dssm, int_tower, dat or "
@@ -62,7 +79,8 @@ class CS3Recipe(Recipe):
             )
         if any(item.shape is Shape.CANDIDATES for item in towers.embeddings.inputs):
             raise ValueError("records are requests; expected rows, as a stream has them; set record to row")
-        self._group(towers, ranker, {})
+        # How wide a teacher's layer is makes no difference here.
+        self._group(towers, ranker[0] if ranker else None, {}, 1 if self.teacher else 0)
 
     def streamed(self, job: TrainingJob) -> CS3:
         if tf.distribute.has_strategy() and not has_servers(tf.distribute.get_strategy()):
@@ -70,7 +88,9 @@ class CS3Recipe(Recipe):
                 "a strategy of tf.distribute is given that copies the caches; expected none, or parameter servers, "
                 "which keep them once; set training.distribution to none or parameter_server"
             )
-        group = self._group(job.build(job.seed, None), job.build(job.seed + 1, RANKER), job.written_ids)
+        towers = job.build(job.seed, None)
+        ranker = None if self.teacher else job.build(job.seed + 1, RANKER)
+        group = self._group(towers, ranker, job.written_ids, job.teacher_width)
         build_peers(group)
         if job.base_rate is not None:
             group.start_at(job.base_rate)
@@ -86,12 +106,18 @@ class CS3Recipe(Recipe):
         report = {
             "recipe": "cs3",
             "towers": type(group.towers).__name__,
-            "ranker": type(group.ranker).__name__,
+            **({"ranker": type(group.ranker).__name__} if group.ranker is not None else {}),
             "written_ids": {name: int(count) for name, count in _written(group).items()},
         }
         return Trained(self.served(group), result, report)
 
-    def _group(self, towers: TowerModel, ranker: TargetAttentionRanker, written_ids: Mapping[str, int]) -> CS3:
+    def _group(
+        self,
+        towers: TowerModel,
+        ranker: TargetAttentionRanker | None,
+        written_ids: Mapping[str, int],
+        teacher_width: int,
+    ) -> CS3:
         return CS3(
             towers,
             ranker,
@@ -105,6 +131,7 @@ class CS3Recipe(Recipe):
             softmax_weight=self.softmax_weight,
             temperature=self.temperature,
             written_ids=written_ids,
+            teacher_width=teacher_width,
         )
 
 

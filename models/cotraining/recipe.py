@@ -63,6 +63,10 @@ class Recipe(abc.ABC):
         """Folders of finished runs that it starts from."""
         return []
 
+    def taught_by(self) -> str | None:
+        """Folder of an exported ranker whose last hidden layer training batches must bring along; None: of no one."""
+        return None
+
     def streamed(self, job: TrainingJob) -> keras.Model:
         """What learns from a stream that does not end.
 

@@ -1,5 +1,6 @@
 """Layers one after the other."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -21,8 +22,13 @@ class LayerChain(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self._through(self._steps, inputs, training)
+
+    def _through(
+        self, steps: Sequence[keras.layers.Layer], inputs: tf.Tensor, training: bool | None = None
+    ) -> tf.Tensor:
         outputs = inputs
-        for step in self._steps:
+        for step in steps:
             takes_training = isinstance(step, ResumableDropout | keras.layers.BatchNormalization)
             outputs = step(outputs, training=training) if takes_training else step(outputs)
         return outputs

@@ -71,6 +71,18 @@ class MLP(LayerChain):
         dtype = self.variable_dtype if depth == len(self.hidden_units) else self.dtype_policy
         return Dense(units, activation=activation, use_bias=biased, kernel_initializer=start, dtype=dtype)
 
+    def hidden(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """What the linear layer at the end reads, `[..., H]`: the last hidden layer, or the input if there is none.
+
+        Args:
+          inputs: as of a call, `[..., W]`.
+          training: as in a call.
+        """
+        if not self.built:
+            # Steps that had been built by themselves would be built again by the first call.
+            self.build(inputs.shape)
+        return self._through(self._steps if self.output_units is None else self._steps[:-1], inputs, training)
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),

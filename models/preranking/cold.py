@@ -17,7 +17,8 @@ from transforms.features import ModelInput
 class Cold(FieldModel):
     """Linear terms and an MLP over all fields, each of which is weighed by what it holds.
 
-    s_i = sigmoid(w_i . e_i + b_i),  logit = sum_i l_i + MLP([s_1 e_1; ...; s_F e_F])
+    s_i = sigmoid(w_i . e_i + b_i),  logit = sum_i l_i + MLP([s_1 e_1; ...; s_F e_F]); h, its last
+    hidden layer, is the MLP's.
 
     Reference: Wang et al., "COLD: Towards the Next Generation of Pre-Ranking System" (2020, arXiv
     2007.16122), section 3.2, without the choice of fields by cost.
@@ -36,6 +37,7 @@ class Cold(FieldModel):
     """
 
     uses_linear = True
+    has_hidden = True
 
     def __init__(
         self,
@@ -54,9 +56,15 @@ class Cold(FieldModel):
         self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=derived_seed(seed, "mlp"))
 
     def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
-        fields, width = embeddings.shape[1:]
-        deep = self.mlp(tf.reshape(self.gates(embeddings), [-1, fields * width]), training=training)
+        deep = self.mlp(self._gated(embeddings), training=training)
         return tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + tf.squeeze(deep, -1)
+
+    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.mlp.hidden(self._gated(embeddings), training)
+
+    def _gated(self, embeddings: tf.Tensor) -> tf.Tensor:
+        fields, width = embeddings.shape[1:]
+        return tf.reshape(self.gates(embeddings), [-1, fields * width])
 
     def get_config(self) -> dict[str, Any]:
         deep = self.mlp.get_config()

@@ -30,7 +30,8 @@ class DCN(FieldModel):
     `stacked_parallel`: logit = w^T [MLP'(x_L); MLP(x_0)] + w_0
     `crossnet_only`: logit = w^T x_L + w_0
 
-    Linear terms have no place in it: x_0 is part of x_L.
+    Linear terms have no place in it: x_0 is part of x_L. h, its last hidden layer, is what w meets: of `parallel`
+    [x_L; MLP(x_0)].
 
     Reference: Wang et al., "Deep & Cross Network for Ad Click Predictions" (ADKDD 2017), equations 3 to 5
     (`v1`, `parallel`); Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale
@@ -60,6 +61,8 @@ class DCN(FieldModel):
     Raises:
       ValueError: no such cross or structure, a number less than 1, or no hidden units where there is an MLP.
     """
+
+    has_hidden = True
 
     def __init__(
         self,
@@ -100,6 +103,9 @@ class DCN(FieldModel):
         return CrossLayer(seed) if self.cross == "v1" else CrossLayerV2(seed)
 
     def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
+        return tf.squeeze(self.output_layer(self.last_hidden(embeddings, training)), -1)
+
+    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         fields, width = embeddings.shape[1:]
         first = tf.reshape(embeddings, [-1, fields * width])
         crossed = first
@@ -109,7 +115,7 @@ class DCN(FieldModel):
             crossed = self.stacked_mlp(crossed, training=training)
         if self.structure in ("parallel", "stacked_parallel"):
             crossed = tf.concat([crossed, self.mlp(first, training=training)], axis=1)
-        return tf.squeeze(self.output_layer(crossed), -1)
+        return crossed
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -17,7 +17,7 @@ class DeepFM(FieldModel):
     """Linear terms, a factorization machine and an MLP over the same embeddings.
 
     logit = w_0 + sum_i w_i + sum_{i<j} <e_i, e_j> + MLP([e_1; ...; e_F]); w_0 is the bias of the MLP's
-    output layer.
+    output layer. h, its last hidden layer, is the MLP's.
 
     Reference: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction"
     (IJCAI 2017), equations 1 to 4.
@@ -39,6 +39,7 @@ class DeepFM(FieldModel):
     """
 
     uses_linear = True
+    has_hidden = True
 
     def __init__(
         self,
@@ -57,11 +58,18 @@ class DeepFM(FieldModel):
         self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
 
     def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
-        fields, width = embeddings.shape[1:]
-        deep = self.mlp(tf.reshape(embeddings, [-1, fields * width]), training=training)
+        deep = self.mlp(_flat(embeddings), training=training)
         shallow = tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + self.fm(embeddings)
         return shallow + tf.squeeze(deep, -1)
+
+    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.mlp.hidden(_flat(embeddings), training)
 
     def get_config(self) -> dict[str, Any]:
         deep = self.mlp.get_config()
         return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}}
+
+
+def _flat(embeddings: tf.Tensor) -> tf.Tensor:
+    fields, width = embeddings.shape[1:]
+    return tf.reshape(embeddings, [-1, fields * width])

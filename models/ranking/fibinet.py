@@ -19,7 +19,8 @@ class FiBiNET(FieldModel):
     """Linear terms, and an MLP over bilinear interactions of the embeddings as they are and as SENET weighs them.
 
     logit = sum_i w_i + MLP([p(e); p(v)]), v = SENET(e), p the bilinear interactions of all pairs, with
-    matrices of its own for e and for v. The MLP's output layer has the only bias.
+    matrices of its own for e and for v. The MLP's output layer has the only bias. h, its last hidden
+    layer, is the MLP's.
 
     Reference: Huang et al., "FiBiNET: Combining Feature Importance and Bilinear Feature Interaction for
     Click-Through Rate Prediction" (RecSys 2019).
@@ -46,6 +47,7 @@ class FiBiNET(FieldModel):
     """
 
     uses_linear = True
+    has_hidden = True
 
     def __init__(
         self,
@@ -68,9 +70,14 @@ class FiBiNET(FieldModel):
         self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
 
     def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
-        pairs = tf.concat([self.plain_pairs(embeddings), self.weighed_pairs(self.senet(embeddings))], axis=1)
-        deep = tf.squeeze(self.mlp(pairs, training=training), -1)
+        deep = tf.squeeze(self.mlp(self._pairs(embeddings), training=training), -1)
         return tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + deep
+
+    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.mlp.hidden(self._pairs(embeddings), training)
+
+    def _pairs(self, embeddings: tf.Tensor) -> tf.Tensor:
+        return tf.concat([self.plain_pairs(embeddings), self.weighed_pairs(self.senet(embeddings))], axis=1)
 
     def get_config(self) -> dict[str, Any]:
         deep = self.mlp.get_config()

@@ -13,7 +13,8 @@ from models.table_model import TableModel
 class FieldModel(TableModel):
     """A model that scores one row, or one candidate of a request, from the vectors of its fields.
 
-    A subclass makes its layers in `__init__`, and gives `head` and `get_config`.
+    A subclass makes its layers in `__init__`, and gives `head` and `get_config`; one with `has_hidden` also
+    `last_hidden`.
 
     Args, call arguments, output shape: as `TableModel`.
     """
@@ -29,10 +30,25 @@ class FieldModel(TableModel):
           `[...]`.
         """
         embeddings, linear = vectors
-        rows = tf.cast(merge_leading(embeddings, 2), self.compute_dtype)
+        rows = self._rows(embeddings)
         terms = merge_leading(linear, 1) if linear is not None else None
         logits = tf.cast(self._head_function(self.head)(rows, terms, training), self.variable_dtype)
         return split_leading(logits, embeddings, 2)
+
+    def hidden(self, vectors: FieldVectors, training: bool | None = None) -> tf.Tensor:
+        embeddings, _ = vectors
+        return split_leading(self.last_hidden(self._rows(embeddings), training), embeddings, 2)
+
+    def _rows(self, embeddings: tf.Tensor) -> tf.Tensor:
+        return tf.cast(merge_leading(embeddings, 2), self.compute_dtype)
+
+    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        """h `[N, H]` of vectors `[N, F, D]`; see `hidden`.
+
+        Raises:
+          NotImplementedError: the class has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no last hidden layer")
 
     @abc.abstractmethod
     def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:

@@ -22,7 +22,7 @@ class PNN(FieldModel):
     """An MLP over the embeddings and one product for each pair of them.
 
     logit = MLP([e_1; ...; e_F; (p_ij)_{i<j}]), p_ij = <e_i, e_j> (IPNN) or the outer product of e_i and
-    e_j weighed by a kernel (OPNN); no linear terms.
+    e_j weighed by a kernel (OPNN); no linear terms. h, its last hidden layer, is the MLP's.
 
     Reference: Qu et al., "Product-based Neural Networks for User Response Prediction" (ICDM 2016); kernels of
     outer products: see `OuterProduct`.
@@ -48,6 +48,8 @@ class PNN(FieldModel):
       ValueError: no such product or kernel; fewer than two fields, when the model is built.
     """
 
+    has_hidden = True
+
     def __init__(
         self,
         inputs: Sequence[ModelInput],
@@ -69,9 +71,14 @@ class PNN(FieldModel):
         self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
 
     def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
+        return tf.squeeze(self.mlp(self._with_products(embeddings), training=training), -1)
+
+    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.mlp.hidden(self._with_products(embeddings), training)
+
+    def _with_products(self, embeddings: tf.Tensor) -> tf.Tensor:
         fields, width = embeddings.shape[1:]
-        inputs = [tf.reshape(embeddings, [-1, fields * width]), self.products(embeddings)]
-        return tf.squeeze(self.mlp(tf.concat(inputs, axis=1), training=training), -1)
+        return tf.concat([tf.reshape(embeddings, [-1, fields * width]), self.products(embeddings)], axis=1)
 
     def get_config(self) -> dict[str, Any]:
         deep = self.mlp.get_config()

@@ -41,6 +41,8 @@ class TargetAttentionRanker(SetModel):
       ValueError: less than two hidden layers, or `batch_norm`.
     """
 
+    has_hidden = True
+
     def __init__(
         self,
         inputs: Sequence[ModelInput],

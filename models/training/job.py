@@ -52,6 +52,7 @@ class TrainingJob:
         that it fits the data.
       written_ids: of each id space, how many ids stand for one thing each: all but the out-of-vocabulary ones.
       base_rate: share of clicks among the first training records; None: not known.
+      teacher_width: of the column `teacher_hidden` that training batches bring along; 0: they have none.
     """
 
     build: Callable[[int, str | None], keras.Model]
@@ -63,6 +64,7 @@ class TrainingJob:
     load: Callable[[str], keras.Model]
     written_ids: Mapping[str, int] = field(default_factory=dict)
     base_rate: float | None = None
+    teacher_width: int = 0
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:
         """Fits a model with these settings, its data in the order of that seed."""

@@ -1,6 +1,7 @@
 """What docs/cs3.md shows, runs; its tables name what is there."""
 
 import dataclasses
+import importlib
 import json
 import re
 import shlex
@@ -30,9 +31,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cs3")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        first, pipeline, stream = _BLOCKS
+        first, pipeline, stream, teaching = _BLOCKS
         assert [command[0] for command in pipeline] == ["pipeline"]
-        for command in (*first, *stream):
+        for command in (*first, *stream, *teaching):
             answer = consort(*(_SMALLER.get(part, part) for part in command))
             assert answer.code == 0, answer.err
     return folder
@@ -48,6 +49,33 @@ def test_the_run_tells_what_the_page_says(folder: Path) -> None:
     assert {"auc/peer_0", "logloss/peer_1"} <= set(row)
     assert all(count > 0 for count in run["recipe"]["written_ids"].values())
     assert set(run["recipe"]["written_ids"]) == {"cross_user", "cross_item", "cascade_user", "cascade_item"}
+
+
+@pytest.mark.e2e
+def test_the_winner_of_mutual_learning_taught_the_towers(folder: Path) -> None:
+    run = json.loads((folder / "taught" / "run.json").read_text())
+    row, teacher = run["training"]["history"][-1], run["recipe"]["teacher"]
+    assert "logloss/peer_0" in row and not [name for name in row if "ranker" in name or "peer_1" in name]
+    assert (teacher["model"], teacher["path"]) == ("simulated_mutual", str(folder / "ranker" / "model"))
+    section = PAGE.split("## A ranker of an earlier run as teacher")[1].split("\n## ")[0]
+    told = section.split("`run.json` tells its")[1].split(".")[0]
+    assert all(name in told for name in ("path", "name", "version", "sha256", "width", "columns"))
+    assert set(teacher) == {"path", "model", "version", "sha256", "hidden_width", "columns"}
+
+
+def test_the_page_tells_of_all_rankers_that_can_teach_what_they_do_teach() -> None:
+    section = PAGE.split("## A ranker of an earlier run as teacher")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in re.findall(r"^\|.*", section, re.M)[2:]]
+    told = {name for cell in rows for name in re.findall(r"`(\w+)`", cell)}
+    serving = (ROOT / "docs" / "serving.md").read_text()
+    (row,) = re.findall(r"^\| `last_hidden`.*", serving, re.M)
+    able = {name for name, path in MODELS.items() if _class_of(path).has_hidden}
+    assert told == able == {name for name in re.findall(r"`(\w+)`", row) if name in MODELS}
+
+
+def _class_of(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
 
 
 @pytest.mark.e2e

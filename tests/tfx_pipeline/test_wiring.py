@@ -1,8 +1,10 @@
+import dataclasses
 import os
 from pathlib import Path
 
 import pytest
 
+from serving.teacher import TeacherExport
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_toy
 from tfx_pipeline.graph import edges, mermaid
@@ -54,6 +56,13 @@ def test_code_and_config_are_execution_properties_so_that_the_cache_sees_them(pl
     changed = Plan(small_config(training={"epochs": 9}), plan.data_dir, plan.dataset, plan.root)
     assert properties(changed, "Trainer") != trained
     assert properties(changed, "Transform") == properties(plan, "Transform")
+
+
+def test_the_content_of_a_teacher_is_an_execution_property_of_the_trainer_alone(plan):
+    teachers = [TeacherExport("/somewhere", "ranker", None, sha256, 3, ("price",)) for sha256 in ("a" * 64, "b" * 64)]
+    first, second = (dataclasses.replace(plan, teacher=teacher) for teacher in teachers)
+    assert len({properties(one, "Trainer") for one in (plan, first, second)}) == 3
+    assert properties(first, "Transform") == properties(plan, "Transform")
 
 
 def test_the_code_version_follows_the_code(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.helpers.toy_data import MONDAY, TRAIN, learnable_rows, toy_features, write_toy
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import InputError
-from transforms.features import LABEL, TIMESTAMP
+from transforms.features import LABEL, TEACHER_HIDDEN, TIMESTAMP, FeatureSet
 from transforms.input import parsed, serialized
 from transforms.records import Dataset, ShardInfo, SplitInfo, load_dataset, shard_paths
 from transforms.stream import RowEncoder, check_order, transformed_stream
@@ -57,6 +57,35 @@ def test_records_come_in_the_order_of_the_log_in_batches_of_any_size(toy: Log) -
     np.testing.assert_array_equal(
         np.concatenate([batch[LABEL].numpy() for batch in batches]), np.asarray(TRAIN.columns["label"])
     )
+
+
+class _Counting:
+    """Tells of a row its price and the length of its history, raw."""
+
+    columns = ("price", "history")
+
+    def __call__(self, raw: dict[str, Any]) -> tf.Tensor:
+        assert set(self.columns) <= set(raw) and "truth" not in raw
+        return tf.stack([raw["price"], tf.cast(raw["history"].row_lengths(), tf.float32)], axis=1)
+
+
+def test_a_teacher_is_asked_about_the_raw_rows_whose_columns_need_not_be_features(toy: Log) -> None:
+    folder, dataset = toy
+    files = shard_paths(folder / "data", dataset, "row", "train")
+    whole = toy_features()
+    used = tuple(one for one in whole.features if one.column not in ("price", "history"))
+    fewer = FeatureSet(columns=whole.columns, features=used, spaces=whole.spaces)
+    transform_dataset(folder / "data", dataset, folder / "fewer", fewer, "row", splits=())
+    with_all, with_few = (
+        list(transformed_stream(files, 4, RowEncoder(load_transform(folder / out), features, teacher=_Counting())))
+        for out, features in (("out", whole), ("fewer", fewer))
+    )
+    expected = [[1.0, 1], [3.0, 0], [np.nan, 3], [5.0, 1], [7.0, 0], [9.0, 1]]
+    for batches in (with_all, with_few):
+        found = np.concatenate([batch[TEACHER_HIDDEN].numpy() for batch in batches])
+        np.testing.assert_array_equal(found, np.array(expected, np.float32))
+    assert set(with_all[0]) == set(_stream(toy, 4)[0]) | {TEACHER_HIDDEN}
+    assert "price" not in with_few[0] and "history" not in with_few[0]
 
 
 def test_shards_come_one_after_the_other(tmp_path: Path) -> None:

@@ -1,0 +1,136 @@
+"""A ranker of an earlier run as a teacher: what it makes of raw rows, by its own exported preprocessing."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+from serving.contract import inputs_of, read_contract
+from serving.requests import padding_of
+from serving.scoring import loaded_with
+from serving.signatures import HIDDEN, LAST_HIDDEN
+from serving.versions import find_saved_model
+from transforms.errors import InputError
+from transforms.features import FeatureSet
+from transforms.files import folder_sha256
+
+_OPTION = "recipe.options.teacher"
+_EXPECTED = "an exported ranker of rows, by its run, its folder or its versions' base folder"
+
+
+@dataclass(frozen=True)
+class TeacherExport:
+    """What is known of an exported ranker that is not loaded.
+
+    Args:
+      path: of the SavedModel.
+      model: its name in serving.
+      version: its number; None of a run's `model`, which has none.
+      sha256: of all its files.
+      hidden_width: H of its last hidden layer.
+      columns: the raw columns that it reads.
+    """
+
+    path: str
+    model: str
+    version: int | None
+    sha256: str
+    hidden_width: int
+    columns: tuple[str, ...]
+
+    def told(self) -> dict[str, Any]:
+        """For `run.json`."""
+        return {**asdict(self), "columns": list(self.columns)}
+
+
+def find_teacher(path: str | os.PathLike[str], feature_set: FeatureSet) -> TeacherExport:
+    """The export that a path means: itself, a run's `model`, or the newest of its versions; nothing is loaded.
+
+    Args:
+      path: as the run file has it.
+      feature_set: of the rows that it is to be asked about.
+
+    Raises:
+      InputError: there is no export, it is no ranker of rows or has no signature `last_hidden`, or the rows lack a
+        column that it reads.
+    """
+    where = f"{_OPTION}, {path}"
+    if not Path(path).is_dir():
+        fix = "train a ranker with `consort train`, and name the folder of its run"
+        raise InputError(where, "no such folder", _EXPECTED, fix)
+    try:
+        folder = find_saved_model(path)
+        contract = read_contract(folder)
+    except InputError as error:
+        raise InputError(where, error.received, _EXPECTED, error.fix) from error
+    if contract["record"] != "row":
+        fix = "train the ranker with `record: row`, as the towers are trained"
+        raise InputError(where, f"a ranker of {contract['record']} records", "one of rows", fix)
+    signature = contract["signatures"].get(LAST_HIDDEN)
+    if signature is None:
+        fix = "train a deepfm, dcn, pnn, fibinet, cold or target_attention_ranker anew: earlier exports have none"
+        received = f"model {contract['model']!r} with signatures {', '.join(contract['signatures'])}"
+        raise InputError(where, received, f"a ranker with the signature {LAST_HIDDEN}", fix)
+    _check_columns(where, signature["inputs"], feature_set)
+    return TeacherExport(
+        path=os.path.abspath(folder),
+        model=contract["model"],
+        version=int(folder.name) if folder.name.isdigit() else None,
+        sha256=folder_sha256(folder),
+        hidden_width=signature["outputs"][HIDDEN]["shape"][-1],
+        columns=tuple(signature["inputs"]),
+    )
+
+
+def _check_columns(where: str, wanted: Mapping[str, Any], feature_set: FeatureSet) -> None:
+    known = inputs_of(feature_set.columns_of("row"), "row")
+    fix = "choose a ranker that was trained on data of this source, or import the data with these columns"
+    if missing := [name for name in wanted if name not in known]:
+        expected = f"all that the teacher reads; it misses {', '.join(missing)}"
+        raise InputError(where, f"a dataset with columns {', '.join(known)}", expected, fix)
+    for name, expected in wanted.items():
+        if known[name] != expected:
+            raise InputError(where, f"column {name!r} {_told(known[name])} in the dataset", _told(expected), fix)
+
+
+def _told(column: Mapping[str, Any]) -> str:
+    return f"{column['dtype']} [{', '.join(column['shape'])}]"
+
+
+class Teacher:
+    """A frozen ranker, loaded: gives its last hidden layer for raw rows.
+
+    Args:
+      export: which.
+      feature_set: of the rows.
+
+    Call arguments:
+      raw: a batch of raw columns, lists as `tf.RaggedTensor`.
+
+    Output shape: float32 `[B, H]`.
+
+    Raises:
+      InputError: it is not the one that was found before, or cannot be loaded.
+    """
+
+    def __init__(self, export: TeacherExport, feature_set: FeatureSet):
+        if (found := folder_sha256(export.path)) != export.sha256:
+            fix = "leave a teacher as it is while a run works, or name one of its versions, and start anew"
+            raise InputError(export.path, f"a teacher with sha256 {found}", f"sha256 {export.sha256}, as before", fix)
+        self.columns, self._width = export.columns, export.hidden_width
+        self._paddings = {name: padding_of(feature_set.column(name)) for name in export.columns}
+        # Batches are made on the CPU, whatever else there is.
+        with tf.device("/CPU:0"):
+            self._loaded = loaded_with(export.path, LAST_HIDDEN)
+        self._signature = self._loaded.signatures[LAST_HIDDEN]
+
+    def __call__(self, raw: Mapping[str, Any]) -> tf.Tensor:
+        dense = {name: _dense(raw[name], padding) for name, padding in self._paddings.items()}
+        return tf.ensure_shape(self._signature(**dense)[HIDDEN], [None, self._width])
+
+
+def _dense(values: Any, padding: bytes | int | float) -> tf.Tensor:
+    return values.to_tensor(default_value=padding) if isinstance(values, tf.RaggedTensor) else values
