@@ -12,7 +12,9 @@ import tensorflow as tf
 
 from serving.client import PredictClient
 from serving.contract import CONTRACT, read_contract
+from serving.golden import read_golden
 from serving.requests import request_inputs
+from serving.scoring import Scorer
 from serving.server.server import LocalServer
 from serving.signatures import ServedModel
 from serving.teacher import Teacher, find_teacher
@@ -90,6 +92,19 @@ def test_the_signature_is_served_and_the_contract_tells_it(folder: Path, models:
             scores = client.predict("toy", inputs).outputs["probability"]
     np.testing.assert_allclose(found, _own(folder, models["deepfm"]), rtol=1e-4, atol=1e-6)
     assert scores.shape == (24,)
+
+
+@pytest.mark.parametrize("name", _RANKERS)
+def test_its_scores_are_the_models_too(folder: Path, models: dict[str, Any], name: str) -> None:
+    path = folder / "served" / name / "7"
+    examples, golden = read_golden(path)
+    served = ServedModel(models[name], load_transform(folder / "transformed"), teacher_features(), "row")
+    expected = tf.sigmoid(models[name](served.features_of(examples))).numpy()
+    for found in (golden, Scorer(path)(examples)):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    # A row has one candidate, so nothing is padded to a size that XLA knows.
+    contract = read_contract(path)
+    assert expected.std() > 0.01 and contract["buckets"] is None and "plain" not in contract["signatures"]
 
 
 def test_it_is_told_by_run_by_model_by_version_and_by_base(tmp_path: Path, ranker: Path) -> None:
