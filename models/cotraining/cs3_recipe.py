@@ -10,6 +10,7 @@ import tensorflow as tf
 from models.cotraining.cs3 import CS3
 from models.cotraining.peer_training import build_peers
 from models.cotraining.recipe import Recipe, Trained
+from models.layers.tower_caches import TowerCaches
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.retrieval.tower_model import TowerModel
 from models.training.job import TrainingJob
@@ -27,6 +28,8 @@ class CS3Recipe(Recipe):
     Args:
       cts, cms, alpha, beta, user_feature, item_feature, leaky, softmax_weight, temperature: as in `CS3`. CAS is an
         option of the towers, `cycle_adaptive`.
+      caches_from: folder of an earlier run, of whose caches the new ones begin with the vectors of the ids that both
+        know; None: with zeros.
     """
 
     in_time_order: ClassVar[bool] = True
@@ -40,11 +43,22 @@ class CS3Recipe(Recipe):
     leaky: bool = False
     softmax_weight: float = 0.0
     temperature: float = 1.0
+    caches_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected in [0, 1]; 0.8 is the paper's")
+        if self.caches_from is not None and not (isinstance(self.caches_from, str) and self.caches_from):
+            raise ValueError(
+                f"caches_from is {self.caches_from!r}; expected the folder of a run; name one, or leave it out"
+            )
+
+    def earlier_caches(self) -> str | None:
+        return self.caches_from
+
+    def caches(self, streamed: CS3) -> TowerCaches:
+        return streamed.caches
 
     def row_widths(self, width: int) -> list[int]:
         return [width, width]
@@ -70,6 +84,7 @@ class CS3Recipe(Recipe):
         build_peers(group)
         if job.base_rate is not None:
             group.start_at(job.base_rate)
+        group.carry(job.carried)
         return group
 
     def served(self, streamed: CS3) -> TowerModel:
