@@ -1,7 +1,7 @@
 """What a run on a stream begins with: its folder, the transform learned from the first span, and the model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,20 @@ import tf_keras as keras
 
 from consort.config import RunConfig
 from models.cotraining.recipe import Recipe
-from models.training.job import FitSettings, TrainingJob
+from models.layers.vector_store import StoreContent
+from tfx_pipeline.earlier_caches import caches_identity, carried_to
+from tfx_pipeline.learner import learner_of
 from tfx_pipeline.plan import check_model
 from tfx_pipeline.provenance import run_info
 from tfx_pipeline.run_folder import claim, run_identity
-from tfx_pipeline.training import RUN_FILE, model_of, recipe_of
+from tfx_pipeline.training import CHECKPOINT_DIR, RUN_FILE, has_checkpoints, recipe_of
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import Column, FeatureSet
 from transforms.files import check_folder, write_text
 from transforms.records import Dataset, load_dataset
 from transforms.spans import spans_in
-from transforms.vocabularies import table_sizes, written_ids
+from transforms.vocabularies import table_sizes
 
 TRANSFORM_DIR, CONFIG_FILE = "transform", "config.yaml"
 
@@ -39,6 +41,7 @@ class Setup:
       feature_set: the declaration, with the config's changes applied.
       info: seed, versions, hash of the first span.
       base_rate: share of clicks in the first span.
+      carried: what the caches begin with, by store; the others begin with zeros.
     """
 
     config: RunConfig
@@ -49,6 +52,7 @@ class Setup:
     feature_set: FeatureSet
     info: dict[str, Any]
     base_rate: float
+    carried: Mapping[str, StoreContent] = field(default_factory=dict, repr=False)
 
     @property
     def transform(self) -> tft.TFTransformOutput:
@@ -58,22 +62,11 @@ class Setup:
     def model(self) -> keras.Model:
         """What learns, its weights a function of the seed."""
         sizes = table_sizes(self.feature_set, self.transform)
-        job = TrainingJob(
-            build=lambda seed, name: model_of(self.config, self.feature_set, sizes, seed, name),
-            train_dataset=_nothing,
-            eval_dataset=None,
-            steps_per_epoch=0,
-            settings=FitSettings(learning_rate=self.config.training.learning_rate),
-            seed=self.config.seed,
-            load=_nothing,
-            written_ids=written_ids(self.feature_set, sizes),
-            base_rate=self.base_rate,
-        )
-        return self.recipe.streamed(job)
+        return learner_of(self.config, self.recipe, self.feature_set, sizes, self.base_rate, self.carried)
 
-
-def _nothing(*_: Any) -> Any:
-    raise InputError("recipe", "one that reads data by itself", "one that learns from a stream", "choose cs3 or single")
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process reads a checkpoint over what the caches begin with.
+        return {**vars(self), "carried": {}}
 
 
 def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], None]) -> Setup:
@@ -81,7 +74,7 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
 
     Raises:
       InputError: there is no span, it is of another source, the model cannot be built, the recipe cannot learn
-        from a stream, or `out` is in use by another run.
+        from a stream, `out` is in use by another run, or the run cannot begin with the caches of the one that it names.
     """
     check_folder(out, "--out")
     spans = spans_in(stream)
@@ -92,7 +85,7 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
     feature_set = config.features.apply(first.feature_set)
     check_model(config, feature_set, first.sha256)
     recipe = recipe_of(config)
-    info = run_info(config, first.source, first.sha256)
+    info = run_info(config, first.source, first.sha256) | caches_identity(config, feature_set, first)
     claim(out, RUN_FILE, run_identity(info), info, "run")
     write_text(out / CONFIG_FILE, config.to_yaml())
     if not (out / TRANSFORM_DIR).exists():
@@ -101,7 +94,13 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
         transform_dataset(spans[0], first, out / TRANSFORM_DIR, feature_set, "row", (), beam_args=beam_args)
     shown = first.records["row"]["train"]
     rate = shown.positives / shown.examples
-    return Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, info, rate)
+    carried = carried_to(config, feature_set, load_transform(out / TRANSFORM_DIR), info)
+    setup = Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, info, rate)
+    if carried is None:
+        return setup
+    if not has_checkpoints(out / CHECKPOINT_DIR):
+        say(carried.told())
+    return replace(setup, info={**info, "recipe": {"caches_from": carried.report}}, carried=carried.contents)
 
 
 def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:

@@ -58,7 +58,7 @@ def train_run(
         plan = make_plan(config, data_dir, out)
         if plan.changed_shards:
             say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
-        info = run_info(config, plan.dataset.source, plan.dataset.sha256)
+        info = run_info(config, plan.dataset.source, plan.dataset.sha256) | dict(plan.caches)
         transformed = plan.root / "transformed"
         if part.is_chief:
             _claim(plan.root, info)
@@ -69,7 +69,7 @@ def train_run(
             part.wait_until(lambda: _is_claimed(plan.root, info) and transformed.exists())
         say("training")
         task = _task(plan, transformed, info)
-        trained = _train(task, plan.root / CHECKPOINT_DIR, transformed, part)
+        trained = _train(task, plan.root / CHECKPOINT_DIR, transformed, part, say)
         run = finished_run(task, trained)
         if part.is_chief:
             say("exporting")
@@ -93,9 +93,9 @@ def _transform(plan: Plan, transformed: Path, say: Callable[[str], None]) -> Non
         )
 
 
-def _train(task: Task, checkpoint_dir: Path, transformed: Path, part: Part) -> Trained:
+def _train(task: Task, checkpoint_dir: Path, transformed: Path, part: Part, say: Callable[[str], None]) -> Trained:
     try:
-        return train(task, checkpoint_dir, part.strategy())
+        return train(task, checkpoint_dir, part.strategy(), say)
     except tf.errors.DataLossError as error:
         fix = "delete that folder; the same command makes it again"
         raise InputError(str(transformed), f"a damaged record ({error.message})", "whole records", fix) from error

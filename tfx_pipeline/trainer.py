@@ -32,7 +32,7 @@ def run_fn(fn_args: FnArgs) -> None:
         transform=tft.TFTransformOutput(fn_args.transform_output),
         train_files=expand_patterns(fn_args.train_files),
         eval_files=expand_patterns(fn_args.eval_files),
-        run=run_info(config, properties["source"], properties["dataset_sha256"]),
+        run=run_info(config, properties["source"], properties["dataset_sha256"]) | properties["caches"],
         raw_files=properties["raw_files"],
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
     )
@@ -46,4 +46,5 @@ def run_fn(fn_args: FnArgs) -> None:
 
 def _key(config: RunConfig, properties: dict[str, Any], transform_output: str) -> str:
     parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256")]
+    parts += properties["caches"].values()
     return hashlib.sha256("\n".join([config.model_dump_json(), *parts, transform_output]).encode()).hexdigest()[:16]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -30,6 +30,9 @@ from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKin
 from transforms.input import Features, count_examples, parsed, serialized
 from transforms.stream import transformed_stream
 from transforms.vocabularies import table_sizes, written_ids
+
+if TYPE_CHECKING:
+    from tfx_pipeline.earlier_caches import Carried
 
 RUN_FILE, CHECKPOINT_DIR = "run.json", "checkpoints"
 GOLDEN_COUNT = 64
@@ -128,7 +131,10 @@ def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
 
 
 def train(
-    task: Task, checkpoint_dir: str | os.PathLike[str], strategy: tf.distribute.Strategy | None = None
+    task: Task,
+    checkpoint_dir: str | os.PathLike[str],
+    strategy: tf.distribute.Strategy | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Trained:
     """Trains by the config's recipe; continues from the last checkpoints in `checkpoint_dir` if there are any.
 
@@ -136,9 +142,11 @@ def train(
       task: what to train on.
       checkpoint_dir: of the checkpoints.
       strategy: to train under; None: what `training.distribution` says, in this process alone.
+      say: is told what of an earlier run's caches is carried over, unless this run began before.
 
     Raises:
-      InputError: the tables do not fit into memory, or the run is to be spread over processes without a strategy.
+      InputError: the tables do not fit into memory, the run is to be spread over processes without a strategy, or it
+        begins with caches that do not fit.
     """
     config, recipe = task.config, recipe_of(task.config)
     settings = config.training
@@ -147,8 +155,13 @@ def train(
         strategy = strategy_of(settings.distribution)
     sizes = table_sizes(task.feature_set, task.transform)
     _check_memory(config, recipe, sizes, strategy)
+    carried = _carried(task)
+    if carried is not None and not has_checkpoints(checkpoint_dir):
+        say(carried.told())
     with strategy.scope():
-        trained = recipe.train(_job(task, recipe, sizes, strategy), Path(checkpoint_dir))
+        trained = recipe.train(_job(task, recipe, sizes, strategy, carried), Path(checkpoint_dir))
+    if carried is not None:
+        trained = dataclasses.replace(trained, report={**trained.report, "caches_from": carried.report})
     is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
     if is_plain or not isinstance(trained.model, TableModel):
         return trained
@@ -156,7 +169,20 @@ def train(
     return dataclasses.replace(trained, model=_plain(trained.model))
 
 
-def _job(task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> TrainingJob:
+def has_checkpoints(directory: str | os.PathLike[str]) -> bool:
+    """Whether a run that keeps its checkpoints there has begun."""
+    return any(Path(directory).rglob("*.index"))
+
+
+def _carried(task: Task) -> "Carried | None":
+    from tfx_pipeline.earlier_caches import carried_to
+
+    return carried_to(task.config, task.feature_set, task.transform, task.run)
+
+
+def _job(
+    task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy, carried: "Carried | None"
+) -> TrainingJob:
     config = task.config
     settings = config.training
     fields = {item.name for item in dataclasses.fields(FitSettings)}
@@ -171,6 +197,7 @@ def _job(task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distrib
         load=lambda folder: _pretrained(folder, task, sizes),
         written_ids=written_ids(task.feature_set, sizes),
         base_rate=data.base_rate,
+        carried={} if carried is None else carried.contents,
     )
 
 
@@ -221,6 +248,24 @@ def _check_memory(config: RunConfig, recipe: Recipe, sizes: dict[str, int], stra
     check_memory(needed, None if limit is None else int(limit * 1e9), what)
 
 
+def read_run(where: str, folder: str) -> tuple[dict[str, Any], RunConfig]:
+    """What a run tells of itself, and its config.
+
+    Args:
+      where: key of the run file that names it.
+      folder: of the run.
+
+    Raises:
+      InputError: it is the folder of no run.
+    """
+    try:
+        run = dict(json.loads((Path(folder) / RUN_FILE).read_text()))
+        return run, RunConfig.model_validate(run["config"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        fix = "name a folder that `consort train`, or for caches `consort online`, wrote"
+        raise InputError(where, str(error), "a finished run", fix) from error
+
+
 def check_earlier_run(folder: str, config: RunConfig, dataset_sha256: str) -> RunConfig:
     """The config of a finished run of `consort train`, if its vocabulary is that of this run.
 
@@ -228,12 +273,7 @@ def check_earlier_run(folder: str, config: RunConfig, dataset_sha256: str) -> Ru
       InputError: it is no such run, or one on other data or features.
     """
     where = f"recipe.options.pretrained, {folder}"
-    try:
-        run = json.loads((Path(folder) / RUN_FILE).read_text())
-        earlier = RunConfig.model_validate(run["config"])
-    except (OSError, KeyError, ValueError) as error:
-        fix = "name folders that `consort train` wrote"
-        raise InputError(where, str(error), "a finished run", fix) from error
+    run, earlier = read_run(where, folder)
     found, wanted = (run.get("dataset_sha256"), earlier.features), (dataset_sha256, config.features)
     for name, one, other in zip(("dataset_sha256", "features"), found, wanted, strict=True):
         if one != other:

@@ -51,7 +51,7 @@ def tune_run(
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     # Nothing is written before it is known that trials have a place to run.
     places(config.tuning.parallel)
-    mine = {"trials_sha256": trials_digest(plan.config), "dataset_sha256": plan.dataset.sha256}
+    mine = {"trials_sha256": trials_digest(plan.config), "dataset_sha256": plan.dataset.sha256, **plan.caches}
     claim(plan.root, SEARCH_FILE, mine, mine, "search")
     write_text(plan.root / CONFIG_FILE, config.to_yaml())
     # The best run file is the sign of a search that found one.
