@@ -14,7 +14,18 @@ from tfx_pipeline.distributed import Part
 from tfx_pipeline.plan import Plan, make_plan
 from tfx_pipeline.provenance import run_info
 from tfx_pipeline.run_folder import claim, is_claimed, run_identity
-from tfx_pipeline.training import CHECKPOINT_DIR, GOLDEN_COUNT, RUN_FILE, Task, export, finished_run, recipe_of, train
+from tfx_pipeline.training import (
+    CHECKPOINT_DIR,
+    GOLDEN_COUNT,
+    RUN_FILE,
+    Task,
+    catalogue,
+    export,
+    finished_run,
+    recipe_of,
+    retrieval_metrics,
+    train,
+)
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import InputError
 from transforms.features import Split
@@ -72,10 +83,12 @@ def train_run(
         trained = _train(task, plan.root / CHECKPOINT_DIR, transformed, part, say)
         run = finished_run(task, trained)
         if part.is_chief:
+            items = catalogue(task, trained.model)
+            run |= retrieval_metrics(task, trained.model, items)
             say("exporting")
             # The model is the sign of a finished run, so it comes last.
             write_text(plan.root / RUN_FILE, json.dumps(run, indent=2) + "\n")
-            export(task, trained.model, run, plan.root / MODEL_DIR)
+            export(task, trained.model, run, plan.root / MODEL_DIR, items)
         else:
             say("waiting for the exported model")
             part.wait_until(lambda: (plan.root / MODEL_DIR).exists())

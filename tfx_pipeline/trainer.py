@@ -11,7 +11,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 
 from consort.config import RunConfig
 from tfx_pipeline.provenance import run_info
-from tfx_pipeline.training import GOLDEN_COUNT, Task, export, finished_run, train
+from tfx_pipeline.training import GOLDEN_COUNT, Task, catalogue, export, finished_run, retrieval_metrics, train
 from tfx_pipeline.tuner_space import tuned
 from transforms.features import FeatureSet
 from transforms.files import write_text
@@ -38,8 +38,9 @@ def run_fn(fn_args: FnArgs) -> None:
     )
     checkpoint_dir = Path(properties["checkpoint_root"]) / _key(config, properties, fn_args.transform_output)
     trained = train(task, checkpoint_dir)
-    run = finished_run(task, trained)
-    export(task, trained.model, run, fn_args.serving_model_dir)
+    items = catalogue(task, trained.model)
+    run = finished_run(task, trained) | retrieval_metrics(task, trained.model, items)
+    export(task, trained.model, run, fn_args.serving_model_dir, items)
     write_text(Path(fn_args.model_run_dir) / "run.json", json.dumps(run, indent=2) + "\n")
     shutil.rmtree(checkpoint_dir, ignore_errors=True)
 

@@ -22,8 +22,11 @@ from models.training.compiling import precision
 from models.training.distribution import num_servers, own_part, strategy_of, whole
 from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
-from serving.catalogue import catalogue_of
+from serving.catalogue import Catalogue, catalogue_of, user_columns
+from serving.catalogue_recall import catalogued, recall_of
 from serving.export import export_model
+from serving.retrieval_signatures import ServedTowers
+from serving.signatures import ServedModel
 from tfx_pipeline.distributed import check_one_process
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
@@ -309,15 +312,52 @@ def finished_run(task: Task, trained: Trained) -> dict[str, Any]:
     return {**run, "recipe": trained.report} if trained.report else run
 
 
-def export(task: Task, model: keras.Model, run: dict[str, Any], directory: str | os.PathLike[str]) -> None:
+def catalogue(task: Task, model: keras.Model) -> Catalogue | None:
+    """What two towers retrieve from: all items of the train and eval splits, as they last were; None for others."""
+    if not isinstance(model, TowerModel) or not task.raw_files:
+        return None
+    files = [file for split in task.raw_files.values() for file in split]
+    return catalogue_of(files, task.feature_set, task.config.record)
+
+
+def retrieval_metrics(task: Task, model: keras.Model, items: Catalogue | None) -> dict[str, Any]:
+    """How often two towers find what was clicked in the eval split among all items, as `retrieval` of `run.json`.
+
+    Args:
+      task: what the model was trained on.
+      model: trained.
+      items: of `catalogue`.
+
+    Returns:
+      `{"retrieval": ...}`: `split`, and what `recall_of` gives; nothing for other models, and without a click.
+    """
+    files = task.raw_files.get("eval")
+    if items is None or not files or not isinstance(model, TowerModel):
+        return {}
+    feature_set, record = task.feature_set, task.config.record
+    served = ServedModel(model, task.transform, feature_set, record)
+    found = catalogued(ServedTowers(model, served.features, feature_set, record, items))
+    columns = [column.name for column in user_columns(feature_set)]
+    recall = recall_of(found, files, columns, feature_set, record)
+    return {"retrieval": {"split": "eval", **recall}} if recall else {}
+
+
+def export(
+    task: Task,
+    model: keras.Model,
+    run: dict[str, Any],
+    directory: str | os.PathLike[str],
+    items: Catalogue | None = None,
+) -> None:
     """Writes the trained model as a SavedModel with its preprocessing, warm-up and contract.
 
-    Two towers get a catalogue: all items of the train and eval splits, as they last were.
+    Args:
+      task: what the model was trained on.
+      model: trained.
+      run: of `finished_run`.
+      directory: becomes the SavedModel.
+      items: of `catalogue`.
     """
-    catalogue = None
-    if isinstance(model, TowerModel) and task.raw_files:
-        files = [file for split in task.raw_files.values() for file in split]
-        catalogue = catalogue_of(files, task.feature_set, task.config.record)
     export_model(
         directory,
         task.config.name,
@@ -327,5 +367,5 @@ def export(task: Task, model: keras.Model, run: dict[str, Any], directory: str |
         task.config.record,
         run,
         task.warmup_examples,
-        catalogue,
+        items,
     )

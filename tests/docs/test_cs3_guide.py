@@ -55,6 +55,7 @@ def test_the_run_tells_what_the_page_says(folder: Path) -> None:
         assert key in row or key == "loss/auxiliary", key
     assert {"auc/peer_0", "logloss/peer_1"} <= set(row)
     assert all(count > 0 for count in run["recipe"]["written_ids"].values())
+    assert run["retrieval"]["split"] == "eval" and 0 < run["retrieval"]["catalogue_recall@100"] <= 1
     assert set(run["recipe"]["written_ids"]) == {"cross_user", "cross_item", "cascade_user", "cascade_item"}
 
 

@@ -51,7 +51,8 @@ def test_the_vectors_of_a_run_are_taken_over_by_the_next_ones(tmp_path: Path) ->
         return consort(verb, tmp_path / "run.yaml", data, tmp_path / source, "--out", tmp_path / out, *more)
 
     assert command("train", "old", "log").code == 0
-    held = json.loads((tmp_path / "old" / "run.json").read_text())["recipe"]["written_ids"]
+    run = json.loads((tmp_path / "old" / "run.json").read_text())
+    held = run["recipe"]["written_ids"]
     takes = ("--set", f"recipe.options.caches_from={tmp_path / 'old'}")
     for verb, source, told in (("train", "later", "run.json"), ("online", "stream", "online.json")):
         answer = command(verb, verb, source, *takes)
