@@ -8,7 +8,7 @@ import tensorflow as tf
 
 CUT_OFFS = (1, 10, 50, 100)
 _AT_ONCE = 1 << 24
-"""Numbers that a search may hold at once, of scores or of the vectors that it found."""
+"""Scores that a search may hold at once."""
 
 Search = Callable[[Any, int], tuple[tf.Tensor, tf.Tensor]]
 """Queries and a count to the scores `[B, count]` of the best items, best first, and their places int32 `[B, count]`."""
@@ -83,25 +83,18 @@ def brute_force(vectors: np.ndarray, scale: float) -> Search:
       scale: where it is negative, the lowest products are the best.
 
     Returns:
-      A search that takes users' vectors `[B, W]`.
+      A search that takes vectors `[B, W]` of at least one user.
     """
     import tensorflow_recommenders as tfrs
 
-    items = tf.constant(vectors, tf.float32)
-    index = tfrs.layers.factorized_top_k.BruteForce().index(items)
+    index = tfrs.layers.factorized_top_k.BruteForce().index(tf.constant(vectors, tf.float32))
+    size = max(_AT_ONCE // len(vectors), 1)
 
     def search(users: Any, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-        size = max(_AT_ONCE // max(len(vectors), count * vectors.shape[1]), 1)
         asked = scale * tf.cast(users, tf.float32)
-        parts = [best(asked[start : start + size], count) for start in range(0, max(len(asked), 1), size)]
+        parts = [index(asked[start : start + size], k=count) for start in range(0, len(asked), size)]
         scores, places = (tf.concat(part, axis=0) for part in zip(*parts, strict=True))
         return scores, places
-
-    def best(users: tf.Tensor, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-        _, places = index(users, k=count)
-        # The last digits of a matrix product depend on an item's place, so that equals differ; these do not.
-        scores = tf.reduce_sum(users[:, tf.newaxis] * tf.gather(items, places), axis=-1)
-        return _sorted(-scores, scores, places)
 
     return search
 

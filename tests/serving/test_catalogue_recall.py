@@ -11,7 +11,7 @@ import tensorflow as tf
 from models.retrieval.dssm import DSSM
 from models.retrieval.int_tower import IntTower
 from serving.catalogue import user_columns
-from serving.catalogue_recall import catalogued, catalogued_export, recall_of
+from serving.catalogue_recall import Catalogued, Places, catalogued, catalogued_export, recall_of
 from serving.retrieval_signatures import ServedTowers
 from serving.signatures import ServedModel
 from tests.helpers.served_towers import NAME, ToyTowers, exact, export_towers, tower_model
@@ -60,6 +60,35 @@ def test_the_recall_is_that_of_numpy_before_and_after_export(
     made = export_towers(towers.folder, tmp_path / NAME, model)
     items = catalogued_export(made.version)
     assert recall_of(items, _files(towers), _COLUMNS, toy_features(), "row") == pytest.approx(found, abs=1e-6)
+
+
+def test_a_click_of_a_request_is_of_a_real_candidate_that_was_shown(tmp_path: Path) -> None:
+    columns: dict[str, list[Any]] = {
+        "user_id": [b"u"],
+        "timestamp": [7],
+        "history": [b"b", b"c"],
+        "item_id": [b"a", b"b", b"c", b"d"],
+        "label": [1.0, 1.0, 1.0, 0.0],
+        "candidate": [1, 0, 1, 1],
+        "exposed": [1, 1, 0, 1],
+    }
+    kinds = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
+    example = tf.train.Example()
+    for name, values in columns.items():
+        getattr(example.features.feature[name], kinds[type(values[0])]).value.extend(values)
+    with tf.io.TFRecordWriter(str(tmp_path / "requests")) as writer:
+        writer.write(example.SerializeToString())
+    asked = []
+
+    def search(raw: Any, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        asked.append({name: values.numpy().tolist() for name, values in raw.items()})
+        return tf.zeros([1, count]), tf.range(count)[tf.newaxis]
+
+    items = Catalogued(Places(np.array([b"a", b"b"], object)), search)
+    found = recall_of(items, [str(tmp_path / "requests")], _COLUMNS, toy_features(list_size=4), "request")
+    assert asked == [{"user_id": [b"u"], "timestamp": [7], "history": [[b"b", b"c"]]}]
+    # All scores are alike.
+    assert found == {"clicks": 1, "items": 2, "not_in_catalogue": 0, "catalogue_recall@1": 0.0}
 
 
 @pytest.mark.parametrize("model_class", [DSSM, IntTower])
