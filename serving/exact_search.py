@@ -93,10 +93,13 @@ class WholeSearch(ExactSearch):
             values, found = tf.math.top_k(logits, count)
             return found, values
 
+        # From nobody's scores it could not tell how many columns there are.
+        asked = tf.shape(users)[0]
+        padded = tf.pad(users, [[0, tf.cast(asked == 0, tf.int32)], *([0, 0] for _ in users.shape[1:])])
         kinds = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32))
         # One at a time: together, the scores of many users for all items would not fit into memory.
-        found, logits = tf.map_fn(of_one, users, fn_output_signature=kinds, parallel_iterations=1)
-        return found, logits
+        found, logits = tf.map_fn(of_one, padded, fn_output_signature=kinds, parallel_iterations=1)
+        return found[:asked], logits[:asked]
 
 
 def top_by_blocks(scores: tf.Tensor, items: int, count: tf.Tensor) -> tf.Tensor:

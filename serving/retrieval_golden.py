@@ -96,7 +96,11 @@ def check_golden_retrieval(directory: str | os.PathLike[str], ask: Ask) -> None:
 
 def asking_saved_model(directory: str | os.PathLike[str]) -> Ask:
     """An exported model, loaded here, to ask."""
-    loaded = tf.saved_model.load(str(directory))
+    return asking(tf.saved_model.load(str(directory)))
+
+
+def asking(loaded: Any) -> Ask:
+    """A model that `tf.saved_model.load` gave, to ask."""
     signature = loaded.signatures[RETRIEVE]
 
     def ask(inputs: dict[str, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:

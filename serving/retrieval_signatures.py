@@ -85,7 +85,8 @@ class ServedTowers(tf.Module):
       catalogue: the items; None leaves `retrieve` out.
 
     Raises:
-      InputError: no feature is of a user or of the context, or the catalogue lacks a column.
+      InputError: no feature is of a user or of the context, a column of theirs has the name of an input of `retrieve`,
+        or the catalogue lacks a column.
     """
 
     def __init__(
@@ -102,6 +103,8 @@ class ServedTowers(tf.Module):
         if not self._user_columns:
             fix = "keep a feature of the user in the FeatureSet"
             raise InputError("feature set", "no feature of a user", "some to tell users apart", fix)
+        if catalogue is not None:
+            _check_names(self._user_columns)
         self._embed_user: Embed = partial(self._embedding, model.user_embedding)
         embed_item: Embed = partial(self._embedding, model.item_embedding)
         self._functions = {
@@ -115,6 +118,10 @@ class ServedTowers(tf.Module):
             self.retrieval = Retrieval(catalogue.ids, _search_of(model, self.item_vectors), marker)
             self._missing = marker.decode() if isinstance(marker, bytes) else str(marker)
             self._sha256 = digest_of(catalogue.ids, self.item_vectors)
+
+    def embed_users(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
+        """What the user's tower gives for raw columns, by the function that is served."""
+        return self._functions[USER](raw)[EMBEDDING]
 
     def signatures(self) -> dict[str, Any]:
         """By name: `user_embedding`, `item_embedding`, and `retrieve` where there is a catalogue."""
@@ -206,6 +213,14 @@ class ServedTowers(tf.Module):
             parts.append(self._functions[ITEM](raw)[EMBEDDING].numpy())
         vectors: np.ndarray = np.concatenate(parts)
         return vectors
+
+
+def _check_names(columns: tuple[Column, ...]) -> None:
+    for column in columns:
+        if column.name in (K, EXCLUDE):
+            expected = f"other names than {K} and {EXCLUDE}, which are inputs of `{RETRIEVE}` themselves"
+            fix = "give the column another name in the source's declaration, and import the data again"
+            raise InputError("feature set", f"a user's column named {column.name!r}", expected, fix)
 
 
 def _search_of(model: TowerModel, vectors: np.ndarray) -> ExactSearch:

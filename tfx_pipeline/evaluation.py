@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,8 @@ from models.training.metrics import auc
 from models.training.metrics import evaluate as compute_metrics
 from models.training.ranking_metrics import CUT_OFFS, RankingDefinition
 from models.training.request_metrics import evaluate_requests
+from serving.catalogue import user_columns
+from serving.catalogue_recall import catalogued_export, recall_of
 from serving.contract import read_contract
 from serving.scoring import Scorer
 from serving.signatures import request_columns
@@ -126,6 +129,29 @@ def score(
     extras = [name for name in (TRUTH, LOGGED_SCORE) if name in {c.name for c in dataset.feature_set.columns}]
     scored = _score_files(Scorer(model_dir), files, dataset.feature_set, record, extras, batch_size, total, progress)
     return replace(scored, dataset_sha256=dataset.sha256, changed_shards=tuple(changed))
+
+
+def retrieval_metrics(
+    model_dir: str | os.PathLike[str], data_dir: str | os.PathLike[str], split: str = "test"
+) -> dict[str, Any]:
+    """How often exported towers find what was clicked among all their items; empty for a model without a catalogue.
+
+    Args:
+      model_dir, data_dir, split: as in `score`, which has checked them.
+
+    Returns:
+      What `recall_of` gives.
+    """
+    contract, dataset = read_contract(model_dir), load_dataset(data_dir)
+    if "retrieval" not in contract:
+        return {}
+    record: RecordKind = contract["record"]
+    files = [
+        path for name in splits_of(dataset, record, split) for path in shard_paths(data_dir, dataset, record, name)
+    ]
+    columns = [column.name for column in user_columns(FeatureSet.model_validate(contract["feature_set"]))]
+    items = catalogued_export(model_dir)
+    return recall_of(items, files, columns, dataset.feature_set, record)
 
 
 def _score_files(

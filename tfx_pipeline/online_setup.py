@@ -1,7 +1,7 @@
 """What a run on a stream begins with: its folder, the transform learned from the first span, and the model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +10,21 @@ import tf_keras as keras
 
 from consort.config import RunConfig
 from models.cotraining.recipe import Recipe
-from models.training.job import FitSettings, TrainingJob
+from models.layers.vector_store import StoreContent
 from serving.teacher import TeacherExport
+from tfx_pipeline.earlier_caches import caches_identity, carried_to
+from tfx_pipeline.learner import learner_of
 from tfx_pipeline.plan import check_model, teacher_of
 from tfx_pipeline.provenance import run_info
 from tfx_pipeline.run_folder import claim, run_identity
-from tfx_pipeline.training import RUN_FILE, model_of, recipe_of
+from tfx_pipeline.training import CHECKPOINT_DIR, RUN_FILE, has_checkpoints, recipe_of
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import Column, FeatureSet
 from transforms.files import check_folder, write_text
 from transforms.records import Dataset, load_dataset
 from transforms.spans import spans_in
-from transforms.vocabularies import table_sizes, written_ids
+from transforms.vocabularies import table_sizes
 
 TRANSFORM_DIR, CONFIG_FILE = "transform", "config.yaml"
 
@@ -41,6 +43,7 @@ class Setup:
       info: seed, versions, hash of the first span.
       base_rate: share of clicks in the first span.
       teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
+      carried: what the caches begin with, by store; the others begin with zeros.
     """
 
     config: RunConfig
@@ -52,6 +55,7 @@ class Setup:
     info: dict[str, Any]
     base_rate: float
     teacher: TeacherExport | None = None
+    carried: Mapping[str, StoreContent] = field(default_factory=dict, repr=False)
 
     @property
     def transform(self) -> tft.TFTransformOutput:
@@ -61,23 +65,12 @@ class Setup:
     def model(self) -> keras.Model:
         """What learns, its weights a function of the seed."""
         sizes = table_sizes(self.feature_set, self.transform)
-        job = TrainingJob(
-            build=lambda seed, name: model_of(self.config, self.feature_set, sizes, seed, name),
-            train_dataset=_nothing,
-            eval_dataset=None,
-            steps_per_epoch=0,
-            settings=FitSettings(learning_rate=self.config.training.learning_rate),
-            seed=self.config.seed,
-            load=_nothing,
-            written_ids=written_ids(self.feature_set, sizes),
-            base_rate=self.base_rate,
-            teacher_width=self.teacher.hidden_width if self.teacher else 0,
-        )
-        return self.recipe.streamed(job)
+        width = self.teacher.hidden_width if self.teacher else 0
+        return learner_of(self.config, self.recipe, self.feature_set, sizes, self.base_rate, self.carried, width)
 
-
-def _nothing(*_: Any) -> Any:
-    raise InputError("recipe", "one that reads data by itself", "one that learns from a stream", "choose cs3 or single")
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process reads a checkpoint over what the caches begin with.
+        return {**vars(self), "carried": {}}
 
 
 def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], None]) -> Setup:
@@ -85,7 +78,8 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
 
     Raises:
       InputError: there is no span, it is of another source, the model cannot be built, the recipe cannot learn
-        from a stream, there is no such teacher, or `out` is in use by another run.
+        from a stream, there is no such teacher, `out` is in use by another run, or the run cannot begin with the caches
+        of the one that it names.
     """
     check_folder(out, "--out")
     spans = spans_in(stream)
@@ -96,7 +90,7 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
     feature_set = config.features.apply(first.feature_set)
     check_model(config, feature_set, first.sha256)
     recipe, teacher = recipe_of(config), teacher_of(config, feature_set)
-    info = run_info(config, first.source, first.sha256, teacher)
+    info = run_info(config, first.source, first.sha256, teacher) | caches_identity(config, feature_set, first)
     claim(out, RUN_FILE, run_identity(info), info, "run")
     write_text(out / CONFIG_FILE, config.to_yaml())
     if not (out / TRANSFORM_DIR).exists():
@@ -105,7 +99,14 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
         transform_dataset(spans[0], first, out / TRANSFORM_DIR, feature_set, "row", (), beam_args=beam_args)
     shown = first.records["row"]["train"]
     rate = shown.positives / shown.examples
-    return Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, info, rate, teacher)
+    carried = carried_to(config, feature_set, load_transform(out / TRANSFORM_DIR), info)
+    setup = Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, info, rate, teacher)
+    if carried is None:
+        return setup
+    if not has_checkpoints(out / CHECKPOINT_DIR):
+        say(carried.told())
+    report = {**info.get("recipe", {}), "caches_from": carried.report}
+    return replace(setup, info={**info, "recipe": report}, carried=carried.contents)
 
 
 def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:

@@ -1,7 +1,8 @@
 """What one run of the pipeline works on: the config, the data and the paths under the root."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import schema_text
 from transforms.stream import check_order
+from transforms.vocabularies import least_table_sizes
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Plan:
       root: everything that the pipeline writes lies here.
       changed_shards: shards that are sound but no longer what `dataset.json` says.
       teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
+      caches: of `caches_identity`.
     """
 
     config: RunConfig
@@ -38,6 +41,7 @@ class Plan:
     root: Path
     changed_shards: tuple[str, ...] = ()
     teacher: TeacherExport | None = None
+    caches: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def feature_set(self) -> FeatureSet:
@@ -97,6 +101,7 @@ class Plan:
             "raw_files": self.raw_files(),
             "warmup_files": shard_paths(self.data_dir, self.dataset, self.config.record, self.splits[-1]),
             "checkpoint_root": str(self.root / "checkpoints"),
+            "caches": dict(self.caches),
         }
 
 
@@ -125,7 +130,16 @@ def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | o
     teacher = teacher_of(config, feature_set)
     dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
     _check_splits(config, data_dir, dataset)
-    return Plan(config, Path(os.path.abspath(data_dir)), dataset, Path(os.path.abspath(root)), tuple(changed), teacher)
+    caches = _caches_identity(config, feature_set, dataset)
+    return Plan(
+        config,
+        Path(os.path.abspath(data_dir)),
+        dataset,
+        Path(os.path.abspath(root)),
+        tuple(changed),
+        teacher,
+        caches,
+    )
 
 
 def _check_splits(config: RunConfig, data_dir: str | os.PathLike[str], dataset: Dataset) -> None:
@@ -139,6 +153,12 @@ def _check_time_order(config: RunConfig, data_dir: str | os.PathLike[str], datas
     if recipe_of(config).in_time_order:
         for split in ("train", "eval"):
             check_order(str(data_dir), dataset.records[config.record][split])
+
+
+def _caches_identity(config: RunConfig, feature_set: FeatureSet, dataset: Dataset) -> dict[str, str]:
+    from tfx_pipeline.earlier_caches import caches_identity
+
+    return caches_identity(config, feature_set, dataset)
 
 
 def _check_slices(config: RunConfig, feature_set: FeatureSet) -> None:
@@ -160,7 +180,7 @@ def check_model(config: RunConfig, feature_set: FeatureSet, dataset_sha256: str)
 
     recipe = recipe_of(config)
     # Built with small tables and thrown away: a wrong argument shows now, not after hours of transforming.
-    sizes = {space.name: 2 for space in feature_set.id_spaces} | feature_set.fixed_space_sizes()
+    sizes = least_table_sizes(feature_set)
     try:
         recipe.check([model_of(config, feature_set, sizes, name=name) for name in (None, *recipe.model_names())])
     except (TypeError, ValueError) as error:

@@ -8,17 +8,17 @@ from typing import Any
 from transforms.errors import InputError
 from transforms.files import write_text
 
-RUN_KEYS = ("config_sha256", "dataset_sha256", "teacher_sha256")
-"""What of `run.json` tells two runs apart; the last only of runs with a teacher."""
+RUN_KEYS = ("config_sha256", "dataset_sha256", "teacher_sha256", "caches_sha256")
+"""What of `run.json` tells two runs apart; the last two only of runs that begin with what another left."""
 
 
 def run_identity(info: Mapping[str, Any]) -> dict[str, Any]:
     """What tells a run from another.
 
     Args:
-      info: of `provenance.run_info`.
+      info: of `provenance.run_info`, and of `earlier_caches.caches_identity`.
     """
-    return {key: info[key] for key in RUN_KEYS if key in info}
+    return {key: info.get(key) for key in RUN_KEYS}
 
 
 def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str) -> bool:

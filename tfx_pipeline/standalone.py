@@ -14,7 +14,18 @@ from tfx_pipeline.distributed import Part
 from tfx_pipeline.plan import Plan, make_plan
 from tfx_pipeline.provenance import run_info
 from tfx_pipeline.run_folder import claim, is_claimed, run_identity
-from tfx_pipeline.training import CHECKPOINT_DIR, GOLDEN_COUNT, RUN_FILE, Task, export, finished_run, recipe_of, train
+from tfx_pipeline.training import (
+    CHECKPOINT_DIR,
+    GOLDEN_COUNT,
+    RUN_FILE,
+    Task,
+    catalogue,
+    export,
+    finished_run,
+    recipe_of,
+    retrieval_metrics,
+    train,
+)
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import InputError
 from transforms.features import Split
@@ -58,7 +69,7 @@ def train_run(
         plan = make_plan(config, data_dir, out)
         if plan.changed_shards:
             say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
-        info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher)
+        info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher) | dict(plan.caches)
         transformed = plan.root / "transformed"
         if part.is_chief:
             _claim(plan.root, info)
@@ -69,13 +80,15 @@ def train_run(
             part.wait_until(lambda: _is_claimed(plan.root, info) and transformed.exists())
         say("training")
         task = _task(plan, transformed, info)
-        trained = _train(task, plan.root / CHECKPOINT_DIR, transformed, part)
+        trained = _train(task, plan.root / CHECKPOINT_DIR, transformed, part, say)
         run = finished_run(task, trained)
         if part.is_chief:
+            items = catalogue(task, trained.model)
+            run |= retrieval_metrics(task, trained.model, items)
             say("exporting")
             # The model is the sign of a finished run, so it comes last.
             write_text(plan.root / RUN_FILE, json.dumps(run, indent=2) + "\n")
-            export(task, trained.model, run, plan.root / MODEL_DIR)
+            export(task, trained.model, run, plan.root / MODEL_DIR, items)
         else:
             say("waiting for the exported model")
             part.wait_until(lambda: (plan.root / MODEL_DIR).exists())
@@ -93,9 +106,9 @@ def _transform(plan: Plan, transformed: Path, say: Callable[[str], None]) -> Non
         )
 
 
-def _train(task: Task, checkpoint_dir: Path, transformed: Path, part: Part) -> Trained:
+def _train(task: Task, checkpoint_dir: Path, transformed: Path, part: Part, say: Callable[[str], None]) -> Trained:
     try:
-        return train(task, checkpoint_dir, part.strategy())
+        return train(task, checkpoint_dir, part.strategy(), say)
     except tf.errors.DataLossError as error:
         fix = "delete that folder; the same command makes it again"
         raise InputError(str(transformed), f"a damaged record ({error.message})", "whole records", fix) from error

@@ -12,7 +12,7 @@ from tfx.components.trainer.fn_args_utils import FnArgs
 from consort.config import RunConfig
 from tfx_pipeline.plan import teacher_of
 from tfx_pipeline.provenance import run_info
-from tfx_pipeline.training import GOLDEN_COUNT, Task, export, finished_run, train
+from tfx_pipeline.training import GOLDEN_COUNT, Task, catalogue, export, finished_run, retrieval_metrics, train
 from tfx_pipeline.tuner_space import tuned
 from transforms.features import FeatureSet
 from transforms.files import write_text
@@ -35,7 +35,7 @@ def run_fn(fn_args: FnArgs) -> None:
         transform=tft.TFTransformOutput(fn_args.transform_output),
         train_files=expand_patterns(fn_args.train_files),
         eval_files=expand_patterns(fn_args.eval_files),
-        run=run_info(config, properties["source"], properties["dataset_sha256"], teacher),
+        run=run_info(config, properties["source"], properties["dataset_sha256"], teacher) | properties["caches"],
         raw_files=properties["raw_files"],
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
         teacher=teacher,
@@ -43,12 +43,14 @@ def run_fn(fn_args: FnArgs) -> None:
     properties = {**properties, "teacher_sha256": teacher.sha256 if teacher else ""}
     checkpoint_dir = Path(properties["checkpoint_root"]) / _key(config, properties, fn_args.transform_output)
     trained = train(task, checkpoint_dir)
-    run = finished_run(task, trained)
-    export(task, trained.model, run, fn_args.serving_model_dir)
+    items = catalogue(task, trained.model)
+    run = finished_run(task, trained) | retrieval_metrics(task, trained.model, items)
+    export(task, trained.model, run, fn_args.serving_model_dir, items)
     write_text(Path(fn_args.model_run_dir) / "run.json", json.dumps(run, indent=2) + "\n")
     shutil.rmtree(checkpoint_dir, ignore_errors=True)
 
 
 def _key(config: RunConfig, properties: dict[str, Any], transform_output: str) -> str:
     parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256", "teacher_sha256")]
+    parts += properties["caches"].values()
     return hashlib.sha256("\n".join([config.model_dump_json(), *parts, transform_output]).encode()).hexdigest()[:16]

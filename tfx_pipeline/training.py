@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 import tensorflow_transform as tft
@@ -22,8 +22,11 @@ from models.training.compiling import precision
 from models.training.distribution import num_servers, own_part, strategy_of, whole
 from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
-from serving.catalogue import catalogue_of
+from serving.catalogue import Catalogue, catalogue_of, user_columns
+from serving.catalogue_recall import catalogued, recall_of
 from serving.export import export_model
+from serving.retrieval_signatures import ServedTowers
+from serving.signatures import ServedModel
 from serving.teacher import Teacher, TeacherExport
 from tfx_pipeline.distributed import check_one_process
 from transforms.errors import InputError
@@ -31,6 +34,9 @@ from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKin
 from transforms.input import Features, count_examples, parsed, serialized
 from transforms.stream import RowEncoder, transformed_stream
 from transforms.vocabularies import table_sizes, written_ids
+
+if TYPE_CHECKING:
+    from tfx_pipeline.earlier_caches import Carried
 
 RUN_FILE, CHECKPOINT_DIR = "run.json", "checkpoints"
 GOLDEN_COUNT = 64
@@ -131,7 +137,10 @@ def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
 
 
 def train(
-    task: Task, checkpoint_dir: str | os.PathLike[str], strategy: tf.distribute.Strategy | None = None
+    task: Task,
+    checkpoint_dir: str | os.PathLike[str],
+    strategy: tf.distribute.Strategy | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Trained:
     """Trains by the config's recipe; continues from the last checkpoints in `checkpoint_dir` if there are any.
 
@@ -139,9 +148,11 @@ def train(
       task: what to train on.
       checkpoint_dir: of the checkpoints.
       strategy: to train under; None: what `training.distribution` says, in this process alone.
+      say: is told what of an earlier run's caches is carried over, unless this run began before.
 
     Raises:
-      InputError: the tables do not fit into memory, or the run is to be spread over processes without a strategy.
+      InputError: the tables do not fit into memory, the run is to be spread over processes without a strategy, or it
+        begins with caches that do not fit.
     """
     config, recipe = task.config, recipe_of(task.config)
     settings = config.training
@@ -150,10 +161,15 @@ def train(
         strategy = strategy_of(settings.distribution)
     sizes = table_sizes(task.feature_set, task.transform)
     _check_memory(config, recipe, sizes, strategy)
+    carried = _carried(task)
+    if carried is not None and not has_checkpoints(checkpoint_dir):
+        say(carried.told())
     # The transform's tables belong to this process, whatever the weights belong to.
-    job = _job(task, recipe, sizes, strategy)
+    job = _job(task, recipe, sizes, strategy, carried)
     with strategy.scope():
         trained = recipe.train(job, Path(checkpoint_dir))
+    if carried is not None:
+        trained = dataclasses.replace(trained, report={**trained.report, "caches_from": carried.report})
     is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
     if is_plain or not isinstance(trained.model, TableModel):
         return trained
@@ -161,7 +177,20 @@ def train(
     return dataclasses.replace(trained, model=_plain(trained.model))
 
 
-def _job(task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> TrainingJob:
+def has_checkpoints(directory: str | os.PathLike[str]) -> bool:
+    """Whether a run that keeps its checkpoints there has begun."""
+    return any(Path(directory).rglob("*.index"))
+
+
+def _carried(task: Task) -> "Carried | None":
+    from tfx_pipeline.earlier_caches import carried_to
+
+    return carried_to(task.config, task.feature_set, task.transform, task.run)
+
+
+def _job(
+    task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy, carried: "Carried | None"
+) -> TrainingJob:
     config = task.config
     settings = config.training
     fields = {item.name for item in dataclasses.fields(FitSettings)}
@@ -177,6 +206,7 @@ def _job(task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distrib
         written_ids=written_ids(task.feature_set, sizes),
         base_rate=data.base_rate,
         teacher_width=task.teacher.hidden_width if task.teacher else 0,
+        carried={} if carried is None else carried.contents,
     )
 
 
@@ -234,6 +264,24 @@ def _check_memory(config: RunConfig, recipe: Recipe, sizes: dict[str, int], stra
     check_memory(needed, None if limit is None else int(limit * 1e9), what)
 
 
+def read_run(where: str, folder: str) -> tuple[dict[str, Any], RunConfig]:
+    """What a run tells of itself, and its config.
+
+    Args:
+      where: key of the run file that names it.
+      folder: of the run.
+
+    Raises:
+      InputError: it is the folder of no run.
+    """
+    try:
+        run = dict(json.loads((Path(folder) / RUN_FILE).read_text()))
+        return run, RunConfig.model_validate(run["config"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        fix = "name a folder that `consort train`, or for caches `consort online`, wrote"
+        raise InputError(where, str(error), "a finished run", fix) from error
+
+
 def check_earlier_run(folder: str, config: RunConfig, dataset_sha256: str) -> RunConfig:
     """The config of a finished run of `consort train`, if its vocabulary is that of this run.
 
@@ -241,12 +289,7 @@ def check_earlier_run(folder: str, config: RunConfig, dataset_sha256: str) -> Ru
       InputError: it is no such run, or one on other data or features.
     """
     where = f"recipe.options.pretrained, {folder}"
-    try:
-        run = json.loads((Path(folder) / RUN_FILE).read_text())
-        earlier = RunConfig.model_validate(run["config"])
-    except (OSError, KeyError, ValueError) as error:
-        fix = "name folders that `consort train` wrote"
-        raise InputError(where, str(error), "a finished run", fix) from error
+    run, earlier = read_run(where, folder)
     found, wanted = (run.get("dataset_sha256"), earlier.features), (dataset_sha256, config.features)
     for name, one, other in zip(("dataset_sha256", "features"), found, wanted, strict=True):
         if one != other:
@@ -283,15 +326,52 @@ def finished_run(task: Task, trained: Trained) -> dict[str, Any]:
     return {**run, "recipe": {**trained.report, **run.get("recipe", {})}} if trained.report else run
 
 
-def export(task: Task, model: keras.Model, run: dict[str, Any], directory: str | os.PathLike[str]) -> None:
+def catalogue(task: Task, model: keras.Model) -> Catalogue | None:
+    """What two towers retrieve from: all items of the train and eval splits, as they last were; None for others."""
+    if not isinstance(model, TowerModel) or not task.raw_files:
+        return None
+    files = [file for split in task.raw_files.values() for file in split]
+    return catalogue_of(files, task.feature_set, task.config.record)
+
+
+def retrieval_metrics(task: Task, model: keras.Model, items: Catalogue | None) -> dict[str, Any]:
+    """How often two towers find what was clicked in the eval split among all items, as `retrieval` of `run.json`.
+
+    Args:
+      task: what the model was trained on.
+      model: trained.
+      items: of `catalogue`.
+
+    Returns:
+      `{"retrieval": ...}`: `split`, and what `recall_of` gives; nothing for other models, and without a click.
+    """
+    files = task.raw_files.get("eval")
+    if items is None or not files or not isinstance(model, TowerModel):
+        return {}
+    feature_set, record = task.feature_set, task.config.record
+    served = ServedModel(model, task.transform, feature_set, record)
+    found = catalogued(ServedTowers(model, served.features, feature_set, record, items))
+    columns = [column.name for column in user_columns(feature_set)]
+    recall = recall_of(found, files, columns, feature_set, record)
+    return {"retrieval": {"split": "eval", **recall}} if recall else {}
+
+
+def export(
+    task: Task,
+    model: keras.Model,
+    run: dict[str, Any],
+    directory: str | os.PathLike[str],
+    items: Catalogue | None = None,
+) -> None:
     """Writes the trained model as a SavedModel with its preprocessing, warm-up and contract.
 
-    Two towers get a catalogue: all items of the train and eval splits, as they last were.
+    Args:
+      task: what the model was trained on.
+      model: trained.
+      run: of `finished_run`.
+      directory: becomes the SavedModel.
+      items: of `catalogue`.
     """
-    catalogue = None
-    if isinstance(model, TowerModel) and task.raw_files:
-        files = [file for split in task.raw_files.values() for file in split]
-        catalogue = catalogue_of(files, task.feature_set, task.config.record)
     export_model(
         directory,
         task.config.name,
@@ -301,5 +381,5 @@ def export(task: Task, model: keras.Model, run: dict[str, Any], directory: str |
         task.config.record,
         run,
         task.warmup_examples,
-        catalogue,
+        items,
     )

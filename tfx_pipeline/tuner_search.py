@@ -51,7 +51,7 @@ def tune_run(
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     # Nothing is written before it is known that trials have a place to run.
     places(config.tuning.parallel)
-    mine = {"trials_sha256": trials_digest(plan.config), "dataset_sha256": plan.dataset.sha256}
+    mine = {"trials_sha256": trials_digest(plan.config), "dataset_sha256": plan.dataset.sha256, **plan.caches}
     if plan.teacher is not None:
         mine["teacher_sha256"] = plan.teacher.sha256
     claim(plan.root, SEARCH_FILE, mine, mine, "search")

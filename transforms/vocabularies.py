@@ -16,6 +16,11 @@ def table_sizes(feature_set: FeatureSet, transform: tft.TFTransformOutput) -> di
     return sizes
 
 
+def least_table_sizes(feature_set: FeatureSet) -> dict[str, int]:
+    """V of each space before anything is learned: of a vocabulary that is still empty, or as fixed."""
+    return {space.name: 2 for space in feature_set.id_spaces} | feature_set.fixed_space_sizes()
+
+
 def written_ids(feature_set: FeatureSet, sizes: Mapping[str, int]) -> dict[str, int]:
     """Of each space, how many ids stand for one token each: all but the out-of-vocabulary buckets, which are last.
 

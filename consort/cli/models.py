@@ -41,7 +41,8 @@ def train(
     training = {key: value for key, value in result["training"].items() if key != "history"}
     # No epoch is whole where `max_steps` ended the first one.
     history = result["training"]["history"]
-    show({"run": str(out), "seed": result["seed"], "training": training, "last_epoch": history[-1] if history else {}})
+    told = {"run": str(out), "seed": result["seed"], "training": training, "last_epoch": history[-1] if history else {}}
+    show({**told, **({"retrieval": result["retrieval"]} if "retrieval" in result else {})})
     save(result, json_file)
 
 
@@ -77,12 +78,13 @@ def evaluate(
 
     model = find_saved_model(directory)
     load_dataset(data)
-    from tfx_pipeline.evaluation import metrics_of, score
+    from tfx_pipeline.evaluation import metrics_of, retrieval_metrics, score
 
     with progress("scoring") as update:
         scored = score(model, data, split, progress=update)
     tell_changed(scored.changed_shards)
     metrics = metrics_of(scored, resamples, 1 if seed is None else seed, cut_offs, ranking_definition.value)
+    retrieval = retrieval_metrics(model, data, split)
     result: dict[str, Any] = {
         "model": str(model),
         "data": str(data),
@@ -98,6 +100,8 @@ def evaluate(
             "candidates": int(scored.requests.candidate.sum()),
             "ranking": {"definition": ranking_definition.value, "meaning": MEANINGS[ranking_definition.value]},
         }
+    if retrieval:
+        result["retrieval"] = retrieval
     show({**result, "metrics": _with_intervals(metrics)})
     from benchmarks.machine import machine
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -10,6 +11,7 @@ import tf_keras as keras
 from models.cotraining.clicks import Clicks
 from models.cotraining.peers import PeerModel
 from models.layers.tower_caches import TowerCaches
+from models.layers.vector_store import StoreContent
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.retrieval.sampled_softmax import SampledSoftmax
 from models.retrieval.tower_model import ScaledProduct, TowerInput, TowerModel
@@ -101,6 +103,7 @@ class CS3(PeerModel):
         super().__init__([towers.with_caches(caches), *([] if ranker is None else [ranker])], **kwargs)
         self.towers, self.ranker = self.peers[0], ranker
         self.teacher_width = teacher_width
+        self._carried: Mapping[str, StoreContent] = MappingProxyType({})
         self.cts, self.cms, self.alpha, self.beta, self.leaky = cts, cms, alpha, beta, leaky
         self.id_features, self.written_ids = id_features, dict(written_ids or {})
         self.softmax_weight, self.temperature = softmax_weight, temperature
@@ -197,9 +200,20 @@ class CS3(PeerModel):
         for bias in (self.towers.similarity.bias, *of_ranker):
             bias.assign(tf.fill(bias.shape, math.log(rate / (1 - rate))))
 
+    def carry(self, contents: Mapping[str, StoreContent]) -> None:
+        """Lets the caches begin, now and at each pass, with what an earlier run left in them.
+
+        Args:
+          contents: by store, of this model's ids; of events before all that are to come.
+        """
+        # Keras would track a dict, and look for variables in it.
+        self._carried = MappingProxyType(dict(contents))
+        self.caches.fill(contents)
+
     def begin_pass(self) -> None:
-        """Forgets what the caches hold: a pass that saw what an earlier one left would see its own labels."""
+        """Forgets what a pass left in the caches: the next one would see its own labels; see also `carry`."""
         self.caches.reset()
+        self.caches.fill(self._carried)
         if self.softmax_weight:
             self.item_counts.assign(tf.zeros_like(self.item_counts))
 

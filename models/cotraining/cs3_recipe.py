@@ -10,6 +10,7 @@ import tensorflow as tf
 from models.cotraining.cs3 import CS3
 from models.cotraining.peer_training import build_peers
 from models.cotraining.recipe import Recipe, Trained
+from models.layers.tower_caches import TowerCaches
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.retrieval.tower_model import TowerModel
 from models.training.distribution import has_servers
@@ -32,6 +33,8 @@ class CS3Recipe(Recipe):
         option of the towers, `cycle_adaptive`.
       teacher: folder of an exported ranker, of its run or of its versions, whose last hidden layer the caches take;
         None: of the ranker that is trained beside the towers.
+      caches_from: folder of an earlier run, of whose caches the new ones begin with the vectors of the ids that both
+        know; None: with zeros.
     """
 
     in_time_order: ClassVar[bool] = True
@@ -46,20 +49,27 @@ class CS3Recipe(Recipe):
     softmax_weight: float = 0.0
     temperature: float = 1.0
     teacher: str | None = None
+    caches_from: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("alpha", "beta"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected in [0, 1]; 0.8 is the paper's")
-        if self.teacher is None:
-            return
-        if not (isinstance(self.teacher, str) and self.teacher):
-            raise ValueError(f"teacher is {self.teacher!r}; expected the path of an exported ranker; name its folder")
-        if not self.cms:
+        for name, meant in (("teacher", "the path of an exported ranker"), ("caches_from", "the folder of a run")):
+            path = getattr(self, name)
+            if path is not None and not (isinstance(path, str) and path):
+                raise ValueError(f"{name} is {path!r}; expected {meant}; name one, or leave it out")
+        if self.teacher and not self.cms:
             raise ValueError(
                 f"teacher is {self.teacher!r} and cms False; expected cms True, as nothing else reads what a teacher "
                 "tells; leave one of them out"
             )
+
+    def earlier_caches(self) -> str | None:
+        return self.caches_from
+
+    def caches(self, streamed: CS3) -> TowerCaches:
+        return streamed.caches
 
     def row_widths(self, width: int) -> list[int]:
         return [width] * (1 if self.teacher else 2)
@@ -94,6 +104,7 @@ class CS3Recipe(Recipe):
         build_peers(group)
         if job.base_rate is not None:
             group.start_at(job.base_rate)
+        group.carry(job.carried)
         return group
 
     def served(self, streamed: CS3) -> TowerModel:

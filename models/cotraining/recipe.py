@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import tf_keras as keras
 
+from models.layers.tower_caches import TowerCaches
 from models.training.fit import FitResult
 from models.training.job import TrainingJob
 
@@ -65,6 +66,14 @@ class Recipe(abc.ABC):
 
     def taught_by(self) -> str | None:
         """Folder of an exported ranker whose last hidden layer training batches must bring along; None: of no one."""
+        return None
+
+    def earlier_caches(self) -> str | None:
+        """Folder of an earlier run whose vectors by id it starts from."""
+        return None
+
+    def caches(self, streamed: keras.Model) -> TowerCaches | None:
+        """Of what `streamed` gave, the vectors that it keeps by id; None: it keeps none."""
         return None
 
     def streamed(self, job: TrainingJob) -> keras.Model:

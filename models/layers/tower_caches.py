@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.vector_store import VectorStore
+from models.layers.vector_store import StoreContent, VectorStore
 
 SIDES = ("user", "item")
 
@@ -125,6 +125,15 @@ class TowerCaches(keras.layers.Layer):
         """Forgets everything."""
         for store in self.stores.values():
             store.reset()
+
+    def contents(self) -> dict[str, StoreContent]:
+        """What each store holds."""
+        return {name: store.content() for name, store in self.stores.items()}
+
+    def fill(self, contents: Mapping[str, StoreContent]) -> None:
+        """Gives the stores that are named what they are to hold."""
+        for name, content in contents.items():
+            self.stores[name].fill(content)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

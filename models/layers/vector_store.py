@@ -1,12 +1,21 @@
 """A vector a id, kept beside a model: read as a feature, written by what training saw, never trained."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.choices import checked_count
 from models.layers.lookup import look_up
+
+
+class StoreContent(NamedTuple):
+    """What a store holds of V ids: vectors float32 `[V, D]`, events int64 `[V]`, time of the last one int64 `[V]`."""
+
+    vectors: np.ndarray
+    counts: np.ndarray
+    last_times: np.ndarray
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -89,6 +98,19 @@ class VectorStore(keras.layers.Layer):
         """Forgets everything."""
         for state in self.variables:
             state.assign(tf.zeros_like(state))
+
+    def content(self) -> StoreContent:
+        """A copy of all that it holds."""
+        return StoreContent(self.vectors.numpy(), self.counts.numpy(), self.last_times.numpy())
+
+    def fill(self, content: StoreContent) -> None:
+        """Takes a content in place of its own.
+
+        Raises:
+          ValueError: it is of another size or width.
+        """
+        for state, value in zip((self.vectors, self.counts, self.last_times), content, strict=True):
+            state.assign(value)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.vector_store import StoreContent
 from models.training.compiling import OptimizerName, to_a_tenth
 from models.training.fit import FitResult, fit
 
@@ -53,6 +54,7 @@ class TrainingJob:
       written_ids: of each id space, how many ids stand for one thing each: all but the out-of-vocabulary ones.
       base_rate: share of clicks among the first training records; None: not known.
       teacher_width: of the column `teacher_hidden` that training batches bring along; 0: they have none.
+      carried: what stores of vectors by id begin with, by the store's name; the others begin with zeros.
     """
 
     build: Callable[[int, str | None], keras.Model]
@@ -65,6 +67,7 @@ class TrainingJob:
     written_ids: Mapping[str, int] = field(default_factory=dict)
     base_rate: float | None = None
     teacher_width: int = 0
+    carried: Mapping[str, StoreContent] = field(default_factory=dict)
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:
         """Fits a model with these settings, its data in the order of that seed."""

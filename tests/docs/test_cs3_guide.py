@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import shlex
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from tfx_pipeline.online import REMEMBERED
 
 PAGE = (ROOT / "docs" / "cs3.md").read_text()
 _CONSOLE = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
-_BLOCKS = [[shlex.split(line)[2:] for line in block.splitlines()] for block in _CONSOLE]
+_BLOCKS = [[shlex.split(line)[1:] for line in block.splitlines()] for block in _CONSOLE]
 _SMALLER = {"3000": "400", "4": "2"}
 
 
@@ -31,23 +32,31 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cs3")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        first, pipeline, stream, teaching = _BLOCKS
-        assert [command[0] for command in pipeline] == ["pipeline"]
-        for command in (*first, *stream, *teaching):
-            answer = consort(*(_SMALLER.get(part, part) for part in command))
-            assert answer.code == 0, answer.err
+        first, pipeline, stream, teaching, anew = _BLOCKS
+        assert [command[1] for command in pipeline] == ["pipeline"]
+        for command in (*first, *stream, *teaching, *anew):
+            _run(command)
     return folder
+
+
+def _run(command: list[str]) -> None:
+    if command[0] != "consort":
+        subprocess.run(command, check=True)
+        return
+    answer = consort(*(_SMALLER.get(part, part) for part in command[1:]))
+    assert answer.code == 0, answer.err
 
 
 @pytest.mark.e2e
 def test_the_run_tells_what_the_page_says(folder: Path) -> None:
     run = json.loads((folder / "run" / "run.json").read_text())
     row = run["training"]["history"][-1]
-    told = PAGE.split("The history in `run.json`")[1].split("Not offered")[0]
+    told = PAGE.split("The history in `run.json`")[1].split("\n\n")[0]
     for key in re.findall(r"`((?:loss|logloss|auc)/\w+)`", told):
         assert key in row or key == "loss/auxiliary", key
     assert {"auc/peer_0", "logloss/peer_1"} <= set(row)
     assert all(count > 0 for count in run["recipe"]["written_ids"].values())
+    assert run["retrieval"]["split"] == "eval" and 0 < run["retrieval"]["catalogue_recall@100"] <= 1
     assert set(run["recipe"]["written_ids"]) == {"cross_user", "cross_item", "cascade_user", "cascade_item"}
 
 
@@ -102,8 +111,16 @@ def test_the_stream_was_learned_from_and_each_span_was_pushed(folder: Path) -> N
 def test_the_same_command_has_nothing_to_do_when_all_is_learned(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     before = versions_in(folder / "served" / "simulated_cs3_online")
-    answer = consort(*_BLOCKS[2][1])
+    answer = consort(*_BLOCKS[2][1][1:])
     assert answer.code == 0 and versions_in(folder / "served" / "simulated_cs3_online") == before
+
+
+@pytest.mark.e2e
+def test_a_run_anew_began_with_the_caches_of_the_earlier_one(folder: Path) -> None:
+    told = json.loads((folder / "anew" / "online.json").read_text())["recipe"]["caches_from"]
+    assert told["run"] == "earlier" and set(told["stores"]["cross_user"]) == {"carried", "dropped", "new"}
+    # Its ids are hashed.
+    assert all(row["carried"] > 0 and row["dropped"] == 0 for row in told["stores"].values())
 
 
 def test_options_and_their_defaults_are_those_of_the_recipe() -> None:

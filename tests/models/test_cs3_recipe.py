@@ -12,6 +12,7 @@ import tf_keras as keras
 
 from models.cotraining.cs3_recipe import RANKER, CS3Recipe
 from models.cotraining.recipe import Trained, build_recipe
+from models.layers.vector_store import StoreContent
 from models.registry import build_model
 from models.retrieval.tower_model import TowerModel
 from models.training.job import FitSettings, TrainingJob
@@ -95,6 +96,21 @@ def test_a_second_pass_begins_with_empty_caches(tmp_path: Path) -> None:
     for name, values in _caches(once).items():
         np.testing.assert_allclose(_caches(twice)[name], values, rtol=1e-4, atol=1e-9, err_msg=name)
     assert twice.result.steps == 2 * _STEPS
+
+
+def test_each_pass_begins_with_what_an_earlier_run_left(tmp_path: Path) -> None:
+    left = {"cascade_user": StoreContent(np.full((5, 3), 7.0, np.float32), np.full(5, 2), np.full(5, 9))}
+    job = dataclasses.replace(_job(epochs=2), carried=left)
+    # With shares of 1 the old vector stays, however many events come.
+    trained = CS3Recipe(**_IDS, alpha=1.0, beta=1.0).train(job, tmp_path)
+    kept = _caches(trained)
+    assert (kept["cascade_user"] == 7.0).all()
+    assert not kept["cross_user"].any() and not kept["cascade_item"].any()
+    model: Any = trained.model
+    counts = model.caches.stores["cascade_user"].counts.numpy()
+    events_of = sum(np.bincount(features["user"], minlength=5) for features, _ in _stream(1))
+    # Of one pass, on top of those before: neither padding nor the id of strangers is written.
+    np.testing.assert_array_equal(counts, 2 + np.where([False, True, True, True, False], events_of, 0))
 
 
 def test_a_run_that_was_killed_ends_with_the_same_towers_and_caches(tmp_path: Path) -> None:

@@ -54,6 +54,17 @@ def test_a_product_of_any_scale_is_ranked_as_its_logits(size: int, scale: float,
     np.testing.assert_array_equal(logits.numpy(), np.take_along_axis(wanted, _order(wanted, count), 1))
 
 
+@pytest.mark.parametrize("by", ["product", "any similarity"])
+def test_for_no_user_there_are_no_rows_of_as_many_columns_as_asked_for(by: str) -> None:
+    vectors = np.arange(12, dtype=np.float32).reshape(4, 3)
+    search: ExactSearch = WholeSearch(vectors, _similarity())
+    if by == "product":
+        search = ProductSearch(vectors, _similarity(), 1.0, 0.0)
+    for best in (search.best, tf.function(search.best, autograph=False)):
+        found, logits = best(tf.zeros([0, 3]), tf.constant(2))
+        assert found.shape == logits.shape == (0, 2) and found.dtype == tf.int32
+
+
 def test_padding_takes_no_block_from_scores_that_are_all_negative() -> None:
     vectors = np.full([5 * BLOCK + 3, 1], -9.0, np.float32)
     # One of the best in each of three blocks, none of which is the padded one.

@@ -14,19 +14,23 @@ from tensorflow_serving.apis import prediction_log_pb2
 
 from models.ranking.deepfm import DeepFM
 from models.retrieval.dssm import DSSM
+from models.retrieval.int_tower import IntTower
 from serving.catalogue import Catalogue, item_columns
 from serving.client import PredictClient, ServingError, _padded
 from serving.contract import read_contract
 from serving.golden import read_golden
 from serving.requests import request_inputs
 from serving.retrieval_golden import GOLDEN_RETRIEVAL, asking_saved_model, check_golden_retrieval
+from serving.retrieval_signatures import ServedTowers
 from serving.scoring import Scorer
 from serving.server.server import LocalServer
 from serving.signatures import ServedModel
 from serving.warmup_records import WARMUP
 from tests.helpers.served_towers import ITEMS, NAME, ToyTowers, exact, export_towers, tower_model, user_inputs
+from tests.helpers.toy_data import toy_features
 from transforms.beam.transform_dataset import load_transform
 from transforms.errors import GateRefused, InputError
+from transforms.features import Column, Encoding, Feature, FeatureSet
 
 
 @pytest.fixture(scope="module")
@@ -215,6 +219,33 @@ def test_a_catalogue_is_refused_without_towers_and_without_its_columns(towers: T
         bare = Catalogue(catalogue.ids, {"item_id": catalogue.ids})
         export_towers(towers.folder, tmp_path / NAME, towers.model, catalogue=bare)
     assert not (tmp_path / NAME / "1").exists()
+
+
+@pytest.mark.parametrize("name", ["k", "exclude"])
+def test_a_column_named_as_an_input_of_retrieve_is_refused(towers: ToyTowers, name: str) -> None:
+    features = toy_features()
+    columns = (*features.columns, Column(name=name, dtype="string", entity="user"))
+    declared = (*features.features, Feature(name="more", column=name, encoding=Encoding.ID))
+    named = FeatureSet(columns=columns, features=declared, spaces=features.spaces)
+    expected = (
+        rf"a user's column named '{name}'; expected other names than k and exclude, which are inputs of `retrieve`"
+    )
+    with pytest.raises(InputError, match=expected):
+        ServedTowers(towers.model, dict, named, "row", towers.catalogue())
+    # Without items there is nothing to ask for, and an item's column is no input of it.
+    ServedTowers(towers.model, dict, named, "row", None)
+    columns = (*features.columns, Column(name=name, dtype="string", entity="item"))
+    with pytest.raises(InputError, match=f"received no column {name}"):
+        of_item = FeatureSet(columns=columns, features=declared, spaces=features.spaces)
+        ServedTowers(towers.model, dict, of_item, "row", towers.catalogue())
+
+
+@pytest.mark.parametrize("model_class", [DSSM, IntTower])
+def test_no_user_gets_no_items(towers: ToyTowers, tmp_path: Path, model_class: Any) -> None:
+    made = export_towers(towers.folder, tmp_path / NAME, tower_model(towers.folder, model_class))
+    nobody = {name: values[:0] for name, values in user_inputs(made, 1).items()}
+    ids, scores = asking_saved_model(made.version)(nobody, 3)
+    assert ids.shape == scores.shape == (0, 3)
 
 
 class _Halves(keras.layers.Layer):

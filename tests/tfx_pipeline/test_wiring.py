@@ -56,6 +56,8 @@ def test_code_and_config_are_execution_properties_so_that_the_cache_sees_them(pl
     changed = Plan(small_config(training={"epochs": 9}), plan.data_dir, plan.dataset, plan.root)
     assert properties(changed, "Trainer") != trained
     assert properties(changed, "Transform") == properties(plan, "Transform")
+    begun = Plan(plan.config, plan.data_dir, plan.dataset, plan.root, caches={"caches_sha256": "of another run"})
+    assert "of another run" in properties(begun, "Trainer") and "of another run" not in trained
 
 
 def test_the_content_of_a_teacher_is_an_execution_property_of_the_trainer_alone(plan):

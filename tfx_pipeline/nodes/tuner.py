@@ -17,7 +17,16 @@ def tuner(plan: Plan, transform: tfx.components.Transform) -> IsolatedTunerNode:
     """
     check_search(plan.config, plan.feature_set, plan.dataset.sha256)
     properties = plan.training_config()
-    names = ("config", "feature_set", "code_version", "dataset_sha256", "teacher_sha256", "source", "raw_files")
+    names = (
+        "config",
+        "feature_set",
+        "code_version",
+        "dataset_sha256",
+        "teacher_sha256",
+        "source",
+        "raw_files",
+        "caches",
+    )
     shared = {name: properties[name] for name in names}
     node = IsolatedTunerNode(
         tuner_fn=TUNER_FN,

@@ -15,13 +15,14 @@ from tfx_bsl.public import tfxio
 
 from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS
 from transforms.beam.options import pipeline_options
+from transforms.errors import InputError
 from transforms.features import FeatureSet, RecordKind, Split
-from transforms.files import new_directory
+from transforms.files import new_directory, write_text
 from transforms.preprocessing import preprocessing_fn
 from transforms.records import Dataset, shard_paths
 from transforms.schema import schema_of
 
-GRAPH_DIR = "transform_graph"
+GRAPH_DIR, DECLARATION = "transform_graph", "feature_set.json"
 
 
 def transform_dataset(
@@ -37,7 +38,8 @@ def transform_dataset(
 
     Args:
       directory, dataset: raw records.
-      out: becomes `out/transform_graph` (for `tft.TFTransformOutput`) and `out/<split>/*.tfrecord`.
+      out: becomes `out/transform_graph` (for `tft.TFTransformOutput`), `out/<split>/*.tfrecord`, and
+        `out/feature_set.json`, the declaration.
       feature_set: the declaration, which may differ from the dataset's own in its features.
       record: `row` or `request`.
       splits: which to write, transformed.
@@ -61,6 +63,7 @@ def transform_dataset(
                     tft_beam.TransformDataset(output_record_batches=True)
                 )
                 _write(transformed, temporary / split)
+        write_text(temporary / DECLARATION, feature_set.model_dump_json(indent=2) + "\n")
 
 
 def transformed_files(out: str | os.PathLike[str], split: Split) -> list[str]:
@@ -71,6 +74,20 @@ def transformed_files(out: str | os.PathLike[str], split: Split) -> list[str]:
 def load_transform(out: str | os.PathLike[str]) -> tft.TFTransformOutput:
     """The learned transform under `out`."""
     return tft.TFTransformOutput(str(Path(out) / GRAPH_DIR))
+
+
+def load_declaration(out: str | os.PathLike[str]) -> FeatureSet:
+    """The declaration that the transform under `out` was learned for.
+
+    Raises:
+      InputError: there is none, or none of ours.
+    """
+    path = Path(out) / DECLARATION
+    try:
+        return FeatureSet.model_validate_json(path.read_text())
+    except (OSError, ValueError) as error:
+        expected, fix = "the declaration of a learned transform", "name the folder of a run"
+        raise InputError(str(path), f"no readable file ({error})", expected, fix) from error
 
 
 def _read(directory, dataset, record, split, schema):  # type: ignore[no-untyped-def]
