@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from serving.contract import read_contract
+from serving.versions import versions_in
 from tests.helpers.command_line import consort
 from tests.helpers.toy_data import learnable_rows, toy_features
 from transforms.batches import Batch
@@ -53,7 +55,7 @@ def test_the_vectors_of_a_run_are_taken_over_by_the_next_ones(tmp_path: Path) ->
     assert command("train", "old", "log").code == 0
     run = json.loads((tmp_path / "old" / "run.json").read_text())
     held = run["recipe"]["written_ids"]
-    takes = ("--set", f"recipe.options.caches_from={tmp_path / 'old'}")
+    takes: tuple[object, ...] = ("--set", f"recipe.options.caches_from={tmp_path / 'old'}")
     for verb, source, told in (("train", "later", "run.json"), ("online", "stream", "online.json")):
         answer = command(verb, verb, source, *takes)
         assert answer.code == 0, answer.err
@@ -65,8 +67,11 @@ def test_the_vectors_of_a_run_are_taken_over_by_the_next_ones(tmp_path: Path) ->
     # And those of a stream by the next one, which goes on where that ended.
     _write(tmp_path / "latest", 6)
     cut_spans(tmp_path / "latest", tmp_path / "next", 1)
-    answer = command("online", "third", "next", "--set", f"recipe.options.caches_from={tmp_path / 'online'}")
+    takes = ("--set", f"recipe.options.caches_from={tmp_path / 'online'}", "--serve", tmp_path / "served")
+    answer = command("online", "third", "next", *takes)
     assert answer.code == 0 and "caches of" in answer.err
+    ((_, version),) = versions_in(tmp_path / "served" / "toy_towers")
+    assert read_contract(version)["run"]["recipe"]["caches_from"]["run"] == str(tmp_path / "online")
 
     for verb, source in (("train", "log"), ("online", "stream")):
         wrong = {"train": "old", "online": "third"}[verb]
