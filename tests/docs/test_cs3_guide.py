@@ -123,6 +123,15 @@ def test_a_run_anew_began_with_the_caches_of_the_earlier_one(folder: Path) -> No
     assert all(row["carried"] > 0 and row["dropped"] == 0 for row in told["stores"].values())
 
 
+def test_what_a_stream_costs_is_that_of_the_committed_run() -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / "online.json").read_text())
+    told = " ".join(PAGE.split("## What a stream costs")[1].split())
+    assert f"{found['answers']:,} answers of {found['versions_answered']} versions, {found['failed']} failed" in told
+    assert f"p50 {found['p50_ms']:.1f} ms and p99 {found['p99_ms']:.1f} ms" in told
+    assert f"{found['memory_mb_early']:,.0f} MB early and {found['memory_mb_late']:,.0f} MB late" in told
+    assert found["spans"] == found["versions_answered"] == 20 and not found["failures"]
+
+
 def test_options_and_their_defaults_are_those_of_the_recipe() -> None:
     section = PAGE.split("## Options\n")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in re.findall(r"^\|.*", section, re.M)[2:]]
