@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import Any
 
@@ -42,64 +43,58 @@ def run_tasks(
         for name in _in_order(tasks, needs):
             done(name, work(*tasks[name]))
         return
-    left = list(tasks)
+    queue = _Queue(tasks, needs, work, done, workers)
     with _environment(threads):
-        while left:
+        while queue.waiting:
             # Not `max_tasks_per_child`: Python 3.11 may then lose all workers, and wait for ever.
-            left = _some(left, tasks, needs, work, done, workers, workers * tasks_per_worker)
+            queue.run_some(workers * tasks_per_worker)
 
 
-def _some(
-    left: list[str],
-    tasks: Mapping[str, tuple[Any, ...]],
-    needs: Mapping[str, Sequence[str]],
-    work: Callable[..., Any],
-    done: Callable[[str, Any], None],
-    workers: int,
-    at_most: int,
-) -> list[str]:
-    """Runs so many of the tasks in processes of their own, and gives those that are left."""
-    # Not forked: TensorFlow may run here already.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_start_worker) as pool:
-        try:
-            return _run(pool, left, tasks, needs, work, done, workers, at_most)
-        except BrokenProcessPool as error:
-            raise ConsortError(
-                "a worker process ended before its work was done, perhaps for lack of memory; expected it to finish. "
-                "Fix: fewer --workers; the same command goes on where this one ended"
-            ) from error
-        except BaseException:
-            # Without this, what is queued would still be run.
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+@dataclass
+class _Queue:
+    """Tasks that are left. Args: as of `run_tasks`."""
 
+    tasks: Mapping[str, tuple[Any, ...]]
+    needs: Mapping[str, Sequence[str]]
+    work: Callable[..., Any]
+    done: Callable[[str, Any], None]
+    workers: int
 
-def _run(
-    pool: ProcessPoolExecutor,
-    left: list[str],
-    tasks: Mapping[str, tuple[Any, ...]],
-    needs: Mapping[str, Sequence[str]],
-    work: Callable[..., Any],
-    done: Callable[[str, Any], None],
-    workers: int,
-    at_most: int,
-) -> list[str]:
-    waiting, running = list(left), dict[Future[Any], str]()
-    unfinished, begun = set(waiting), 0
-    while True:
-        for name in [task for task in waiting if not unfinished.intersection(needs.get(task, ()))]:
-            if len(running) == workers or begun == at_most:
-                break
-            waiting.remove(name)
-            running[pool.submit(work, *tasks[name])] = name
-            begun += 1
-        if not running:
-            return waiting
-        ended, _ = wait(running, return_when=FIRST_COMPLETED)
-        for future in ended:
-            name = running.pop(future)
-            done(name, future.result())
-            unfinished.remove(name)
+    def __post_init__(self) -> None:
+        self.waiting, self._unfinished = list(self.tasks), set(self.tasks)
+
+    def run_some(self, at_most: int) -> None:
+        """Runs so many of the tasks, in processes of their own."""
+        # Not forked: TensorFlow may run here already.
+        with ProcessPoolExecutor(self.workers, get_context("spawn"), initializer=_start_worker) as pool:
+            try:
+                self._run_in(pool, at_most)
+            except BrokenProcessPool as error:
+                raise ConsortError(
+                    "a worker process ended before its work was done, perhaps for lack of memory; expected it to "
+                    "finish. Fix: fewer --workers; the same command goes on where this one ended"
+                ) from error
+            except BaseException:
+                # Without this, what is queued would still be run.
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _run_in(self, pool: ProcessPoolExecutor, at_most: int) -> None:
+        running, begun = dict[Future[Any], str](), 0
+        while True:
+            for name in [task for task in self.waiting if not self._unfinished.intersection(self.needs.get(task, ()))]:
+                if len(running) == self.workers or begun == at_most:
+                    break
+                self.waiting.remove(name)
+                running[pool.submit(self.work, *self.tasks[name])] = name
+                begun += 1
+            if not running:
+                return
+            ended, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                name = running.pop(future)
+                self.done(name, future.result())
+                self._unfinished.remove(name)
 
 
 def _in_order(tasks: Mapping[str, tuple[Any, ...]], needs: Mapping[str, Sequence[str]]) -> Iterator[str]:

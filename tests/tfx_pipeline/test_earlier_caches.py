@@ -4,54 +4,30 @@ import dataclasses
 import json
 import pickle
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from consort.config import RunConfig, parse_config
 from models.layers.tower_caches import TowerCaches
 from models.training.checkpoints import read_weights
 from tests.helpers.toy_data import MONDAY, toy_features, toy_rows
-from tfx_pipeline import online, online_setup
+from tfx_pipeline import online
 from tfx_pipeline.online import OnlineSettings, learn_online
 from tfx_pipeline.online_setup import Setup, prepared
 from tfx_pipeline.training import recipe_of
-from transforms.beam.transform_dataset import transform_dataset
 from transforms.errors import InputError
 from transforms.writing import write_dataset
+
+pytestmark = pytest.mark.usefixtures("eagerly", "each_transform_once")
 
 # Vocabularies are sorted by frequency, so that both runs number what they share otherwise.
 _OLD_USERS, _NEW_USERS = "aaaaabbbbccc", "dddddbbbbaaa"
 _OLD_ITEMS, _NEW_ITEMS = "pppppqqqqrrr", "rrrrrqqqqsss"
 _HOUR = 3600
-
-
-@pytest.fixture(autouse=True, scope="module")
-def eagerly() -> Iterator[None]:
-    """A few steps of many runs: compiling each would take longer."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def each_transform_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Learned once for all runs on the same data and features."""
-    kept, learn = tmp_path_factory.mktemp("kept"), transform_dataset
-
-    def remembered(directory: Any, dataset: Any, out: Path, feature_set: Any, *more: Any, **options: Any) -> None:
-        own = kept / f"{dataset.sha256[:16]}-{feature_set.digest()[:16]}"
-        if not own.exists():
-            learn(directory, dataset, own, feature_set, *more, **options)
-        shutil.copytree(own, out)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(online_setup, "transform_dataset", remembered)
-        yield
 
 
 def _config(caches_from: Path | None = None, options: Any = None, spaces: Any = (), **sections: Any) -> RunConfig:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,14 @@ import tensorflow as tf
 from consort.config import RunConfig, parse_config
 from models.training.recent_keys import RecentKeys
 from tests.helpers.toy_data import MONDAY, learnable_rows, toy_features
-from tfx_pipeline import online, online_setup
+from tfx_pipeline import online
 from tfx_pipeline.online import OnlineSettings, learn_online
 from tfx_pipeline.online_events import Intake
-from transforms.beam.transform_dataset import transform_dataset
 from transforms.errors import InputError
 from transforms.spans import cut_spans
 from transforms.writing import write_dataset
+
+pytestmark = pytest.mark.usefixtures("eagerly", "each_transform_once")
 
 _ROWS, _SPANS, _BATCH = 900, 3, 64
 
@@ -46,29 +46,6 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset([rows], folder / "log", "toy", toy_features(), {"seed": 0})
     cut_spans(folder / "log", folder / "spans", _SPANS)
     return folder / "spans"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def eagerly() -> Iterator[None]:
-    """A few steps of many runs: compiling each would take longer."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_transform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Learned once for all runs, whose first spans are the same."""
-    kept, learn = tmp_path_factory.mktemp("kept") / "transform", transform_dataset
-
-    def remembered(directory: Any, dataset: Any, out: Path, *arguments: Any, **options: Any) -> None:
-        if not kept.exists():
-            learn(directory, dataset, kept, *arguments, **options)
-        shutil.copytree(kept, out)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(online_setup, "transform_dataset", remembered)
-        yield
 
 
 def _learn(stream: Path, out: Path, settings: OnlineSettings | None = None, **sections: Any) -> dict[str, Any]:
