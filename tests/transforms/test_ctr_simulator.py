@@ -108,7 +108,8 @@ def test_notes_state_click_rate_and_the_oracles_figures(log: Path, rows: Rows) -
 def test_origin_states_seed_rows_and_world_and_no_clock(log: Path) -> None:
     origin = json.loads((log / "dataset.json").read_text())["origin"]
     world = PARAMETERS.model_dump(mode="json")
-    assert origin == {"source": "ctr_simulator", "seed": SEED, "rows": ROWS, "world": world}
+    stated = {"source": "ctr_simulator", "simulator_version": 2, "seed": SEED, "rows": ROWS}
+    assert origin == {**stated, "world": world}
 
 
 def test_no_truth_is_a_model_input() -> None:

@@ -199,7 +199,8 @@ def test_in_the_default_world_the_oracle_is_clearly_above_the_logging_policy(tmp
 
 def test_origin_states_seed_requests_and_world_and_no_clock(log: Path) -> None:
     origin = json.loads((log / "dataset.json").read_text())["origin"]
-    assert origin == {"source": "simulator", "seed": SEED, "requests": REQUESTS, "world": WORLD.model_dump()}
+    stated = {"source": "simulator", "simulator_version": 2, "seed": SEED, "requests": REQUESTS}
+    assert origin == {**stated, "world": WORLD.model_dump()}
 
 
 def test_progress_is_told_after_each_block(tmp_path: Path) -> None:

@@ -53,6 +53,14 @@ def test_best_keeps_the_highest_eligible_scores() -> None:
     assert chosen.tolist() == [[True, False, False, True], [True, False, False, False]]
 
 
+def test_of_equal_scores_the_first_are_kept() -> None:
+    scores = np.zeros((3, 300), np.float32)
+    scores[1, 150] = 1.0
+    scores[2, 1] = -1.0
+    chosen = best(scores, np.ones((3, 300), np.bool_), np.array([5, 3, 0]), 40)
+    assert [np.flatnonzero(row).tolist() for row in chosen] == [[0, 1, 2, 3, 4], [0, 1, 150], []]
+
+
 def test_scores_are_weighted_relevance_plus_bias_of_popularity() -> None:
     world = World(items=3, relevance_weight=2.0, popularity_bias=0.5)
     items = create_items(world, np.random.default_rng(0))

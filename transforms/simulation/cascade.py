@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from transforms.simulation.parameters import World
 from transforms.simulation.population import Floats, Ints, Items
+from transforms.simulation.portable_random import normal
 from transforms.simulation.retrieval import ABSENT
 
 PRERANKED, RANKED, EXPOSED = 1, 2, 3
@@ -23,7 +24,7 @@ def logging_scores(
     """
     scores = np.float32(world.relevance_weight) * relevance
     scores += np.float32(world.popularity_bias) * items.popularity_score[item]
-    scores += np.float32(noise) * rng.standard_normal(relevance.shape, dtype=np.float32)
+    scores += np.float32(noise) * normal(rng, relevance.shape)
     return scores
 
 
@@ -84,17 +85,21 @@ def rank(world: World, items: Items, item: Ints, relevance: Floats, rng: np.rand
 
 
 def best(scores: Floats, eligible: NDArray[np.bool_], kept: Ints, most: int) -> NDArray[np.bool_]:
-    """[B, P] True for the `kept[b] <= most` best eligible entries of each row, or all if they are fewer."""
+    """[B, P] True for the `kept[b] <= most` best eligible entries of each row, or all if they are fewer.
+
+    Of equal scores the first ones are kept. (What `argpartition` does with them depends on the processor.)
+    """
     masked = np.where(eligible, scores, np.float32(-np.inf))
+    negated = -masked
     if masked.shape[1] > most:
-        top = np.argpartition(-masked, most - 1, axis=1)[:, :most]
-    else:
-        top = np.broadcast_to(np.arange(masked.shape[1]), masked.shape)
-    order = np.argsort(-np.take_along_axis(masked, top, axis=1), axis=1, kind="stable")
-    top = np.take_along_axis(top, order, axis=1)
-    chosen = np.zeros(masked.shape, np.bool_)
-    np.put_along_axis(chosen, top, np.arange(top.shape[1]) < kept[:, None], axis=1)
-    return chosen & eligible
+        negated = np.partition(negated, most - 1, axis=1)[:, :most]
+    negated = np.sort(negated, axis=1)
+    last = -np.take_along_axis(negated, np.clip(kept - 1, 0, negated.shape[1] - 1)[:, None], axis=1)
+    above, level = masked > last, masked == last
+    left = kept - above.sum(axis=1)
+    if (level.sum(axis=1) > left).any():
+        level &= np.cumsum(level, axis=1) <= left[:, None]
+    return (above | level) & eligible
 
 
 def _positions(scores: Floats, shown: NDArray[np.bool_], most: int) -> Ints:

@@ -11,6 +11,7 @@ from transforms.simulation.memory import Histories, Memory
 from transforms.simulation.parameters import World
 from transforms.simulation.past import past_clicks
 from transforms.simulation.population import Floats, Ints, create_items, create_users
+from transforms.simulation.portable_math import power
 from transforms.simulation.relevance import Requests, item_age_hours, relevance
 from transforms.simulation.retrieval import ABSENT, draw_pools
 from transforms.simulation.tastes import Tastes
@@ -67,6 +68,7 @@ class CascadeWorld:
         self._pool_rng, self._retrieval_rng, self._rank_rng, self._click_rng = streams[5:]
         self.world, self._requests, self._next = world, requests, 0
         self.users, self.items = create_users(world, user_rng), create_items(world, item_rng)
+        self._pool_weights = power(self.items.popularity, world.popularity_bias)
         self.arrivals = create_arrivals(world, self.users, requests, arrival_rng)
         self._tastes = Tastes(world, self.users, taste_rng)
         self._memory = Memory(world.users, world.items, world.history_length)
@@ -115,8 +117,7 @@ class CascadeWorld:
 
     def _pools(self, requests: Requests) -> Ints:
         alive = np.flatnonzero(self.items.birth <= requests.moment[0])
-        weights = self.items.popularity[alive] ** self.world.popularity_bias
-        return draw_pools(alive, weights, len(requests), self.world.pool_size, self._pool_rng)
+        return draw_pools(alive, self._pool_weights[alive], len(requests), self.world.pool_size, self._pool_rng)
 
     def _remember(self, block: Block) -> None:
         shown, clicked = block.outcome.position > 0, block.label == 1

@@ -4,6 +4,7 @@ import numpy as np
 
 from transforms.simulation.parameters import World
 from transforms.simulation.population import Floats, Ints, Items
+from transforms.simulation.portable_math import dot, log, sigmoid, total
 
 
 def neighbour_effects(items: Items, item: Ints, neighbour: Ints) -> Floats:
@@ -11,9 +12,12 @@ def neighbour_effects(items: Items, item: Ints, neighbour: Ints) -> Floats:
 
     1 for a complementary neighbour of unrelated taste, -1 for a neighbour of equal taste.
     """
-    cosine = np.matmul(items.direction[item], items.direction[neighbour].transpose(0, 2, 1))
-    complement = items.complements[items.category[item][:, :, None], items.category[neighbour][:, None, :]]
-    effects: Floats = complement.astype(np.float32) - np.maximum(cosine, np.float32(0.0))
+    effects = np.empty((*item.shape, neighbour.shape[1]), np.float32)
+    directions = np.ascontiguousarray(np.moveaxis(items.direction[item], -1, 0))
+    for place, beside in enumerate(neighbour.T):
+        cosine = dot(directions, items.direction[beside].T[:, :, None])
+        complement = items.complements[items.category[item], items.category[beside][:, None]]
+        effects[:, :, place] = complement.astype(np.float32) - np.maximum(cosine, np.float32(0.0))
     return effects
 
 
@@ -36,12 +40,11 @@ def click_probability(world: World, items: Items, relevance: Floats, item: Ints,
     pages = shown.sum(axis=1)
     reference = (pages + 1) // 2
     place = np.where(shown, position, np.maximum(reference, 1)[:, None])
-    logit = relevance - np.float32(world.position_effect) * np.log(place.astype(np.float32))
+    logit = relevance - np.float32(world.position_effect) * log(place).astype(np.float32)
     if world.set_effect > 0.0:
         effect = _mean_over_neighbours(items, item, position, reference)
         logit = logit + np.float32(world.set_effect) * effect
-    probability: Floats = np.float32(1.0) / (np.float32(1.0) + np.exp(-logit))
-    return probability
+    return sigmoid(logit).astype(np.float32)
 
 
 def _mean_over_neighbours(items: Items, item: Ints, position: Ints, reference: Ints) -> Floats:
@@ -54,5 +57,5 @@ def _mean_over_neighbours(items: Items, item: Ints, position: Ints, reference: I
     place = np.where(position > 0, position, reference[:, None])
     is_neighbour = (slot_position > 0)[:, None, :] & (slot_position[:, None, :] != place[:, :, None])
     effects = neighbour_effects(items, item, page)
-    total = np.where(is_neighbour, effects, np.float32(0.0)).sum(axis=2, dtype=np.float32)
-    return total / np.maximum(is_neighbour.sum(axis=2), 1).astype(np.float32)
+    summed = total(np.where(is_neighbour, effects, np.float32(0.0)))
+    return summed / np.maximum(is_neighbour.sum(axis=2), 1).astype(np.float32)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from transforms.features import LABEL, ModelInput, Shape
 from transforms.simulation.ctr_parameters import TRUTH, Category, ClickLogParameters
+from transforms.simulation.portable_math import exp, log, power, sigmoid, total
+from transforms.simulation.portable_random import normal
 
 Floats = NDArray[np.float32]
 Columns = dict[str, np.ndarray]
@@ -96,7 +98,7 @@ class ClickLogWorld:
             stream = np.random.SeedSequence(seed, spawn_key=(_ROW_STREAM, number))
             rng = np.random.Generator(np.random.PCG64(stream))
             columns = self._inputs(BLOCK_ROWS, rng)
-            probability = _sigmoid(self._logit(columns))
+            probability = self.click_probability(columns)
             columns[LABEL] = (rng.random(BLOCK_ROWS, dtype=np.float32) < probability).astype(np.float32)
             columns[TRUTH] = probability
             left = min(rows - start, BLOCK_ROWS)
@@ -104,11 +106,11 @@ class ClickLogWorld:
 
     def click_probability(self, columns: Mapping[str, np.ndarray]) -> Floats:
         """True probability of a click on rows with these categories and numbers, [rows]."""
-        return _sigmoid(self._logit(columns))
+        return sigmoid(self._logit(columns)).astype(np.float32)
 
     def _inputs(self, rows: int, rng: np.random.Generator) -> Columns:
         columns: Columns = {c.name: _draw_ids(c, rng.random(rows)) for c in self.parameters.categories}
-        return columns | {name: rng.standard_normal(rows, dtype=np.float32) for name in self.parameters.numbers}
+        return columns | {name: normal(rng, rows) for name in self.parameters.numbers}
 
     def _logit(self, columns: Mapping[str, np.ndarray]) -> Floats:
         parameters, width = self.parameters, self.parameters.latent_dim
@@ -119,7 +121,7 @@ class ClickLogWorld:
         for d in range(width):
             read = {name: table[d].take(columns[name]) for name, table in self.latents.items()}
             for values in read.values():
-                first += np.float32(width**-0.5) * values
+                first += np.float32(1.0 / np.sqrt(width)) * values
             _add_products(second, read, parameters.pairs)
             _add_products(third, read, parameters.triples)
         logit = np.full(rows, self.bias, np.float32)
@@ -132,44 +134,52 @@ class ClickLogWorld:
         parameters, width = self.parameters, self.parameters.latent_dim
         frequencies = {c.name: id_frequencies(c) for c in parameters.categories}
         # S_f = E[t_f t_f'], [K, K]; the variance of a product of independent terms is the sum over d, d' of all S's.
-        moments = {name: (t[:, 1:] * frequencies[name]) @ t[:, 1:].T for name, t in self.latents.items()}
+        moments = {name: _second_moments(t[:, 1:], frequencies[name]) for name, t in self.latents.items()}
         variances = [
-            sum(float(moment.sum()) for moment in moments.values()) / width + len(parameters.numbers),
-            sum(float(np.prod([moments[f] for f in pair], axis=0).sum()) for pair in parameters.pairs),
-            sum(float(np.prod([moments[f] for f in triple], axis=0).sum()) for triple in parameters.triples),
+            sum(_product_sum(moments, [name]) for name in moments) / width + len(parameters.numbers),
+            sum(_product_sum(moments, pair) for pair in parameters.pairs),
+            sum(_product_sum(moments, triple) for triple in parameters.triples),
         ]
         strengths = (parameters.first_order, parameters.second_order, parameters.third_order)
-        return np.array([s / v**0.5 if s else 0.0 for s, v in zip(strengths, variances, strict=True)])
+        return np.array([s / np.sqrt(v) if s else 0.0 for s, v in zip(strengths, variances, strict=True)])
 
 
 def id_frequencies(category: Category) -> NDArray[np.float64]:
     """Probability of each id of a field, [ids], id 1 first; see `Category.exponent`."""
     edges = np.arange(1, category.ids + 2, dtype=np.float64)
-    power = 1.0 - category.exponent
-    integral = np.log(edges) if power == 0 else edges**power / power
+    slope = 1.0 - category.exponent
+    integral = log(edges) if slope == 0 else power(edges, slope) / slope
     frequencies: NDArray[np.float64] = np.diff(integral) / (integral[-1] - integral[0])
     return frequencies
 
 
 def _draw_ids(category: Category, uniform: NDArray[np.float64]) -> NDArray[np.int32]:
-    """Ids 1 to `ids` by the inverse of their distribution function; overwrites `uniform`."""
-    power, last_edge = 1.0 - category.exponent, category.ids + 1.0
-    if power == 0:
-        uniform *= np.log(last_edge)
+    """Ids 1 to `ids` by the inverse of their distribution function."""
+    slope, last_edge = 1.0 - category.exponent, category.ids + 1.0
+    if slope == 0:
+        log_edge = uniform * log(last_edge)
     else:
-        uniform *= last_edge**power - 1.0
-        uniform += 1.0
-        np.log(uniform, out=uniform)
-        uniform /= power
-    np.exp(uniform, out=uniform)
-    # Rounding may reach the last edge, which belongs to no id.
-    return np.minimum(uniform.astype(np.int32), np.int32(category.ids))
+        log_edge = log(uniform * (power(last_edge, slope) - 1.0) + 1.0) / slope
+    # Rounding may reach the last edge, which belongs to no id, or fall below the first.
+    return np.clip(exp(log_edge).astype(np.int32), np.int32(1), np.int32(category.ids))
 
 
 def _latents(category: Category, width: int, rng: np.random.Generator) -> Floats:
-    drawn = rng.standard_normal((width, category.ids))
-    drawn -= (drawn @ id_frequencies(category))[:, None]
+    drawn = normal(rng, (width, category.ids)).astype(np.float64)
+    drawn -= total(drawn * id_frequencies(category))[:, None]
     return np.pad(drawn, ((0, 0), (1, 0))).astype(np.float32)
+
+
+def _second_moments(latents: Floats, frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """E[t t'], [K, K], of vectors [K, ids]."""
+    return np.array([total(row * frequencies * latents) for row in latents.astype(np.float64)])
+
+
+def _product_sum(moments: Mapping[str, NDArray[np.float64]], names: Sequence[str]) -> float:
+    product = np.ones(())
+    for name in names:
+        product = product * moments[name]
+    return float(total(product.ravel()))
 
 
 def _add_products(total: Floats, read: Mapping[str, Floats], groups: Sequence[Sequence[str]]) -> None:
@@ -185,11 +195,6 @@ def _bias(logit: Floats, click_rate: float) -> float:
     low, high = -50.0, 50.0
     for _ in range(50):
         middle = (low + high) / 2
-        reached = float(_sigmoid(logit + np.float32(middle)).mean(dtype=np.float64)) >= click_rate
+        reached = total(sigmoid(logit + np.float32(middle))) / len(logit) >= click_rate
         low, high = (low, middle) if reached else (middle, high)
     return (low + high) / 2
-
-
-def _sigmoid(logit: Floats) -> Floats:
-    probability: Floats = np.float32(1.0) / (np.float32(1.0) + np.exp(-logit))
-    return probability

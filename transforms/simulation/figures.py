@@ -39,7 +39,7 @@ class Figures:
 def _figures(parts: list[list[np.ndarray]]) -> dict[str, float | None]:
     label, probability, score = (np.concatenate(values) for values in zip(*parts, strict=True))
     return {
-        "click_rate": float(label.mean(dtype=np.float64)) if len(label) else None,
+        "click_rate": np.count_nonzero(label) / len(label) if len(label) else None,
         "oracle_auc": auc(probability, label),
         "logging_policy_auc": auc(score, label),
     }

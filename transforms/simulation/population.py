@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.simulation.parameters import World
+from transforms.simulation.portable_math import dot, exp, power, total
+from transforms.simulation.portable_random import exponential, normal
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -65,15 +67,15 @@ class Items:
 def create_users(world: World, rng: np.random.Generator) -> Users:
     """Draws the users."""
     segment = rng.integers(0, world.segments, world.users)
-    centres = rng.standard_normal((world.segments, world.taste_dim), dtype=np.float32)
+    centres = normal(rng, (world.segments, world.taste_dim))
     age_bucket = rng.integers(0, world.age_buckets, world.users)
     oldest = max(world.age_buckets - 1, 1)
-    activity = (rng.permutation(world.users) + 1.0) ** -world.user_exponent
+    activity = power(rng.permutation(world.users) + 1.0, -world.user_exponent)
     return Users(
         segment=segment,
         age_bucket=age_bucket,
-        activity=activity / activity.sum(),
-        readiness=np.float32(world.user_strength) * rng.standard_normal(world.users, dtype=np.float32),
+        activity=activity / total(activity),
+        readiness=np.float32(world.user_strength) * normal(rng, world.users),
         price_sensitivity=(world.price_strength * (1.0 - age_bucket / oldest)).astype(np.float32),
         segment_taste=np.float32(np.sqrt(world.visible_share)) * centres[segment],
     )
@@ -82,21 +84,21 @@ def create_users(world: World, rng: np.random.Generator) -> Users:
 def create_items(world: World, rng: np.random.Generator) -> Items:
     """Draws the items; at least one exists when the log begins."""
     category = rng.integers(0, world.categories, world.items)
-    centres = rng.standard_normal((world.categories, world.taste_dim), dtype=np.float32)
-    own = rng.standard_normal((world.items, world.taste_dim), dtype=np.float32)
+    centres = normal(rng, (world.categories, world.taste_dim))
+    own = normal(rng, (world.items, world.taste_dim))
     taste = np.float32(np.sqrt(world.visible_share)) * centres[category]
     taste += np.float32(np.sqrt(1.0 - world.visible_share)) * own
-    log_price = rng.standard_normal(world.items, dtype=np.float32)
+    log_price = normal(rng, world.items)
     rank = rng.permutation(world.items)
     return Items(
         category=category,
         taste=taste / np.float32(np.sqrt(world.taste_dim)),
-        direction=taste / np.maximum(np.linalg.norm(taste, axis=1, keepdims=True), np.float32(1e-6)),
-        quality=np.float32(world.quality_strength) * rng.standard_normal(world.items, dtype=np.float32),
-        price=np.exp(np.float32(3.0) + np.float32(0.8) * log_price),
+        direction=taste / np.maximum(np.sqrt(dot(taste.T, taste.T)), np.float32(1e-6))[:, None],
+        quality=np.float32(world.quality_strength) * normal(rng, world.items),
+        price=exp(np.float32(3.0) + np.float32(0.8) * log_price).astype(np.float32),
         price_score=log_price,
         birth=_births(world, rng),
-        popularity=(rank + 1.0) ** -world.item_exponent,
+        popularity=power(rank + 1.0, -world.item_exponent),
         popularity_score=(1.0 - 2.0 * rank / (world.items - 1)).astype(np.float32),
         complements=_complements(world.categories, rng),
     )
@@ -104,8 +106,8 @@ def create_items(world: World, rng: np.random.Generator) -> Items:
 
 def _births(world: World, rng: np.random.Generator) -> NDArray[np.float64]:
     born = int(world.items * world.born_share)
-    before = -rng.exponential(world.mean_age_days, world.items - born)
-    births: NDArray[np.float64] = np.concatenate([before, rng.uniform(0.0, world.days, born)]) * SECONDS_PER_DAY
+    before = -exponential(rng, world.mean_age_days, world.items - born)
+    births: NDArray[np.float64] = np.concatenate([before, rng.random(born) * world.days]) * SECONDS_PER_DAY
     rng.shuffle(births)
     return births
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from transforms.simulation.parameters import World
 from transforms.simulation.population import SECONDS_PER_DAY, Floats, Ints, Items, Users
+from transforms.simulation.portable_math import dot, exp, sine_of_turns
 
 SECONDS_PER_HOUR = 3600.0
 
@@ -36,9 +37,10 @@ def relevance(world: World, users: Users, items: Items, requests: Requests, show
     base + taste <u, q> + quality + readiness + freshness e^(-age / hours) - sensitivity * price
     + context (mobile - 1/2 + sin of the hour of the day).
     """
-    taste = np.float32(world.taste_strength) * np.matmul(items.taste[shown], requests.taste[:, :, None])[:, :, 0]
+    match = dot(np.moveaxis(items.taste[shown], -1, 0), requests.taste.T[:, :, None])
+    taste = np.float32(world.taste_strength) * match
     age = item_age_hours(items, requests, shown)
-    fresh = np.float32(world.freshness_strength) * np.exp(-age / np.float32(world.freshness_hours))
+    fresh = np.float32(world.freshness_strength) * exp(-age / np.float32(world.freshness_hours)).astype(np.float32)
     price = users.price_sensitivity[requests.user][:, None] * items.price_score[shown]
     own = (world.base_logit + users.readiness[requests.user] + _context(world, requests)).astype(np.float32)
     logit: Floats = taste + items.quality[shown] + fresh - price + own[:, None]
@@ -53,5 +55,5 @@ def item_age_hours(items: Items, requests: Requests, shown: Ints) -> Floats:
 
 def _context(world: World, requests: Requests) -> np.ndarray:
     day = (world.start_timestamp + requests.moment) / SECONDS_PER_DAY
-    wave: np.ndarray = requests.mobile - 0.5 + np.sin(2.0 * np.pi * day)
+    wave: np.ndarray = requests.mobile - 0.5 + sine_of_turns(day)
     return world.context_strength * wave

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from transforms.simulation.population import Ints
+from transforms.simulation.portable_math import total
 
 ABSENT = -1
 """Index of an item that is not there."""
@@ -17,7 +18,7 @@ def inclusion_shares(weights: NDArray[np.float64], size: int) -> NDArray[np.floa
     while True:
         rest = ~certain
         shares = np.ones(len(weights))
-        shares[rest] = weights[rest] * ((size - certain.sum()) / weights[rest].sum())
+        shares[rest] = weights[rest] * ((size - certain.sum()) / total(weights[rest]))
         above = rest & (shares > 1.0)
         if not above.any():
             return shares

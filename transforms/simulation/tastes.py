@@ -4,6 +4,8 @@ import numpy as np
 
 from transforms.simulation.parameters import World
 from transforms.simulation.population import SECONDS_PER_DAY, Floats, Users
+from transforms.simulation.portable_math import power
+from transforms.simulation.portable_random import normal
 
 
 class Tastes:
@@ -23,7 +25,7 @@ class Tastes:
         """Lets tastes drift until `moment`, seconds since the log's first."""
         days = max(moment - self._moment, 0.0) / SECONDS_PER_DAY
         self._moment = max(moment, self._moment)
-        share = 1.0 - (1.0 - self._world.drift) ** days
+        share = 1.0 - float(power(1.0 - self._world.drift, days))
         if share > 0.0:
             self._own = np.float32(np.sqrt(1.0 - share)) * self._own + np.float32(np.sqrt(share)) * self._fresh()
             self._sum()
@@ -37,4 +39,4 @@ class Tastes:
 
     def _fresh(self) -> Floats:
         scale = np.float32(np.sqrt(1.0 - self._world.visible_share))
-        return scale * self._rng.standard_normal((self._world.users, self._world.taste_dim), dtype=np.float32)
+        return scale * normal(self._rng, (self._world.users, self._world.taste_dim))

@@ -11,6 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from transforms.errors import InputError
 
+SIMULATOR_VERSION = 2
+"""In `origin` of a simulated dataset. Version 1, which its datasets do not name, drew other numbers from a seed, and
+not the same ones on every processor."""
+
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 

@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pyarrow as pa
 
+from transforms.simulation.portable_math import sine_of_turns
 from transforms.sources.avazu_options import CATEGORIES, LINE
 from transforms.sources.synthetic_text import (
     Fields,
@@ -54,7 +55,7 @@ def write_avazu_like(path: str | os.PathLike[str], rows: int, seed: int = 0) -> 
 
 def _fields(ordinals: np.ndarray, rows: int, rng: np.random.Generator) -> Fields:
     day, of_day = np.divmod(ordinals * (_DAYS * _HOURS) // rows, _HOURS)
-    logit = _INTERCEPT + 0.2 * np.sin(of_day * (2.0 * np.pi / _HOURS))
+    logit = _INTERCEPT + 0.2 * sine_of_turns(of_day / _HOURS)
     categories = []
     for index, name in enumerate(CATEGORIES):
         field, effect = _category(index, name, len(ordinals), rng)

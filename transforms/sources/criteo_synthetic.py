@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.simulation.portable_math import exp
+from transforms.simulation.portable_random import normal
 from transforms.sources.synthetic_text import (
     Fields,
     clicked,
@@ -64,8 +66,8 @@ def _fields(start: int, rows: int, rng: np.random.Generator) -> Fields:
 
 
 def _numbers(index: int, rows: int, rng: np.random.Generator) -> tuple[pa.Array, np.ndarray]:
-    z = rng.standard_normal(rows)
-    values = np.floor(np.exp(_NUMBER_MEAN_LOG[index] + _NUMBER_SPREAD[index] * z)).astype(np.int64)
+    z = normal(rng, rows).astype(np.float64)
+    values = np.floor(exp(_NUMBER_MEAN_LOG[index] + _NUMBER_SPREAD[index] * z)).astype(np.int64)
     if index == 1:  # I2 alone has codes below 0
         values = np.where(rng.random(rows) < 0.1, -1, values)
     absent = rng.random(rows) < _NUMBER_MISSING[index]

@@ -19,6 +19,8 @@ from transforms.records import Dataset, load_dataset
 from transforms.simulation.auc import auc
 from transforms.simulation.ctr_parameters import TRUTH, ClickLogParameters
 from transforms.simulation.ctr_world import ClickLogWorld, Columns
+from transforms.simulation.portable_math import exp, log, total
+from transforms.simulation.world_files import SIMULATOR_VERSION
 from transforms.sources.synthetic_text import hex_text
 from transforms.splits import random_splits
 from transforms.writing import write_dataset
@@ -84,7 +86,8 @@ def simulate(
     if seed < 0:
         raise InputError("seed", seed, "0 or more", "choose another seed")
     figures = _Figures()
-    origin = {"source": NAME, "seed": seed, "rows": rows, "world": parameters.model_dump(mode="json")}
+    origin = {"source": NAME, "simulator_version": SIMULATOR_VERSION, "seed": seed, "rows": rows}
+    origin |= {"world": parameters.model_dump(mode="json")}
     batches = _batches(ClickLogWorld(parameters, seed), rows, seed, figures, progress)
     write_dataset(batches, out, NAME, feature_set(parameters), origin, figures.notes)
     return load_dataset(out)
@@ -129,7 +132,7 @@ def _columns(
 def _count_like(standardised: np.ndarray) -> np.ndarray:
     """The number whose signed logarithm, sign(x) ln(1 + |x|), is 4 + 0.8 n."""
     logarithm = NUMBER_MEAN_LOG + NUMBER_SPREAD * standardised.astype(np.float64)
-    counts: np.ndarray = (np.sign(logarithm) * np.expm1(np.abs(logarithm))).astype(np.float32)
+    counts: np.ndarray = (np.sign(logarithm) * (exp(np.abs(logarithm)) - 1.0)).astype(np.float32)
     return counts
 
 
@@ -170,7 +173,7 @@ def _figures(parts: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | No
     label, truth = (np.concatenate(values) for values in zip(*parts, strict=True))
     of_label = np.where(label == 1, truth, 1.0 - truth.astype(np.float64))
     return {
-        "click_rate": float(label.mean(dtype=np.float64)),
+        "click_rate": np.count_nonzero(label) / len(label),
         "oracle_auc": auc(truth, label),
-        "oracle_logloss": float(-np.log(of_label).mean()),
+        "oracle_logloss": float(-total(log(of_label)) / len(label)),
     }

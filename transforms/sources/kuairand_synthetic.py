@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 
 from transforms.files import write_text
+from transforms.simulation.portable_math import dot, sigmoid
+from transforms.simulation.portable_random import normal
 from transforms.sources.kuairand_files import midnight_ms
 from transforms.sources.kuairand_options import (
     DAY_MS,
@@ -60,7 +62,7 @@ def write_kuairand_like(
       seed: equal arguments give equal files.
     """
     rng = np.random.default_rng(seed)
-    match = rng.normal(size=(users, 4)) @ rng.normal(size=(4, videos)) / 2 + 0.5 * rng.normal(size=videos)
+    match = dot(normal(rng, (4, users, 1)), normal(rng, (4, 1, videos))) / 2 + 0.5 * normal(rng, videos)
     standard = _log(match, np.arange(shown * users) * _DAYS * DAY_MS // (shown * users), rng, at_random=False)
     second = _FIRST_LOG_DAYS * DAY_MS
     count = max(shown // 10, 1) * users
@@ -93,7 +95,7 @@ def _log(match: np.ndarray, times: np.ndarray, rng: np.random.Generator, at_rand
         user = number % users if not at_random else int(rng.integers(users))
         choice = rng.integers(0, videos, 1 if at_random else 3)
         video = int(choice[np.argmax(match[user, choice])])
-        clicked = int(rng.random() < 1 / (1 + np.exp(-match[user, video])))
+        clicked = int(rng.random() < sigmoid(match[user, video]))
         moment = np.datetime64(time + UTC_OFFSET_MS, "ms").astype(str)
         row = dict.fromkeys(LOG_COLUMNS, 0) | {"user_id": user, "video_id": video, "time_ms": time}
         row |= {"date": int(moment[:10].replace("-", "")), "hourmin": int(moment[11:13]) * 100, "is_click": clicked}

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 
 from transforms.files import write_text
+from transforms.simulation.portable_math import dot
+from transforms.simulation.portable_random import normal
 
 _GENRES = ("Action", "Comedy", "Drama", "Sci-Fi", "War")
 
@@ -29,9 +31,9 @@ def write_movielens_like(
       seed: equal arguments give equal files.
     """
     rng = np.random.default_rng(seed)
-    match = rng.normal(size=(users, 4)) @ rng.normal(size=(4, films)) / 2 + 0.5 * rng.normal(size=films)
+    match = dot(normal(rng, (4, users, 1)), normal(rng, (4, 1, films))) / 2 + 0.5 * normal(rng, films)
     halves = np.clip(np.round(2 * (3.4 + match)), 1, 10).astype(int)
-    chosen = np.argsort(rng.random((users, films)), axis=1)[:, :rated]
+    chosen = np.argsort(rng.random((users, films)), axis=1, kind="stable")[:, :rated]
     start = 1_000_000_000 + rng.integers(0, 86_400 * 1000, users)
     delimiter = "," if layout == "csv" else "::"
     ratings, movies = ["userId,movieId,rating,timestamp"], ["movieId,title,genres"]

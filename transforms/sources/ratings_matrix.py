@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.simulation.world_files import SIMULATOR_VERSION
 from transforms.sources.base import Source, SourceOptions
 from transforms.sources.ratings_matrix_options import RatingsMatrixOptions
 
@@ -86,7 +87,8 @@ class RatingsMatrixSource(Source):
     def origin(self, input_dir: str | os.PathLike[str]) -> dict[str, Any]:
         from dataclasses import asdict
 
-        return {**super().origin(input_dir), "policy": asdict(self.options.resolved()), "semi_synthetic": True}
+        origin = {**super().origin(input_dir), "policy": asdict(self.options.resolved()), "semi_synthetic": True}
+        return origin | {"simulator_version": SIMULATOR_VERSION}
 
 
 def coat_fields() -> tuple[tuple[str, Any], ...]:

@@ -7,6 +7,8 @@ import numpy as np
 
 from transforms.batches import Ragged
 from transforms.errors import InputError
+from transforms.simulation.portable_math import sigmoid, total
+from transforms.simulation.portable_random import gumbel
 from transforms.sources.ratings_matrix_files import Ratings
 from transforms.sources.ratings_matrix_options import Policy, RatingsMatrixOptions
 
@@ -65,7 +67,9 @@ def yes_probability(ratings: Ratings, options: RatingsMatrixOptions) -> np.ndarr
     if options.preference == "thresholded":
         yes = np.where(np.isnan(values), np.nan, values >= policy.threshold)
     else:
-        yes = 1.0 / (1.0 + np.exp((policy.threshold - values) / policy.softness))
+        known = ~np.isnan(values)
+        yes = np.full(values.shape, np.nan)
+        yes[known] = sigmoid((values[known] - policy.threshold) / policy.softness)
     probability: np.ndarray = ((1 - options.label_noise) * yes + options.label_noise / 2).astype(np.float32)
     return probability
 
@@ -73,11 +77,11 @@ def yes_probability(ratings: Ratings, options: RatingsMatrixOptions) -> np.ndarr
 def preferences(ratings: Ratings, options: RatingsMatrixOptions) -> np.ndarray:
     """What the policy prefers, before its noise: float64 [U, I], NaN where there is no rating."""
     share = options.popularity_share
-    relevance = _standardised(ratings.values, axis=1)
+    relevance = _standardised(ratings.values)
     # An item that nobody has rated is nowhere a candidate.
     rated = ~np.isnan(ratings.values).all(axis=0)
     popularity = np.full(ratings.values.shape[1], np.nan)
-    popularity[rated] = _standardised(np.nanmean(ratings.values[:, rated], axis=0)[None], axis=1)[0]
+    popularity[rated] = _standardised(_known_mean(ratings.values[:, rated], axis=0))[0]
     return options.bias_strength * ((1 - share) * relevance + share * popularity)
 
 
@@ -95,7 +99,7 @@ def rounds(ratings: Ratings, options: RatingsMatrixOptions) -> Iterator[Round]:
         rng = np.random.default_rng([options.seed, 1, number])
         user = rng.permutation(users)
         item = _candidates(free[user], policy.candidates, rng)
-        score = np.take_along_axis(preferred[user], item, axis=1) + rng.gumbel(size=item.shape)
+        score = np.take_along_axis(preferred[user], item, axis=1) + gumbel(rng, item.shape)
         score = np.where(item == ABSENT, -np.inf, score)
         place = np.argsort(np.argsort(-score, axis=1, kind="stable"), axis=1, kind="stable")
         real = item != ABSENT
@@ -125,7 +129,7 @@ def _candidates(free: np.ndarray, size: int, rng: np.random.Generator) -> np.nda
     keys = np.where(free, rng.random(free.shape), 2.0)
     item = np.full((len(free), size), ABSENT, np.int64)
     width = min(size, free.shape[1])
-    order = np.argsort(keys, axis=1)[:, :width]
+    order = np.argsort(keys, axis=1, kind="stable")[:, :width]
     item[:, :width] = np.where(np.take_along_axis(free, order, axis=1), order, ABSENT)
     return item
 
@@ -139,9 +143,17 @@ def _histories(clicked_at: np.ndarray, length: int) -> Ragged:
     return Ragged(item[recent], np.searchsorted(owner[recent], np.arange(len(clicked_at) + 1)))
 
 
-def _standardised(values: np.ndarray, axis: int) -> np.ndarray:
-    """Mean 0 and standard deviation 1 along an axis, NaN left out; all 0 where all are equal."""
-    centred = values - np.nanmean(values, axis=axis, keepdims=True)
-    spread = np.nanstd(values, axis=axis, keepdims=True)
+def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
+    """Mean along an axis of length 1 in the result, NaN left out."""
+    known = ~np.isnan(values)
+    summed = np.expand_dims(total(np.where(known, values, 0.0), axis), axis)
+    mean: np.ndarray = summed / known.sum(axis=axis, keepdims=True)
+    return mean
+
+
+def _standardised(values: np.ndarray) -> np.ndarray:
+    """Mean 0 and standard deviation 1 of each row, NaN left out; all 0 where all are equal."""
+    centred = values - _known_mean(values, axis=1)
+    spread = np.sqrt(_known_mean(centred * centred, axis=1))
     standardised: np.ndarray = centred / np.where(spread > 0, spread, 1.0)
     return standardised

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from transforms.files import replacing_file, write_text
+from transforms.simulation.portable_math import dot, exp, total
+from transforms.simulation.portable_random import gumbel, normal
 from transforms.sources.ratings_matrix_files import (
     COAT_FEATURES,
     COAT_PROPENSITIES,
@@ -67,8 +69,8 @@ def write_coat_like(folder: str | os.PathLike[str], users: int, items: int, rate
     rng = np.random.default_rng(seed)
     tastes = _tastes(users, items, rng)
     ratings = np.clip(np.round(3 + 1.2 * tastes), 1, 5).astype(int)
-    chosen = np.argsort(np.argsort(-(tastes + rng.gumbel(size=tastes.shape)), axis=1), axis=1) < rated
-    propensities = np.exp(tastes) / np.exp(tastes).sum(axis=1, keepdims=True)
+    chosen = np.argsort(np.argsort(-(tastes + gumbel(rng, tastes.shape)), axis=1, kind="stable"), axis=1) < rated
+    propensities = exp(tastes) / total(exp(tastes))[:, None]
     _write_matrix(Path(folder) / COAT_RATINGS, np.where(chosen, ratings, 0), "%d")
     _write_matrix(Path(folder) / COAT_PROPENSITIES, propensities, "%.18e")
     for entity, members in (("user", users), ("item", items)):
@@ -81,8 +83,8 @@ def write_coat_like(folder: str | os.PathLike[str], users: int, items: int, rate
 
 
 def _tastes(users: int, items: int, rng: np.random.Generator) -> np.ndarray:
-    match = rng.normal(size=(users, 4)) @ rng.normal(size=(4, items)) / 2
-    tastes: np.ndarray = (match + 0.5 * rng.normal(size=items) + 0.5 * rng.normal(size=match.shape)) / 1.2
+    match = dot(normal(rng, (4, users, 1)), normal(rng, (4, 1, items))) / 2
+    tastes: np.ndarray = (match + 0.5 * normal(rng, items) + 0.5 * normal(rng, match.shape)) / 1.2
     return tastes
 
 

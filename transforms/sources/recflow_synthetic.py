@@ -11,6 +11,8 @@ import pyarrow as pa
 from pyarrow import feather
 
 from transforms.files import replacing_file
+from transforms.simulation.portable_math import sigmoid
+from transforms.simulation.portable_random import normal
 from transforms.sources.recflow_options import (
     ALL_STAGE,
     FEEDBACK,
@@ -67,7 +69,7 @@ def write_recflow_like(
     """
     world = np.random.default_rng([seed, 0])
     videos = _videos(world)
-    tastes = world.normal(size=(_USERS, 8))
+    tastes = normal(world, (_USERS, 8))
     views: dict[int, list[list[int]]] = {user: [] for user in range(_USERS)}
     for number, day in enumerate(days):
         rng = np.random.default_rng([seed, 1, number])
@@ -107,7 +109,7 @@ def _videos(rng: np.random.Generator) -> Rows:
         "upload_type": rng.integers(0, 30, _VIDEOS),
         "upload_timestamp": 1_704_000_000 + rng.integers(0, 1_000_000, _VIDEOS),
         "duration": rng.integers(5_000, 120_000, _VIDEOS),
-        "quality": rng.normal(size=_VIDEOS),
+        "quality": normal(rng, _VIDEOS),
     }
 
 
@@ -119,11 +121,11 @@ def _day(day: str, first: int, requests: int, videos: Rows, tastes: np.ndarray, 
     start = rng.integers(0, _VIDEOS, requests)[:, None]
     video = (start + 7 * np.arange(ITEMS_PER_REQUEST)) % _VIDEOS
     match = tastes[user[:, None], videos["category_level_two"][video] % 8] + videos["quality"][video]
-    order = np.argsort(-(match + rng.normal(size=match.shape)), axis=1)
+    order = np.argsort(-(match + normal(rng, match.shape)), axis=1, kind="stable")
     rank = np.argsort(order, axis=1).ravel()
     ends = np.cumsum(list(_LEFT.values()))
     shown, reranked, ranked, coarse = (rank < end for end in ends[:4])
-    clicked = shown & (rng.random(rank.shape) < 1 / (1 + np.exp(1.0 - match.ravel())))
+    clicked = shown & (rng.random(rank.shape) < sigmoid(match.ravel() - 1.0))
     owner = np.repeat(np.arange(requests), ITEMS_PER_REQUEST)
     flat = video.ravel()
     rows: Rows = {

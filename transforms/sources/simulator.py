@@ -17,6 +17,7 @@ from transforms.simulation.cascade_world import CascadeWorld
 from transforms.simulation.columns import Columns, joined, rows_of
 from transforms.simulation.figures import Figures
 from transforms.simulation.parameters import World
+from transforms.simulation.world_files import SIMULATOR_VERSION
 from transforms.splits import SPLIT_ENDS
 from transforms.writing import write_dataset
 
@@ -121,7 +122,8 @@ def simulate(
         raise InputError("seed", seed, "0 or more", "choose another seed")
     figures = Figures()
     batches = _batches(CascadeWorld(world, requests, seed), requests, figures, progress)
-    origin = {"source": NAME, "seed": seed, "requests": requests, "world": world.model_dump(mode="json")}
+    origin = {"source": NAME, "simulator_version": SIMULATOR_VERSION, "seed": seed, "requests": requests}
+    origin |= {"world": world.model_dump(mode="json")}
     write_dataset(batches, out, NAME, feature_set(world), origin, figures.notes)
     return load_dataset(out)
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from transforms.files import replacing_file
+from transforms.simulation.portable_math import exp, log, sigmoid
 
 _HEX_PAIRS = np.array([f"{value:02x}" for value in range(256)], "S2").view(np.uint16)
 _BLOCK_ROWS = 100_000
@@ -45,7 +46,7 @@ def write_lines(
 
 def log_uniform_ranks(rows: int, cardinality: int, rng: np.random.Generator) -> np.ndarray:
     """Ranks below `cardinality` with heavy tails: uniform in their logarithm, so that most ids are rare."""
-    ranks: np.ndarray = (np.exp(rng.random(rows) * np.log(cardinality + 1.0)) - 1.0).astype(np.uint64)
+    ranks: np.ndarray = (exp(rng.random(rows) * log(cardinality + 1.0)) - 1.0).astype(np.uint64)
     return ranks
 
 
@@ -69,4 +70,4 @@ def hash_effects(hashes: np.ndarray) -> np.ndarray:
 
 def clicked(logit: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Labels of 0 and 1, int64, drawn with the probabilities sigmoid(logit)."""
-    return (rng.random(len(logit)) < 1.0 / (1.0 + np.exp(-logit))).astype(np.int64)
+    return (rng.random(len(logit)) < sigmoid(logit)).astype(np.int64)

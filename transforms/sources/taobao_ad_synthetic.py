@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from transforms.files import write_text
+from transforms.simulation.portable_math import exp
+from transforms.simulation.portable_random import normal
 from transforms.sources.taobao_ad_files import midnight
 from transforms.sources.taobao_ad_options import ADS, BEHAVIOURS, FIRST_DAY, PROFILES, SAMPLE, USER_FIELDS
 
@@ -44,7 +46,7 @@ def write_taobao_ad_like(
         cate = int(favourite[user]) if rng.random() < 0.7 else int(rng.integers(cates))
         second = start + int(rng.integers(-_BEHAVIOUR_DAYS * 86_400, _DAYS * 86_400))
         log.append(f"{user + 1},{second},{_BTAGS[int(rng.integers(6))]},{cate},{cate * 10}")
-    prices = np.round(rng.lognormal(5, 1, ads), 1)
+    prices = np.round(exp(5.0 + normal(rng, ads)), 1)
     features = [
         f"{ad + 1},{ad % cates},{ad // 2},{ad // 4},{'NULL' if ad % 5 == 0 else ad % cates * 10},{prices[ad]}"
         for ad in range(ads)
