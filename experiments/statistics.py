@@ -9,6 +9,8 @@ import numpy as np
 from scipy import stats
 
 CONFIDENCE = 0.95
+SIGNIFICANCE = 0.05
+"""A p value below it decides."""
 Verdict = Literal["confirmed", "refuted", "not decided"]
 
 
@@ -83,6 +85,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, p_values[index] * (len(p_values) - rank)))
         adjusted[index] = largest
     return adjusted
+
+
+def adjusted_p_values(tests: Sequence[Paired]) -> list[float | None]:
+    """P values of tests that stand together, adjusted by Holm; None for all of them where one has none."""
+    known = [test.p for test in tests if test.p is not None]
+    return [*holm(known)] if len(known) == len(tests) else [None] * len(tests)
+
+
+def corrected(test: Paired, adjusted_p: float | None) -> Verdict:
+    """The verdict on a test that stands among others: that of its interval, if the adjusted p value is below 0.05.
+
+    Args:
+      test: one of them.
+      adjusted_p: of `adjusted_p_values`; None of a test that stands alone, which its interval decides.
+    """
+    return "not decided" if adjusted_p is not None and adjusted_p >= SIGNIFICANCE else test.verdict
 
 
 def both(verdicts: Sequence[Verdict]) -> Verdict:

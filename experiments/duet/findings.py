@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.duet.grid import DuetGrid
 from experiments.duet.methods import DUET, DUET_STAGES, ROWS, SERVED, SINGLE, method_of, source_of
-from experiments.statistics import Paired, Verdict, both, holm, paired, rela_imp
+from experiments.statistics import Paired, Verdict, adjusted_p_values, both, corrected, paired, rela_imp
 from experiments.world_grid import DEFAULT
 
 LOGGING, ORACLE = "logging policy", "oracle"
@@ -40,8 +40,8 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """On the claim."""
-        return self.test.verdict
+        """On the claim, after Holm's correction where the comparison stands among others."""
+        return corrected(self.test, self.adjusted_p)
 
 
 class Findings:
@@ -106,8 +106,7 @@ class Findings:
     def family(self, pairs: Sequence[tuple[str, str, str, str]]) -> list[Comparison]:
         """Comparisons `(better, worse, metric, variant)` that there are, p values adjusted together."""
         found = [one for one in (self.compare(*pair) for pair in pairs) if one is not None]
-        tested = [one.test.p for one in found if one.test.p is not None]
-        adjusted = holm(tested) if len(tested) == len(found) else [None] * len(found)
+        adjusted = adjusted_p_values([one.test for one in found])
         return [replace(one, adjusted_p=p) for one, p in zip(found, adjusted, strict=True)]
 
     def baselines(self, part: str = "main", variant: str = DEFAULT) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from experiments.mutual.cells import INDEPENDENT, INDEPENDENT_OTHER, MIXED, SIZES
 from experiments.mutual.grid import MutualGrid
-from experiments.statistics import Paired, Verdict, both, holm, paired, rela_imp
+from experiments.statistics import Paired, Verdict, adjusted_p_values, both, corrected, paired, rela_imp
 
 MUTUAL, SCRATCH, FINETUNE_ONLY, ENSEMBLE = "mutual", "scratch", "finetune_only", "ensemble"
 _ALONE = (INDEPENDENT, INDEPENDENT_OTHER)
@@ -35,8 +35,8 @@ class Comparison:
 
     @property
     def verdict(self) -> Verdict:
-        """On the claim."""
-        return self.test.verdict
+        """On the claim, after Holm's correction where the comparison stands among others."""
+        return corrected(self.test, self.adjusted_p)
 
 
 class Findings:
@@ -98,8 +98,7 @@ class Findings:
         """The comparisons that the page is about, of each model, their p values adjusted together."""
         found = [self.compare(model, *pair, metric) for model in self.table_1_models() for pair in HEADLINES]
         present = [comparison for comparison in found if comparison is not None]
-        tested = [comparison.test.p for comparison in present if comparison.test.p is not None]
-        adjusted = holm(tested) if len(tested) == len(present) else [None] * len(present)
+        adjusted = adjusted_p_values([comparison.test for comparison in present])
         return [
             Comparison(one.model, one.better, one.worse, one.test, p) for one, p in zip(present, adjusted, strict=True)
         ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.mutual import paper
-from experiments.statistics import both, holm, paired, rela_imp
+from experiments.statistics import adjusted_p_values, both, corrected, holm, paired, rela_imp
 
 
 def test_the_paired_t_test_is_that_of_the_textbook():
@@ -95,3 +95,22 @@ def test_the_papers_tables_agree_with_each_other():
     for data, (model, sizes) in paper.SIZES.items():
         printed = np.subtract(sizes[4], paper.TABLE_1[data][model]["mutual"])
         assert (abs(printed) > 1e-9).sum() <= 1
+
+
+def test_a_test_among_others_is_decided_by_its_adjusted_p_value():
+    # t of (1, 2, 3) is 2 / (1 / sqrt 3) = 3.4641: p 0.0742; of (1.8, 2, 2.2) 17.32: p 0.0033.
+    wide, narrow = paired([1.0, 2.0, 3.0], [0.0] * 3), paired([1.8, 2.0, 2.2], [0.0] * 3)
+    below = paired([-1.8, -2.0, -2.2], [0.0] * 3)
+    assert narrow.p == pytest.approx(0.003317, abs=1e-6)
+    assert corrected(narrow, None) == corrected(narrow, 0.0499) == "confirmed"
+    assert corrected(narrow, 0.05) == corrected(wide, 0.0742) == corrected(wide, None) == "not decided"
+    assert corrected(below, 0.01) == "refuted" and corrected(below, 0.2) == "not decided"
+    # Sixteen tests together: 16 * 0.0033 = 0.053.
+    family = adjusted_p_values([narrow] * 16)
+    assert family == pytest.approx([16 * 0.003317] * 16, abs=1e-4)
+    assert {corrected(narrow, p) for p in family} == {"not decided"}
+
+
+def test_where_a_test_has_no_p_value_none_of_its_family_is_adjusted():
+    assert adjusted_p_values([paired([1.0, 2.0], [0.0, 0.0]), paired([1.0], [0.0])]) == [None, None]
+    assert adjusted_p_values([]) == []
