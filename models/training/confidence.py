@@ -1,4 +1,4 @@
-"""Bootstrap confidence intervals: what the metrics might have been on other requests of the same kind."""
+"""Bootstrap confidence intervals: what the metrics might have been on other users of the same kind."""
 
 from collections.abc import Callable
 
@@ -12,8 +12,8 @@ def bootstrap_intervals(
 ) -> dict[str, float]:
     """95 % intervals, as `<key>_low` and `<key>_high`: percentiles of resamples, moved to have the estimate as mean.
 
-    Each resample draws as many units as there are, with replacement; all rows of a unit come together,
-    as their labels are not independent. Resampling adds noise, which biases metrics that grow with
+    Each resample draws as many units as there are, with replacement; all rows of a unit (`units.units_of`) come
+    together, as their labels are not independent. Resampling adds noise, which biases metrics that grow with
     noise (a calibration error); the move takes that bias away.
 
     Args:

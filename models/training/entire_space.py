@@ -30,7 +30,7 @@ class EntireSpace:
       scores: by whose they are: `MODEL` always, `ORACLE` and `LOGGING` where there are any; `[n]` each.
       truth: probability of a click, in [0, 1], `[n]`.
       exposed: True = shown, `[n]`.
-      unit: index of each candidate's request, `[n]`.
+      unit: index of what each candidate is drawn with, `[n]`.
     """
 
     def __init__(self, scores: Mapping[str, np.ndarray], truth: np.ndarray, exposed: np.ndarray, unit: np.ndarray):

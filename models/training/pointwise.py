@@ -111,10 +111,17 @@ def checked(
             f"label, probability and weight have shapes {label.shape}, {probability.shape} and {weight.shape}; "
             "expected three arrays [n]; select the exposed candidates of requests first"
         )
-    if not ((label >= 0) & (label <= 1)).all():
-        raise ValueError("label has values outside [0, 1] or NaN; expected click probabilities; clean the labels")
-    if not np.isfinite(probability).all() or not (scores or ((probability >= 0) & (probability <= 1)).all()):
-        raise ValueError("probability has values outside [0, 1] or NaN; expected probabilities; apply a sigmoid")
-    if not ((weight >= 0) & np.isfinite(weight)).all():
-        raise ValueError("weight has negative or infinite values or NaN; expected at least 0; clean the weights")
+    _check("label", label, (label >= 0) & (label <= 1), "click probabilities, in [0, 1]; clean the labels")
+    if scores:
+        _check("score", probability, np.isfinite(probability), "finite numbers; see what the model was given there")
+    expected = "probabilities, in [0, 1]; apply a sigmoid, or see what the model was given there"
+    _check("probability", probability, scores | ((probability >= 0) & (probability <= 1)), expected)
+    _check("weight", weight, (weight >= 0) & np.isfinite(weight), "finite ones from 0; clean the weights")
     return label, probability, weight
+
+
+def _check(name: str, values: np.ndarray, right: np.ndarray, expected: str) -> None:
+    wrong = np.flatnonzero(~right)
+    if len(wrong):
+        received = f"{len(wrong)} of {len(values)} values are wrong, the first, {values[wrong[0]]}, in row {wrong[0]}"
+        raise ValueError(f"{name}: {received}; expected {expected}")

@@ -1,4 +1,4 @@
-"""AUC of one large pool of items, again and again for other weights of the requests that they come from."""
+"""AUC of one large pool of items, again and again for other weights of the units that they come from."""
 
 from dataclasses import dataclass
 

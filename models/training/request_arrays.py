@@ -53,13 +53,13 @@ def request_arrays(
     real = _mask(candidate, "candidate")
     shown = _mask(exposed, "exposed") & real
     shown_label = np.asarray(label, np.float64)[shown]
-    _check_values(shown_label, "label of shown candidates", "click probabilities; clean the labels")
+    _check_values(shown_label, shown, "label of shown candidates", "click probabilities; clean the labels")
     scores = {}
     for whose, values in ((MODEL, probability), (ORACLE, truth), (LOGGING, logging_score)):
         if values is not None:
             name, fix = _FIXES[whose]
             scores[whose] = np.asarray(values, np.float64)[real]
-            _check_values(scores[whose], f"{name} of real candidates", fix, bounded=whose != LOGGING)
+            _check_values(scores[whose], real, f"{name} of real candidates", fix, bounded=whose != LOGGING)
     clicks = np.zeros(probability.shape)
     clicks[shown] = shown_label
     return RequestArrays(real, shown, probability, clicks, scores)
@@ -82,9 +82,12 @@ def _mask(values: np.ndarray, name: str) -> np.ndarray:
     return values.astype(bool)
 
 
-def _check_values(values: np.ndarray, what: str, expected: str, bounded: bool = True) -> None:
+def _check_values(values: np.ndarray, mask: np.ndarray, what: str, expected: str, bounded: bool = True) -> None:
+    """Of the values where a mask is True."""
     right = (values >= 0) & (values <= 1) if bounded else np.isfinite(values)
-    if not right.all():
-        wrong = values[~right]
+    wrong = np.flatnonzero(~right)
+    if len(wrong):
+        request, column = np.argwhere(mask)[wrong[0]]
         domain = "outside [0, 1]" if bounded else "not finite"
-        raise ValueError(f"{what}: {len(wrong)} values are NaN or {domain}, first {wrong[0]}; expected {expected}")
+        received = f"{len(wrong)} values are NaN or {domain}, first {values[wrong[0]]}"
+        raise ValueError(f"{what}: {received} in request {request}, column {column}; expected {expected}")

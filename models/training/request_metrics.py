@@ -18,6 +18,7 @@ from models.training.metrics import exposed_parts
 from models.training.ranking_metrics import CUT_OFFS, RankingDefinition, RequestRanking
 from models.training.request_arrays import RequestArrays, request_arrays
 from models.training.resampling import Overall, Part, Sums, with_intervals
+from models.training.units import Resample, Units, units_of, without_id
 
 
 def evaluate_requests(
@@ -32,6 +33,7 @@ def evaluate_requests(
     definition: RankingDefinition = "standard",
     resamples: int = 200,
     seed: int = 1,
+    resample: Resample | None = None,
 ) -> dict[str, float]:
     """All metrics of R requests of M candidates; `metrics.evaluate` has those of rows.
 
@@ -43,8 +45,10 @@ def evaluate_requests(
     * Predictions on candidates that were not shown, against the truth: `logloss_unexposed`,
       `ece_unexposed`, `calibration_unexposed`.
 
-    Each has a 95 % bootstrap interval over requests, `<key>_low` to `<key>_high`. A metric that is not
-    defined (one class only, nothing shown, no truth) is left out. Padding has no influence.
+    Each has a 95 % bootstrap interval, `<key>_low` to `<key>_high`, over users, with all their requests, and over
+    requests where there are no users: `metrics.evaluate` says why, and what `resampled_users` and
+    `resampled_requests` are. A metric that is not defined (one class only, nothing shown, no truth) is left out.
+    Metrics by user leave out `requests_without_user`, where there are some. Padding has no influence.
 
     Args:
       probability: in [0, 1], `[R, M]`.
@@ -53,43 +57,49 @@ def evaluate_requests(
       label: in [0, 1], `[R, M]`; read where shown only.
       truth: true probability of a click, `[R, M]`; None: not known.
       logging_score: by which the logging policy ordered, `[R, M]`; None: not known.
-      user_id: bytes, strings or integers, `[R]`; empty is missing; None: no metrics by user.
+      user_id: bytes, strings or numbers, `[R]`; `group_indices` tells which are missing; None: no metrics by user.
       cut_offs: each k of `recall@k` and `ndcg@k`.
       definition: of these, `standard` or `recflow`.
       resamples: bootstrap resamples; 0: no intervals.
       seed: of the bootstrap.
+      resample: what is drawn, `user` or `request`; None: users where there are ids.
 
     Raises:
-      ValueError: shapes differ, or a value is outside its domain.
+      ValueError: shapes differ, a value is outside its domain, or there are no ids of what is to be drawn.
     """
     arrays = request_arrays(probability, candidate, exposed, label, truth, logging_score)
     requests = len(arrays.candidate)
-    parts = _parts_of_shown(arrays, np.full(requests, -1) if user_id is None else group_indices(user_id, requests))
-    parts.append(RequestRanking(arrays.probability, arrays.candidate, arrays.clicks, cut_offs, definition))
+    user = np.full(requests, -1) if user_id is None else group_indices(user_id, requests)
+    units = units_of(requests, {"user": user}, resample, smallest="request")
+    parts = _parts_of_shown(arrays, user, units)
+    ranking = RequestRanking(arrays.probability, arrays.candidate, arrays.clicks, cut_offs, definition)
+    parts.append(lambda counts: ranking(counts[units.index]))
     if ORACLE in arrays.scores:
-        parts += _parts_of_truth(arrays)
-    return with_intervals(parts, requests, resamples, seed)
+        parts += _parts_of_truth(arrays, units)
+    found = with_intervals(parts, len(units), resamples, seed)
+    left_out = without_id("user", "requests", user)
+    return found | left_out | units.told() if resamples and found else found | left_out
 
 
-def _parts_of_shown(arrays: RequestArrays, user: np.ndarray) -> list[Part]:
+def _parts_of_shown(arrays: RequestArrays, user: np.ndarray, units: Units) -> list[Part]:
     shown, requests = arrays.shown, len(arrays.shown)
     label = arrays.clicks[shown]
     request = np.repeat(np.arange(requests), shown.sum(axis=1))
-    parts = exposed_parts(
-        label, arrays.probability[shown], _without_gaps(user[request]), _without_gaps(request), request, requests
-    )
+    unit = units.index[request]
+    groups = _without_gaps(user[request]), _without_gaps(request)
+    parts = exposed_parts(label, arrays.probability[shown], *groups, unit, len(units))
     for whose, key in ((ORACLE, "oracle_auc"), (LOGGING, "logging_policy_auc")):
         if whose in arrays.scores:
-            parts.append(Overall(key, label, arrays.scores[whose][shown[arrays.candidate]], request))
+            parts.append(Overall(key, label, arrays.scores[whose][shown[arrays.candidate]], unit))
     return parts
 
 
-def _parts_of_truth(arrays: RequestArrays) -> list[Part]:
-    candidate, scores, requests = arrays.candidate, arrays.scores, len(arrays.candidate)
-    unit = np.repeat(np.arange(requests), candidate.sum(axis=1))
+def _parts_of_truth(arrays: RequestArrays, units: Units) -> list[Part]:
+    candidate, scores = arrays.candidate, arrays.scores
+    unit = units.index[np.repeat(np.arange(len(candidate)), candidate.sum(axis=1))]
     shown, truth = arrays.shown[candidate], scores[ORACLE]
     keys = {name: f"{name}_unexposed" for name in ("logloss", "ece", "calibration")}
-    sums = Sums(truth[~shown], scores[MODEL][~shown], unit[~shown], requests, keys)
+    sums = Sums(truth[~shown], scores[MODEL][~shown], unit[~shown], len(units), keys)
     return [EntireSpace(scores, truth, shown, unit), sums]
 
 

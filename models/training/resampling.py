@@ -1,4 +1,4 @@
-"""Metrics as functions of how often each unit (a request, a row) was drawn: made once, asked for every resample."""
+"""Metrics as functions of how often each unit (user, request, row) was drawn: made once, asked for every resample."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -56,8 +56,12 @@ class Sums:
     ):
         per_row = [np.ones(len(label)), label, probability, losses(label, probability)]
         self._sums = [np.bincount(unit, values, num_units) for values in per_row]
-        self._bins = equal_mass_bins(probability, np.ones(len(label)))
-        self._gaps, self._unit, self._keys = probability - label, unit, keys
+        # Of each bin, the gaps that each unit brings: with large units these are few.
+        pairs, pair = np.unique(
+            unit * ECE_BINS + equal_mass_bins(probability, np.ones(len(label))), return_inverse=True
+        )
+        self._gaps, self._unit, self._bins = np.bincount(pair, probability - label), pairs // ECE_BINS, pairs % ECE_BINS
+        self._keys = keys
 
     def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
         rows, positives, predicted, loss = (float(counts @ sums) for sums in self._sums)
@@ -88,47 +92,67 @@ class Overall:
         return {self._key: self._pool.auc(counts)}
 
 
-class Users:
-    """`gauc_user` and `uauc`; rows of user -1 are left out.
+class GroupedAucs:
+    """AUCs within groups of rows.
+
+    A group whose rows are all of one unit comes whole or not at all, so that its AUC is computed once; drawn twice,
+    it is two groups. A group with rows of several units is one, with the rows that were drawn.
 
     Args:
-      user: index of each row's user, without gaps, `[n]`.
+      group: index of each row's group, without gaps, `[n]`; rows of group -1 are left out.
       label: `[n]`.
       probability: `[n]`.
       unit: of each row, `[n]`.
+      by_group: key of the mean over groups.
+      by_row: key of the mean in which a group counts by its rows; None: without.
     """
 
-    def __init__(self, user: np.ndarray, label: np.ndarray, probability: np.ndarray, unit: np.ndarray):
-        known = user >= 0
-        user = user[known]
-        self._ranked = RankedGroups(user, probability[known])
-        order = self._ranked.order
-        self._user, self._label, self._unit = user[order], label[known][order], unit[known][order]
+    def __init__(
+        self,
+        group: np.ndarray,
+        label: np.ndarray,
+        probability: np.ndarray,
+        unit: np.ndarray,
+        by_group: str,
+        by_row: str | None = None,
+    ):
+        known = group >= 0
+        group, label, probability, unit = (values[known] for values in (group, label, probability, unit))
+        self._by_group, self._by_row = by_group, by_row
+        self._aucs = RankedGroups(group, probability).auc(label, 1 - label)
+        self._rows = np.bincount(group).astype(np.float64)
+        self._unit = np.empty(len(self._aucs), np.int64)
+        self._unit[group] = unit
+        mixed = np.zeros(len(self._aucs), bool)
+        mixed[group[unit != self._unit[group]]] = True
+        self._mixed = _Mixed(mixed, group, label, probability, unit) if mixed.any() else None
 
     def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
+        aucs, times = self._aucs, counts[self._unit]
+        rows = times * self._rows
+        if self._mixed is not None:
+            aucs = aucs.copy()
+            aucs[self._mixed.which], rows[self._mixed.which] = self._mixed.drawn(counts)
+            times[self._mixed.which] = 1.0
+        found = {self._by_group: mean_over_groups(aucs, times)}
+        return found if self._by_row is None else {self._by_row: mean_over_groups(aucs, rows), **found}
+
+
+class _Mixed:
+    """The groups with rows of several units."""
+
+    def __init__(
+        self, mixed: np.ndarray, group: np.ndarray, label: np.ndarray, probability: np.ndarray, unit: np.ndarray
+    ):
+        self.which, rows = np.flatnonzero(mixed), mixed[group]
+        group = (np.cumsum(mixed) - 1)[group[rows]]
+        self._ranked = RankedGroups(group, probability[rows])
+        order = self._ranked.order
+        self._group, self._label, self._unit = group[order], label[rows][order], unit[rows][order]
+
+    def drawn(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """AUCs of the rows that were drawn, and how many these are."""
         weight = counts[self._unit]
         positive = weight * self._label
         aucs = self._ranked.auc_of_sorted(positive, weight - positive)
-        impressions = np.bincount(self._user, weight)
-        return {"gauc_user": mean_over_groups(aucs, impressions), "uauc": mean_over_groups(aucs, None)}
-
-
-class Lists:
-    """`gauc_request`: a list is drawn whole or not at all, so that its AUC is computed once.
-
-    Args:
-      request: index of each row's request, without gaps, `[n]`; rows of request -1 are left out.
-      label: `[n]`.
-      probability: `[n]`.
-      unit: of each row, `[n]`; the same for all rows of a request.
-    """
-
-    def __init__(self, request: np.ndarray, label: np.ndarray, probability: np.ndarray, unit: np.ndarray):
-        known = request >= 0
-        group, label = request[known], label[known]
-        self._aucs = RankedGroups(group, probability[known]).auc(label, 1 - label)
-        self._unit = np.empty(len(self._aucs), np.int64)
-        self._unit[group] = unit[known]
-
-    def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
-        return {"gauc_request": mean_over_groups(self._aucs, counts[self._unit])}
+        return aucs, np.bincount(self._group, weight, len(self.which))

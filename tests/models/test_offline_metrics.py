@@ -4,11 +4,13 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
+from models.training.grouped import group_indices
 from models.training.metrics import (
     auc,
     calibration,
@@ -125,12 +127,73 @@ def test_user_means_by_hand() -> None:
     assert uauc(label, probability, user) == pytest.approx(0.25)
 
 
-def test_rows_without_an_id_belong_to_no_group() -> None:
+def _objects(*values: Any) -> np.ndarray:
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found
+
+
+_USERS = np.random.default_rng(3).integers(0, 40, 300)
+_IDS = {
+    "bytes": (_USERS.astype("S"), b""),
+    "strings": (_USERS.astype("U"), ""),
+    "int64": (_USERS, -1),
+    "int32": (_USERS.astype(np.int32), -1),
+    "float32 with NaN": (_USERS.astype(np.float32), math.nan),
+    "floats with -1": (_USERS.astype(float), -1.0),
+    "times": (_USERS.astype("datetime64[s]"), np.datetime64("NaT")),
+    "objects, bytes": (_objects(*(b"%d" % user for user in _USERS)), b""),
+    "objects, strings with None": (_objects(*map(str, _USERS)), None),
+    "objects, bytes with NaN": (_objects(*(b"%d" % user for user in _USERS)), math.nan),
+    "objects, strings with NA": (_objects(*map(str, _USERS)), pd.NA),
+    "objects, integers with NA": (_objects(*_USERS.tolist()), pd.NA),
+    "objects, integers with -1": (_objects(*_USERS.tolist()), -1),
+    "objects, integers with NaN of NumPy": (_objects(*_USERS.tolist()), np.float32("nan")),
+    "objects, integers with NaT": (_objects(*_USERS.tolist()), pd.NaT),
+}
+
+
+@pytest.mark.parametrize("metric", [gauc_user, uauc, gauc_request])
+@pytest.mark.parametrize(("ids", "missing"), _IDS.values(), ids=_IDS)
+def test_rows_without_an_id_belong_to_no_group(
+    metric: Callable[..., float | None], ids: np.ndarray, missing: Any
+) -> None:
     label, probability = _random(300)
-    ids = np.random.default_rng(3).integers(0, 40, 300).astype("S")
-    ids[:100] = b""
-    assert uauc(label, probability, ids) == pytest.approx(uauc(label[100:], probability[100:], ids[100:]))
-    assert uauc(label, probability, np.full(300, b"")) is None
+    part = ids.copy()
+    part[:100] = missing
+    expected = _loop(label[100:], probability[100:], _USERS[100:], metric is gauc_user)
+    assert metric(label, probability, part) == pytest.approx(expected, abs=1e-12)
+    part[:] = missing
+    assert metric(label, probability, part) is None
+
+
+def test_ids_of_pandas_and_masked_ones_may_be_missing_too() -> None:
+    label, probability = _random(300)
+    expected = _loop(label[100:], probability[100:], _USERS[100:], by_size=False)
+    mask = np.arange(300) < 100
+    for ids in (pd.array(_USERS, "Int64"), pd.array(_USERS.astype(str), "string"), pd.Categorical(_USERS)):
+        ids[:100] = None
+        assert uauc(label, probability, ids) == pytest.approx(expected, abs=1e-12)
+    assert uauc(label, probability, np.ma.masked_array(_USERS, mask)) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ids_that_differ_in_their_last_bytes_or_in_their_type_are_different() -> None:
+    assert group_indices(_objects(b"u", b"u\0", b"u", "u"), 4).tolist() == [0, 1, 0, 2]
+    assert group_indices(np.array([2**63, 2**63 + 1, 2**63], np.uint64), 3).tolist() == [0, 1, 0]
+    with pytest.raises(ValueError, match="unhashable type: 'list'; expected bytes, strings or numbers"):
+        group_indices(_objects([1], [2]), 2)
+
+
+def test_how_many_rows_have_no_id_is_told() -> None:
+    data = _data()
+    data["user_id"][:7] = b""
+    found = evaluate(**data, resamples=0)
+    assert found["rows_without_user"] == 7 and "rows_without_request" not in found
+    data["request_id"][:2] = b""
+    assert evaluate(**data, resamples=0)["rows_without_request"] == 2
+    # Where nobody has an id there is no metric that could leave anybody out.
+    data["user_id"][:] = b""
+    assert "rows_without_user" not in evaluate(**data, resamples=0)
 
 
 @settings(deadline=None, max_examples=50)
@@ -174,6 +237,8 @@ def test_evaluate_gives_each_metric_with_an_interval_around_it() -> None:
         "gauc_request": gauc_request(label, probability, data["request_id"]),
     }
     assert {key: result[key] for key in expected} == pytest.approx(expected)
+    # 23 users; of request % 23 and 100 requests all are there.
+    assert result.pop("resampled_users") == 23
     assert set(result) == {key + end for key in expected for end in ("", "_low", "_high")}
     for key in set(expected) - {"ece"}:
         assert result[f"{key}_low"] < result[key] < result[f"{key}_high"]
@@ -208,7 +273,7 @@ def test_rows_of_one_request_are_drawn_together() -> None:
 def test_what_is_not_defined_is_left_out() -> None:
     probability = np.array([0.2, 0.4, 0.6])
     result = evaluate(np.zeros(3), probability, np.array([b"", b"", b""]), np.array([b"1", b"2", b"3"]), resamples=5)
-    assert {key for key in result if not key.endswith(("_low", "_high"))} == {"logloss", "ece"}
+    assert {key for key in result if not key.endswith(("_low", "_high"))} == {"logloss", "ece", "resampled_requests"}
     assert evaluate(np.empty(0), np.empty(0)) == {}
 
 
@@ -221,10 +286,14 @@ def test_no_resamples_no_intervals() -> None:
     [
         ([0.0, 1.0], [0.5], "shapes"),
         ([[0.0, 1.0]], [[0.5, 0.5]], "exposed candidates"),
-        ([0.0, 2.0], [0.5, 0.5], "label has values outside"),
-        ([0.0, math.nan], [0.5, 0.5], "label has values outside"),
-        ([0.0, 1.0], [0.5, -2.0], "apply a sigmoid"),
-        ([0.0, 1.0], [0.5, math.nan], "apply a sigmoid"),
+        ([0.0, 2.0], [0.5, 0.5], r"label: 1 of 2 values are wrong, the first, 2\.0, in row 1"),
+        ([0.0, math.nan], [0.5, 0.5], r"label: 1 of 2 values are wrong, the first, nan, in row 1"),
+        (
+            [0.0, 1.0],
+            [-3.0, -2.0],
+            r"probability: 2 of 2 values are wrong, the first, -3\.0, in row 0.*a sigmoid",
+        ),
+        ([0.0, 1.0], [0.5, math.nan], r"probability: 1 of 2 values are wrong, the first, nan, in row 1"),
     ],
 )
 def test_wrong_values_are_refused(label: list[float], probability: list[float], message: str) -> None:
@@ -233,7 +302,7 @@ def test_wrong_values_are_refused(label: list[float], probability: list[float], 
 
 
 def test_wrong_weights_and_ids_are_refused() -> None:
-    with pytest.raises(ValueError, match="weight has negative"):
+    with pytest.raises(ValueError, match=r"weight: 1 of 5 values are wrong, the first, -1\.0, in row 4"):
         auc(_LABEL, _PROBABILITY, np.array([1, 1, 1, 1, -1.0]))
     with pytest.raises(ValueError, match="one id a row"):
         uauc(_LABEL, _PROBABILITY, np.array([b"a"]))

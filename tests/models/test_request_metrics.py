@@ -20,7 +20,8 @@ _SHOWN_KEYS = {"auc", "logloss", "ne", "ece", "calibration", "gauc_user", "uauc"
 
 
 def _keys(result: dict[str, float]) -> set[str]:
-    return {key for key in result if not key.endswith(("_low", "_high"))}
+    """Of the metrics alone."""
+    return {key for key in result if not key.endswith(("_low", "_high")) and not key.startswith("resampled_")}
 
 
 def test_metrics_on_the_shown_candidates_are_those_of_rows() -> None:
@@ -88,6 +89,7 @@ def test_each_metric_has_an_interval_around_it() -> None:
     result = evaluate_requests(**data, cut_offs=(2, 50), resamples=60)
     ranking = {"recall@2", "ndcg@2", "recall@50", "ndcg@50"}
     assert _keys(result) == _SHOWN_KEYS | _TRUTH_KEYS | ranking | {"oracle_auc", "logging_policy_auc"}
+    assert result.pop("resampled_users") == 8
     assert set(result) == {key + end for key in _keys(result) for end in ("", "_low", "_high")}
     for key in _keys(result) - {"ece", "ece_unexposed", "recall@50"}:
         assert result[f"{key}_low"] < result[key] < result[f"{key}_high"], key
@@ -97,7 +99,8 @@ def test_each_metric_has_an_interval_around_it() -> None:
 def test_intervals_are_repeatable_and_as_wide_as_between_worlds() -> None:
     worlds = [request_arrays(requests=150, seed=seed) for seed in range(40)]
     assert evaluate_requests(**worlds[0], resamples=9) == evaluate_requests(**worlds[0], resamples=9)
-    results = [evaluate_requests(**world, cut_offs=(2,), resamples=60) for world in worlds]
+    # Their users have no ways of their own.
+    results = [evaluate_requests(**world, cut_offs=(2,), resamples=60, resample="request") for world in worlds]
     for key in ("auc_entire", "gap_closed", "recall@2"):
         width = np.mean([result[f"{key}_high"] - result[f"{key}_low"] for result in results])
         assert width == pytest.approx(2 * 1.96 * np.std([result[key] for result in results]), rel=0.4), key
@@ -157,7 +160,7 @@ def test_users_without_a_shown_candidate_or_an_id_have_no_part() -> None:
     ("name", "value", "message"),
     [
         ("probability", math.nan, r"probability of real candidates: 1 values are NaN.*first nan.*apply a sigmoid"),
-        ("probability", -2.5, "first -2.5; expected probabilities; apply a sigmoid"),
+        ("probability", -2.5, r"first -2.5 in request 0, column 0; expected probabilities; apply a sigmoid"),
         ("truth", 1.5, r"truth of real candidates: 1 values are NaN or outside \[0, 1\], first 1.5"),
         ("truth", math.nan, "truth of real candidates"),
         ("label", 2.0, "label of shown candidates.*first 2.0.*clean the labels"),

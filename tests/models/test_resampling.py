@@ -5,7 +5,7 @@ import pytest
 
 from models.training.grouped import gauc_request, gauc_user, uauc
 from models.training.pointwise import auc, calibration, logloss, normalised_entropy
-from models.training.resampling import Lists, Overall, Part, Sums, Users, with_intervals
+from models.training.resampling import GroupedAucs, Overall, Part, Sums, with_intervals
 
 _LABEL = np.array([1, 0, 1, 0, 0, 1, 1, 0.0])
 _PROBABILITY = np.array([0.8, 0.5, 0.3, 0.1, 0.4, 0.7, 0.2, 0.6])
@@ -35,7 +35,7 @@ def test_sums_under_other_keys_leave_the_rest_out() -> None:
 def test_rankings_count_each_row_as_often_as_its_unit() -> None:
     label, probability, user = _LABEL[_DRAWN], _PROBABILITY[_DRAWN], _USER[_DRAWN]
     assert Overall("mine", _LABEL, _PROBABILITY, _UNIT)(_COUNTS) == {"mine": pytest.approx(auc(label, probability))}
-    users = Users(_USER, _LABEL, _PROBABILITY, _UNIT)(_COUNTS)
+    users = GroupedAucs(_USER, _LABEL, _PROBABILITY, _UNIT, "uauc", "gauc_user")(_COUNTS)
     assert users["gauc_user"] == pytest.approx(gauc_user(label, probability, user))
     assert users["uauc"] == pytest.approx(uauc(label, probability, user))
 
@@ -44,8 +44,23 @@ def test_a_list_drawn_twice_is_two_lists() -> None:
     copies = [unit + 10 * copy for unit, times in enumerate([2, 1, 0, 3]) for copy in range(times)]
     rows = [np.flatnonzero(copy % 10 == _UNIT) for copy in copies]
     drawn, ids = np.concatenate(rows), np.repeat(copies, [len(part) for part in rows])
-    found = Lists(_UNIT, _LABEL, _PROBABILITY, _UNIT)(_COUNTS)
+    found = GroupedAucs(_UNIT, _LABEL, _PROBABILITY, _UNIT, "gauc_request")(_COUNTS)
     assert found["gauc_request"] == pytest.approx(gauc_request(_LABEL[drawn], _PROBABILITY[drawn], ids))
+
+
+def test_groups_of_one_unit_and_of_several_stand_beside_each_other() -> None:
+    # Group 0 is in units 0 and 1, group 1 in unit 2 alone; the last row is in none.
+    group, unit = np.array([0, 0, 0, 0, 1, 1, 1, -1]), np.array([0, 0, 1, 1, 2, 2, 2, 2])
+    found = GroupedAucs(group, _LABEL, _PROBABILITY, unit, "mean", "weighted")(np.array([2.0, 1.0, 3.0]))
+    drawn = np.array([0, 0, 1, 1, 2, 3])
+    first, second = auc(_LABEL[drawn], _PROBABILITY[drawn]), auc(_LABEL[4:7], _PROBABILITY[4:7])
+    assert first is not None and second is not None and first != second
+    # Group 0 is one group of six rows; group 1, drawn three times, is three of three rows each.
+    assert found["mean"] == pytest.approx((first + 3 * second) / 4)
+    assert found["weighted"] == pytest.approx((6 * first + 9 * second) / 15)
+    assert GroupedAucs(group, _LABEL, _PROBABILITY, unit, "mean")(np.array([2.0, 1.0, 0.0])) == {
+        "mean": pytest.approx(first)
+    }
 
 
 def test_units_without_rows_are_drawn_too() -> None:
