@@ -1,14 +1,12 @@
-"""contract.json: what a client must know of an exported model, in one file beside it."""
+"""contract.json: what a client must know of an exported model, in one file beside it; `contract_file` reads it."""
 
-import json
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import tensorflow as tf
 
 from serving.buckets import Buckets
+from serving.contract_file import CONTRACT, CONTRACT_VERSION, XLA_FLAG, flags_required, read_contract
 from serving.requests import padding_of
 from serving.signatures import (
     DEFAULT,
@@ -21,13 +19,9 @@ from serving.signatures import (
     TRANSFORM,
     request_columns,
 )
-from transforms.errors import InputError
 from transforms.features import Column, FeatureSet, RecordKind, Shape
 
-CONTRACT = os.path.join("assets.extra", "contract.json")
-CONTRACT_VERSION = 1
-XLA_FLAG = "--xla_cpu_compilation_enabled=true"
-"""Of TensorFlow Serving, on CPUs."""
+__all__ = ["CONTRACT", "CONTRACT_VERSION", "XLA_FLAG", "contract_of", "flags_required", "inputs_of", "read_contract"]
 
 
 def contract_of(
@@ -103,30 +97,3 @@ def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
 
 def _scores(shape: list[Any]) -> dict[str, Any]:
     return {name: {"dtype": "float", "shape": shape} for name in (PROBABILITY, LOGIT)}
-
-
-def flags_required(model_dir: str | os.PathLike[str]) -> tuple[str, ...]:
-    """The flags with which a server must be started for an exported model; none for one without a contract."""
-    if not (Path(model_dir) / CONTRACT).is_file():
-        return ()
-    return tuple(read_contract(model_dir).get("server_flags_required", ()))
-
-
-def read_contract(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
-    """The contract of an exported model.
-
-    Raises:
-      InputError: there is none, or it cannot be read.
-    """
-    path = Path(model_dir) / CONTRACT
-    fix = "export the model with `consort export`, or name a directory that holds such an export"
-    try:
-        contract: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise InputError(str(path), f"no readable file ({error})", "a contract.json", fix) from error
-    if not isinstance(contract, dict):
-        raise InputError(str(path), type(contract).__name__, "a JSON object", fix)
-    if contract.get("contract_version") != CONTRACT_VERSION:
-        found = f"contract_version {contract.get('contract_version')}"
-        raise InputError(str(path), found, f"contract_version {CONTRACT_VERSION}", fix)
-    return contract

@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from serving.contract import read_contract
+from serving.contract_file import read_contract
 from transforms.errors import InputError
 from transforms.files import new_directory, remove_leftovers
 

@@ -41,7 +41,7 @@ def serve(
 
 
 def _asks_for_xla(bases: Mapping[str, Path]) -> bool:
-    from serving.contract import XLA_FLAG, flags_required
+    from serving.contract_file import XLA_FLAG, flags_required
     from serving.versions import versions_in
 
     asking = [name for name, base in bases.items() if XLA_FLAG in flags_required(versions_in(base)[-1][1])]

@@ -1,0 +1,40 @@
+"""Reading contract.json, without TensorFlow: what a server and a client must know of an exported model."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from transforms.errors import InputError
+
+CONTRACT = os.path.join("assets.extra", "contract.json")
+CONTRACT_VERSION = 1
+XLA_FLAG = "--xla_cpu_compilation_enabled=true"
+"""Of TensorFlow Serving, on CPUs."""
+
+
+def flags_required(model_dir: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The flags with which a server must be started for an exported model; none for one without a contract."""
+    if not (Path(model_dir) / CONTRACT).is_file():
+        return ()
+    return tuple(read_contract(model_dir).get("server_flags_required", ()))
+
+
+def read_contract(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """The contract of an exported model.
+
+    Raises:
+      InputError: there is none, or it cannot be read.
+    """
+    path = Path(model_dir) / CONTRACT
+    fix = "export the model with `consort export`, or name a directory that holds such an export"
+    try:
+        contract: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), f"no readable file ({error})", "a contract.json", fix) from error
+    if not isinstance(contract, dict):
+        raise InputError(str(path), type(contract).__name__, "a JSON object", fix)
+    if contract.get("contract_version") != CONTRACT_VERSION:
+        found = f"contract_version {contract.get('contract_version')}"
+        raise InputError(str(path), found, f"contract_version {CONTRACT_VERSION}", fix)
+    return contract
