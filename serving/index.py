@@ -20,6 +20,7 @@ from serving.index_kinds import INSTALL, KINDS, Index, require
 from serving.item_vectors import ItemVectors, read_item_vectors, retrieval_of
 from serving.retrieval_golden import read_golden_retrieval
 from serving.retrieval_signatures import EMBEDDING, USER
+from serving.version_folders import version_number
 from transforms.errors import GateRefused, InputError
 from transforms.files import new_directory, write_text
 
@@ -207,8 +208,7 @@ def _storable(items: ItemVectors) -> np.ndarray:
 
 
 def _number(version: str | os.PathLike[str]) -> int | None:
-    name = Path(os.path.abspath(version)).name
-    return int(name) if name.isdigit() else None
+    return version_number(Path(os.path.abspath(version)).name)
 
 
 def _read(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from serving.contract import inputs_of, read_contract
 from serving.requests import padding_of
 from serving.scoring import loaded_with
 from serving.signatures import HIDDEN, LAST_HIDDEN
+from serving.version_folders import version_number
 from serving.versions import find_saved_model
 from transforms.errors import InputError
 from transforms.features import FeatureSet
@@ -78,7 +79,7 @@ def find_teacher(path: str | os.PathLike[str], feature_set: FeatureSet) -> Teach
     return TeacherExport(
         path=os.path.abspath(folder),
         model=contract["model"],
-        version=int(folder.name) if folder.name.isdigit() else None,
+        version=version_number(folder.name),
         sha256=folder_sha256(folder),
         hidden_width=signature["outputs"][HIDDEN]["shape"][-1],
         columns=tuple(signature["inputs"]),

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from serving.contract_file import read_contract
+from serving.version_folders import LARGEST_VERSION, scan
 from transforms.errors import InputError
 from transforms.files import new_directory, remove_leftovers
 
@@ -13,12 +14,8 @@ SAVED_MODEL = "saved_model.pb"
 
 
 def versions_in(base: str | os.PathLike[str]) -> list[tuple[int, Path]]:
-    """Version numbers and directories under `base`, rising; other names are ignored, as TF Serving does."""
-    folder = Path(base)
-    if not folder.is_dir():
-        return []
-    found = [(int(path.name), path) for path in folder.iterdir() if path.name.isdigit() and path.is_dir()]
-    return sorted(found)
+    """Version numbers and directories under `base`, rising, by TF Serving's rule; none if there is no such folder."""
+    return list(scan(base).items()) if Path(base).is_dir() else []
 
 
 def publish(
@@ -40,27 +37,48 @@ def publish(
 
     Raises:
       FileExistsError: there is a version of that number.
+      ValueError: a number that no server takes for a version.
     """
     version = next_version(base) if version is None else version
+    if not 0 <= version <= LARGEST_VERSION:
+        raise ValueError(f"version: received {version}; expected a number from 0 to {LARGEST_VERSION}")
     target = Path(base) / str(version)
+    if (same := dict(versions_in(base)).get(version, target)) != target:
+        raise FileExistsError(f"{same} is version {version} already")
     # Every version has a name of its own, so nobody else would remove what a killed one left.
     remove_leftovers(base)
     for doomed in Path(base).glob(".*.removed"):
-        shutil.rmtree(doomed, ignore_errors=True)
+        _remove(doomed)
     with new_directory(target) as temporary:
         shutil.copytree(saved_model, temporary, dirs_exist_ok=True)
     for _, old in versions_in(base)[: -keep if keep else 0]:
         # Renamed first, so that a polling server never sees half a version.
         doomed = old.with_name(f".{old.name}.removed")
         os.rename(old, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        _remove(doomed)
     return target
 
 
+def _remove(version: Path) -> None:
+    # Of a link only the link: what it points to was put there by somebody else.
+    if version.is_symlink():
+        version.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(version, ignore_errors=True)
+
+
 def next_version(base: str | os.PathLike[str]) -> int:
-    """The time in seconds, or one more than the highest version under `base`."""
+    """The time in seconds, or one more than the highest version under `base`.
+
+    Raises:
+      InputError: the highest is the largest that servers know.
+    """
     existing = versions_in(base)
-    return max(int(time.time()), existing[-1][0] + 1 if existing else 0)
+    highest = existing[-1][0] if existing else -1
+    if highest == LARGEST_VERSION:
+        fix = "rename that folder, or publish into another one"
+        raise InputError(str(existing[-1][1]), "the largest version number there is", "room for a higher one", fix)
+    return max(int(time.time()), highest + 1)
 
 
 def model_name(saved_model: str | os.PathLike[str]) -> str:

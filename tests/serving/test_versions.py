@@ -1,8 +1,12 @@
 import os
+import time
 
 import pytest
 
-from serving.versions import find_saved_model, model_bases, publish, versions_in
+from serving.server.model_versions import ModelVersions
+from serving.server.model_versions import scan as server_scan
+from serving.version_folders import LARGEST_VERSION, version_number
+from serving.versions import find_saved_model, model_bases, next_version, publish, versions_in
 from transforms.errors import InputError
 
 
@@ -18,6 +22,88 @@ def test_versions_are_the_numeric_folders_in_rising_order(tmp_path):
         (tmp_path / name).mkdir()
     (tmp_path / "12").write_text("a file")
     assert [number for number, _ in versions_in(tmp_path)] == [9, 10]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("0", 0),
+        ("7", 7),
+        ("007", 7),
+        ("20170111173521", 20170111173521),
+        (str(LARGEST_VERSION), LARGEST_VERSION),
+        ("000" + str(LARGEST_VERSION), LARGEST_VERSION),
+        (str(LARGEST_VERSION + 1), None),
+        ("20261129224412123456", None),
+        ("9" * 5000, None),
+        *((name, None) for name in ("", "²", "١٢", "-7", "+7", " 7", "7 ", "1.5", "1_000", "0x1", "v3", "7.denied")),
+    ],
+)
+def test_a_name_is_a_version_by_one_rule(name, number):
+    assert version_number(name) == number
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["1", "20261129224412123456"], {1: "1"}),
+        (["1", "²"], {1: "1"}),
+        (["1", "١٢"], {1: "1"}),
+        (["1", "001", "01"], {1: "1"}),
+        (["001", "0001"], {1: "001"}),
+        (["5", "-7", "1.5", "v3"], {5: "5"}),
+    ],
+)
+def test_what_is_listed_is_what_the_server_serves(tmp_path, names, expected):
+    for name in names:
+        (tmp_path / name).mkdir()
+    assert {number: path.name for number, path in versions_in(tmp_path)} == expected
+    assert {number: path.name for number, path in server_scan(tmp_path).items()} == expected
+    loaded = []
+    versions = ModelVersions("m", tmp_path, lambda path: loaded.append(path.name) or _Loaded(), "all", poll_s=0.01)
+    versions.start()
+    deadline = time.monotonic() + 10.0
+    while len(loaded) < len(expected) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert versions.stop()
+    assert sorted(loaded) == sorted(expected.values())
+
+
+class _Loaded:
+    def close(self):
+        pass
+
+
+def test_a_link_to_a_folder_is_a_version_and_pruning_leaves_what_it_points_to(tmp_path):
+    elsewhere = saved_model(tmp_path / "elsewhere")
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "3").symlink_to(elsewhere)
+    (base / "4").symlink_to(tmp_path / "nowhere")
+    assert versions_in(base) == [(3, base / "3")]
+    assert find_saved_model(base) == base / "3"
+    new = publish(elsewhere, base, keep=1)
+    assert os.listdir(elsewhere)
+    assert set(os.listdir(base)) == {"4", new.name}
+
+
+def test_a_number_beyond_what_servers_know_is_not_published(tmp_path):
+    model, base = saved_model(tmp_path / "model"), tmp_path / "base"
+    (base / "20261129224412123456").mkdir(parents=True)
+    assert next_version(base) < 2**40
+    (base / str(LARGEST_VERSION)).mkdir()
+    with pytest.raises(InputError, match="the largest version number there is"):
+        publish(model, base)
+    for version in (-1, LARGEST_VERSION + 1):
+        with pytest.raises(ValueError, match="expected a number from 0"):
+            publish(model, base, version=version)
+
+
+def test_a_version_is_not_published_beside_one_of_the_same_number(tmp_path):
+    model, base = saved_model(tmp_path / "model"), tmp_path / "base"
+    (base / "007").mkdir(parents=True)
+    with pytest.raises(FileExistsError, match="is version 7 already"):
+        publish(model, base, version=7)
 
 
 def test_a_published_version_is_whole_and_later_than_the_last(tmp_path):
