@@ -119,7 +119,17 @@ _MESSAGES: dict[str, tuple[str, ...]] = {
     ),
     "tensorflow.serving.SignatureDefMap": ("map tensorflow.SignatureDef signature_def = 1",),
     # What the local server needs beside: a model's meta graph, a session's options, a warm-up record.
-    "tensorflow.MetaGraphDef": ("map tensorflow.SignatureDef signature_def = 5",),
+    "tensorflow.MetaGraphDef.MetaInfoDef": ("repeated string tags = 4",),
+    "tensorflow.SaverDef": ("string restore_op_name = 3",),
+    "tensorflow.AssetFileDef": ("string filename = 2",),
+    "tensorflow.MetaGraphDef": (
+        "tensorflow.MetaGraphDef.MetaInfoDef meta_info_def = 1",
+        "tensorflow.SaverDef saver_def = 3",
+        "map tensorflow.SignatureDef signature_def = 5",
+        "repeated tensorflow.AssetFileDef asset_file_def = 6",
+    ),
+    "tensorflow.SavedModel": ("repeated tensorflow.MetaGraphDef meta_graphs = 2",),
+    "tensorflow.BundleHeaderProto": ("int32 num_shards = 1",),
     "tensorflow.GPUOptions": ("bool allow_growth = 4",),
     "tensorflow.ConfigProto": (
         "int32 intra_op_parallelism_threads = 2",
@@ -127,8 +137,46 @@ _MESSAGES: dict[str, tuple[str, ...]] = {
         "tensorflow.GPUOptions gpu_options = 6",
     ),
     "tensorflow.RunOptions": ("int64 timeout_in_ms = 2",),
+    "tensorflow.Example": (),
+    "tensorflow.serving.ExampleList": ("repeated tensorflow.Example examples = 1",),
+    "tensorflow.serving.ExampleListWithContext": (
+        "repeated tensorflow.Example examples = 1",
+        "tensorflow.Example context = 2",
+    ),
+    "tensorflow.serving.Input": (
+        "oneof kind tensorflow.serving.ExampleList example_list = 1",
+        "oneof kind tensorflow.serving.ExampleListWithContext example_list_with_context = 2",
+    ),
+    "tensorflow.serving.ClassificationRequest": (
+        "tensorflow.serving.ModelSpec model_spec = 1",
+        "tensorflow.serving.Input input = 2",
+    ),
+    "tensorflow.serving.RegressionRequest": (
+        "tensorflow.serving.ModelSpec model_spec = 1",
+        "tensorflow.serving.Input input = 2",
+    ),
+    "tensorflow.serving.InferenceTask": (
+        "tensorflow.serving.ModelSpec model_spec = 1",
+        "string method_name = 2",
+    ),
+    "tensorflow.serving.MultiInferenceRequest": (
+        "repeated tensorflow.serving.InferenceTask tasks = 1",
+        "tensorflow.serving.Input input = 2",
+    ),
+    "tensorflow.serving.ClassifyLog": ("tensorflow.serving.ClassificationRequest request = 1",),
+    "tensorflow.serving.RegressLog": ("tensorflow.serving.RegressionRequest request = 1",),
     "tensorflow.serving.PredictLog": ("tensorflow.serving.PredictRequest request = 1",),
-    "tensorflow.serving.PredictionLog": ("oneof log_type tensorflow.serving.PredictLog predict_log = 6",),
+    "tensorflow.serving.MultiInferenceLog": ("tensorflow.serving.MultiInferenceRequest request = 1",),
+    "tensorflow.serving.SessionRunLog": (),
+    "tensorflow.serving.PredictStreamedLog": (),
+    "tensorflow.serving.PredictionLog": (
+        "oneof log_type tensorflow.serving.ClassifyLog classify_log = 2",
+        "oneof log_type tensorflow.serving.RegressLog regress_log = 3",
+        "oneof log_type tensorflow.serving.MultiInferenceLog multi_inference_log = 4",
+        "oneof log_type tensorflow.serving.SessionRunLog session_run_log = 5",
+        "oneof log_type tensorflow.serving.PredictLog predict_log = 6",
+        "oneof log_type tensorflow.serving.PredictStreamedLog predict_streamed_log = 7",
+    ),
 }
 """Fields in the words of a .proto file; `map T` stands for `map<string, T>`, `oneof O T` for a member of O."""
 
@@ -267,3 +315,5 @@ SignatureDef = _message("tensorflow.SignatureDef")
 ConfigProto = _message("tensorflow.ConfigProto")
 RunOptions = _message("tensorflow.RunOptions")
 PredictionLog = _message("tensorflow.serving.PredictionLog")
+SavedModel = _message("tensorflow.SavedModel")
+BundleHeaderProto = _message("tensorflow.BundleHeaderProto")

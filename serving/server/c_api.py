@@ -30,7 +30,7 @@ _PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "TF_NewStatus": (c_void_p, ()),
     "TF_DeleteStatus": (None, (c_void_p,)),
     "TF_GetCode": (c_int, (c_void_p,)),
-    "TF_Message": (c_char_p, (c_void_p,)),
+    "TF_Message": (c_void_p, (c_void_p,)),
     "TF_NewBuffer": (POINTER(Buffer), ()),
     "TF_DeleteBuffer": (None, (POINTER(Buffer),)),
     "TF_NewGraph": (c_void_p, ()),
@@ -102,6 +102,21 @@ def content_of(buffer: Any) -> bytes:
     return ctypes.string_at(ctypes.cast(buffer, POINTER(c_void_p))[0], buffer.contents.length)
 
 
+def _message(status: c_void_p) -> bytes:
+    """A status's text with all of its zero bytes, at the first of which C's functions end it.
+
+    A `TF_Status` is a pointer to what absl keeps of it: a counter and a code of 4 bytes each, and then the text as
+    C++'s pointer and length. They are read only where that pointer is the one that TensorFlow itself gives.
+    """
+    start = library().TF_Message(status)
+    text = ctypes.string_at(start) if start else b""
+    kept = (ctypes.cast(status, POINTER(c_size_t))[0] & ~1) if text else 0
+    if not kept:
+        return text
+    pointer, length = ctypes.cast(kept + 8, POINTER(c_size_t))[0:2]
+    return ctypes.string_at(start, length) if pointer == start and length >= len(text) else text
+
+
 class Status:
     """A `TF_Status` for the length of a `with` block, at whose end an error is raised as a ServingError."""
 
@@ -112,7 +127,7 @@ class Status:
     def __exit__(self, kind: object, *_: object) -> None:
         tf = library()
         code = tf.TF_GetCode(self._status)
-        message = (tf.TF_Message(self._status) or b"").decode(errors="replace") if code else ""
+        message = _message(self._status).decode(errors="replace") if code else ""
         tf.TF_DeleteStatus(self._status)
         if code and kind is None:
             raise ServingError(CODES[code] if code < len(CODES) else "UNKNOWN", message)

@@ -10,6 +10,8 @@ from serving import tensors
 from serving.protocol import DATA_TYPES, ServingError
 from serving.server.c_api import Tensor
 from serving.server.session import Session
+from serving.server.tensor_limits import MOST_REPEATED_BYTES, is_type, repeated_bytes, type_name
+from serving.tensors import KINDS
 
 DEFAULT_SIGNATURE = "serving_default"
 _STRING = DATA_TYPES["DT_STRING"]
@@ -31,7 +33,7 @@ class Servable:
         self.signatures = self._session.signatures
         try:
             self._defaults = {
-                name: {alias: _parse(alias, proto) for alias, proto in signature.defaults.items()}
+                name: {alias: _default(alias, proto) for alias, proto in signature.defaults.items()}
                 for name, signature in self.signatures.items()
             }
         except ServingError:
@@ -42,7 +44,18 @@ class Servable:
         """Frees the model. No call may be under way or follow."""
         self._session.close()
 
-    def predict(self, request: Any, response: Any, timeout_s: float | None = None, content: bool = False) -> None:
+    def interrupt(self) -> None:
+        """Ends the calls under way with CANCELLED; later ones fail."""
+        self._session.interrupt()
+
+    def predict(
+        self,
+        request: Any,
+        response: Any,
+        timeout_s: float | None = None,
+        content: bool = False,
+        most_repeated_bytes: int = MOST_REPEATED_BYTES,
+    ) -> None:
         """Answers a PredictRequest.
 
         Args:
@@ -50,6 +63,7 @@ class Servable:
           response: filled with the outputs and the signature's name.
           timeout_s: what is left until the deadline; None means no deadline.
           content: outputs as `tensor_content` instead of repeated fields.
+          most_repeated_bytes: memory of the inputs that hold fewer values than elements.
 
         Raises:
           ServingError: with TensorFlow Serving's code and message.
@@ -58,8 +72,11 @@ class Servable:
         signature = self.signatures.get(name)
         if signature is None:
             raise ServingError("FAILED_PRECONDITION", f'Serving signature key "{name}" not found.')
-        inputs = _inputs(signature, request.inputs, self._defaults[name])
+        _check_names(signature, request.inputs)
+        _check_sizes(signature, request.inputs, most_repeated_bytes)
         outputs = _outputs(signature, request.output_filter)
+        _check_types(signature, request.inputs)
+        inputs = _inputs(signature, request.inputs, self._defaults[name])
         results = self._session.run(inputs, list(outputs.values()), timeout_s)
         response.model_spec.signature_name = name
         for alias, tensor in zip(outputs, results, strict=True):
@@ -70,6 +87,11 @@ def _names(aliases: Iterable[str]) -> str:
     return ",".join(sorted(aliases))
 
 
+def _default(alias: str, proto: Any) -> Tensor:
+    repeated_bytes(alias, proto)
+    return _parse(alias, proto)
+
+
 def _parse(alias: str, proto: Any) -> Tensor:
     try:
         return Tensor.parse(proto.SerializeToString())
@@ -77,41 +99,60 @@ def _parse(alias: str, proto: Any) -> Tensor:
         raise ServingError("INVALID_ARGUMENT", f"tensor parsing error: {alias}") from None
 
 
-def _check_number(signature: Any, sent: Mapping[str, Any]) -> None:
+def _check_names(signature: Any, sent: Mapping[str, Any]) -> None:
     expected = signature.inputs
-    if len(sent) == len(expected) or (len(sent) < len(expected) and signature.defaults):
-        return
-    raise ServingError(
-        "INVALID_ARGUMENT",
-        f"input size does not match signature: {len(sent)}!={len(expected)} len({{{_names(sent)}}}) != "
-        f"len({{{_names(expected)}}}). Sent extra: {{{_names(set(sent) - set(expected))}}}. "
-        f"Missing but required: {{{_names(set(expected) - set(sent))}}}.",
-    )
-
-
-def _inputs(signature: Any, sent: Mapping[str, Any], defaults: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
-    _check_number(signature, sent)
-    inputs = []
-    for alias, info in signature.inputs.items():
-        if alias in sent:
-            inputs.append((info.name, _parse(alias, sent[alias])))
-        elif alias in defaults:
-            inputs.append((info.name, defaults[alias]))
-        else:
+    if len(sent) != len(expected) and not (len(sent) < len(expected) and signature.defaults):
+        raise ServingError(
+            "INVALID_ARGUMENT",
+            f"input size does not match signature: {len(sent)}!={len(expected)} len({{{_names(sent)}}}) != "
+            f"len({{{_names(expected)}}}). Sent extra: {{{_names(set(sent) - set(expected))}}}. "
+            f"Missing but required: {{{_names(set(expected) - set(sent))}}}.",
+        )
+    for alias, info in expected.items():
+        if alias not in sent and alias not in signature.defaults:
             raise ServingError(
                 "INVALID_ARGUMENT",
                 f"Signature input alias: {alias}(feed name: {info.name}) not found in request and no default value "
                 f"provided. Inputs expected to be in the request {{{_names(sent)}}}, or default input alias set: "
                 f"{_names(signature.defaults)}",
             )
-    unknown = set(sent) - set(signature.inputs)
-    if unknown:
+    if unknown := set(sent) - set(expected):
         raise ServingError(
             "INVALID_ARGUMENT",
             f"Inputs contains invalid name. Used request inputs: {_names(set(sent) - unknown)}, "
             f"request input: {_names(sent)}",
         )
-    return inputs
+
+
+def _check_sizes(signature: Any, sent: Mapping[str, Any], most_repeated_bytes: int) -> None:
+    repeated = 0
+    for alias in signature.inputs:
+        # A data type that only signatures of another kind have is refused as such afterwards.
+        if alias in sent and (sent[alias].dtype in KINDS or not is_type(sent[alias].dtype)):
+            repeated += repeated_bytes(alias, sent[alias])
+    if repeated > most_repeated_bytes:
+        raise ServingError(
+            "INVALID_ARGUMENT",
+            f"tensor parsing error: inputs with fewer values than elements take {repeated} bytes; expected at most "
+            f"{most_repeated_bytes}; send the values",
+        )
+
+
+def _check_types(signature: Any, sent: Mapping[str, Any]) -> None:
+    # Numbered as TensorFlow numbers them, which sorts the names of the tensors.
+    by_name = sorted((info.name, alias, info.dtype) for alias, info in signature.inputs.items())
+    for number, (_, alias, dtype) in enumerate(by_name):
+        if alias in sent and sent[alias].dtype != dtype:
+            provided = type_name(sent[alias].dtype)
+            said = f"Expects arg[{number}] to be {type_name(dtype)} but {provided} is provided"
+            raise ServingError("INVALID_ARGUMENT", said)
+
+
+def _inputs(signature: Any, sent: Mapping[str, Any], defaults: Mapping[str, Tensor]) -> list[tuple[str, Tensor]]:
+    return [
+        (info.name, _parse(alias, sent[alias]) if alias in sent else defaults[alias])
+        for alias, info in signature.inputs.items()
+    ]
 
 
 def _outputs(signature: Any, wanted: Iterable[str]) -> dict[str, str]:

@@ -7,8 +7,10 @@ production run `tensorflow/serving` on the same directories.
 """
 
 import contextlib
+import logging
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,16 +22,21 @@ import grpc
 
 from serving.protocol import ServingError
 from serving.server.c_api import disable_xla, xla_is_disabled
+from serving.server.messages import MOST_MESSAGE_BYTES
 from serving.server.model_versions import ModelVersions, Policy, choose
 from serving.server.predict import Servable
-from serving.server.service import Models, Service
+from serving.server.saved_model_files import missing_part
+from serving.server.service import LONGEST_CALL_S, Models, Service
 from serving.server.session import session_config
 from serving.server.warmup import warm_up
 from transforms.errors import InputError
 
+_LOG = logging.getLogger(__name__)
 _READY_POLL_S = 0.02
-_LONGEST_MESSAGE = -1
-"""No limit, as TensorFlow Serving."""
+_SPARE_THREADS = 8
+"""For what is answered at once, also when all others run a model: states, metadata, refusals."""
+STOP_S = 5.0
+"""What stopping takes at most after the calls' grace: for interrupted calls to end and memory to be freed."""
 
 
 class LocalServer:
@@ -42,7 +49,7 @@ class LocalServer:
       poll_s: seconds between two looks for new versions.
       warmup: run the warm-up requests that travel with a model before it becomes AVAILABLE.
       labels: version number by label by model name.
-      max_workers: calls at a time; None means four per processor.
+      max_workers: models' runs at a time; None means four per processor. Further ones are RESOURCE_EXHAUSTED at once.
       versions: `latest`, the N latest, `all`, or a list of numbers.
       tensor_content: answer in `tensor_content`; TensorFlow Serving's default is repeated fields.
       xla: False switches XLA off for the whole process and for good, as TensorFlow Serving does unless it is flagged;
@@ -52,6 +59,10 @@ class LocalServer:
       intra_op_threads: threads within one operation; 0 lets TensorFlow choose.
       load_retries: further attempts to load a version that failed.
       load_retry_s: seconds between two attempts.
+      max_message_bytes: of a request, also after it is decompressed; larger ones are RESOURCE_EXHAUSTED.
+      longest_call_s: a run is stopped after it, also where the client has no deadline or has given up.
+      labels_of_unavailable: labels may stand for versions that are not AVAILABLE, as with TensorFlow Serving's
+        `--allow_version_labels_for_unavailable_models`; else `wait_ready` refuses them.
 
     Raises:
       InputError: a base path that is itself a SavedModel.
@@ -74,6 +85,9 @@ class LocalServer:
         intra_op_threads: int = 0,
         load_retries: int = 0,
         load_retry_s: float = 60.0,
+        max_message_bytes: int = MOST_MESSAGE_BYTES,
+        longest_call_s: float = LONGEST_CALL_S,
+        labels_of_unavailable: bool = False,
     ):
         _check(models, labels or {}, versions, xla)
         if xla is False:
@@ -81,21 +95,28 @@ class LocalServer:
         self.host, self.port, self._started = host, port, False
         self._warmup, self._config = warmup, session_config(inter_op_threads, intra_op_threads)
         self._models = {
-            name: ModelVersions(name, Path(base), self._load, versions, poll_s, load_retries, load_retry_s)
+            name: ModelVersions(
+                *(name, Path(base), self._load, versions, poll_s, load_retries, load_retry_s), missing=missing_part
+            )
             for name, base in models.items()
         }
-        served = Models(self._models, labels or {})
-        self._workers = ThreadPoolExecutor(max_workers or 4 * (os.cpu_count() or 1), thread_name_prefix="predict")
+        self._labels = {} if labels_of_unavailable else dict(labels or {})
+        runs = max_workers or 4 * (os.cpu_count() or 1)
+        self._workers = ThreadPoolExecutor(runs + _SPARE_THREADS, thread_name_prefix="predict")
         self._grpc = grpc.server(
             self._workers,
             options=[
-                ("grpc.max_receive_message_length", _LONGEST_MESSAGE),
-                ("grpc.max_send_message_length", _LONGEST_MESSAGE),
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                # gRPC would decompress all of a message before it looks at its size.
+                ("grpc.per_message_decompression", 0),
                 # Two servers on one port would answer by turns.
                 ("grpc.so_reuseport", 0),
             ],
         )
-        self._grpc.add_generic_rpc_handlers(Service(served, tensor_content).handlers())
+        served = Models(self._models, labels or {})
+        service = Service(served, tensor_content, runs, max_message_bytes, longest_call_s)
+        self._grpc.add_generic_rpc_handlers(service.handlers())
 
     @property
     def address(self) -> str:
@@ -127,28 +148,53 @@ class LocalServer:
             model.start()
         self._grpc.start()
 
-    def wait_ready(self, timeout_s: float = 60.0) -> None:
+    def wait_ready(self, timeout_s: float | None = 60.0, on_wait: Callable[[str], None] | None = None) -> None:
         """Waits until all wanted versions of all models are AVAILABLE.
 
-        Raises:
-          ServingError: a version failed to load, with the reason, or time is over.
-        """
-        self._wait_ready(timeout_s, threading.Event())
+        Args:
+          timeout_s: None waits for as long as it takes.
+          on_wait: called with what is waited for, whenever that changes.
 
-    def _wait_ready(self, timeout_s: float, stopping: threading.Event) -> None:
-        deadline = time.monotonic() + timeout_s
+        Raises:
+          ServingError: a version failed to load, with the reason; time is over; or FAILED_PRECONDITION: a label stands
+            for a version that is not AVAILABLE.
+        """
+        self._wait_ready(timeout_s, threading.Event(), on_wait)
+
+    def _wait_ready(
+        self, timeout_s: float | None, stopping: threading.Event, on_wait: Callable[[str], None] | None
+    ) -> None:
+        start, said = time.monotonic(), ""
         while blockers := [reason for model in self._models.values() if (reason := model.blocker())]:
-            if time.monotonic() >= deadline:
-                raise ServingError("DEADLINE_EXCEEDED", f"not ready after {timeout_s:g} s; {'; '.join(blockers)}")
+            waiting = "; ".join(blockers)
+            if timeout_s is not None and time.monotonic() - start >= timeout_s:
+                raise ServingError("DEADLINE_EXCEEDED", f"not ready after {timeout_s:g} s; {waiting}")
+            if on_wait is not None and waiting != said and time.monotonic() - start >= 1.0:
+                said = waiting
+                on_wait(waiting)
             if stopping.wait(_READY_POLL_S):
                 return
+        for name, labels in self._labels.items():
+            for label, version in labels.items():
+                if not self._models[name].is_available(version):
+                    message = f"Request to assign label to version {version} of model {name}, which is not currently "
+                    raise ServingError("FAILED_PRECONDITION", f"{message}available for inference: label {label}")
 
-    def stop(self, grace_s: float = 1.0) -> None:
-        """Refuses new calls, lets those under way finish for `grace_s` seconds, and unloads the models."""
-        self._grpc.stop(grace_s).wait()
+    def stop(self, grace_s: float = 1.0) -> bool:
+        """Refuses new calls, lets those under way finish for `grace_s` seconds, then ends them and unloads the models.
+
+        Returns:
+          Whether everything has ended, `STOP_S` seconds after that at the latest. What cannot be interrupted, a load or
+          one long operation, goes on in its thread otherwise.
+        """
         for model in self._models.values():
-            model.stop()
+            model.begin_to_stop()
+        deadline = time.monotonic() + grace_s + STOP_S
+        # Without runs to wait for this takes no time; those that go on are interrupted below.
+        self._grpc.stop(grace_s).wait(grace_s)
+        ended = [model.stop(max(0.0, deadline - time.monotonic())) for model in self._models.values()]
         self._workers.shutdown(wait=False)
+        return all(ended)
 
     def _load(self, directory: Path) -> Servable:
         servable = Servable(directory, self._config)
@@ -176,24 +222,39 @@ def _check(models: Mapping[str, Any], labels: Mapping[str, Any], versions: Polic
 
 
 def serve_forever(
-    server: LocalServer, ready_timeout_s: float = 120.0, announce: Callable[[LocalServer], None] | None = None
+    server: LocalServer,
+    ready_timeout_s: float | None = None,
+    announce: Callable[[LocalServer], None] | None = None,
+    on_wait: Callable[[str], None] | None = None,
 ) -> None:
-    """Starts a server, serves until SIGTERM or SIGINT, then stops it cleanly; for the main thread.
+    """Starts a server, serves until SIGTERM or SIGINT, then stops it; for the main thread of a process of its own.
+
+    Where something does not end in time (see `LocalServer.stop`), it ends the process.
 
     Args:
-      server: give it `xla=False` in a process of its own, to answer as TensorFlow Serving does.
-      ready_timeout_s: all models have to be AVAILABLE by then.
+      server: give it `xla=False`, to answer as TensorFlow Serving does.
+      ready_timeout_s: all models have to be AVAILABLE by then; None waits for as long as loading takes.
       announce: called once they are.
+      on_wait: called with what is waited for, whenever that changes.
 
     Raises:
       ServingError: a model failed to load or was not ready in time.
       InputError: the port is taken.
     """
-    with _signals() as stopping, server:
-        server._wait_ready(ready_timeout_s, stopping)
-        if announce is not None and not stopping.is_set():
-            announce(server)
-        stopping.wait()
+    with _signals() as stopping:
+        try:
+            server.start()
+            server._wait_ready(ready_timeout_s, stopping, on_wait)
+            if announce is not None and not stopping.is_set():
+                announce(server)
+            stopping.wait()
+        finally:
+            ended = server.stop()
+    if not ended:
+        _LOG.error("the process ends while a model is being loaded or run")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """TensorFlow Serving's gRPC services over the models' versions."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -8,10 +9,13 @@ import grpc
 
 from serving import protocol
 from serving.protocol import CODES, SERVICES, ServingError
+from serving.server.messages import MOST_MESSAGE_BYTES, parse
 from serving.server.model_versions import ModelVersions
 from serving.server.predict import Servable
 
 _LONGEST_DETAILS = 1024
+"""Bytes, as TensorFlow Serving cuts them; gRPC sends most of them as three, and clients take 8 KB."""
+LONGEST_CALL_S = 60.0
 _SIGNATURES = "signature_def"
 _A_DAY_S = 86400.0
 _STATES = {name: number for number, name in protocol.STATES.items()}
@@ -54,21 +58,36 @@ class Models:
 class Service:
     """Predict, GetModelMetadata and GetModelStatus.
 
+    A call that its client has given up goes on until TensorFlow is done with it, since nothing stops a single run but
+    its deadline. So every run has one, and a server with nothing but runs refuses further ones at once.
+
     Args:
       models: what to serve.
       tensor_content: answers in `tensor_content` instead of repeated fields.
+      most_runs: Predict calls at a time.
+      most_message_bytes: of a request.
+      longest_call_s: a run ends after it with DEADLINE_EXCEEDED, whatever its client's deadline.
     """
 
-    def __init__(self, models: Models, tensor_content: bool):
+    def __init__(
+        self,
+        models: Models,
+        tensor_content: bool = False,
+        most_runs: int = 8,
+        most_message_bytes: int = MOST_MESSAGE_BYTES,
+        longest_call_s: float = LONGEST_CALL_S,
+    ):
         self._models, self._tensor_content = models, tensor_content
+        self._most_message_bytes, self._longest_call_s = most_message_bytes, longest_call_s
+        self._free = threading.BoundedSemaphore(most_runs)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """What a gRPC server needs to offer both of TensorFlow Serving's services."""
         predict = {
-            "Predict": _handler(self.predict, protocol.PredictRequest),
-            "GetModelMetadata": _handler(self.metadata, protocol.GetModelMetadataRequest),
+            "Predict": self._handler(self.predict, protocol.PredictRequest),
+            "GetModelMetadata": self._handler(self.metadata, protocol.GetModelMetadataRequest),
         }
-        model = {"GetModelStatus": _handler(self.status, protocol.GetModelStatusRequest)}
+        model = {"GetModelStatus": self._handler(self.status, protocol.GetModelStatusRequest)}
         services = {"predict": predict, "model": model}
         for service, names in _NOT_OFFERED.items():
             services[service].update({name: _not_offered(name) for name in names})
@@ -77,11 +96,30 @@ class Service:
     def predict(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answers a PredictRequest."""
         response = protocol.PredictResponse()
-        with self._models.borrow(request.model_spec) as (version, servable):
-            servable.predict(request, response, _time_left(context), self._tensor_content)
+        with self._place(), self._models.borrow(request.model_spec) as (version, servable):
+            remaining = _time_left(context)
+            limited = remaining is None or remaining > self._longest_call_s
+            try:
+                timeout_s = self._longest_call_s if limited else remaining
+                servable.predict(request, response, timeout_s, self._tensor_content)
+            except ServingError as error:
+                if limited and error.code == "DEADLINE_EXCEEDED":
+                    message = f"stopped after {self._longest_call_s:g} s, the longest that a call may take here"
+                    raise ServingError(error.code, message) from None
+                raise
         response.model_spec.name = request.model_spec.name
         response.model_spec.version.value = version
         return response
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        if not self._free.acquire(blocking=False):
+            # In the words of gRPC's own full servers: a client may ask again, since nothing has run.
+            raise ServingError("RESOURCE_EXHAUSTED", "Server Threadpool Exhausted")
+        try:
+            yield
+        finally:
+            self._free.release()
 
     def metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answers a GetModelMetadataRequest with the signatures."""
@@ -120,23 +158,23 @@ class Service:
             status.status.error_message = error.details if error else ""
         return response
 
+    def _handler(self, method: Callable[[Any, grpc.ServicerContext], Any], request_type: Any) -> grpc.RpcMethodHandler:
+        """Asks for the ModelSpec that every call needs, and turns a ServingError into the call's status."""
 
-def _handler(method: Callable[[Any, grpc.ServicerContext], Any], request_type: Any) -> grpc.RpcMethodHandler:
-    """Asks for the ModelSpec that every call needs, and turns a ServingError into the call's status."""
+        def answer(message: bytes, context: grpc.ServicerContext) -> Any:
+            try:
+                if not context.is_active():
+                    raise ServingError("CANCELLED", "the client has given the call up")
+                request = parse(message, request_type, self._most_message_bytes)
+                if not request.HasField("model_spec"):
+                    raise ServingError("INVALID_ARGUMENT", "Missing ModelSpec")
+                return method(request, context)
+            except ServingError as error:
+                _refuse(context, error.code, error.details)
 
-    def answer(request: Any, context: grpc.ServicerContext) -> Any:
-        try:
-            if not request.HasField("model_spec"):
-                raise ServingError("INVALID_ARGUMENT", "Missing ModelSpec")
-            return method(request, context)
-        except ServingError as error:
-            _refuse(context, error.code, error.details)
-
-    return grpc.unary_unary_rpc_method_handler(
-        answer,
-        request_deserializer=request_type.FromString,
-        response_serializer=lambda response: response.SerializeToString(),
-    )
+        return grpc.unary_unary_rpc_method_handler(
+            answer, response_serializer=lambda response: response.SerializeToString()
+        )
 
 
 def _not_offered(name: str) -> grpc.RpcMethodHandler:
@@ -148,8 +186,10 @@ def _not_offered(name: str) -> grpc.RpcMethodHandler:
 
 
 def _refuse(context: grpc.ServicerContext, code: str, details: str) -> NoReturn:
-    cut = details if len(details) <= _LONGEST_DETAILS else details[:_LONGEST_DETAILS] + "...TRUNCATED"
-    context.abort(grpc.StatusCode[code], cut)
+    text = details.encode(errors="replace")
+    if len(text) > _LONGEST_DETAILS:
+        details = text[:_LONGEST_DETAILS].decode(errors="ignore") + "...TRUNCATED"
+    context.abort(grpc.StatusCode[code], details)
     raise AssertionError("abort() has raised already")
 
 

@@ -78,6 +78,11 @@ class Session:
         self._session = self._graph = None
         self._outputs.clear()
 
+    def interrupt(self) -> None:
+        """Ends the runs under way with CANCELLED; later ones fail. The memory stays until `close`."""
+        with Status() as status:
+            library().TF_CloseSession(self._session, status)
+
     def run(
         self, inputs: Sequence[tuple[str, Tensor]], outputs: Sequence[str], timeout_s: float | None = None
     ) -> list[Tensor]:

@@ -7,7 +7,7 @@ import grpc
 import pytest
 from google.protobuf import any_pb2, descriptor_pb2, wrappers_pb2
 from tensorflow.core.framework import tensor_pb2, types_pb2
-from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, saved_model_pb2, tensor_bundle_pb2
 from tensorflow_serving.apis import (
     get_model_metadata_pb2,
     get_model_status_pb2,
@@ -35,6 +35,8 @@ OFFICIAL = {
         config_pb2.ConfigProto,
         config_pb2.RunOptions,
         prediction_log_pb2.PredictionLog,
+        saved_model_pb2.SavedModel,
+        tensor_bundle_pb2.BundleHeaderProto,
     )
 }
 OURS = {
@@ -54,6 +56,8 @@ OURS = {
         protocol.ConfigProto,
         protocol.RunOptions,
         protocol.PredictionLog,
+        protocol.SavedModel,
+        protocol.BundleHeaderProto,
     )
 }
 

@@ -47,7 +47,7 @@ def bases(tmp_path_factory):
 @pytest.fixture(scope="module")
 def server(bases):
     labels = {"pair": {"A": 123, "B": 124, "gone": 7}}
-    with LocalServer(bases, versions="all", labels=labels, poll_s=60.0) as local:
+    with LocalServer(bases, versions="all", labels=labels, labels_of_unavailable=True, poll_s=60.0) as local:
         local.wait_ready(60.0)
         yield local
 

@@ -173,7 +173,11 @@ def odds_and_ends(directory: Path) -> Path:
     def spin(steps: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": tf.while_loop(lambda i: i < steps, lambda i: [i + 1], [tf.constant(0, tf.int64)])[0]}
 
-    signatures = {"weigh": weigh, "gather": gather, "complain": complain, "spin": spin}
+    @_function(tf.TensorSpec([None], tf.string, name="examples"))
+    def parse(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {"y": tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]}
+
+    signatures = {"weigh": weigh, "gather": gather, "complain": complain, "spin": spin, "parse": parse}
     return save(module, signatures, directory)
 
 

@@ -1,0 +1,280 @@
+"""Requests that would end TensorFlow's process, fill its memory or make no sense: each gets its answer."""
+
+import gzip
+import itertools
+import os
+import subprocess
+import sys
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from serving import protocol, tensors
+from serving.client import PredictClient
+from serving.protocol import SERVICES, ServingError
+from serving.server import tensor_limits
+from serving.server.messages import MOST_MESSAGE_BYTES, parse
+from serving.server.predict import Servable
+from tests.helpers.hostile_requests import KNOWN_DEADLY, crafted_tensors, malformed, request, tensor
+from tests.serving import toy_models
+
+ROOT = Path(__file__).parents[2]
+REQUESTS = int(os.environ.get("CONSORT_HOSTILE_REQUESTS", "4000"))
+TENSORS = int(os.environ.get("CONSORT_HOSTILE_TENSORS", "1000"))
+MOST_GROWTH_MB = 48
+METHODS = (
+    ("predict", "Predict"),
+    ("predict", "Predict"),
+    ("predict", "GetModelMetadata"),
+    ("model", "GetModelStatus"),
+    ("model", "HandleReloadConfigRequest"),
+    ("predict", "Classify"),
+)
+ANSWERS = {
+    *("OK", "INVALID_ARGUMENT", "INTERNAL", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED"),
+}
+SCRIPT = """
+import sys
+from serving.server.server import LocalServer, serve_forever
+server = LocalServer({name: f"{sys.argv[1]}/{name}" for name in sys.argv[2:]}, xla=False)
+serve_forever(server, announce=lambda server: print(server.address, flush=True))
+"""
+BUILDERS = {
+    "default": toy_models.half_plus_two,
+    "colours": toy_models.colours,
+    "echo": toy_models.echo,
+    "odds": toy_models.odds_and_ends,
+}
+SIGNATURES = [("default", "serving_default", "x"), ("colours", "serving_default", "colour"), ("odds", "gather", "ids")]
+SIGNATURES += [("odds", "weigh", "x"), *(("echo", dtype, "x") for dtype in toy_models.ECHOED)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = tmp_path_factory.mktemp("models")
+    for name, build in BUILDERS.items():
+        build(root / name / "1")
+    return root
+
+
+@pytest.fixture(scope="module")
+def process(root):
+    command = [sys.executable, "-c", SCRIPT, str(root), *BUILDERS]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    process.address = process.stdout.readline().strip()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def send(process):
+    """Sends bytes to a method and gives the code and the details of the answer."""
+    with grpc.insecure_channel(process.address) as channel:
+
+        def send(message, service="predict", method="Predict"):
+            try:
+                channel.unary_unary(f"/{SERVICES[service]}/{method}")(message, timeout=20.0)
+            except grpc.RpcError as error:
+                return error.code().name, error.details()
+            return "OK", ""
+
+        yield send
+
+
+@pytest.fixture(scope="module")
+def servable(root):
+    return Servable(root / "default" / "1")
+
+
+def _memory_mb(process, kind="VmRSS"):
+    (line,) = [line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith(kind)]
+    return int(line.split()[1]) / 1024
+
+
+def _still_right(process):
+    with PredictClient(process.address) as client:
+        assert client.predict("default", {"x": [2.0, 4.0]}).outputs["y"].tolist() == [3.0, 4.0]
+        assert client.predict("colours", {"colour": ["green", "mauve"]}).outputs["id"].tolist() == [1, -1]
+
+
+def _whole():
+    asked = protocol.PredictRequest(output_filter=["y"])
+    asked.model_spec.name = "default"
+    tensors.to_proto([2.0, 4.0], asked.inputs["x"])
+    return asked.SerializeToString()
+
+
+@pytest.mark.parametrize(("dtype", "shape"), KNOWN_DEADLY)
+@pytest.mark.parametrize(("model", "name"), [("default", "x"), ("colours", "colour")])
+def test_a_shape_of_more_bytes_than_can_be_counted_is_refused(send, process, model, name, dtype, shape):
+    message = request(model, "", **{name: tensor(protocol.DATA_TYPES[dtype], shape)}).SerializeToString()
+    assert send(message)[0] == "INVALID_ARGUMENT"
+    assert process.poll() is None
+
+
+def test_one_value_for_a_large_shape_is_refused_before_memory_is_taken(send, process):
+    before = _memory_mb(process, "VmHWM")
+    for proto in (
+        tensor(1, (250_000_000,), float_val=[1.0]),
+        tensor(1, (250_000_000,)),
+        tensor(1, (0, 2**40)),
+        tensor(1, (2**20, 2**10, 0)),
+    ):
+        code, details = send(request("default", "", x=proto).SerializeToString())
+        assert code == "INVALID_ARGUMENT"
+        assert f"expected at most {tensor_limits.MOST_REPEATED_BYTES}" in details
+    long = tensor(7, (100_000,), string_val=[b"x" * 100])
+    assert send(request("colours", "", colour=long).SerializeToString())[0] == "INVALID_ARGUMENT"
+    assert _memory_mb(process, "VmHWM") - before < 100
+    _still_right(process)
+
+
+def test_one_value_stands_for_all_of_a_shape_within_the_bound(process):
+    with PredictClient(process.address) as client:
+        asked = request("default", "", x=tensor(1, (1000, 64), float_val=[6.0]))
+        answer = protocol.PredictResponse()
+        answer.ParseFromString(client._predict(asked, timeout=10.0).SerializeToString())
+    np.testing.assert_array_equal(tensors.from_proto(answer.outputs["y"]), np.full([1000, 64], 5.0, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("proto", "expected"),
+    [
+        (tensor(1, (), float_val=[1.0]), 0),
+        (tensor(1, (2, 3), float_val=[1.0] * 6), 0),
+        (tensor(1, (2, 3), float_val=[1.0] * 5), 24),
+        (tensor(1, (2, 3), int_val=[1] * 6), 24),
+        (tensor(1, (3,), tensor_content=bytes(12)), 0),
+        (tensor(9, (10,), int64_val=[1]), 80),
+        (tensor(8, (10,), scomplex_val=[1.0] * 20), 0),
+        (tensor(8, (10,), scomplex_val=[1.0] * 18), 80),
+        (tensor(7, (10,), string_val=[b"a"]), 240),
+        (tensor(7, (10,), string_val=[b"x" * 50]), 740),
+        (tensor(7, (2,), tensor_content=b"\1\1ab"), 0),
+        (tensor(1, (5, 0)), 20),
+    ],
+)
+def test_memory_is_counted_where_the_values_were_not_sent(proto, expected):
+    assert tensor_limits.repeated_bytes("x", proto) == expected
+
+
+@pytest.mark.parametrize(
+    ("proto", "said"),
+    [
+        (tensor(0, (1,)), ""),
+        (tensor(99, (1,)), ""),
+        (tensor(20, (2,)), ": no request carries resource"),
+        (tensor(1, (-1,)), ""),
+        (tensor(1, (2**63 - 1, 2)), ""),
+        (tensor(1, (2**50,)), f": received shape [{2**50}], which no memory holds"),
+        (tensor(1, (1,) * 33), ": received 33 dimensions; expected at most 32"),
+        (tensor(1, (3,), tensor_content=bytes(11)), ""),
+        (tensor(7, (3,), tensor_content=b"\0\0"), ""),
+    ],
+)
+def test_what_is_no_tensor_is_refused_by_its_name(proto, said):
+    with pytest.raises(ServingError) as caught:
+        tensor_limits.repeated_bytes("x", proto)
+    assert (caught.value.code, caught.value.details) == ("INVALID_ARGUMENT", f"tensor parsing error: x{said}")
+
+
+def test_the_bound_holds_for_all_inputs_together(root):
+    sets = toy_models.with_default(root / "two_inputs")
+    half = tensor(1, (tensor_limits.MOST_REPEATED_BYTES // 8 + 1,), float_val=[1.0])
+    model = Servable(sets)
+    response = protocol.PredictResponse()
+    model.predict(request("m", "", x=half), response)
+    with pytest.raises(ServingError, match="fewer values than elements"):
+        model.predict(request("m", "", x=half, scale=half), response)
+    model.close()
+
+
+def test_a_data_type_is_compared_with_the_signature_before_the_tensor_is_made(servable):
+    with pytest.raises(ServingError, match="Expects arg.0. to be float but variant is provided"):
+        servable.predict(request("m", "", x=tensor(21, (2,))), protocol.PredictResponse())
+
+
+def test_a_message_is_as_large_as_allowed_also_when_it_is_decompressed():
+    whole = _whole()
+    for sent in (whole, gzip.compress(whole), zlib.compress(whole)):
+        assert parse(sent, protocol.PredictRequest, len(whole)).model_spec.name == "default"
+        with pytest.raises(ServingError, match="RESOURCE_EXHAUSTED: Received message larger than max"):
+            parse(sent, protocol.PredictRequest, len(whole) - 1)
+
+
+def test_decompressing_takes_no_more_memory_than_is_allowed():
+    swelling = gzip.compress(bytes(100 << 20), 1)
+    tracemalloc.start()
+    with pytest.raises(ServingError, match="larger than max"):
+        parse(swelling, protocol.PredictRequest, 1 << 20)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 5 << 20
+
+
+@pytest.mark.parametrize(
+    "compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip, grpc.Compression.Deflate]
+)
+def test_compressed_requests_are_answered_and_those_above_the_limit_are_refused(process, compression):
+    options = [("grpc.max_send_message_length", -1)]
+    with grpc.insecure_channel(process.address, options, compression) as channel:
+        call = channel.unary_unary(f"/{SERVICES['predict']}/Predict")
+        answer = protocol.PredictResponse.FromString(call(_whole(), timeout=10.0))
+        assert list(answer.outputs["y"].float_val) == [3.0, 4.0]
+        with pytest.raises(grpc.RpcError) as caught:
+            call(bytes(MOST_MESSAGE_BYTES + 1), timeout=60.0)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "eceived message larger than max" in caught.value.details()
+
+
+def test_a_zero_byte_does_not_end_an_error_text(send, servable):
+    code, details = send(request("default", "no\x00such").SerializeToString())
+    assert (code, details) == ("FAILED_PRECONDITION", 'Serving signature key "no\x00such" not found.')
+
+
+def test_a_zero_byte_does_not_end_the_text_of_tensorflow_itself(send):
+    proto = tensor(7, (1,), string_val=[b"a\x00tail"])
+    code, details = send(request("odds", "parse", examples=proto).SerializeToString())
+    assert code == "INVALID_ARGUMENT"
+    assert "Could not parse example input, value: 'a\x00tail'" in details
+
+
+def test_texts_of_many_bytes_are_cut_to_what_a_status_carries(send):
+    code, details = send(request("default", "\U0001f600" * 1000).SerializeToString())
+    assert code == "FAILED_PRECONDITION"
+    assert details.endswith("...TRUNCATED")
+    assert len(details.encode()) <= 1024 + len("...TRUNCATED")
+
+
+def _flood(send, process, count, tensor_count, seed):
+    codes = set()
+    messages = malformed(seed, _whole())
+    for number, message in enumerate(itertools.islice(messages, count)):
+        service, method = METHODS[number % len(METHODS)]
+        codes.add(send(message, service, method)[0])
+        if number % 500 == 0:
+            _still_right(process)
+    for number, proto in enumerate(itertools.islice(crafted_tensors(seed), tensor_count)):
+        model, signature, name = SIGNATURES[number % len(SIGNATURES)]
+        codes.add(send(request(model, signature, **{name: proto}).SerializeToString())[0])
+        if number % 100 == 0:
+            _still_right(process)
+    return codes
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_server_outlives_malformed_requests_and_crafted_tensors(send, process, seed):
+    _flood(send, process, REQUESTS // 4, TENSORS // 4, seed)
+    before = _memory_mb(process)
+    codes = _flood(send, process, REQUESTS, TENSORS, seed + 1)
+    assert process.poll() is None
+    _still_right(process)
+    assert codes <= ANSWERS
+    assert _memory_mb(process) - before < MOST_GROWTH_MB
