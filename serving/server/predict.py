@@ -1,13 +1,13 @@
 """Predict on one loaded SavedModel, checked and answered as TensorFlow Serving does."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from serving import tensors
-from serving.protocol import DATA_TYPES, ServingError
+from serving.protocol import DATA_TYPES, ServingError, TensorProto
 from serving.server.c_api import Tensor
 from serving.server.session import Session
 from serving.server.tensor_limits import MOST_REPEATED_BYTES, is_type, repeated_bytes, type_name
@@ -81,6 +81,22 @@ class Servable:
         response.model_spec.signature_name = name
         for alias, tensor in zip(outputs, results, strict=True):
             _answer(response.outputs[alias], alias, tensor, content)
+
+    def run_strings(self, values: Sequence[bytes], inputs: Sequence[str], outputs: Sequence[str]) -> list[Tensor]:
+        """Runs the graph on one vector of strings.
+
+        Args:
+          values: the vector.
+          inputs: names of the tensors that it is fed to.
+          outputs: names of the tensors to give.
+
+        Raises:
+          ServingError: with TensorFlow's code and message.
+        """
+        proto = TensorProto(dtype=_STRING, string_val=values)
+        proto.tensor_shape.dim.add(size=len(values))
+        tensor = Tensor.parse(proto.SerializeToString())
+        return self._session.run([(name, tensor) for name in inputs], outputs)
 
 
 def _names(aliases: Iterable[str]) -> str:

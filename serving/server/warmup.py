@@ -2,34 +2,40 @@
 
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 from google.protobuf.message import DecodeError
 
 from serving.protocol import PredictionLog, PredictResponse, ServingError
+from serving.server.example_requests import classify, multi_inference, regress
 from serving.server.predict import Servable
 
 REQUESTS = os.path.join("assets.extra", "tf_serving_warmup_requests")
 MOST_RECORDS = 1000
+MOST_REPEATED_BYTES = 1 << 30
+"""Memory of a record's tensors that hold fewer values than elements: a model's own requests may be large."""
+
+_HEADER_BYTES, _CHECKSUM_BYTES = 12, 4
 
 
 def warm_up(servable: Servable, directory: str | os.PathLike[str]) -> int:
     """Runs every record once, in order, and returns how many there were.
 
     Raises:
-      ServingError: the file is no TFRecord file (DATA_LOSS), holds too many records or other ones than Predict, or
-        the model refused a record. The version must not be served then.
+      ServingError: the file is no TFRecord file (DATA_LOSS), a folder (FAILED_PRECONDITION), holds too many records or
+        such as cannot be run, or the model refused a record. The version must not be served then.
     """
     path = Path(directory) / REQUESTS
-    if not path.is_file():
+    if not path.exists():
         return 0
     count = 0
-    for record in _records(path):
-        request = _request(record, path)
+    for record in _records(_content(path)):
+        log = _log(record, path)
         try:
-            servable.predict(request, PredictResponse())
+            _run(servable, log)
         except ServingError as error:
             raise ServingError(error.code, f"warm-up record {count} of {path}: {error.details}") from None
         count += 1
@@ -39,39 +45,69 @@ def warm_up(servable: Servable, directory: str | os.PathLike[str]) -> int:
     return count
 
 
-def _records(path: Path) -> Iterator[bytes]:
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except IsADirectoryError:
+        raise ServingError("FAILED_PRECONDITION", f"{path}; Is a directory") from None
+    except PermissionError:
+        raise ServingError("PERMISSION_DENIED", f"{path}; Permission denied") from None
+
+
+def _records(content: bytes) -> Iterator[bytes]:
     """Records of a TFRecord file: length and its checksum, data and its checksum.
 
-    The length's checksum tells a TFRecord file from another one; that of the data would take longer than the warm-up.
+    Less than a record's header is taken for the end of the file, as TensorFlow's own reader takes it.
     """
-    content = path.read_bytes()
     position = 0
-    while position < len(content):
-        header = content[position : position + 12]
-        length, checksum = struct.unpack("<QI", header) if len(header) == 12 else (0, None)
-        end = position + 12 + length
-        if checksum != _masked_crc32c(header[:8]) or end + 4 > len(content):
-            message = f"{path}: corrupted record at {position}. Please verify your warmup data is in TFRecord format."
-            raise ServingError("DATA_LOSS", message)
-        yield content[position + 12 : end]
-        position = end + 4
+    while position + _HEADER_BYTES <= len(content):
+        length, checksum = struct.unpack_from("<QI", content, position)
+        start = position + _HEADER_BYTES
+        end = start + length
+        if checksum != _masked_crc32c(content[position : position + 8]):
+            raise _data_loss(f"corrupted record at {position}")
+        if end + _CHECKSUM_BYTES > len(content):
+            raise _data_loss(f"truncated record at {position}")
+        data = content[start:end]
+        if struct.unpack_from("<I", content, end)[0] != _masked_crc32c(data):
+            raise _data_loss(f"corrupted record at {start}")
+        yield data
+        position = end + _CHECKSUM_BYTES
 
 
 def _masked_crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    crc ^= 0xFFFFFFFF
+    crc = int(google_crc32c.value(data))
     return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
 
 
-def _request(record: bytes, path: Path) -> Any:
+def _data_loss(what: str) -> ServingError:
+    return ServingError("DATA_LOSS", f"{what}. Please verify your warmup data is in TFRecord format.")
+
+
+def _log(record: bytes, path: Path) -> Any:
     try:
-        log = PredictionLog.FromString(record)
+        return PredictionLog.FromString(record)
     except DecodeError:
         raise ServingError("INVALID_ARGUMENT", f"Failed to parse warmup record: {record[:100]!r} from {path}") from None
-    if log.WhichOneof("log_type") != "predict_log":
-        raise ServingError("UNIMPLEMENTED", f"Unsupported log_type for warmup in {path}: this server runs predict_log")
-    return log.predict_log.request
+
+
+def _predict(servable: Servable, request: Any) -> None:
+    servable.predict(request, PredictResponse(), most_repeated_bytes=MOST_REPEATED_BYTES)
+
+
+_RUNNERS: dict[str, Callable[[Servable, Any], None]] = {
+    "predict_log": _predict,
+    "classify_log": classify,
+    "regress_log": regress,
+    "multi_inference_log": multi_inference,
+}
+
+
+def _run(servable: Servable, log: Any) -> None:
+    kind = log.WhichOneof("log_type")
+    if kind is None:
+        # TensorFlow Serving skips a record of no type, too.
+        return
+    if kind not in _RUNNERS:
+        raise ServingError("UNIMPLEMENTED", f"Unsupported log_type for warmup: {kind}")
+    _RUNNERS[kind](servable, getattr(log, kind).request)

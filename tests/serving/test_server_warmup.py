@@ -5,7 +5,14 @@ import time
 
 import pytest
 import tensorflow as tf
-from tensorflow_serving.apis import classification_pb2, inference_pb2, predict_pb2, prediction_log_pb2
+from tensorflow_serving.apis import (
+    classification_pb2,
+    inference_pb2,
+    input_pb2,
+    predict_pb2,
+    prediction_log_pb2,
+    regression_pb2,
+)
 
 from serving.client import PredictClient
 from serving.protocol import ServingError
@@ -109,18 +116,136 @@ def test_w06_more_than_a_thousand_records_are_invalid(model):
     "log",
     [
         prediction_log_pb2.PredictionLog(session_run_log=prediction_log_pb2.SessionRunLog()),
-        prediction_log_pb2.PredictionLog(
-            classify_log=prediction_log_pb2.ClassifyLog(request=classification_pb2.ClassificationRequest())
-        ),
-        prediction_log_pb2.PredictionLog(
-            multi_inference_log=prediction_log_pb2.MultiInferenceLog(request=inference_pb2.MultiInferenceRequest())
-        ),
+        prediction_log_pb2.PredictionLog(predict_streamed_log=prediction_log_pb2.PredictStreamedLog()),
     ],
-    ids=["session_run", "classify", "multi_inference"],
+    ids=["session_run", "predict_streamed"],
 )
-def test_w07_other_records_than_predict_are_unimplemented(model, log):
+def test_w07_session_runs_and_streams_are_unimplemented(model, log):
     _write(model, [log])
     _load_fails(model, "UNIMPLEMENTED", "Unsupported log_type")
+
+
+def _served(model):
+    """How many records ran when the model was loaded."""
+    servable = Servable(model)
+    count = warm_up(servable, model)
+    servable.close()
+    return count
+
+
+@pytest.mark.parametrize("content", [b"abc", b"x" * 11])
+def test_less_than_a_header_is_the_end_of_the_file(model, content):
+    _write(model, [])
+    (model / REQUESTS).write_bytes(content)
+    assert _served(model) == 0
+    _write(model, [_increase_by(1.0)])
+    with (model / REQUESTS).open("ab") as file:
+        file.write(content)
+    assert _served(model) == 1
+
+
+def test_a_record_cut_short_is_data_loss(model):
+    _write(model, [_increase_by(1.0)])
+    content = (model / REQUESTS).read_bytes()
+    for size in (12, len(content) - 5, len(content) - 1):
+        (model / REQUESTS).write_bytes(content[:size])
+        _load_fails(model, "DATA_LOSS", "truncated record at 0")
+
+
+def test_a_flipped_byte_in_a_record_is_data_loss_by_its_checksum(model):
+    _write(model, [_increase_by(1.0), _increase_by(2.0)])
+    content = bytearray((model / REQUESTS).read_bytes())
+    content[-6] ^= 1
+    (model / REQUESTS).write_bytes(content)
+    _load_fails(model, "DATA_LOSS", "corrupted record at ")
+
+
+def test_a_folder_in_the_files_place_is_a_failed_precondition(model):
+    (model / REQUESTS).mkdir(parents=True)
+    _load_fails(model, "FAILED_PRECONDITION", "Is a directory")
+
+
+def test_a_record_without_a_log_type_is_skipped(model):
+    _write(model, [b"", _increase_by(1.0), prediction_log_pb2.PredictionLog()])
+    assert _count(model) == 1.0
+
+
+@pytest.fixture
+def scorer(tmp_path):
+    return toy_models.example_scorer(tmp_path / "scorer" / "1")
+
+
+def _input(*values, context=None):
+    """Examples with the feature x, or with nothing where a context has it."""
+
+    def example(value):
+        features = {} if value is None else {"x": tf.train.Feature(float_list=tf.train.FloatList(value=[value]))}
+        return tf.train.Example(features=tf.train.Features(feature=features))
+
+    examples = [example(value) for value in values]
+    if context is None:
+        return input_pb2.Input(example_list=input_pb2.ExampleList(examples=examples))
+    both = input_pb2.ExampleListWithContext(examples=examples, context=example(context))
+    return input_pb2.Input(example_list_with_context=both)
+
+
+def _classify(given, signature="classify"):
+    request = classification_pb2.ClassificationRequest(input=given)
+    request.model_spec.signature_name = signature
+    return prediction_log_pb2.PredictionLog(classify_log=prediction_log_pb2.ClassifyLog(request=request))
+
+
+def _regress(given, signature="regress"):
+    request = regression_pb2.RegressionRequest(input=given)
+    request.model_spec.signature_name = signature
+    return prediction_log_pb2.PredictionLog(regress_log=prediction_log_pb2.RegressLog(request=request))
+
+
+def _several(given, tasks, name="m"):
+    request = inference_pb2.MultiInferenceRequest(input=given)
+    for signature, method in tasks:
+        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name, task.model_spec.signature_name = name, signature
+    return prediction_log_pb2.PredictionLog(multi_inference_log=prediction_log_pb2.MultiInferenceLog(request=request))
+
+
+BOTH = [("classify", "classify"), ("regress", "regress")]
+
+
+def test_w02_records_of_examples_are_run_each_once(scorer):
+    logs = [
+        _classify(_input(1.0, 2.0)),
+        _regress(_input(4.0)),
+        _classify(_input(None, None, context=8.0)),
+        _several(_input(16.0), BOTH),
+    ]
+    _write(scorer, logs)
+    with LocalServer({"m": scorer.parent}) as server, PredictClient(server.address) as client:
+        server.wait_ready(20.0)
+        # Each signature that is run adds the sum of x.
+        total = client.predict("m", {}, signature="total").outputs["total"]
+    assert float(total) == (1 + 2) + 4 + (8 + 8) + 2 * 16
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "said"),
+    [
+        (_classify(_input()), "INVALID_ARGUMENT", "Input is empty"),
+        (_classify(input_pb2.Input()), "INVALID_ARGUMENT", "Input is empty"),
+        (_classify(_input(1.0), "nothing"), "INVALID_ARGUMENT", "No signature was found with the name: nothing"),
+        (_classify(_input(1.0), "total"), "INVALID_ARGUMENT", "Expected one input Tensor"),
+        (_classify(_input(1.0), "regress"), "INVALID_ARGUMENT", "at least one of"),
+        (_regress(_input(1.0), "classify"), "INVALID_ARGUMENT", "Expected one output Tensor"),
+        (_regress(_input(1.0), "wide"), "INVALID_ARGUMENT", "but got .1, 2."),
+        (_regress(_input(None)), "INVALID_ARGUMENT", "Feature: x .* is required"),
+        (_several(_input(1.0), BOTH, name=""), "INVALID_ARGUMENT", "empty model name"),
+        (_several(_input(1.0), BOTH[:1] * 2), "INVALID_ARGUMENT", "Duplicate evaluation of signature: classify"),
+        (_several(_input(1.0), [("classify", "predict")]), "UNIMPLEMENTED", "tensorflow/serving/predict"),
+    ],
+)
+def test_w08_a_record_of_examples_that_the_model_refuses_fails_the_load(scorer, log, code, said):
+    _write(scorer, [log])
+    _load_fails(scorer, code, said)
 
 
 def test_w10_warm_up_can_be_left_out(model):

@@ -152,6 +152,33 @@ def colours(directory: Path) -> Path:
     return saved
 
 
+def example_scorer(directory: Path) -> Path:
+    """Signatures of examples with a feature x, and `total`: the sum of all x that they were asked about."""
+    module = tf.Module()
+    module.total = tf.Variable(0.0)
+
+    def signature(outputs: Callable[[tf.Tensor], dict[str, tf.Tensor]]) -> Any:
+        @_function(tf.TensorSpec([None], tf.string, name="inputs"))
+        def call(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            x = tf.io.parse_example(inputs, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]
+            with tf.control_dependencies([module.total.assign_add(tf.reduce_sum(x))]):
+                return outputs(x)
+
+        return call
+
+    @_function()
+    def total() -> dict[str, tf.Tensor]:
+        return {"total": module.total.read_value()}
+
+    signatures = {
+        "classify": signature(lambda x: {"scores": x[:, None] * [1.0, 2.0], "classes": tf.fill([tf.size(x), 2], "c")}),
+        "regress": signature(lambda x: {"outputs": tf.identity(x)}),
+        "wide": signature(lambda x: {"outputs": x[:, None] * [1.0, 2.0]}),
+        "total": total,
+    }
+    return save(module, signatures, directory)
+
+
 def odds_and_ends(directory: Path) -> Path:
     """One signature for each way to fail."""
     module = tf.Module()
