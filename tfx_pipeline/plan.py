@@ -12,7 +12,7 @@ from serving.teacher import TeacherExport, find_teacher
 from tfx_pipeline.provenance import code_version, run_info
 from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
-from transforms.features import SPLITS, FeatureSet, Split
+from transforms.features import SPLITS, FeatureSet, Shape, Split
 from transforms.files import check_folder, write_text
 from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
@@ -179,6 +179,7 @@ def check_model(config: RunConfig, feature_set: FeatureSet, dataset_sha256: str)
     from tfx_pipeline.training import check_earlier_run, model_of, recipe_of
 
     recipe = recipe_of(config)
+    _check_candidates(config, feature_set)
     # Built with small tables and thrown away: a wrong argument shows now, not after hours of transforming.
     sizes = least_table_sizes(feature_set)
     try:
@@ -188,6 +189,14 @@ def check_model(config: RunConfig, feature_set: FeatureSet, dataset_sha256: str)
         raise InputError("model", str(error), "a model that takes the run's features and arguments", fix) from error
     for folder in recipe.earlier_runs():
         check_earlier_run(folder, config, dataset_sha256)
+
+
+def _check_candidates(config: RunConfig, feature_set: FeatureSet) -> None:
+    inputs = feature_set.model_inputs(config.record)
+    if config.record == "request" and not any(item.shape is Shape.CANDIDATES for item in inputs):
+        names = ", ".join(item.name for item in inputs)
+        fix = "keep a feature of the item, or set `record: row`"
+        raise InputError("features", f"no feature of an item, of record request: {names}", "at least one", fix)
 
 
 def teacher_of(config: RunConfig, feature_set: FeatureSet) -> TeacherExport | None:

@@ -27,8 +27,8 @@ class FieldEmbeddings(InterleavedEmbeddings):
       seed: of the initial embeddings, N(0, 1e-4^2); linear weights start at 0.
 
     Call arguments:
-      features: by name: int64 ids or float32 numbers, `[B]`, lists as `tf.RaggedTensor` `[B, (N)]`,
-        candidates `[B, M]`.
+      features: by name: int64 ids or float32 numbers, `[B]`, lists as `tf.RaggedTensor` `[B, (N)]`, or padded at the
+        end, `[B, N]` (see `with_ragged_lists`), candidates `[B, M]`.
       training: True adds the L2 term, and gives the table a gradient of one row a distinct id.
       as_sets: gives `SetVectors`, for which lists stay whole and nothing is repeated.
 

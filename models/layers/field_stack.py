@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from models.layers.lookup import mean_of_lists
+from models.layers.padded_lists import last_elements
 from transforms.features import ModelInput, Shape
 
 
@@ -40,7 +41,7 @@ class FieldStack:
             if rows is not None:
                 self.values = _rows_of(self.values, tf.constant(rows, tf.int64), out_of_range)
             return
-        lists = [_last(features[item.name], item.max_length) for item in fields]
+        lists = [last_elements(features[item.name], item.max_length) for item in fields]
         values = [part.values for part in lists]
         if rows is not None:
             values = [_rows_of(part, tf.constant(own, tf.int64), out_of_range) for part, own in zip(values, rows)]
@@ -80,10 +81,6 @@ def _rows_of(ids: tf.Tensor, rows: tf.Tensor, out_of_range: int) -> tf.Tensor:
     first, size = rows[..., 0], rows[..., 1]
     found = tf.where((ids >= 0) & (ids < size), ids + first, out_of_range)
     return found * tf.cast(ids != 0, tf.int64)
-
-
-def _last(lists: tf.RaggedTensor, max_length: int | None) -> tf.RaggedTensor:
-    return lists if max_length is None else lists[:, -max_length:]
 
 
 def _joined(parts: list[tf.Tensor], axis: int) -> tf.Tensor:

@@ -12,6 +12,7 @@ import tf_keras as keras
 
 from models.layers.field_stack import FieldStack, assembled
 from models.layers.lookup import distinct_rows, look_up, repeat_rows
+from models.layers.padded_lists import with_ragged_lists
 from models.layers.replicas import replica_mean, shares
 from models.layers.set_vectors import ROLES, SetVectors, roles_of, sets_of, with_dense_lists
 from transforms.features import ModelInput, Shape
@@ -81,8 +82,8 @@ class InterleavedEmbeddings(keras.layers.Layer):
       parts: one a model.
 
     Call arguments:
-      features: by name: int64 ids or float32 numbers, `[B]`, lists as `tf.RaggedTensor` `[B, (N)]`,
-        candidates `[B, M]`.
+      features: by name: int64 ids or float32 numbers, `[B]`, lists as `tf.RaggedTensor` `[B, (N)]`, or padded at the
+        end, `[B, N]` (see `with_ragged_lists`), candidates `[B, M]`.
       training: True adds the L2 term, and gives the table a gradient of one row a distinct id.
       as_sets: gives `SetVectors`, for which lists stay whole and nothing is repeated.
 
@@ -157,8 +158,9 @@ class InterleavedEmbeddings(keras.layers.Layer):
         self, features: Mapping[str, Any], training: bool | None = None, as_sets: bool = False
     ) -> list[FieldVectors] | list[SetVectors]:
         self._check(features)
+        features, history_mask = with_ragged_lists(features, self.inputs), None
         if as_sets:
-            features = with_dense_lists(features, self.inputs)
+            features, history_mask = with_dense_lists(features, self.inputs)
         found = [
             (self._groups[shape, is_id], sides)
             for is_id, kind in ((True, self._embedded(features, bool(training))), (False, self._numbers(features)))
@@ -167,7 +169,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
         if training:
             self._penalise_tables()
         if as_sets:
-            return self._sets(found, features)
+            return self._sets(found, features, history_mask)
         shared = [sides for fields, sides in found if fields[0].shape is not Shape.CANDIDATES]
         candidates = [sides for fields, sides in found if fields[0].shape is Shape.CANDIDATES]
         count = len(self._widths) + int(self._num_linear > 0)
@@ -175,7 +177,10 @@ class InterleavedEmbeddings(keras.layers.Layer):
         return self._by_part(sides)
 
     def _sets(
-        self, found: list[tuple[tuple[ModelInput, ...], list[tf.Tensor]]], features: Mapping[str, Any]
+        self,
+        found: list[tuple[tuple[ModelInput, ...], list[tf.Tensor]]],
+        features: Mapping[str, Any],
+        history_mask: tf.Tensor | None,
     ) -> list[SetVectors]:
         roles, count = roles_of(self.inputs), len(self._widths)
         by_role: dict[str, list[list[tf.Tensor]]] = {role: [] for role in ROLES}
@@ -186,7 +191,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
                     whole = len(places) == len(fields)
                     by_role[role].append([s if whole else tf.gather(s, places, axis=-2) for s in sides[:count]])
         parts = [{role: [own[k] for own in groups] for role, groups in by_role.items()} for k in range(count)]
-        return [sets_of(part, width, features, self.inputs) for part, width in zip(parts, self._widths, strict=True)]
+        return [sets_of(part, width, features, history_mask) for part, width in zip(parts, self._widths, strict=True)]
 
     def _by_part(self, sides: list[tf.Tensor]) -> list[FieldVectors]:
         linear = iter(tf.unstack(sides[-1], axis=-1) if self._num_linear else ())
@@ -265,10 +270,11 @@ class InterleavedEmbeddings(keras.layers.Layer):
                 )
             value = features[item.name]
             is_ragged = isinstance(value, tf.RaggedTensor)
-            if is_ragged != (item.shape is Shape.RAGGED) or value.shape.rank not in (None, _RANKS[item.shape]):
+            # Lists may also be dense: see `with_ragged_lists`.
+            if (is_ragged and item.shape is not Shape.RAGGED) or value.shape.rank not in (None, _RANKS[item.shape]):
                 raise ValueError(
                     f"feature {item.name!r} is {'ragged' if is_ragged else 'dense'} of shape {value.shape}; "
-                    f"expected {item.shape.value} values: [B], ragged [B, (N)] or [B, M]; declare the column as it is"
+                    f"expected {item.shape.value} values: [B], lists [B, (N)] or [B, M]; declare the column as it is"
                 )
 
     def get_config(self) -> dict[str, Any]:

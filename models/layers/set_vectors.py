@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from models.layers.padded_lists import last_elements
 from transforms.features import CANDIDATE, ModelInput, Shape
 
 ROLES = ("request", "history", "candidates")
@@ -73,8 +74,25 @@ def roles_of(inputs: Sequence[ModelInput]) -> dict[str, str]:
     return roles
 
 
+def check_user_side(model: str, roles: Mapping[str, str]) -> None:
+    """Refuses inputs of which a user's tower would read none.
+
+    Args:
+      model: that has such a tower.
+      roles: of `roles_of`.
+
+    Raises:
+      ValueError: all inputs are of items.
+    """
+    if set(roles.values()) == {"candidates"}:
+        raise ValueError(
+            f"{model} has a user tower, and all features are of items: {', '.join(roles)}; expected at least one "
+            "feature of the user, the context or a history; keep one in the FeatureSet, or choose a ranker"
+        )
+
+
 def sets_of(
-    parts: Mapping[str, Sequence[tf.Tensor]], width: int, features: Mapping[str, Any], inputs: Sequence[ModelInput]
+    parts: Mapping[str, Sequence[tf.Tensor]], width: int, features: Mapping[str, Any], history_mask: tf.Tensor | None
 ) -> SetVectors:
     """One model's vectors.
 
@@ -83,46 +101,49 @@ def sets_of(
         are `[B, F, D]`.
       width: D.
       features: the batch, its lists dense.
-      inputs: its features.
+      history_mask: of `with_dense_lists`.
     """
     candidates = tf.concat(parts["candidates"], axis=-2)
     if candidates.shape.rank == 3:
         candidates = candidates[:, tf.newaxis]
     real = candidate_mask(features, candidates)
     batch = tf.shape(real)[0]
-    read = history_mask(features, inputs)
     return SetVectors(
         request=tf.concat(parts["request"], axis=-2) if parts["request"] else tf.zeros([batch, 0, width]),
         history=tf.concat(parts["history"], axis=-2) if parts["history"] else tf.zeros([batch, 0, 0, width]),
-        history_mask=tf.zeros([batch, 0], tf.bool) if read is None else read,
+        history_mask=tf.zeros([batch, 0], tf.bool) if history_mask is None else history_mask,
         candidates=candidates,
         candidate_mask=real,
     )
 
 
-def with_dense_lists(features: Mapping[str, Any], inputs: Sequence[ModelInput]) -> dict[str, Any]:
-    """The features with all lists `[B, (N)]` as `[B, N]`, N the longest list's length, zeros behind.
+def with_dense_lists(
+    features: Mapping[str, Any], inputs: Sequence[ModelInput]
+) -> tuple[dict[str, Any], tf.Tensor | None]:
+    """The features with all lists `[B, (N)]` as `[B, N]`, and which elements are real.
 
-    Lists longer than their input's `max_length` keep their last elements.
+    N is the length of the batch's longest list; behind a list's end are zeros. Lists longer than their input's
+    `max_length` keep their last elements. An element is real if it has an id in any list; where no list is of ids,
+    if it stands before the end of any list. So what is padding in one batch is padding in all.
+
+    Returns:
+      features; and a mask, bool `[B, N]`, None without lists.
     """
-    lists = {item.name: _last(features[item.name], item.max_length) for item in inputs if item.shape is Shape.RAGGED}
+    fields = [item for item in inputs if item.shape is Shape.RAGGED]
+    if not fields:
+        return dict(features), None
+    lists = {item.name: last_elements(features[item.name], item.max_length) for item in fields}
     dense = {name: value.to_tensor() for name, value in lists.items()}
     if len(dense) > 1:
         longest = tf.reduce_max(tf.stack([tf.shape(value)[1] for value in dense.values()]))
         dense = {name: tf.pad(value, [[0, 0], [0, longest - tf.shape(value)[1]]]) for name, value in dense.items()}
-    return {**features, **dense}
-
-
-def history_mask(features: Mapping[str, Any], inputs: Sequence[ModelInput]) -> tf.Tensor | None:
-    """Which elements of dense histories are real: those with an id in any list; None without lists.
-
-    Lists of numbers alone cannot tell a zero from padding, so that then all count as real.
-    """
-    lists = [item for item in inputs if item.shape is Shape.RAGGED]
-    ids = [features[item.name] != 0 for item in lists if item.space is not None]
+    ids = [dense[item.name] != 0 for item in fields if item.space is not None]
     if ids:
-        return tf.reduce_any(tf.stack(ids), axis=0)
-    return tf.ones_like(features[lists[0].name], tf.bool) if lists else None
+        real = tf.reduce_any(tf.stack(ids), axis=0)
+    else:
+        lengths = tf.reduce_max(tf.stack([value.row_lengths() for value in lists.values()]), axis=0)
+        real = tf.sequence_mask(lengths, tf.shape(next(iter(dense.values())))[1])
+    return {**features, **dense}, real
 
 
 def candidate_mask(features: Mapping[str, Any], like: tf.Tensor) -> tf.Tensor:
@@ -135,7 +156,3 @@ def candidate_mask(features: Mapping[str, Any], like: tf.Tensor) -> tf.Tensor:
     if CANDIDATE in features:
         return tf.cast(features[CANDIDATE], tf.bool)
     return tf.ones(tf.shape(like)[:2], tf.bool)
-
-
-def _last(lists: tf.RaggedTensor, max_length: int | None) -> tf.RaggedTensor:
-    return lists if max_length is None else lists[:, -max_length:]

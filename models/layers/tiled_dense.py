@@ -21,7 +21,7 @@ class TiledDense(keras.layers.Layer):
 
     Call arguments:
       own: `[B, M, X]`.
-      shared: `[B, U]`.
+      shared: `[B, U]`; U may be 0.
 
     Output shape: `[B, M, units]`.
     """
@@ -33,21 +33,23 @@ class TiledDense(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         own, shared = (tf.TensorShape(shape)[-1] for shape in input_shape)
         stddev = (2 / (own + shared + self.units)) ** 0.5 / _CUT
-        self._own, self._shared = (
-            self.add_weight(
-                name=name,
-                shape=[width, self.units],
-                initializer=keras.initializers.TruncatedNormal(stddev=stddev, seed=derived_seed(self.seed, name)),
-            )
-            for name, width in (("own", own), ("shared", shared))
-        )
+        self._own = self._kernel("own", own, stddev)
+        # A product over no column, fused with a sum, ends the process in oneDNN.
+        self._shared = self._kernel("shared", shared, stddev) if shared else None
         self._bias = self.add_weight(name="bias", shape=[self.units], initializer="zeros")
         super().build(input_shape)
+
+    def _kernel(self, name: str, width: int, stddev: float) -> tf.Variable:
+        start = keras.initializers.TruncatedNormal(stddev=stddev, seed=derived_seed(self.seed, name))
+        return self.add_weight(name=name, shape=[width, self.units], initializer=start)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         own, shared = inputs
         # Not `own @ kernel`, whose gradient makes a kernel a set, and sums them.
-        return tf.tensordot(own, self._own, 1) + (shared @ self._shared + self._bias)[:, tf.newaxis]
+        outputs = tf.tensordot(own, self._own, 1)
+        if self._shared is None:
+            return outputs + self._bias
+        return outputs + (shared @ self._shared + self._bias)[:, tf.newaxis]
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units, "seed": self.seed}

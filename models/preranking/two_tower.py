@@ -8,7 +8,7 @@ import tf_keras as keras
 
 from models.layers.mlp import MLP
 from models.layers.seeds import derived_seed
-from models.layers.set_vectors import SetVectors
+from models.layers.set_vectors import SetVectors, check_user_side
 from models.preranking.set_model import SetModel, flat_fields, mean_history
 from transforms.features import ModelInput
 
@@ -35,7 +35,7 @@ class TwoTower(SetModel):
     Call arguments, output shape: as `SetModel`.
 
     Raises:
-      ValueError: no hidden layer.
+      ValueError: no hidden layer, or no feature but the items'.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class TwoTower(SetModel):
         super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
         if not hidden_units:
             raise ValueError("hidden_units is empty; expected at least one width; give the towers a last layer")
+        check_user_side(type(self).__name__, self.roles)
         self.hidden_units, self.dropout, self.batch_norm = tuple(hidden_units), dropout, batch_norm
         *hidden, last = self.hidden_units
         self.user_tower, self.item_tower = (

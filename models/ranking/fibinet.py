@@ -10,7 +10,7 @@ from models.layers.bilinear import BilinearInteraction
 from models.layers.mlp import MLP
 from models.layers.seeds import derived_seed
 from models.layers.senet import SENET
-from models.ranking.field_model import FieldModel
+from models.ranking.field_model import FieldModel, check_pairs
 from transforms.features import ModelInput
 
 
@@ -43,7 +43,7 @@ class FiBiNET(FieldModel):
     Output shape: logits `[B]`; `[B, M]` if a feature has candidates.
 
     Raises:
-      ValueError: no such type, a ratio less than 1; fewer than two fields, when the model is built.
+      ValueError: no such type, a ratio less than 1; fewer than two features.
     """
 
     uses_linear = True
@@ -64,6 +64,7 @@ class FiBiNET(FieldModel):
         **kwargs: Any,
     ):
         super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
+        check_pairs(type(self).__name__, self.embeddings.inputs)
         self.senet = SENET(reduction_ratio, seed=derived_seed(seed, "senet"))
         self.plain_pairs = BilinearInteraction(bilinear_type, seed=derived_seed(seed, "plain_pairs"))
         self.weighed_pairs = BilinearInteraction(bilinear_type, seed=derived_seed(seed, "weighed_pairs"))

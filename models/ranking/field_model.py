@@ -1,6 +1,7 @@
 """What all models over one list of fields share."""
 
 import abc
+from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -8,6 +9,7 @@ import tensorflow as tf
 from models.layers.axes import merge_leading, split_leading
 from models.layers.interleaved_embeddings import FieldVectors
 from models.table_model import TableModel
+from transforms.features import ModelInput
 
 
 class FieldModel(TableModel):
@@ -58,3 +60,21 @@ class FieldModel(TableModel):
         fields, width = len(self.embeddings.field_names), self.embeddings.embedding_dim
         linear: Any = tf.zeros([1, fields], self.compute_dtype) if self.uses_linear else None
         self.interact((tf.zeros([1, fields, width], self.compute_dtype), linear), training=False)
+
+
+def check_pairs(model: str, inputs: Sequence[ModelInput]) -> None:
+    """Refuses inputs of which no pair can be made.
+
+    Args:
+      model: that multiplies pairs of fields.
+      inputs: its features.
+
+    Raises:
+      ValueError: there is one.
+    """
+    if len(inputs) < 2:
+        names = ", ".join(item.name for item in inputs)
+        raise ValueError(
+            f"{model} multiplies pairs of features and has one, {names}; expected at least two; keep more in the "
+            "FeatureSet, or choose deepfm"
+        )

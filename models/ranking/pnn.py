@@ -11,7 +11,7 @@ from models.layers.inner_product import InnerProduct
 from models.layers.mlp import MLP
 from models.layers.outer_product import OuterProduct
 from models.layers.seeds import derived_seed
-from models.ranking.field_model import FieldModel
+from models.ranking.field_model import FieldModel, check_pairs
 from transforms.features import ModelInput
 
 PRODUCTS = ("inner", "outer")
@@ -45,7 +45,7 @@ class PNN(FieldModel):
     Output shape: logits `[B]`; `[B, M]` if a feature has candidates.
 
     Raises:
-      ValueError: no such product or kernel; fewer than two fields, when the model is built.
+      ValueError: no such product or kernel; fewer than two features.
     """
 
     has_hidden = True
@@ -65,6 +65,7 @@ class PNN(FieldModel):
         **kwargs: Any,
     ):
         super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
+        check_pairs(type(self).__name__, self.embeddings.inputs)
         self.product, self.outer_kernel = checked_choice("product", product, PRODUCTS), outer_kernel
         outer = OuterProduct(outer_kernel, seed=derived_seed(seed, "outer_product"))  # Checks the kernel's name.
         self.products = InnerProduct() if product == "inner" else outer

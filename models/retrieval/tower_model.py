@@ -10,7 +10,7 @@ import tf_keras as keras
 from models.cotraining.clicks import Clicks
 from models.layers.choices import checked_choice
 from models.layers.seeds import derived_seed
-from models.layers.set_vectors import SetVectors
+from models.layers.set_vectors import SetVectors, check_user_side
 from models.layers.tower import Tower
 from models.layers.tower_caches import SIDES, Extras, TowerCaches
 from models.preranking.set_model import SetModel, flat_fields, mean_history
@@ -49,7 +49,7 @@ class TowerModel(SetModel):
     Output shape: logits `[B]` of rows, `[B, M]` of requests.
 
     Raises:
-      ValueError: no layer, `batch_norm`, or an unknown tower.
+      ValueError: no layer, `batch_norm`, an unknown tower, or no feature but the items'.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class TowerModel(SetModel):
             raise ValueError("hidden_units is empty; expected at least one width; give the towers a last layer")
         if batch_norm:
             raise ValueError("batch_norm is True; expected False, as an online stream has no still batch; leave it out")
+        check_user_side(type(self).__name__, self.roles)
         for tower in cycle_adaptive:
             checked_choice("cycle_adaptive", tower, SIDES)
         self.hidden_units, self.dropout, self.seed = tuple(hidden_units), dropout, seed

@@ -233,7 +233,7 @@ def test_a_missing_feature_is_named() -> None:
 
 def test_a_feature_of_the_wrong_shape_is_named() -> None:
     with pytest.raises(ValueError, match="'history' is dense .* expected ragged"):
-        FieldEmbeddings((_HISTORY,), _SIZES, 2)({"history": tf.constant([[1]], tf.int64)})
+        FieldEmbeddings((_HISTORY,), _SIZES, 2)({"history": tf.constant([1], tf.int64)})
     with pytest.raises(ValueError, match="'user' is dense of shape .* expected scalar"):
         FieldEmbeddings((_USER,), _SIZES, 2)({"user": tf.constant([[1]], tf.int64)})
 

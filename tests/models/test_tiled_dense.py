@@ -62,3 +62,15 @@ def test_no_gradient_is_as_large_as_a_kernel_a_set() -> None:
 
 def test_is_a_sound_layer(tmp_path: Path) -> None:
     check_layer(lambda: TiledDense(3, seed=4), (_OWN, _SHARED), tmp_path)
+
+
+def test_without_anything_shared_a_compiled_step_is_that_of_a_dense_layer() -> None:
+    layer = TiledDense(2, seed=3)
+
+    @tf.function(autograph=False)
+    def activated(own: tf.Tensor, shared: tf.Tensor) -> tf.Tensor:
+        return tf.nn.relu(layer((own, shared)))
+
+    found = activated(_OWN, tf.zeros([3, 0]))
+    kernel, bias = layer.get_weights()
+    np.testing.assert_allclose(found, np.maximum(_OWN.numpy() @ kernel + bias, 0), rtol=1e-5, atol=1e-6)

@@ -1,0 +1,100 @@
+"""Feature sets and batches by a seed: any mix of ids and numbers, of histories with holes, of rows and of requests."""
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from transforms.features import CANDIDATE, ModelInput, RecordKind
+
+SIZES = {"users": 7, "items": 11, "categories": 5}
+HISTORY_LENGTH = 5
+_HISTORIES = {"read": "items", "read_category": "categories", "seconds": None, "prices": None}
+
+
+def generated_inputs(seed: int, record: RecordKind, histories: tuple[str, ...] | None = None) -> list[ModelInput]:
+    """The two ids, and some of everything else.
+
+    Args:
+      seed: of the choice.
+      record: of rows or requests.
+      histories: names among `_HISTORIES`; None: some.
+    """
+    rng = np.random.default_rng(seed)
+    of_item: Any = "scalar" if record == "row" else "candidates"
+    chosen = [
+        ModelInput(name="age", space=None, shape="scalar", entity="user"),
+        ModelInput(name="hour", space="categories", shape="scalar", entity="context"),
+        ModelInput(name="category", space="categories", shape=of_item, entity="item"),
+        ModelInput(name="price", space=None, shape=of_item, entity="item"),
+    ]
+    lists = [
+        ModelInput(name=name, space=space, shape="ragged", entity="user", max_length=HISTORY_LENGTH)
+        for name, space in _HISTORIES.items()
+        if (rng.random() < 0.6 if histories is None else name in histories)
+    ]
+    ids = [
+        ModelInput(name="user_id", space="users", shape="scalar", entity="user"),
+        ModelInput(name="item_id", space="items", shape=of_item, entity="item"),
+    ]
+    return [*ids, *(item for item in chosen if rng.random() < 0.7), *lists]
+
+
+def generated_batch(seed: int, inputs: list[ModelInput], lengths: list[int], candidates: int = 4) -> dict[str, Any]:
+    """A batch, of which each record depends on the seed and its place alone.
+
+    Args:
+      seed: of the values.
+      inputs: the features.
+      lengths: of each record's histories; may be 0, or above the inputs' `max_length`.
+      candidates: of a request; the last one is padding.
+    """
+    batch = {item.name: _values(seed, item, lengths, candidates) for item in inputs}
+    if any(item.shape == "candidates" for item in inputs):
+        real = np.ones([len(lengths), candidates], np.int64)
+        real[:, -1] = 0
+        batch[CANDIDATE] = tf.constant(real)
+    return batch
+
+
+def _values(seed: int, item: ModelInput, lengths: list[int], candidates: int) -> Any:
+    name = sum(map(ord, item.name))
+    sizes = {"scalar": None, "candidates": candidates}
+    values = []
+    for place, length in enumerate(lengths):
+        rng = np.random.default_rng([seed, name, place])
+        # A hole is an id 0; the last element is none, so that padding and list can be told apart.
+        drawn = rng.normal(1, 1, 20) if item.space is None else rng.integers(0, SIZES[item.space], 20)
+        size = sizes.get(item.shape.value, length)
+        if item.shape == "ragged" and item.space is not None and length:
+            drawn[length - 1] = 1 + place % 3
+        values.append(drawn[0] if size is None else drawn[:size].tolist())
+    dtype = tf.float32 if item.space is None else tf.int64
+    if item.shape == "ragged":
+        return tf.ragged.constant(values, dtype, ragged_rank=1, row_splits_dtype=tf.int64)
+    return tf.constant(values, dtype)
+
+
+def with_padded_candidates(batch: dict[str, Any], inputs: list[ModelInput], count: int) -> dict[str, Any]:
+    """The same requests with more padding, which holds anything."""
+    named = {item.name: 3 for item in inputs if item.shape == "candidates"} | {CANDIDATE: 0}
+    return batch | {
+        name: tf.pad(batch[name], [[0, 0], [0, count]], constant_values=tf.cast(value, batch[name].dtype))
+        for name, value in named.items()
+    }
+
+
+def with_dense_histories(batch: dict[str, Any], width: int) -> dict[str, Any]:
+    """The same records with histories `[B, N]`, zeros behind."""
+    return {
+        name: value.to_tensor(shape=[None, width]) if isinstance(value, tf.RaggedTensor) else value
+        for name, value in batch.items()
+    }
+
+
+def drawn_weights(model: Any, batch: dict[str, Any]) -> Any:
+    """The model with weights of which none is near zero, so that everything matters."""
+    model(batch, training=False)
+    for index, weight in enumerate(model.trainable_weights):
+        weight.assign_add(np.random.default_rng(index).normal(size=weight.shape, scale=0.3))
+    return model
