@@ -1,4 +1,4 @@
-"""The items that a retrieval model may answer with: each id once, with its newest raw values."""
+"""The items that a retrieval model may answer with: each id once, with its raw values at some time."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -61,6 +61,7 @@ def catalogue_of(
     feature_set: FeatureSet,
     record: RecordKind,
     batch_size: int | None = None,
+    earliest: bool = False,
 ) -> Catalogue:
     """Every item of some raw shards, with the values of its newest record; of equally new ones the last read.
 
@@ -70,24 +71,58 @@ def catalogue_of(
       files: TFRecord files of raw records.
       feature_set, record: as the dataset says; of requests, the real candidates count.
       batch_size: records read at once; None takes some thousand rows.
+      earliest: take an item's earliest record instead; of equally old ones the first read.
 
     Raises:
       InputError: there is no item with an id, or a file is missing or damaged.
     """
     columns, names = item_columns(feature_set), [str(name) for name in files]
-    newest = Newest((feature_set.column(ITEM_ID), *columns))
+    kept = (Earliest if earliest else Newest)((feature_set.column(ITEM_ID), *columns))
     wanted = (ITEM_ID, TIMESTAMP, CANDIDATE, *(column.name for column in columns))
     spec = parse_spec(feature_set, record, wanted)
     try:
         for batch in parsed(serialized(names, batch_size or _BATCH[record]), spec) if names else ():
-            newest.take(*_events({name: value.numpy() for name, value in batch.items()}, record))
+            kept.take(*_events({name: value.numpy() for name, value in batch.items()}, record))
     except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
         fix = "make the dataset again"
         raise InputError(", ".join(names), error.message, "whole records of the feature set", fix) from error
-    if not newest.slots:
+    if not kept.slots:
         expected, fix = f"records with an {ITEM_ID}", "name the shards of a log in which items were shown"
         raise InputError(", ".join(names) or "no file", "no item", expected, fix)
-    return newest.catalogue()
+    return kept.catalogue()
+
+
+def catalogue_at(
+    before: Sequence[str | os.PathLike[str]],
+    since: Sequence[str | os.PathLike[str]],
+    feature_set: FeatureSet,
+    record: RecordKind,
+) -> Catalogue:
+    """Every item of some raw shards, with the values that it had when the later shards began.
+
+    Those are the values of its newest record before. An item that came later has those of its first record: what is
+    known of it when it can first be retrieved, counters not yet moved by what the later shards ask about.
+
+    Args:
+      before, since: TFRecord files of raw records, the earlier and the later ones; either may be none.
+      feature_set, record: as the dataset says.
+
+    Raises:
+      InputError: there is no item with an id, or a file is missing or damaged.
+    """
+    if not since:
+        return catalogue_of(before, feature_set, record)
+    first = catalogue_of(since, feature_set, record, earliest=True)
+    return joined(catalogue_of(before, feature_set, record), first) if before else first
+
+
+def joined(one: Catalogue, other: Catalogue) -> Catalogue:
+    """The items of both; those that are in both with the values of the first."""
+    ids = np.concatenate([one.ids, other.ids])
+    # The first of equal ids is that of the first catalogue.
+    distinct, places = np.unique(ids, return_index=True)
+    columns = {name: np.concatenate([own, other.columns[name]])[places] for name, own in one.columns.items()}
+    return Catalogue(distinct, columns)
 
 
 def _events(batch: Mapping[str, np.ndarray], record: RecordKind) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -105,6 +140,8 @@ _KEYS = (TIMESTAMP, CANDIDATE)
 class Newest:
     """The newest values of each id, in arrays that double when they are full."""
 
+    _NEVER = np.iinfo(np.int64).min
+
     def __init__(self, columns: Sequence[Column]):
         self.slots: dict[Any, int] = {}
         self._missing = MISSING_STRING if columns[0].dtype == "string" else MISSING_INT
@@ -116,23 +153,30 @@ class Newest:
         """Takes a batch of items."""
         known = values[ITEM_ID] != self._missing
         times, ids = times[known], values[ITEM_ID][known]
-        # By time and, where that is equal, by place; from the end, the first of an id is its newest.
-        order = np.argsort(times, kind="stable")[::-1]
+        order = self._order(times)
         found, first = np.unique(ids[order], return_index=True)
         last = order[first]
         slots = np.array([self.slots.setdefault(one, len(self.slots)) for one in found.tolist()], np.int64)
         self._grow()
-        newer = times[last] >= self._times[slots]
-        slots, last = slots[newer], last[newer]
+        better = self._replaces(times[last], self._times[slots])
+        slots, last = slots[better], last[better]
         self._times[slots] = times[last]
         for name, kept in self._columns.items():
             kept[slots] = values[name][known][last]
+
+    def _order(self, times: np.ndarray) -> np.ndarray:
+        """Places of records, of which the first of an id is to be kept."""
+        # By time and, where that is equal, by place, from the end.
+        return np.argsort(times, kind="stable")[::-1]
+
+    def _replaces(self, times: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        return times >= kept
 
     def _grow(self) -> None:
         if len(self.slots) <= len(self._times):
             return
         more = 2 * len(self.slots) - len(self._times)
-        self._times = np.concatenate([self._times, np.full(more, np.iinfo(np.int64).min)])
+        self._times = np.concatenate([self._times, np.full(more, self._NEVER)])
         for name, kept in self._columns.items():
             self._columns[name] = np.concatenate([kept, np.empty(more, kept.dtype)])
 
@@ -142,3 +186,15 @@ class Newest:
         order = np.argsort(ids, kind="stable")
         columns = {name: self._columns[name][: len(ids)][order] for name in self._columns if name in self._read}
         return Catalogue(ids[order], columns)
+
+
+class Earliest(Newest):
+    """The earliest values of each id."""
+
+    _NEVER = np.iinfo(np.int64).max
+
+    def _order(self, times: np.ndarray) -> np.ndarray:
+        return np.argsort(times, kind="stable")
+
+    def _replaces(self, times: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        return times < kept

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.training.metrics import auc
+from models.training.grouped import group_indices
 from models.training.metrics import evaluate as compute_metrics
 from models.training.ranking_metrics import CUT_OFFS, RankingDefinition
 from models.training.request_metrics import evaluate_requests
-from serving.catalogue import user_columns
-from serving.catalogue_recall import catalogued_export, recall_of
+from models.training.units import Resample
+from serving.catalogue import catalogue_at, user_columns
+from serving.catalogue_recall import SeenItems, catalogued_export, recall_of
 from serving.contract import read_contract
 from serving.scoring import Scorer
 from serving.signatures import request_columns
@@ -132,12 +133,22 @@ def score(
 
 
 def retrieval_metrics(
-    model_dir: str | os.PathLike[str], data_dir: str | os.PathLike[str], split: str = "test"
+    model_dir: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str],
+    split: str = "test",
+    exclude_seen: bool = False,
+    resamples: int = 200,
+    seed: int = 1,
+    resample: Resample | None = None,
 ) -> dict[str, Any]:
     """How often exported towers find what was clicked among all their items; empty for a model without a catalogue.
 
+    Items have the values that they had when the split began: `catalogue_at`.
+
     Args:
       model_dir, data_dir, split: as in `score`, which has checked them.
+      exclude_seen: leave out what a user was shown in the splits before.
+      resamples, seed, resample: of the intervals, as in `metrics_of`, which has checked them.
 
     Returns:
       What `recall_of` gives.
@@ -146,12 +157,17 @@ def retrieval_metrics(
     if "retrieval" not in contract:
         return {}
     record: RecordKind = contract["record"]
-    files = [
-        path for name in splits_of(dataset, record, split) for path in shard_paths(data_dir, dataset, record, name)
-    ]
-    columns = [column.name for column in user_columns(FeatureSet.model_validate(contract["feature_set"]))]
-    items = catalogued_export(model_dir)
-    return recall_of(items, files, columns, dataset.feature_set, record)
+    features = FeatureSet.model_validate(contract["feature_set"])
+    asked, present = splits_of(dataset, record, split), splits_of(dataset, record, "all")
+
+    def files(splits: Sequence[Split]) -> list[str]:
+        return [path for name in splits for path in shard_paths(data_dir, dataset, record, name)]
+
+    earlier = files(present[: present.index(asked[0])])
+    items = catalogued_export(model_dir, catalogue_at(earlier, files(asked), features, record))
+    seen = SeenItems(earlier, dataset.feature_set, record) if exclude_seen else None
+    columns = [column.name for column in user_columns(features)]
+    return recall_of(items, files(asked), columns, dataset.feature_set, record, seen, resamples, seed, resample)
 
 
 def _score_files(
@@ -213,6 +229,7 @@ def metrics_of(
     seed: int = 1,
     cut_offs: Sequence[int] = CUT_OFFS,
     definition: RankingDefinition = "standard",
+    resample: Resample | None = None,
 ) -> dict[str, float]:
     """Metrics with confidence intervals; on simulated data also the oracle's and the logging policy's.
 
@@ -224,11 +241,16 @@ def metrics_of(
       seed: of the bootstrap.
       cut_offs: each k of `recall@k` and `ndcg@k`; requests only.
       definition: of these; requests only.
+      resample: what the bootstrap draws, `user`, `request` or, of rows, `row`; None: the largest of which there are
+        ids, as `metrics.evaluate` says.
 
     Raises:
-      InputError: the truth or the logging policy's score is missing in some records.
+      InputError: the truth or the logging policy's score is missing in some records, the model gives something else
+        than probabilities, or what is to be drawn has no ids.
     """
     requests = scored.requests
+    _check_resample(scored, resample)
+    _check_probabilities(scored)
     if requests is not None:
         extra = {name: _complete(name, values, requests.candidate) for name, values in requests.extra.items()}
         return evaluate_requests(
@@ -243,16 +265,35 @@ def metrics_of(
             definition,
             resamples,
             seed,
+            resample,
         )
-    metrics = compute_metrics(
-        scored.label, scored.probability, scored.user_id, scored.request_id, resamples=resamples, seed=seed
-    )
-    for column, key in ((TRUTH, "oracle_auc"), (LOGGED_SCORE, "logging_policy_auc")):
-        if column in scored.extra:
-            reference = auc(scored.label, _complete(column, scored.extra[column], np.True_))
-            if reference is not None:
-                metrics[key] = reference
-    return metrics
+    references = {
+        key: _complete(column, scored.extra[column], np.True_)
+        for column, key in ((TRUTH, "oracle_auc"), (LOGGED_SCORE, "logging_policy_auc"))
+        if column in scored.extra
+    }
+    ids = (scored.user_id, scored.request_id)
+    return compute_metrics(scored.label, scored.probability, *ids, resamples, seed, resample, references)
+
+
+def _check_resample(scored: Scored, resample: Resample | None) -> None:
+    kinds: list[Resample] = ["user", "request"] if scored.requests is not None else ["user", "request", "row"]
+    ids = {"user": scored.user_id, "request": scored.request_id}
+    known = [kind for kind in kinds if kind not in ids or (group_indices(ids[kind], len(ids[kind])) >= 0).any()]
+    if resample is not None and resample not in known and len(scored.label):
+        received = "no record has such an id" if resample in kinds else "the records are whole requests"
+        raise InputError("--resample", f"{resample}, and {received}", " or ".join(known), "choose of these")
+
+
+def _check_probabilities(scored: Scored) -> None:
+    requests = scored.requests
+    values = scored.probability if requests is None else requests.probability[requests.candidate]
+    wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
+    if len(wrong):
+        what = "example" if requests is None else "candidate"
+        received = f"{len(wrong)} of {len(values)} scores are no probabilities, the first, {values[wrong[0]]}, of"
+        fix = "see which of its inputs the model cannot take; train it again"
+        raise InputError("the model", f"{received} {what} {wrong[0]} of the split", "numbers in [0, 1]", fix)
 
 
 def _complete(name: str, values: np.ndarray, needed: np.ndarray | np.bool_) -> np.ndarray:

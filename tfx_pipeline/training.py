@@ -22,7 +22,7 @@ from models.training.compiling import precision
 from models.training.distribution import num_servers, own_part, strategy_of, whole
 from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
-from serving.catalogue import Catalogue, catalogue_of, user_columns
+from serving.catalogue import Catalogue, catalogue_at, catalogue_of, user_columns
 from serving.catalogue_recall import catalogued, recall_of
 from serving.export import export_model
 from serving.retrieval_signatures import ServedTowers
@@ -337,10 +337,13 @@ def catalogue(task: Task, model: keras.Model) -> Catalogue | None:
 def retrieval_metrics(task: Task, model: keras.Model, items: Catalogue | None) -> dict[str, Any]:
     """How often two towers find what was clicked in the eval split among all items, as `retrieval` of `run.json`.
 
+    The items are those of the catalogue, with the values that they had when the eval split began: newer ones know of
+    the clicks that are asked about.
+
     Args:
       task: what the model was trained on.
       model: trained.
-      items: of `catalogue`.
+      items: of `catalogue`; None: nothing is measured.
 
     Returns:
       `{"retrieval": ...}`: `split`, and what `recall_of` gives; nothing for other models, and without a click.
@@ -350,7 +353,8 @@ def retrieval_metrics(task: Task, model: keras.Model, items: Catalogue | None) -
         return {}
     feature_set, record = task.feature_set, task.config.record
     served = ServedModel(model, task.transform, feature_set, record)
-    found = catalogued(ServedTowers(model, served.features, feature_set, record, items))
+    then = catalogue_at(task.raw_files["train"], files, feature_set, record)
+    found = catalogued(ServedTowers(model, served.features, feature_set, record, then))
     columns = [column.name for column in user_columns(feature_set)]
     recall = recall_of(found, files, columns, feature_set, record)
     return {"retrieval": {"split": "eval", **recall}} if recall else {}

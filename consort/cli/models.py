@@ -2,19 +2,34 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from consort.cli.config import Run, Set
 from consort.cli.output import JsonFile, Seed, progress, save, say, show, tell_changed
 
+if TYPE_CHECKING:
+    from models.training.ranking_metrics import RankingDefinition
+    from tfx_pipeline.evaluation import Scored
+
 Data = Annotated[Path, typer.Option("--data", help="A dataset of `consort data`.")]
+
+
+_RESAMPLE_HELP = "What the bootstrap draws, with all that belongs to it; by default users, where there are ids."
+_SEEN_HELP = "Of two towers: leave out what a user was shown in the splits before."
+_DEFINITION_HELP = "Means over requests, NDCG with the ideal divisor; or as RecFlow: over all clicks, without."
 
 
 class _Definition(StrEnum):
     STANDARD = "standard"
     RECFLOW = "recflow"
+
+
+class _Resample(StrEnum):
+    USER = "user"
+    REQUEST = "request"
+    ROW = "row"
 
 
 def train(
@@ -42,7 +57,7 @@ def train(
     # No epoch is whole where `max_steps` ended the first one.
     history = result["training"]["history"]
     told = {"run": str(out), "seed": result["seed"], "training": training, "last_epoch": history[-1] if history else {}}
-    show({**told, **({"retrieval": result["retrieval"]} if "retrieval" in result else {})})
+    show({**told, **({"retrieval": _with_intervals(result["retrieval"])} if "retrieval" in result else {})})
     save(result, json_file)
 
 
@@ -53,15 +68,13 @@ def evaluate(
     resamples: Annotated[
         int, typer.Option(help="Bootstrap resamples for the confidence intervals; 0 leaves them out.", min=0)
     ] = 200,
+    resample: Annotated[_Resample | None, typer.Option(help=_RESAMPLE_HELP)] = None,
+    exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help=_SEEN_HELP)] = False,
     ranking_k: Annotated[
         str, typer.Option("--ranking-k", help="The k of recall@k and ndcg@k of requests.")
     ] = "10,50,100,200",
     ranking_definition: Annotated[
-        _Definition,
-        typer.Option(
-            "--ranking-definition",
-            help="Means over requests, NDCG with the ideal divisor; or as RecFlow: over all clicks, without.",
-        ),
+        _Definition, typer.Option("--ranking-definition", help=_DEFINITION_HELP)
     ] = _Definition.STANDARD,
     seed: Seed = None,
     json_file: JsonFile = None,
@@ -72,7 +85,9 @@ def evaluate(
 
     Example: consort evaluate /tmp/run --data /tmp/log --split test
     """
-    cut_offs = _cut_offs(ranking_k)
+    cut_offs, definition = _cut_offs(ranking_k), ranking_definition.value
+    bootstrap: Any = {"resamples": resamples, "seed": 1 if seed is None else seed}
+    bootstrap["resample"] = None if resample is None else resample.value
     from serving.versions import find_saved_model
     from transforms.records import load_dataset
 
@@ -83,29 +98,37 @@ def evaluate(
     with progress("scoring") as update:
         scored = score(model, data, split, progress=update)
     tell_changed(scored.changed_shards)
-    metrics = metrics_of(scored, resamples, 1 if seed is None else seed, cut_offs, ranking_definition.value)
-    retrieval = retrieval_metrics(model, data, split)
-    result: dict[str, Any] = {
-        "model": str(model),
-        "data": str(data),
-        "dataset_sha256": scored.dataset_sha256,
-        "split": split,
-        "examples": len(scored.label),
-    }
-    if scored.requests is not None:
-        from models.training.ranking_metrics import MEANINGS
-
-        result |= {
-            "requests": len(scored.requests.candidate),
-            "candidates": int(scored.requests.candidate.sum()),
-            "ranking": {"definition": ranking_definition.value, "meaning": MEANINGS[ranking_definition.value]},
-        }
-    if retrieval:
-        result["retrieval"] = retrieval
-    show({**result, "metrics": _with_intervals(metrics)})
+    metrics = metrics_of(scored, cut_offs=cut_offs, definition=definition, **bootstrap)
+    retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap)
+    result = {"model": str(model), "data": str(data), "split": split, **_sizes(scored, definition)}
+    if resamples:
+        result["resample"] = _drawn(metrics)
+    shown = {**result, **({"retrieval": _with_intervals(retrieval)} if retrieval else {})}
+    show({**shown, "metrics": _with_intervals(metrics)})
     from benchmarks.machine import machine
 
-    save({**result, "metrics": metrics, "machine": machine()}, json_file)
+    told = {"retrieval": {"exclude_seen": exclude_seen, **retrieval}} if retrieval else {}
+    save({**result, **told, "metrics": metrics, "machine": machine()}, json_file)
+
+
+def _sizes(scored: "Scored", definition: "RankingDefinition") -> dict[str, Any]:
+    """What was scored, and how much of it."""
+    found: dict[str, Any] = {"dataset_sha256": scored.dataset_sha256, "examples": len(scored.label)}
+    if scored.requests is None:
+        return found
+    from models.training.ranking_metrics import MEANINGS
+
+    return {
+        **found,
+        "requests": len(scored.requests.candidate),
+        "candidates": int(scored.requests.candidate.sum()),
+        "ranking": {"definition": definition, "meaning": MEANINGS[definition]},
+    }
+
+
+def _drawn(metrics: dict[str, float]) -> str | None:
+    """What the bootstrap drew, as `--resample` calls it."""
+    return next((kind.value for kind in _Resample if f"resampled_{kind.value}s" in metrics), None)
 
 
 def _cut_offs(text: str) -> tuple[int, ...]:
@@ -117,14 +140,14 @@ def _cut_offs(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, parts)))
 
 
-def _with_intervals(metrics: dict[str, float]) -> dict[str, str]:
+def _with_intervals(metrics: dict[str, Any]) -> dict[str, str]:
     """Each metric on one line, its interval behind it."""
     bounds = {f"{key}_{end}" for key in metrics for end in ("low", "high")}
     lines = {}
     for key in (key for key in metrics if key not in bounds):
         low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
         interval = "" if low is None or high is None else f"  [{low:.6g}, {high:.6g}]"
-        lines[key] = f"{metrics[key]:.6g}{interval}"
+        lines[key] = f"{metrics[key]:.6g}{interval}" if isinstance(metrics[key], float) else str(metrics[key])
     return lines
 
 

@@ -1,10 +1,12 @@
-"""How often an exact search over a whole catalogue finds what was clicked: `tfrs.metrics.FactorizedTopK`."""
+"""How often an exact search over a whole catalogue finds what was clicked."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from transforms.errors import InputError
 
 CUT_OFFS = (1, 10, 50, 100)
 _AT_ONCE = 1 << 24
@@ -15,14 +17,14 @@ Search = Callable[[Any, int], tuple[tf.Tensor, tf.Tensor]]
 
 
 class CatalogueRecall:
-    """Share of clicks whose item is among the k best of all N, by `tfrs.metrics.FactorizedTopK`.
+    """Share of clicks whose item is among the k best of all N.
 
     With s_j the scores of all items for the user of a click on item i:
 
       recall@k = mean over clicks of [ #{j : s_j >= s_i} <= k ]
 
     So an item with the very score of the clicked one stands before it: ties never help. An item that is not in the
-    catalogue is not found.
+    catalogue is not found. It is the mean that `tfrs.metrics.FactorizedTopK` gives, kept click by click.
 
     Args:
       search: exact.
@@ -31,48 +33,49 @@ class CatalogueRecall:
     """
 
     def __init__(self, search: Search, items: int, cut_offs: Sequence[int] = CUT_OFFS):
-        # The package brings in a good deal, and few need it.
-        import tensorflow_recommenders as tfrs
-
-        answers: list[tuple[tf.Tensor, tf.Tensor]] = []
-
-        class Found(tfrs.layers.factorized_top_k.TopK):
-            """An index that answers with what was found for the queries under way."""
-
-            def index(self, candidates: tf.Tensor, identifiers: tf.Tensor | None = None) -> "Found":
-                raise NotImplementedError("the items are those of the search")
-
-            def call(self, queries: tf.Tensor, k: int | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-                return answers.pop()
-
-            def is_exact(self) -> bool:
-                return True
-
         self.cut_offs = tuple(k for k in cut_offs if k <= items)
-        self._search, self._answers, self._most = search, answers, max(self.cut_offs)
-        # One more shows whether the last one has an equal behind it.
-        self._count = min(self._most + 1, items)
-        self._metric = tfrs.metrics.FactorizedTopK(candidates=Found(k=self._most), ks=self.cut_offs)
+        self._search, self._items, self._most = search, items, max(self.cut_offs)
+        self._ranks: list[np.ndarray] = []
 
-    def take(self, queries: Any, clicked: np.ndarray) -> None:
+    def take(self, queries: Any, clicked: np.ndarray, left_out: np.ndarray | None = None) -> None:
         """Takes clicks.
 
         Args:
           queries: of their users, as the search takes them.
           clicked: places of the items `[B]`; -1: not in the catalogue.
+          left_out: places of items that are not among the j for a click, its own excepted, padded with -1, `[B, E]`.
+
+        Raises:
+          InputError: a score is NaN.
         """
-        scores, places = self._search(queries, self._count)
-        wanted = tf.constant(clicked, tf.int32)
-        scores, places = _behind_equals(scores, places, places == wanted[:, tf.newaxis])
-        self._answers.append((scores[:, : self._most], places[:, : self._most]))
-        # Items are told by their places; of embeddings it would compute scores, which nothing asks for.
-        nothing = tf.zeros([len(clicked), 1])
-        self._metric.update_state(nothing, nothing, wanted)
+        more = 0 if left_out is None else left_out.shape[1]
+        # One more shows whether the last one has an equal behind it.
+        scores, places = (np.asarray(one) for one in self._search(queries, min(self._most + 1 + more, self._items)))
+        if np.isnan(scores).any():
+            click = int(np.argwhere(np.isnan(scores))[0, 0]) + sum(map(len, self._ranks))
+            fix = "see what the model was trained on; train it again"
+            raise InputError("the model", f"a score of NaN for the user of click {click}", "numbers", fix)
+        own = places == clicked[:, np.newaxis]
+        least = np.where(own, scores, np.inf).min(axis=1)
+        before = scores >= least[:, np.newaxis]
+        if left_out is not None:
+            before &= ~_among(places, left_out, self._items) | own
+        self._ranks.append(np.where(own.any(axis=1), before.sum(axis=1), self._items + 1))
+
+    def found(self) -> dict[str, np.ndarray]:
+        """`catalogue_recall@k` by k: of each click so far whether its item is among the k best, `[clicks]`."""
+        ranks = np.concatenate([np.empty(0, np.int64), *self._ranks])
+        return {f"catalogue_recall@{k}": ranks <= k for k in self.cut_offs}
 
     def result(self) -> dict[str, float]:
-        """`catalogue_recall@k` by k, of all clicks so far."""
-        values = self._metric.result()
-        return {f"catalogue_recall@{k}": float(value) for k, value in zip(self.cut_offs, values, strict=True)}
+        """Its mean by k."""
+        return {key: float(found.mean()) for key, found in self.found().items()}
+
+
+def _among(places: np.ndarray, left_out: np.ndarray, items: int) -> np.ndarray:
+    """Which of the places `[B, C]` are among those left out for the same row, `[B, E]`."""
+    first = np.arange(len(places))[:, np.newaxis] * items
+    return np.isin(places + first, (left_out + first)[left_out >= 0])
 
 
 def brute_force(vectors: np.ndarray, scale: float) -> Search:
@@ -97,15 +100,3 @@ def brute_force(vectors: np.ndarray, scale: float) -> Search:
         return scores, places
 
     return search
-
-
-def _behind_equals(scores: tf.Tensor, places: tf.Tensor, clicked: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The same, best first, with what was clicked behind all of the same score."""
-    scores, places = _sorted(tf.cast(clicked, tf.float32), scores, places)
-    return _sorted(-scores, scores, places)
-
-
-def _sorted(keys: tf.Tensor, scores: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """By rising keys; equal ones stay in their order."""
-    order = tf.argsort(keys, axis=1, stable=True)
-    return tf.gather(scores, order, batch_dims=1), tf.gather(places, order, batch_dims=1)

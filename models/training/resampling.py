@@ -75,6 +75,24 @@ class Sums:
         return found if self._keys is None else {key: found[name] for name, key in self._keys.items()}
 
 
+class Means:
+    """Means over rows.
+
+    Args:
+      values: `[n]` each, by the key of their mean.
+      unit: of each row, `[n]`.
+      num_units: U.
+    """
+
+    def __init__(self, values: Mapping[str, np.ndarray], unit: np.ndarray, num_units: int):
+        self._rows = np.bincount(unit, minlength=num_units).astype(np.float64)
+        self._sums = {key: np.bincount(unit, own, num_units) for key, own in values.items()}
+
+    def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
+        rows = float(counts @ self._rows)
+        return {key: ratio(float(counts @ sums), rows) for key, sums in self._sums.items()}
+
+
 class Overall:
     """The AUC of one score over all rows, under a key of its own.
 

@@ -4,11 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import tensorflow as tf
 
+from serving.versions import find_saved_model
 from tests.helpers.command_line import consort
-from tests.helpers.toy_data import write_learnable
-from transforms.records import load_dataset
+from tests.helpers.toy_data import toy_features, write_learnable
+from transforms.records import load_dataset, shard_paths
+from transforms.schema import parse_spec
 
 pytestmark = pytest.mark.e2e
 
@@ -21,6 +25,32 @@ recipe: {name: %s}
 """
 
 
+def _columns(log: Path, split: Any) -> dict[str, Any]:
+    files = shard_paths(log, load_dataset(log), "row", split)
+    batch = tf.io.parse_example(list(tf.data.TFRecordDataset(files)), parse_spec(toy_features(), "row"))
+    return dict(batch)
+
+
+def _recall_at_10(folder: Path, split: str, before: list[str]) -> float:
+    """By the vectors of the exported towers, of items with the values of their last record before the split."""
+    loaded, log = tf.saved_model.load(str(find_saved_model(folder / "run"))), folder / "log"
+    user, item = loaded.signatures["user_embedding"], loaded.signatures["item_embedding"]
+    last: dict[bytes, tuple[float, float]] = {}
+    for earlier in before:
+        batch = {name: _columns(log, earlier)[name].numpy().tolist() for name in ("item_id", "price", "count")}
+        last |= dict(zip(batch["item_id"], zip(batch["price"], batch["count"], strict=True), strict=True))
+    ids = sorted(last)
+    prices, counts = (tf.constant([last[one][place] for one in ids], tf.float32) for place in (0, 1))
+    items = item(item_id=tf.constant(ids), price=prices, count=counts)["embedding"].numpy()
+    asked = _columns(log, split)
+    clicked = np.flatnonzero(asked["label"].numpy() > 0)
+    raw = {name: tf.gather(asked[name], clicked) for name in user.structured_input_signature[1]}
+    raw["history"] = raw["history"].to_tensor(default_value=b"")
+    scores = user(**raw)["embedding"].numpy() @ items.T
+    own = scores[np.arange(len(clicked)), [ids.index(one) for one in asked["item_id"].numpy()[clicked].tolist()]]
+    return float(((scores >= own[:, np.newaxis]).sum(axis=1) <= 10).mean())
+
+
 @pytest.mark.parametrize(("model", "recipe"), [("dssm", "cs3"), ("int_tower", "single")])
 def test_training_and_evaluation_tell_the_same_recall(tmp_path: Path, model: str, recipe: str) -> None:
     (tmp_path / "run.yaml").write_text(_RUN % (model, recipe))
@@ -29,21 +59,32 @@ def test_training_and_evaluation_tell_the_same_recall(tmp_path: Path, model: str
     assert trained.code == 0, trained.err
     told = json.loads((tmp_path / "run" / "run.json").read_text())["retrieval"]
     lines = dict(line.split(maxsplit=1) for line in trained.out.splitlines())
-    assert float(lines["retrieval.catalogue_recall@10"]) == pytest.approx(told["catalogue_recall@10"], rel=1e-5)
+    shown = lines["retrieval.catalogue_recall@10"].split()
+    assert float(shown[0]) == pytest.approx(told["catalogue_recall@10"], rel=1e-5)
+    assert float(shown[1].strip("[,")) == pytest.approx(told["catalogue_recall@10_low"], rel=1e-5)
     assert lines["retrieval.split"] == told.pop("split") == "eval"
     assert told["items"] == 20 and told["not_in_catalogue"] == 0 and 0 < told["catalogue_recall@10"] < 1
 
     for split in ("eval", "test"):
         out = tmp_path / f"{split}.json"
-        command = ("evaluate", tmp_path / "run", "--data", tmp_path / "log", "--split", split, "--resamples", 0)
+        command = ("evaluate", tmp_path / "run", "--data", tmp_path / "log", "--split", split)
         evaluated = consort(*command, "--json", out)
         assert evaluated.code == 0, evaluated.err
         found: dict[str, Any] = json.loads(out.read_text())["retrieval"]
         assert "retrieval.catalogue_recall@1 " in evaluated.out
         dataset = load_dataset(tmp_path / "log")
         assert found["clicks"] == dataset.records["row"][split].positives
+        assert found.pop("exclude_seen") is False
+        if model == "dssm":
+            share = _recall_at_10(tmp_path, split, ["train"] if split == "eval" else ["train", "eval"])
+            assert found["catalogue_recall@10"] == pytest.approx(share, abs=1e-6)
         if split == "eval":
             assert found == pytest.approx(told, abs=1e-6)
+    seen = consort(*command, "--exclude-seen", "--resample", "request", "--json", out)
+    assert seen.code == 0, seen.err
+    fewer: dict[str, Any] = json.loads(out.read_text())["retrieval"]
+    assert fewer["exclude_seen"] and fewer["clicks"] + fewer["clicks_of_seen_items"] == found["clicks"]
+    assert json.loads(out.read_text())["resample"] == "request"
 
 
 def test_a_model_without_towers_has_no_catalogue(tmp_path: Path) -> None:

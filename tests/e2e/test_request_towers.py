@@ -86,26 +86,25 @@ def test_recall_in_the_catalogue_is_that_of_what_is_retrieved(made, client, requ
 
     from serving.requests import request_inputs
     from tests.helpers.command_line import consort
-    from transforms.features import SPLITS
     from transforms.input import first_examples
     from transforms.records import load_dataset, shard_paths
     from transforms.schema import parse_spec
 
     data, features = request_log.folder / "data", request_log.feature_set
-    command = ("evaluate", made[0], "--data", data, "--split", "all", "--resamples", 0)
+    command = ("evaluate", made[0], "--data", data, "--split", "eval", "--resamples", 0)
     answer = consort(*command, "--json", tmp_path / "told.json")
     assert answer.code == 0, answer.err
     told = json.loads((tmp_path / "told.json").read_text())["retrieval"]
     dataset = load_dataset(data)
-    files = [file for split in SPLITS for file in shard_paths(data, dataset, "request", split)]
-    examples = first_examples(files, 10_000)
+    # The catalogue is that of the train split: its items are as they were when the eval split began.
+    examples = first_examples(shard_paths(data, dataset, "request", "eval"), 10_000)
     batch = tf.io.parse_example(list(examples), parse_spec(features, "request"))
     shown = (batch["candidate"].numpy() == 1) & (batch["exposed"].numpy() == 1)
     request, place = np.nonzero(shown & (batch["label"].numpy() > 0))
     inputs = request_inputs(examples, features, "request", list(client.metadata("dssm")["user_embedding"].inputs))
     best = client.retrieve("dssm", inputs, 50).item_ids[request]
     hits = best == batch["item_id"].numpy()[request, place][:, np.newaxis]
-    assert told["clicks"] == len(hits) > 50
+    assert told["clicks"] == len(hits) > 3
     for k in (10, 50):
         share = hits[:, :k].any(axis=1).mean()
         assert 0 < share < 1 and told[f"catalogue_recall@{k}"] == pytest.approx(share, abs=1e-6)

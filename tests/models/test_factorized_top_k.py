@@ -1,5 +1,6 @@
 """Recall over a whole catalogue: ranks in plain NumPy, ties that never help, and clicks of items that are not there."""
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import tensorflow as tf
 
 from models.retrieval.factorized_top_k import CatalogueRecall, Search, brute_force
+from transforms.errors import InputError
 
 
 def _recall(search: Search, items: int, users: np.ndarray, clicked: np.ndarray, batch: int = 7) -> dict[str, float]:
@@ -87,7 +89,40 @@ def test_any_exact_search_will_do() -> None:
     assert recall.result() == pytest.approx(expected)
 
 
-def test_only_the_metric_itself_imports_tensorflow_recommenders() -> None:
+@pytest.mark.parametrize("items", [3, 40, 300])
+def test_items_that_are_left_out_stand_before_nobody(items: int) -> None:
+    random = np.random.default_rng(items)
+    # Few scores, so that many are alike.
+    scores = random.integers(0, 12, (50, items)).astype(np.float32)
+    clicked = random.integers(-1, items, 50)
+    left_out = np.where(random.random((50, 9)) < 0.7, random.integers(0, items, (50, 9)), -1)
+
+    def search(rows: Any, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.math.top_k(tf.gather(tf.constant(scores), tf.cast(rows[:, 0], tf.int32)), count)
+
+    recall = CatalogueRecall(search, items)
+    for start in range(0, 50, 20):
+        part = slice(start, start + 20)
+        rows = tf.constant(np.arange(50.0)[part, np.newaxis], tf.float32)
+        recall.take(rows, clicked[part], left_out[part])
+    fewer = scores.copy()
+    for row in range(50):
+        others = [place for place in left_out[row] if place not in (-1, clicked[row])]
+        fewer[row, others] = -np.inf
+    assert recall.result() == pytest.approx(_of_numpy(fewer, clicked), abs=1e-9)
+    assert recall.result() != pytest.approx(_of_numpy(scores, clicked), abs=1e-9)
+    found = recall.found()["catalogue_recall@1"]
+    assert found.shape == (50,) and found.mean() == recall.result()["catalogue_recall@1"]
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    recall = CatalogueRecall(brute_force(np.array([[1.0], [2.0]]), 1.0), 2)
+    recall.take(tf.constant([[1.0]]), np.array([1]))
+    with pytest.raises(InputError, match="a score of NaN for the user of click 2;"):
+        recall.take(tf.constant([[1.0], [math.nan]]), np.array([0, 1]))
+
+
+def test_only_the_search_itself_imports_tensorflow_recommenders() -> None:
     code = "import sys, models.retrieval.factorized_top_k; print('tensorflow_recommenders' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.split() == ["False"]

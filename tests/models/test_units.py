@@ -8,7 +8,8 @@ import pytest
 
 from models.training.metrics import evaluate
 from models.training.request_metrics import evaluate_requests
-from models.training.units import Resample, units_of
+from models.training.resampling import Sums, with_intervals
+from models.training.units import RESAMPLES, Resample, units_of
 from tests.helpers.simulated_requests import request_arrays
 
 _USER = np.array([0, 0, 1, -1, -1, -1, -1])
@@ -65,25 +66,35 @@ def _log(random: np.random.Generator, users: int = 80) -> tuple[np.ndarray, np.n
 
 def test_intervals_over_users_cover_and_over_requests_are_too_narrow_by_a_known_factor() -> None:
     random = np.random.default_rng(0)
-    kinds: tuple[Resample, ...] = ("user", "request")
-    covered: dict[str, list[bool]] = {kind: [] for kind in kinds}
-    width: dict[str, list[float]] = {kind: [] for kind in kinds}
-    for log in range(250):
+    covered: dict[Resample, list[bool]] = {"user": [], "request": []}
+    width: dict[Resample, list[float]] = {"user": [], "request": []}
+    for _ in range(400):
         label, user, request = _log(random)
-        for kind in kinds if log < 50 else kinds[:1]:
-            # The mean rate is 0.3: sums of 0.3 over sums of labels are 1 on average over all logs.
-            found = evaluate(label, np.full(len(label), 0.3), user, request, 100, resample=kind)
+        for kind in covered:
+            units = units_of(len(label), {"user": user, "request": request}, kind)
+            # The mean rate is 0.3: sums of 0.3 over sums of labels are 1 over all logs.
+            part = Sums(label, np.full(len(label), 0.3), units.index, len(units))
+            found = with_intervals([part], len(units), 100, 1)
             low, high = found["calibration_low"], found["calibration_high"]
             covered[kind].append(low <= 1.0 <= high)
             width[kind].append(high - low)
-    # Of 250 logs 95 %: standard error 1.4 %.
-    assert 0.91 <= np.mean(covered["user"]) <= 0.98
-    assert np.mean(covered["request"]) < 0.8
-    # Variance of a user's mean over that of independent requests: a request's mean of three labels has
-    # 0.04 + (0.09 / 3 + 0.25 / 3) / 2, of which the user's part is 0.04; ten share it.
-    of_request, of_user = 0.04 + (0.09 + 0.25) / 6, 0.04
+    # Of 400 logs 95 %: standard error 1.1 %.
+    assert np.mean(covered["user"]) == pytest.approx(0.95, abs=0.025)
+    assert np.mean(covered["request"]) < 0.75
+    # A request's mean of three labels has the variance 0.04 + (0.09 / 2 + 0.25 / 2) / 3, 0.04 of it its user's part,
+    # which ten share.
+    of_user, of_request = 0.04, 0.04 + (0.09 + 0.25) / 6
     factor = math.sqrt(1 + (_WITHIN - 1) * of_user / of_request)
     assert np.mean(width["user"]) / np.mean(width["request"]) == pytest.approx(factor, rel=0.05)
+
+
+def test_evaluate_draws_users_by_default_and_what_it_is_asked_to() -> None:
+    label, user, request = _log(np.random.default_rng(3))
+    probability = np.clip(0.3 + np.random.default_rng(4).normal(0, 0.1, len(label)), 0.01, 0.99)
+    found = {kind: evaluate(label, probability, user, request, resample=kind) for kind in (None, *RESAMPLES)}
+    assert found[None] == found["user"]
+    width = {kind: one["logloss_high"] - one["logloss_low"] for kind, one in found.items()}
+    assert width["user"] > 1.5 * width["request"] > 1.5 * width["row"]
 
 
 def test_a_user_is_drawn_whole_by_metrics_of_users_and_of_requests() -> None:

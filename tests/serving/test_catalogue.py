@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.catalogue import catalogue_of, item_columns, user_columns
+from serving.catalogue import catalogue_at, catalogue_of, item_columns, user_columns
 from tests.helpers.toy_data import MONDAY, ragged, toy_features
 from transforms.batches import Batch
 from transforms.errors import InputError
@@ -57,6 +57,28 @@ def test_a_later_shard_is_read_later_and_older_values_do_not_come_back(tmp_path:
     second = _files(tmp_path / "2", [_rows([b"a", b"b"], [7, 6], [3.0, 4.0])], toy_features())
     for files, wanted in ((first + second, [3.0, 2.0]), (second + first, [1.0, 2.0])):
         assert catalogue_of(files, toy_features(), "row").columns["price"].tolist() == wanted
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 2, 3])
+def test_the_earliest_values_are_those_of_the_oldest_record(tmp_path: Path, batch_size: int | None) -> None:
+    items = [b"b", b"a", b"", b"b", b"a", b"c", b"a"]
+    batch = _rows(items, [5, 3, 0, 2, 1, 1, 1], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0])
+    files = _files(tmp_path, [batch], toy_features())
+    found = catalogue_of(files, toy_features(), "row", batch_size, earliest=True)
+    # Of a, two are equally old: the first read counts.
+    assert found.ids.tolist() == [b"a", b"b", b"c"] and found.columns["price"].tolist() == [5.0, 4.0, 6.0]
+
+
+def test_items_are_as_they_were_when_the_later_shards_began(tmp_path: Path) -> None:
+    before = _files(tmp_path / "1", [_rows([b"a", b"b", b"a"], [1, 2, 3], [1.0, 2.0, 3.0])], toy_features())
+    later = [_rows([b"c", b"a", b"c", b"d"], [5, 6, 7, 8], [4.0, 5.0, 6.0, 7.0])]
+    since = _files(tmp_path / "2", later, toy_features())
+    found = catalogue_at(before, since, toy_features(), "row")
+    # a: its last value before; b: not there any more; c and d: as they first appeared.
+    assert found.ids.tolist() == [b"a", b"b", b"c", b"d"]
+    assert found.columns["price"].tolist() == [3.0, 2.0, 4.0, 7.0]
+    assert catalogue_at([], since, toy_features(), "row").columns["price"].tolist() == [5.0, 4.0, 7.0]
+    assert catalogue_at(before, [], toy_features(), "row").columns["price"].tolist() == [3.0, 2.0]
 
 
 def test_columns_are_those_that_features_of_items_read_and_both_sides_are_all() -> None:
