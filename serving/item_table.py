@@ -43,8 +43,7 @@ class ItemTable:
 
 def write_items(version: str | os.PathLike[str], columns: Mapping[str, np.ndarray]) -> None:
     """Writes the table beside an exported model."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from transforms.arrow import pa, pq
 
     path = Path(version) / ITEMS
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,15 +60,13 @@ def read_items(version: str | os.PathLike[str]) -> ItemTable:
     Raises:
       InputError: it has none, or a damaged one.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from transforms.arrow import pq, reading
 
     path = Path(version) / ITEMS
-    try:
+    fix = "name a version of a two-tower model that was exported with its catalogue"
+    with reading(path, "no whole table", "the items of a version", fix):
         table = pq.read_table(path)
-    except (OSError, pa.ArrowInvalid) as error:
-        fix = "name a version of a two-tower model that was exported with its catalogue"
-        raise InputError(str(path), f"no whole table ({error})", "the items of a version", fix) from error
+        table.validate(full=True)
     return ItemTable({name: _array(table.column(name)) for name in table.column_names})
 
 

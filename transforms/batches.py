@@ -6,8 +6,8 @@ from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
 
+from transforms.arrow import pa
 from transforms.features import CANDIDATE, EXPOSED, LABEL, Column, FeatureSet, RecordKind, Shape, Split
 
 _NUMPY_TYPES = {"int64": np.int64, "float": np.float32}

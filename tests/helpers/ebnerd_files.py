@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+
+from transforms.arrow import pa, pq
 
 START = 1_684_400_400
 """2023-05-18 09:00:00 UTC: a whole hour."""

@@ -3,12 +3,11 @@
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from tests.helpers.ebnerd_files import START, Shown, behaviors_row, made_up, write_raw
 from tests.helpers.imported_records import records_of
+from transforms.arrow import pa, pq
 from transforms.beam.import_dataset import import_dataset
 from transforms.errors import InputError
 from transforms.sources.ebnerd import Ebnerd

@@ -177,8 +177,7 @@ def test_every_shown_item_is_kept_and_candidates_stand_in_order_of_id(synthetic)
 
 
 def test_rows_may_stand_in_any_order_and_pieces_may_have_any_size(synthetic, tmp_path):
-    import pyarrow as pa
-    from pyarrow import feather
+    from transforms.arrow import feather, pa
 
     shuffled = tmp_path / "raw"
     for folder in ("all_stage", "seq_effective_50_dict", "others"):

@@ -4,11 +4,10 @@ import os
 import pickle
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from pyarrow import feather
 
 from tests.helpers.recflow_files import DAY, history, moment, raw_row, write_day, write_days
+from transforms.arrow import feather, pa
 from transforms.beam.import_dataset import import_dataset
 from transforms.errors import InputError
 from transforms.sources import recflow_reader

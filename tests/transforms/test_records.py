@@ -3,11 +3,11 @@ import json
 import os
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import tensorflow as tf
 
 from tests.helpers.toy_data import EVAL, TEST, TRAIN, ragged, toy_features, write_toy
+from transforms.arrow import pa
 from transforms.batches import Batch, counts, encode
 from transforms.errors import InputError
 from transforms.records import load_dataset, shard_paths, split_named, verify_shards

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
+from transforms.arrow import pa
 from transforms.errors import InputError
 from transforms.sources.member_table import MemberTable, read_members
 from transforms.sources.text_format import CATEGORY, COUNT, FLAG, KEY, NUMBER, TEXT, TextFormat

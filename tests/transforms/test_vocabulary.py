@@ -1,8 +1,8 @@
 import numpy as np
-import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms.arrow import pa
 from transforms.beam.vocabulary import CountTokens, ordered_tokens
 from transforms.features import Space
 

@@ -9,12 +9,11 @@ from collections.abc import Iterable
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 
+from transforms.arrow import pa, pc
 from transforms.features import Space
 
 _COMPACT_ROWS = 2_000_000

@@ -1,9 +1,8 @@
 """Parsed lines of Avazu as columns of rows."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from transforms.arrow import pa, pc
 from transforms.batches import Values
 from transforms.sources.avazu_options import CATEGORIES, HOUR_FIELD, KEY_FIELD, LABEL_FIELD
 from transforms.sources.line_format import hour_seconds

@@ -1,9 +1,8 @@
 """Parsed lines of Criteo as columns of rows."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from transforms.arrow import pa, pc
 from transforms.batches import Values
 from transforms.sources.criteo_options import CATEGORIES, LABEL_FIELD, NUMBERS
 

@@ -3,9 +3,8 @@
 import os
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from transforms.arrow import pa, pc
 from transforms.simulation.portable_math import exp
 from transforms.simulation.portable_random import normal
 from transforms.sources.synthetic_text import (

@@ -9,9 +9,8 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from transforms.arrow import pa, pc
 from transforms.batches import Batch, Values
 from transforms.errors import InputError
 from transforms.features import LABEL, SPLITS, Column, Encoding, Feature, FeatureSet, Space, Split

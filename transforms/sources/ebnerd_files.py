@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
+from transforms.arrow import pa, pq, reading
 from transforms.errors import InputError
 from transforms.sources.ebnerd_options import EbnerdOptions
 from transforms.sources.ebnerd_tables import Impressions, Reads
@@ -59,7 +58,7 @@ def check_behaviors(path: Path) -> None:
       InputError: what is wrong.
     """
     _check_schema(path, _BEHAVIORS)
-    ids = np.sort(pq.read_table(path, columns=["impression_id"]).column(0).drop_null().to_numpy())
+    ids = np.sort(_column(path, "impression_id").drop_null().to_numpy())
     again = np.flatnonzero(ids[1:] == ids[:-1])
     if len(again):
         where = f"{path}, field impression_id"
@@ -83,7 +82,7 @@ def split_times(path: Path, options: EbnerdOptions) -> tuple[int, int]:
     """
     if options.splits == "all_test":
         return 0, 0
-    times = _seconds(pq.read_table(path, columns=["impression_time"]).column(0).drop_null().combine_chunks())
+    times = _seconds(_column(path, "impression_time").drop_null().combine_chunks())
     test = int(times.max()) + 1 - round(options.test_hours * 3600)
     evaluation = test - round(options.eval_hours * 3600)
     if times.min() >= evaluation:
@@ -149,11 +148,9 @@ def read_history(group: RowGroup) -> Reads:
 
 
 def _check_schema(path: Path, kinds: dict[str, str]) -> None:
-    try:
+    with reading(path, "a file that is not parquet", "a parquet file"):
         metadata = pq.read_metadata(path)
         schema = metadata.schema.to_arrow_schema()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(str(path), "a file that is not parquet", "a parquet file", "get the file again") from error
     for name, kind in kinds.items():
         if name not in schema.names:
             have = ", ".join(schema.names)
@@ -163,6 +160,11 @@ def _check_schema(path: Path, kinds: dict[str, str]) -> None:
             raise InputError(f"{path}, field {name}", schema.field(name).type, f"type {kind}", "get the file again")
     if metadata.num_rows == 0:
         raise InputError(str(path), "no records", "at least one record", "get the file again")
+
+
+def _column(path: Path, name: str) -> pa.ChunkedArray:
+    with reading(f"{path}, field {name}", "a damaged column", "a whole file"):
+        return pq.read_table(path, columns=[name]).column(0)
 
 
 def _is_kind(found: pa.DataType, kind: str) -> bool:
@@ -176,11 +178,11 @@ def _is_kind(found: pa.DataType, kind: str) -> bool:
 
 
 def _read(group: RowGroup, kinds: dict[str, str]) -> pa.Table:
-    try:
+    with reading(group.path, "a damaged row group", "a whole file"):
         file = pq.ParquetFile(group.path)
-        return file.read_row_group(group.index, columns=list(kinds), use_threads=False).combine_chunks()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(group.path, f"a damaged row group ({error})", "a whole file", "get the file again") from error
+        table = file.read_row_group(group.index, columns=list(kinds), use_threads=False).combine_chunks()
+        table.validate(full=True)
+    return table
 
 
 def _refuse(bad: np.ndarray, group: RowGroup, field: str, values: np.ndarray, expected: str) -> None:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from transforms.arrow import pa, pc
 from transforms.errors import InputError
 from transforms.sources.kuairand_options import (
     FIRST_STANDARD,

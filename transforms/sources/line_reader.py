@@ -6,11 +6,9 @@ from pathlib import Path
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from apache_beam.pvalue import AsDict
-from pyarrow import csv
 
+from transforms.arrow import csv, pa, pc
 from transforms.batches import Batch, Values
 from transforms.beam.import_dataset import ReadChunks
 from transforms.beam.line_chunks import LineChunk, count_lines, line_chunks, lines_before, read_bytes

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
+from transforms.arrow import pa
 from transforms.errors import InputError
 from transforms.features import MISSING_INT, MISSING_STRING
 from transforms.sources.text_format import TextFormat

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from transforms.arrow import pa, pc
 from transforms.features import MISSING_INT
 from transforms.sources.member_table import MemberTable, read_members
 from transforms.sources.movielens_options import GENRES, LAYOUTS, NO_GENRE

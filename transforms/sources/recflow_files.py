@@ -8,8 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
+from transforms.arrow import ipc, pa, reading
 from transforms.errors import InputError
 from transforms.features import Split
 from transforms.sources.recflow_options import (
@@ -96,7 +96,7 @@ def check_day(input_dir: str | os.PathLike[str], day: str, options: RecflowOptio
         raise InputError(str(histories), "no such file", f"a pickle of histories for {path.name}", "get the file")
 
 
-def open_feather(path: Path, fields: list[int] | None = None) -> pa.ipc.RecordBatchFileReader:
+def open_feather(path: Path, fields: list[int] | None = None) -> ipc.RecordBatchFileReader:
     """Opens a feather file (version 2, which is Arrow's file format) without reading its rows.
 
     Args:
@@ -106,13 +106,8 @@ def open_feather(path: Path, fields: list[int] | None = None) -> pa.ipc.RecordBa
     Raises:
       InputError: it is missing or not such a file.
     """
-    try:
-        return pa.ipc.open_file(pa.memory_map(str(path)), options=pa.ipc.IpcReadOptions(included_fields=fields))
-    except FileNotFoundError as error:
-        raise InputError(str(path), "no such file", "a feather file", "get the file") from error
-    except (pa.ArrowException, OSError) as error:
-        expected = "a feather file, version 2"
-        raise InputError(str(path), f"a file that is not feather ({error})", expected, _AGAIN) from error
+    with reading(path, "a file that is not feather", "a feather file, version 2"):
+        return ipc.open_file(pa.memory_map(str(path)), options=ipc.IpcReadOptions(included_fields=fields))
 
 
 def row_count(path: Path) -> int:
@@ -158,7 +153,7 @@ def pieces(path: Path, day: str, options: RecflowOptions, limits: dict[str, int]
     count = max(1, -(-row_count(path) // size))
     start = _start_ms(day, path)
     with tempfile.TemporaryDirectory(prefix="consort-recflow-") as folder, ExitStack() as stack:
-        sinks: dict[int, pa.ipc.RecordBatchFileWriter] = {}
+        sinks: dict[int, ipc.RecordBatchFileWriter] = {}
         for first, batch in _batches(path, options.columns):
             rows = _checked(path, first, batch, options, limits, start)
             piece = np.clip((rows["request_timestamp"] - start) * count // _DAY_MS, 0, count - 1)
@@ -166,13 +161,13 @@ def pieces(path: Path, day: str, options: RecflowOptions, limits: dict[str, int]
                 table = pa.RecordBatch.from_pydict({name: values[piece == number] for name, values in rows.items()})
                 if number not in sinks:
                     target = os.path.join(folder, f"{number:06d}.arrow")
-                    lz4 = pa.ipc.IpcWriteOptions(compression="lz4")
-                    sinks[number] = stack.enter_context(pa.ipc.new_file(target, table.schema, options=lz4))
+                    lz4 = ipc.IpcWriteOptions(compression="lz4")
+                    sinks[number] = stack.enter_context(ipc.new_file(target, table.schema, options=lz4))
                 sinks[number].write_batch(table)
         stack.close()
         for number in sorted(sinks):
             with pa.OSFile(os.path.join(folder, f"{number:06d}.arrow")) as file:
-                whole = pa.ipc.open_file(file).read_all()
+                whole = ipc.open_file(file).read_all()
             yield {name: whole[name].to_numpy() for name in whole.column_names}
 
 
@@ -191,11 +186,9 @@ def _batches(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, pa.Rec
     schema = open_feather(path).schema
     reader, first = open_feather(path, [schema.get_field_index(name) for name in columns]), 0
     for index in range(reader.num_record_batches):
-        try:
+        with reading(f"{path}, after row {first}", "damaged rows", "a whole file"):
             batch = reader.get_batch(index)
-        except (pa.ArrowException, OSError) as error:
-            where = f"{path}, after row {first}"
-            raise InputError(where, f"damaged rows ({error})", "a whole file", _AGAIN) from error
+            batch.validate(full=True)
         yield first, batch
         first += batch.num_rows
 

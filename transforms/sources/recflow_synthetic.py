@@ -7,9 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from pyarrow import feather
 
+from transforms.arrow import feather, pa
 from transforms.files import replacing_file
 from transforms.simulation.portable_math import sigmoid
 from transforms.simulation.portable_random import normal

@@ -4,9 +4,8 @@ import os
 from collections.abc import Callable
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from transforms.arrow import pa, pc
 from transforms.files import replacing_file
 from transforms.simulation.portable_math import exp, log, sigmoid
 

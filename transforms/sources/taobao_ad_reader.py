@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-import pyarrow.compute as pc
 
+from transforms.arrow import pc
 from transforms.batches import Ragged, Values
 from transforms.features import LABEL
 from transforms.sources.events_before import SECOND_BITS, Histories

@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import csv
 
+from transforms.arrow import csv, pa, pc
 from transforms.beam.line_chunks import line_chunks, read_bytes
 from transforms.errors import InputError
 from transforms.features import MISSING_INT

@@ -9,8 +9,8 @@ from typing import Literal, Self
 
 import apache_beam as beam
 import numpy as np
-import pyarrow as pa
 
+from transforms.arrow import ipc, pa
 from transforms.batches import Batch, Values
 from transforms.beam.import_dataset import ReadChunks
 from transforms.errors import InputError
@@ -42,7 +42,7 @@ class UserSpread:
             name: pa.schema([(column, _ARROW[kind]) for column, kind in types.items()])
             for name, types in tables.items()
         }
-        self._sinks: dict[tuple[str, int], pa.ipc.RecordBatchFileWriter] = {}
+        self._sinks: dict[tuple[str, int], ipc.RecordBatchFileWriter] = {}
         self._times: dict[str, tuple[int, int]] = {}
         self._open = ExitStack()
         self._folder = tempfile.TemporaryDirectory(prefix="consort-users-")
@@ -82,14 +82,14 @@ class UserSpread:
             found = schema.empty_table()
         else:
             with pa.OSFile(path) as file:
-                found = pa.ipc.open_file(file).read_all()
+                found = ipc.open_file(file).read_all()
         columns = {name: found[name].to_numpy() for name in schema.names}
         return {name: values.astype("S") if values.dtype == object else values for name, values in columns.items()}
 
-    def _sink(self, table: str, part: int) -> pa.ipc.RecordBatchFileWriter:
+    def _sink(self, table: str, part: int) -> ipc.RecordBatchFileWriter:
         if (table, part) not in self._sinks:
-            lz4 = pa.ipc.IpcWriteOptions(compression="lz4")
-            file = pa.ipc.new_file(self._path(table, part), self._schemas[table], options=lz4)
+            lz4 = ipc.IpcWriteOptions(compression="lz4")
+            file = ipc.new_file(self._path(table, part), self._schemas[table], options=lz4)
             self._sinks[table, part] = self._open.enter_context(file)
         return self._sinks[table, part]
 
