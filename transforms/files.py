@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from transforms.errors import InputError
+from transforms.locks import check_unlocked, is_locked, locked
 
 
 @contextlib.contextmanager
@@ -44,17 +45,21 @@ def new_directory(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
       FileExistsError: `path` exists and is not an empty directory.
+      InputError: another process is writing it.
     """
     target = Path(os.path.abspath(path))
     target.parent.mkdir(parents=True, exist_ok=True)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target} exists and is not empty")
+    for other in target.parent.glob(f".{glob.escape(target.name)}.partial-*"):
+        check_unlocked(other)
     remove_leftovers(target.parent, target.name)
     temporary = target.parent / f".{target.name}.partial-{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
-        yield temporary
+        with locked(temporary):
+            yield temporary
         if target.exists():
             target.rmdir()
         os.rename(temporary, target)
@@ -70,7 +75,8 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
       name: only those that were to become `name`; None: all.
     """
     for stale in Path(folder).glob(f".{'*' if name is None else glob.escape(name)}.partial-*"):
-        if not _alive(stale.name.rpartition("-")[2]):
+        # On a shared file system its process may live on another machine.
+        if not _alive(stale.name.rpartition("-")[2]) and not is_locked(stale):
             shutil.rmtree(stale, ignore_errors=True)
 
 

@@ -15,6 +15,7 @@ LEAVES = frozenset(
         "transforms.features",
         "transforms.errors",
         "transforms.files",
+        "transforms.locks",
         "transforms.one_keras",
         "consort.config",
         "consort.tuning",
