@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from typing import NoReturn
 
 from transforms.errors import ConsortError
 
@@ -23,17 +24,27 @@ def main() -> None:
     except ConsortError as error:
         print(f"consort: {error}", file=sys.stderr)
         _advise(error)
-        sys.exit(error.exit_code)
+        _end(error.exit_code)
     except KeyboardInterrupt:
         print("consort: interrupted; the same command continues or starts again", file=sys.stderr)
-        sys.exit(130)
+        _end(130)
     except Exception as error:
         if os.environ.get("CONSORT_DEBUG"):
             traceback.print_exc()
         print(f"consort: failed: {type(error).__name__}: {error}", file=sys.stderr)
         _advise(error)
         print("consort: set CONSORT_DEBUG=1 for the traceback", file=sys.stderr)
-        sys.exit(1)
+        _end(1)
+
+
+def _end(code: int) -> NoReturn:
+    distributed = sys.modules.get("tfx_pipeline.distributed")
+    if distributed is not None and distributed.is_connected():
+        # All is said and closed; TensorFlow would wait for minutes for processes that are gone.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _advise(error: Exception) -> None:

@@ -19,6 +19,9 @@ from consort.tuning import FIXED, TuningConfig
 from transforms.errors import InputError
 from transforms.features import Feature, FeatureSet, RecordKind, Space
 
+NOT_TRAINING = ("gate", "pipeline", "tuning")
+"""Sections that decide what is done with a model, where, and what is searched, but not what is trained."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,7 +107,7 @@ class TrainingConfig(_Section):
       l2_scope: of which rows: `batch`, those looked up, or `table`, all, as in most papers' code, and slow.
       jit_compile: compile the dense part by XLA while training; pays on GPUs, seldom on CPUs.
       memory_limit_gb: tables that need more are refused before they are made; None: what is available.
-      tensorboard: write TensorBoard's event files beside the checkpoints.
+      tensorboard: write TensorBoard's event files into the folder `tensorboard` of the run or root.
       patience: epochs without a better eval log loss before stopping; None never stops early. The
         best epoch's weights are kept.
       checkpoint_steps: steps between checkpoints; a killed run continues from the last one.
@@ -200,9 +203,13 @@ class RunConfig(_Section):
     pipeline: PipelineConfig = PipelineConfig()
     tuning: TuningConfig = TuningConfig()
 
+    def training_values(self) -> dict[str, Any]:
+        """The resolved config without the sections that training does not read: `gate`, `pipeline`, `tuning`."""
+        return self.model_dump(mode="json", exclude=set(NOT_TRAINING))
+
     def digest(self) -> str:
-        """Sha256 of the resolved config."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """Sha256 of `training_values`: two configs that train the same model have the same."""
+        return hashlib.sha256(json.dumps(self.training_values(), sort_keys=True).encode()).hexdigest()
 
     def to_yaml(self) -> str:
         """The resolved run file, defaults included."""

@@ -27,6 +27,14 @@ AWAY_PATIENCE_S = 15.0
 """So long the chief may be away: TensorFlow takes its address over from us when training begins."""
 
 
+_connected = False
+
+
+def is_connected() -> bool:
+    """Whether TensorFlow in this process is connected to others; if they are gone, it takes minutes to end."""
+    return _connected
+
+
 class Part:
     """This process's part in a run: all of it, the chief's, a worker's or a parameter server's.
 
@@ -87,9 +95,11 @@ class Part:
 
     @contextlib.contextmanager
     def _guarded(self) -> Iterator[None]:
+        global _connected
         if self.cluster is None:
             yield
             return
+        _connected = True
         self._say(f"{self.cluster.name} connects; it ends if that takes more than {CONNECT_PATIENCE_S:.0f} s")
         # TensorFlow waits an hour for a process that dies just now, and lets no other Python code run meanwhile.
         faulthandler.dump_traceback_later(CONNECT_PATIENCE_S, exit=True, file=sys.__stderr__ or sys.stderr)
@@ -125,6 +135,8 @@ class Part:
         cluster = self._several
         name, address = cluster.name, cluster.address
         spec = tf.train.ClusterSpec({job: list(addresses) for job, addresses in cluster.jobs.items()})
+        global _connected
+        _connected = True
         try:
             server = tf.distribute.Server(spec, job_name=cluster.job, task_index=cluster.index)
         except tf.errors.OpError as error:

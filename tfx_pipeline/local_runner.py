@@ -11,6 +11,9 @@ from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 
+UNCACHED = frozenset({"AnomalyGate", "ModelGate", "Pusher"})
+"""Nodes that write outside of the metadata's sight, where others may have written since: always run, and quick."""
+
 OnNode = Callable[[str, float | None], None]
 
 
@@ -44,6 +47,8 @@ class WatchedDagRunner(tfx.orchestration.LocalDagRunner):
         connection = getattr(deployment.metadata_connection_config, kind)
         for node in (node.pipeline_node for node in pipeline.nodes):
             name, started = node.node_info.id, time.monotonic()
+            if name in UNCACHED:
+                node.execution_options.caching_options.enable_cache = False
             self._on_node(name, None)
             launcher.Launcher(
                 pipeline_node=node,

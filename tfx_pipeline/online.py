@@ -1,5 +1,6 @@
 """Learning from a stream: spans as they arrive, each event once; versions are pushed while a server answers."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from tfx_pipeline.online_steps import steps_of
 from tfx_pipeline.training import CHECKPOINT_DIR
 from transforms.errors import ConsortError, InputError
 from transforms.files import write_text
+from transforms.locks import check_unlocked, locked
 from transforms.records import load_dataset
 from transforms.spans import files_of, spans_in
 
@@ -78,15 +80,22 @@ def learn_online(
       The content of `online.json`; of a parameter server or its worker one without events.
 
     Raises:
-      InputError: the stream has no span or one of another kind, or `out` is another run's.
+      InputError: the stream has no span or one of another kind, `out` is another run's, or a run is at work there or
+        pushes to the same folder.
       ConsortError: the loss is not a finite number, or another process is gone.
     """
     part = Part(config.training.distribution, say)
     if part.serves:
         part.serve((out / ENDED_FILE).exists)
         return {"events": 0, "pushed": 0, "spans": [{}]}
-    with part.begun():
-        setup = prepared(config, stream, out, say)
+    folders = [out] if serve is None else [out, serve / config.name]
+    for folder in folders:
+        check_unlocked(folder)
+    with part.begun(), contextlib.ExitStack() as stack:
+        setup = prepared(config, stream, out, say, stack)
+        for folder in folders[1:]:
+            # Two runs would take each other's version numbers.
+            stack.enter_context(locked(folder))
         (out / ENDED_FILE).unlink(missing_ok=True)
         learner = _Learner(setup, serve, settings, say, part.strategy())
         try:

@@ -1,5 +1,6 @@
 """What a run on a stream begins with: its folder, the transform learned from the first span, and the model."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import Column, FeatureSet
 from transforms.files import check_folder, write_text
+from transforms.locks import locked
 from transforms.records import Dataset, load_dataset
 from transforms.spans import spans_in
 from transforms.vocabularies import table_sizes
@@ -73,13 +75,23 @@ class Setup:
         return {**vars(self), "carried": {}}
 
 
-def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], None]) -> Setup:
+def prepared(
+    config: RunConfig,
+    stream: Path,
+    out: Path,
+    say: Callable[[str], None],
+    stack: contextlib.ExitStack | None = None,
+) -> Setup:
     """Checks the run against the stream's first span, and learns the transform from it, if that is not done.
+
+    Args:
+      config, stream, out, say: as in `learn_online`.
+      stack: gets the lock of `out`, which holds until it is closed; None: `out` is not locked.
 
     Raises:
       InputError: there is no span, it is of another source, the model cannot be built, the recipe cannot learn
-        from a stream, there is no such teacher, `out` is in use by another run, or the run cannot begin with the caches
-        of the one that it names.
+        from a stream, there is no such teacher, `out` is another run's or in use by one, or the run cannot begin with
+        the caches of the one that it names.
     """
     check_folder(out, "--out")
     spans = spans_in(stream)
@@ -91,6 +103,8 @@ def prepared(config: RunConfig, stream: Path, out: Path, say: Callable[[str], No
     check_model(config, feature_set, first.sha256)
     recipe, teacher = recipe_of(config), teacher_of(config, feature_set)
     info = run_info(config, first.source, first.sha256, teacher) | caches_identity(config, feature_set, first)
+    if stack is not None:
+        stack.enter_context(locked(out))
     claim(out, RUN_FILE, run_identity(info), info, "run")
     write_text(out / CONFIG_FILE, config.to_yaml())
     if not (out / TRANSFORM_DIR).exists():

@@ -50,7 +50,7 @@ def _data_half(plan: Plan) -> tuple[list[BaseNode], BaseChannel, tfx.components.
 def _pipeline(plan: Plan, components: list[BaseNode]) -> tfx.dsl.Pipeline:
     return tfx.dsl.Pipeline(
         pipeline_name=plan.config.name,
-        pipeline_root=str(plan.root / "artifacts"),
+        pipeline_root=str(plan.artifacts_dir),
         components=components,
         enable_cache=True,
         metadata_connection_config=_sqlite(plan),

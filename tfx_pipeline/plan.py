@@ -1,5 +1,6 @@
 """What one run of the pipeline works on: the config, the data and the paths under the root."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import schema_text
 from transforms.stream import check_order
 from transforms.vocabularies import least_table_sizes
+
+LOG_DIR = "tensorboard"
+"""Of TensorBoard's event files, in the folder of a run and under the root of a pipeline."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,10 @@ class Plan:
         return self.root / "reports"
 
     @property
+    def artifacts_dir(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
     def metadata_file(self) -> Path:
         return self.root / "metadata.sqlite"
 
@@ -88,10 +96,14 @@ class Plan:
         }
 
     def training_config(self) -> dict[str, Any]:
-        """Execution properties of Trainer: what the model depends on besides the transformed data."""
+        """Execution properties of Trainer and Tuner: what the model depends on besides the transformed data."""
         info = run_info(self.config, self.dataset.source, self.dataset.sha256)
+        values = self.config.training_values()
+        if self.config.tuning.in_pipeline:
+            # The Trainer reads the best values by the space that was searched.
+            values["tuning"] = self.config.tuning.model_dump(mode="json")
         return {
-            "config": self.config.model_dump_json(),
+            "config": json.dumps(values),
             "feature_set": self.feature_set.model_dump_json(),
             "code_version": code_version("transforms", "models", "serving", "tfx_pipeline"),
             "dataset_sha256": self.dataset.sha256,
@@ -101,6 +113,7 @@ class Plan:
             "raw_files": self.raw_files(),
             "warmup_files": shard_paths(self.data_dir, self.dataset, self.config.record, self.splits[-1]),
             "checkpoint_root": str(self.root / "checkpoints"),
+            "log_root": str(self.root / LOG_DIR),
             "caches": dict(self.caches),
         }
 

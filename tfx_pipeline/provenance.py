@@ -3,13 +3,13 @@
 import hashlib
 import importlib.metadata
 import platform
-import sys
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consort.config import RunConfig
+from transforms.locks import this_command
 
 if TYPE_CHECKING:
     from serving.teacher import TeacherExport
@@ -72,6 +72,6 @@ def run_info(
         "dataset_sha256": dataset_sha256,
         "code_sha256": code_version("transforms", "models", "serving", "tfx_pipeline"),
         "versions": versions(),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": this_command(),
         **taught,
     }

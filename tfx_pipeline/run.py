@@ -6,10 +6,12 @@ from tfx import v1 as tfx
 
 from serving.versions import versions_in
 from tfx_pipeline.distributed import check_one_process
+from tfx_pipeline.leftovers import remove_failed_executions
 from tfx_pipeline.local_runner import OnNode, WatchedDagRunner
 from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
 from tfx_pipeline.plan import Plan, write_schema
 from transforms.errors import ConsortError
+from transforms.locks import locked
 
 
 def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> dict[str, Any]:
@@ -20,11 +22,11 @@ def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> di
       on_node: called with a node's name and None when it starts, and with its seconds when it ends.
 
     Returns:
-      `model`: the directory of the newest version; `version`; `new`: whether this run pushed it;
-      `seconds` by node.
+      `model`: the directory of the newest version; `version`; `new`: whether this run pushed it, or it was this very
+      model already; `seconds` by node.
 
     Raises:
-      InputError: training is to be spread over several processes.
+      InputError: training is to be spread over several processes, or another run is at work in the root.
       GateRefused: a gate said no; its report lies under `root/reports`.
       ConsortError: a node failed.
     """
@@ -41,8 +43,13 @@ def run_data_half(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> d
 
 
 def _run(plan: Plan, pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, float]:
-    plan.root.mkdir(parents=True, exist_ok=True)
-    write_schema(plan)
+    with locked(plan.root):
+        remove_failed_executions(plan.artifacts_dir, plan.metadata_file)
+        write_schema(plan)
+        return _run_nodes(pipeline, on_node)
+
+
+def _run_nodes(pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, float]:
     seconds: dict[str, float] = {}
 
     def watch(name: str, took: float | None) -> None:

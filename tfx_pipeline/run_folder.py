@@ -1,15 +1,18 @@
 """Whose an output folder is: told by a file in it, so that the same command goes on, and no other mixes in."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from consort.config import NOT_TRAINING
 from transforms.errors import InputError
 from transforms.files import write_text
 
 RUN_KEYS = ("config_sha256", "dataset_sha256", "teacher_sha256", "caches_sha256")
 """What of `run.json` tells two runs apart; the last two only of runs that begin with what another left."""
+
+_SHOWN = 4
 
 
 def run_identity(info: Mapping[str, Any]) -> dict[str, Any]:
@@ -21,7 +24,7 @@ def run_identity(info: Mapping[str, Any]) -> dict[str, Any]:
     return {key: info.get(key) for key in RUN_KEYS}
 
 
-def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str) -> bool:
+def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str, told: Mapping[str, Any]) -> bool:
     """Whether a folder is one's own already.
 
     Args:
@@ -29,6 +32,7 @@ def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str) -> boo
       file: name of the JSON file that tells.
       mine: what it must hold.
       kind: `run` or `search`, for messages.
+      told: what the file would get, for messages: its `config` is compared with the file's.
 
     Raises:
       InputError: it is another's, or the file cannot be read.
@@ -43,8 +47,34 @@ def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str) -> boo
         raise InputError(str(path), str(error), f"a {file} of ours", fix) from error
     for key, value in mine.items():
         if present.get(key) != value:
-            raise InputError(str(root), f"a {kind} with another {key}", f"{key} {value}", fix)
+            more = _differences(present.get("config"), told.get("config"))
+            received = f"a {kind} with another {key}" + (f": {more}" if more else "")
+            made_by = f", or the command that made it: {present['command']}" if "command" in present else ""
+            raise InputError(str(root), received, f"a new folder{made_by}", fix)
     return True
+
+
+def _differences(there: Any, now: Any) -> str:
+    """Keys of the run file in which two runs differ, with the values of both."""
+    if not isinstance(there, Mapping) or not isinstance(now, Mapping):
+        return ""
+    one, other = dict(_flat(there)), dict(_flat(now))
+    keys = [key for key in {**one, **other} if key.partition(".")[0] not in NOT_TRAINING]
+    parts = [
+        f"{key} is {json.dumps(one.get(key))} there and {json.dumps(other.get(key))} here"
+        for key in keys
+        if one.get(key) != other.get(key)
+    ]
+    more = f", and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
+    return ", ".join(parts[:_SHOWN]) + more
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def claim(root: Path, file: str, mine: Mapping[str, Any], told: Mapping[str, Any], kind: str) -> None:
@@ -57,7 +87,7 @@ def claim(root: Path, file: str, mine: Mapping[str, Any], told: Mapping[str, Any
     Raises:
       InputError: it is another's, or in use.
     """
-    if is_claimed(root, file, mine, kind):
+    if is_claimed(root, file, mine, kind, told):
         return
     # A hidden file is what one leaves that was killed while it wrote its first one.
     if root.exists() and any(not path.name.startswith(".") for path in root.iterdir()):

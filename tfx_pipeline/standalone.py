@@ -1,5 +1,6 @@
 """Train without TFX: the same transform, training and export, in one folder that a killed run continues."""
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import tensorflow as tf
 from consort.config import RunConfig
 from models.cotraining.recipe import Trained
 from tfx_pipeline.distributed import Part
-from tfx_pipeline.plan import Plan, make_plan
+from tfx_pipeline.plan import LOG_DIR, Plan, make_plan
 from tfx_pipeline.provenance import run_info
 from tfx_pipeline.run_folder import claim, is_claimed, run_identity
 from tfx_pipeline.training import (
@@ -31,9 +32,10 @@ from transforms.errors import InputError
 from transforms.features import Split
 from transforms.files import write_text
 from transforms.input import first_examples
+from transforms.locks import check_unlocked, locked
 from transforms.records import shard_paths
 
-CONFIG_FILE, MODEL_DIR = "config.yaml", "model"
+CONFIG_FILE, MODEL_DIR, TRANSFORMED_DIR = "config.yaml", "model", "transformed"
 
 
 def train_run(
@@ -45,7 +47,8 @@ def train_run(
     """Transforms, trains and exports into `out`.
 
     `out` gets `config.yaml` and `run.json` (resolved config, seed, versions, data hash, command),
-    `transformed/`, `checkpoints/` and at the end `model/`. Started again after a kill it goes on from there.
+    `transformed/`, `checkpoints/`, perhaps `tensorboard/`, and at the end `model/`. Started again after a kill it goes
+    on from there.
     Where `training.distribution` spreads the run over processes, each of them calls this, and the chief writes.
 
     Args:
@@ -58,19 +61,24 @@ def train_run(
       The content of `run.json`; of a parameter server or its worker an empty one.
 
     Raises:
-      InputError: the data does not fit the run, `out` holds another run, or TF_CONFIG does not describe one.
+      InputError: the data does not fit the run, `out` holds another run or one is at work there, or TF_CONFIG does
+        not describe one.
       ConsortError: the loss is not a finite number, or another process is gone.
     """
     part = Part(config.training.distribution, say)
+    if part.is_chief:
+        check_unlocked(out)
     if part.serves:
         part.serve(lambda: (Path(out) / MODEL_DIR).exists())
         return {"seed": config.seed, "training": {"history": []}}
-    with part.begun():
+    with part.begun(), contextlib.ExitStack() as stack:
         plan = make_plan(config, data_dir, out)
+        if part.is_chief:
+            stack.enter_context(locked(plan.root))
         if plan.changed_shards:
             say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
         info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher) | dict(plan.caches)
-        transformed = plan.root / "transformed"
+        transformed = plan.root / TRANSFORMED_DIR
         if part.is_chief:
             _claim(plan.root, info)
             write_text(plan.root / CONFIG_FILE, config.to_yaml())
@@ -80,7 +88,7 @@ def train_run(
             part.wait_until(lambda: _is_claimed(plan.root, info) and transformed.exists())
         say("training")
         task = _task(plan, transformed, info)
-        trained = _train(task, plan.root / CHECKPOINT_DIR, transformed, part, say)
+        trained = _train(task, plan.root, part, say)
         run = finished_run(task, trained)
         if part.is_chief:
             items = catalogue(task, trained.model)
@@ -106,12 +114,14 @@ def _transform(plan: Plan, transformed: Path, say: Callable[[str], None]) -> Non
         )
 
 
-def _train(task: Task, checkpoint_dir: Path, transformed: Path, part: Part, say: Callable[[str], None]) -> Trained:
+def _train(task: Task, root: Path, part: Part, say: Callable[[str], None]) -> Trained:
     try:
-        return train(task, checkpoint_dir, part.strategy(), say)
+        return train(task, root / CHECKPOINT_DIR, part.strategy(), say, root / LOG_DIR)
     except tf.errors.DataLossError as error:
         fix = "delete that folder; the same command makes it again"
-        raise InputError(str(transformed), f"a damaged record ({error.message})", "whole records", fix) from error
+        raise InputError(
+            str(root / TRANSFORMED_DIR), f"a damaged record ({error.message})", "whole records", fix
+        ) from error
 
 
 def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
@@ -137,7 +147,7 @@ def _claim(root: Path, info: dict[str, Any]) -> None:
 
 def _is_claimed(root: Path, info: dict[str, Any]) -> bool:
     """Whether `root` is this run's folder already; refuses if it is another's or finished."""
-    if not is_claimed(root, RUN_FILE, run_identity(info), "run"):
+    if not is_claimed(root, RUN_FILE, run_identity(info), "run", info):
         return False
     if (root / MODEL_DIR).exists():
         raise InputError(str(root), "a finished run", "a new folder, or an unfinished run", "choose another --out")

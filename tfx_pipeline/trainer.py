@@ -23,26 +23,30 @@ def run_fn(fn_args: FnArgs) -> None:
     """Trains on Transform's output, exports for serving, and leaves `run.json` beside the model.
 
     Checkpoints lie under the pipeline's root, keyed by everything that the model depends on: a run
-    that was killed continues from its last checkpoint when the same pipeline is started again.
+    that was killed continues from its last checkpoint when the same pipeline is started again. TensorBoard's event
+    files lie there, too, and stay.
     """
     properties: dict[str, Any] = fn_args.custom_config
     config = tuned(RunConfig.model_validate_json(properties["config"]), fn_args.hyperparameters)
     feature_set = FeatureSet.model_validate_json(properties["feature_set"])
     teacher = teacher_of(config, feature_set)
+    info = run_info(config, properties["source"], properties["dataset_sha256"], teacher) | properties["caches"]
     task = Task(
         config=config,
         feature_set=feature_set,
         transform=tft.TFTransformOutput(fn_args.transform_output),
         train_files=expand_patterns(fn_args.train_files),
         eval_files=expand_patterns(fn_args.eval_files),
-        run=run_info(config, properties["source"], properties["dataset_sha256"], teacher) | properties["caches"],
+        # The other sections are not known here, and a later run may change them without training anew.
+        run={**info, "config": config.training_values()},
         raw_files=properties["raw_files"],
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
         teacher=teacher,
     )
     properties = {**properties, "teacher_sha256": teacher.sha256 if teacher else ""}
-    checkpoint_dir = Path(properties["checkpoint_root"]) / _key(config, properties, fn_args.transform_output)
-    trained = train(task, checkpoint_dir)
+    key = _key(config, properties, fn_args.transform_output)
+    checkpoint_dir = Path(properties["checkpoint_root"]) / key
+    trained = train(task, checkpoint_dir, log_dir=Path(properties["log_root"]) / f"{config.name}-{key}")
     items = catalogue(task, trained.model)
     run = finished_run(task, trained) | retrieval_metrics(task, trained.model, items)
     export(task, trained.model, run, fn_args.serving_model_dir, items)
@@ -53,4 +57,4 @@ def run_fn(fn_args: FnArgs) -> None:
 def _key(config: RunConfig, properties: dict[str, Any], transform_output: str) -> str:
     parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256", "teacher_sha256")]
     parts += properties["caches"].values()
-    return hashlib.sha256("\n".join([config.model_dump_json(), *parts, transform_output]).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join([config.digest(), *parts, transform_output]).encode()).hexdigest()[:16]

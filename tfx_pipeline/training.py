@@ -141,6 +141,7 @@ def train(
     checkpoint_dir: str | os.PathLike[str],
     strategy: tf.distribute.Strategy | None = None,
     say: Callable[[str], None] = lambda text: None,
+    log_dir: str | os.PathLike[str] | None = None,
 ) -> Trained:
     """Trains by the config's recipe; continues from the last checkpoints in `checkpoint_dir` if there are any.
 
@@ -149,6 +150,7 @@ def train(
       checkpoint_dir: of the checkpoints.
       strategy: to train under; None: what `training.distribution` says, in this process alone.
       say: is told what of an earlier run's caches is carried over, unless this run began before.
+      log_dir: of TensorBoard's event files, which stay when the checkpoints go; None: among the checkpoints.
 
     Raises:
       InputError: the tables do not fit into memory, the run is to be spread over processes without a strategy, or it
@@ -166,6 +168,8 @@ def train(
         say(carried.told())
     # The transform's tables belong to this process, whatever the weights belong to.
     job = _job(task, recipe, sizes, strategy, carried)
+    if log_dir is not None:
+        job = dataclasses.replace(job, log_dir=lambda folder: Path(log_dir) / folder.relative_to(checkpoint_dir))
     with strategy.scope():
         trained = recipe.train(job, Path(checkpoint_dir))
     if carried is not None:

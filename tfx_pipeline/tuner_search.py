@@ -15,6 +15,7 @@ from tfx_pipeline.tuner_runner import TrialData, TrialRunner, places
 from tfx_pipeline.tuner_space import check_search, trials_digest, without_search
 from transforms.beam.transform_dataset import GRAPH_DIR, transform_dataset, transformed_files
 from transforms.files import write_text
+from transforms.locks import check_unlocked, locked
 
 SEARCH_FILE, CONFIG_FILE, REPORT_FILE, BEST_FILE = "search.json", "config.yaml", "tuning.json", "best.yaml"
 TRIALS_DIR = "trials"
@@ -42,34 +43,44 @@ def tune_run(
       The content of `tuning.json`.
 
     Raises:
-      InputError: the data does not fit the run, nothing is to be searched, or `out` holds something else.
+      InputError: the data does not fit the run, nothing is to be searched, or `out` holds something else, or
+        another search is at work there.
       ConsortError: every trial failed.
     """
+    check_unlocked(out)
     plan = make_plan(config, data_dir, out)
     check_search(config, plan.feature_set, plan.dataset.sha256)
     if plan.changed_shards:
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     # Nothing is written before it is known that trials have a place to run.
     places(config.tuning.parallel)
-    mine = {"trials_sha256": trials_digest(plan.config), "dataset_sha256": plan.dataset.sha256, **plan.caches}
+    with locked(plan.root):
+        return _search(plan, say)
+
+
+def _search(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
+    config = plan.config
+    mine = {"trials_sha256": trials_digest(config), "dataset_sha256": plan.dataset.sha256, **plan.caches}
     if plan.teacher is not None:
         mine["teacher_sha256"] = plan.teacher.sha256
-    claim(plan.root, SEARCH_FILE, mine, mine, "search")
+    info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher)
+    claim(plan.root, SEARCH_FILE, mine, {**mine, **{key: info[key] for key in ("config", "command")}}, "search")
     write_text(plan.root / CONFIG_FILE, config.to_yaml())
     # The best run file is the sign of a search that found one.
     (plan.root / BEST_FILE).unlink(missing_ok=True)
     transformed = plan.root / "transformed"
     if not transformed.exists():
         say("transforming, once for all trials")
+        beam_args = config.pipeline.beam_args
         transform_dataset(
-            data_dir, plan.dataset, transformed, plan.feature_set, config.record, beam_args=config.pipeline.beam_args
+            plan.data_dir, plan.dataset, transformed, plan.feature_set, config.record, beam_args=beam_args
         )
     runner = TrialRunner(plan.root / TRIALS_DIR, config, _trial_data(plan), say)
     tuner = IsolatedTuner(config.tuning, config.seed, plan.root, runner, runner.close)
     try:
         tuner.search()
     finally:
-        found = report_of(tuner, config, run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher))
+        found = report_of(tuner, config, info)
         write_text(plan.root / REPORT_FILE, json.dumps(found, indent=2) + "\n")
     write_text(plan.root / BEST_FILE, best_config(config, found).to_yaml())
     return found

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from consort.config import GateConfig, PipelineConfig, RunConfig, with_values
+from consort.config import RunConfig, with_values
 from consort.tuning import Domain, Range, TuningConfig
 from tfx_pipeline.plan import check_model
 from transforms.errors import InputError
@@ -46,9 +46,7 @@ def without_search(config: RunConfig) -> RunConfig:
 
 def trials_digest(config: RunConfig) -> str:
     """Sha256 of what all trials of a run share, whatever is searched, and however."""
-    # Neither takes part in training.
-    aside = {"gate": GateConfig(), "pipeline": PipelineConfig()}
-    return trial_config(config, {}).model_copy(update=aside).digest()
+    return trial_config(config, {}).digest()
 
 
 def tuned(config: RunConfig, hyperparameters: Mapping[str, Any] | None) -> RunConfig:

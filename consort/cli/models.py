@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consort.cli.config import Run, Set
-from consort.cli.output import JsonFile, Seed, progress, save, say, show, tell_changed
+from consort.cli.output import JsonFile, Seed, check_unused, progress, save, say, show, tell_changed
 
 if TYPE_CHECKING:
     from models.training.ranking_metrics import RankingDefinition
@@ -48,6 +48,7 @@ def train(
 
     overrides = (*(set_ or ()), *((f"seed={seed}",) if seed is not None else ()))
     config = load_config(run, overrides)
+    check_unused(out, config)
     from tfx_pipeline.standalone import train_run
 
     result = train_run(config, data, out, say)
@@ -162,8 +163,11 @@ def export(
     """
     from serving.versions import find_saved_model, model_name, publish
     from transforms.files import check_folder
+    from transforms.locks import locked
 
     check_folder(out, "--out")
     model = find_saved_model(directory)
-    target = publish(model, out / model_name(model))
+    base = out / model_name(model)
+    with locked(base):
+        target = publish(model, base)
     show({"model": model_name(model), "version": int(target.name), "directory": str(target)}, json_file)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from consort.cli.config import Run, Set
-from consort.cli.output import JsonFile, Seed, save, say, show
+from consort.cli.output import JsonFile, Seed, check_unused, save, say, show
 
 
 def online(
@@ -38,6 +38,7 @@ def online(
     from consort.config import load_config
 
     config = load_config(run, (*(set_ or ()), *((f"seed={seed}",) if seed is not None else ())))
+    check_unused(out, config)
     from tfx_pipeline.online import OnlineSettings, learn_online
 
     settings = OnlineSettings(push_events, max_lateness, follow, poll_seconds, idle_seconds)

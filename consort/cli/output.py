@@ -5,12 +5,16 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from transforms.errors import InputError
 from transforms.files import check_folder, write_text
+from transforms.locks import check_unlocked
+
+if TYPE_CHECKING:
+    from consort.config import RunConfig
 
 
 def _check_json_file(path: Path | None) -> Path | None:
@@ -27,6 +31,17 @@ JsonFile = Annotated[
     typer.Option("--json", metavar="FILE", help="Write the result as JSON too.", callback=_check_json_file),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random thing.", min=0, max=2**32 - 1)]
+
+
+def check_unused(folder: Path, config: "RunConfig") -> None:
+    """Refuses a folder in which another run is at work, before TensorFlow is loaded, which takes a while.
+
+    Raises:
+      InputError: one is.
+    """
+    # The processes of one run share its folder, and its chief holds the lock.
+    if config.training.distribution in ("none", "mirrored"):
+        check_unlocked(folder)
 
 
 def show(result: Mapping[str, Any], json_file: Path | None = None) -> None:

@@ -7,7 +7,7 @@ import typer
 
 from consort.cli.config import Run, Set
 from consort.cli.models import Data
-from consort.cli.output import JsonFile, Seed, save, say, show, tell_changed
+from consort.cli.output import JsonFile, Seed, check_unused, save, say, show, tell_changed
 
 app = typer.Typer(help="The TFX pipeline: run it, draw it.", no_args_is_help=True)
 
@@ -29,6 +29,7 @@ def run(
     from consort.config import load_config
 
     config = load_config(run, _overrides(set_, beam_arg, seed))
+    check_unused(root, config)
     from tfx_pipeline.plan import make_plan
 
     plan = make_plan(config, data, root)
@@ -39,6 +40,8 @@ def run(
     result = run_pipeline(
         plan, lambda node, seconds: say(f"{node}: {'...' if seconds is None else f'{seconds:.1f} s'}")
     )
+    if not result["new"]:
+        say(f"version {result['version']} is this very model already; nothing was pushed")
     show(result, json_file)
 
 

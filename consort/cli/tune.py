@@ -7,7 +7,7 @@ import typer
 
 from consort.cli.config import Run, Set
 from consort.cli.models import Data
-from consort.cli.output import JsonFile, Seed, save, say, show, table
+from consort.cli.output import JsonFile, Seed, check_unused, save, say, show, table
 
 
 def tune(
@@ -29,6 +29,7 @@ def tune(
     overrides += [f"tuning.max_trials={trials}"] if trials is not None else []
     overrides += [f"seed={seed}"] if seed is not None else []
     config = load_config(run, tuple(overrides))
+    check_unused(out, config)
     from tfx_pipeline.tuner_search import BEST_FILE, tune_run
 
     found = tune_run(config, data, out, say)

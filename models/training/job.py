@@ -23,7 +23,7 @@ class FitSettings:
       decay_epochs: epochs in which the learning rate falls to a tenth, exponentially; None keeps it.
       optimizer: `adam`, `adagrad` or `ftrl`.
       patience, checkpoint_steps, keep_checkpoints, steps_per_execution, max_steps: as in `fit`.
-      tensorboard: write event files beside the checkpoints.
+      tensorboard: write event files.
     """
 
     epochs: int = 1
@@ -55,6 +55,7 @@ class TrainingJob:
       base_rate: share of clicks among the first training records; None: not known.
       teacher_width: of the column `teacher_hidden` that training batches bring along; 0: they have none.
       carried: what stores of vectors by id begin with, by the store's name; the others begin with zeros.
+      log_dir: folder of TensorBoard's event files, by that of the checkpoints; None: `tensorboard` in the latter.
     """
 
     build: Callable[[int, str | None], keras.Model]
@@ -68,6 +69,7 @@ class TrainingJob:
     base_rate: float | None = None
     teacher_width: int = 0
     carried: Mapping[str, StoreContent] = field(default_factory=dict)
+    log_dir: Callable[[Path], Path] | None = None
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:
         """Fits a model with these settings, its data in the order of that seed."""
@@ -89,6 +91,9 @@ class TrainingJob:
             max_steps=settings.max_steps,
             seed=seed,
             steps_per_epoch=self.steps_per_epoch,
-            log_dir=directory / "tensorboard" if settings.tensorboard else None,
+            log_dir=self._logs_of(directory) if settings.tensorboard else None,
             **changes,
         )
+
+    def _logs_of(self, directory: Path) -> Path:
+        return directory / "tensorboard" if self.log_dir is None else self.log_dir(directory)

@@ -1,7 +1,9 @@
 """The pipeline on learnable toy rows: what is pushed, what is stopped, and why."""
 
 import json
+import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from tests.helpers.toy_data import learnable_rows, toy_features, write_learnable
 from transforms.batches import Batch, encode
 from transforms.errors import GateRefused, InputError
 from transforms.features import SPLITS
+from transforms.locks import locked
 from transforms.records import load_dataset, shard_paths
 from transforms.writing import write_dataset
 
@@ -38,6 +41,26 @@ def versions(root):
     return sorted(path.name for path in (root / "serving" / "toy_deepfm").iterdir())
 
 
+FAILED, COMPLETE, CACHED = 4, 3, 5
+"""Numbers of ml_metadata's Execution.State."""
+
+
+def executions(root):
+    query = "SELECT e.id, t.name, e.last_known_state FROM Execution e JOIN Type t ON t.id = e.type_id ORDER BY e.id"
+    return sqlite3.connect(root / "metadata.sqlite").execute(query).fetchall()
+
+
+def states(root, node):
+    """States of every execution of a node, oldest first."""
+    return [state for _, name, state in executions(root) if name.endswith(f".{node}")]
+
+
+def execution_folders(root, state):
+    """Folders that executions in that state left."""
+    numbers = {str(number) for number, _, found in executions(root) if found == state}
+    return [path for path in (root / "artifacts").rglob("*") if path.name in numbers and path.is_dir()]
+
+
 def test_a_first_model_that_reaches_its_bounds_is_pushed_whole(first):
     root, result = first
     assert result["new"] and versions(root) == [str(result["version"])]
@@ -57,13 +80,45 @@ def test_the_run_is_saved_with_its_model(first, data):
     assert saved["versions"]["tfx"] == "1.16.0" and len(saved["code_sha256"]) == 64
 
 
+def test_an_identical_run_pushes_nothing_so_that_no_version_rotates_out(first, data):
+    root, result = first
+    before, report = versions(root), (root / "reports" / "evaluation.txt").read_text()
+    again = run(small_config(training={"max_steps": 12, "epochs": 1}), data / "good", root)
+    assert not again["new"] and again["version"] == result["version"] and versions(root) == before
+    # It was not compared with itself either: the evaluation of the first run stands.
+    assert (root / "reports" / "evaluation.txt").read_text() == report and "baseline  none" in report
+
+
+def test_what_training_does_not_read_trains_nothing_anew(first, data):
+    root, _ = first
+    other = small_config(
+        training={"max_steps": 12, "epochs": 1},
+        gate={"min_auc": 0.51},
+        pipeline={"keep_versions": 9, "slices": ["item_id"]},
+    )
+    assert not run(other, data / "good", root)["new"]
+    assert states(root, "Trainer")[-1] == CACHED and states(root, "Evaluator")[-1] == COMPLETE
+    report = (root / "reports" / "evaluation.txt").read_text()
+    assert "at least 0.51" in report and "slice item_id = i3" in report
+
+
+def test_a_root_in_use_is_refused_and_left_as_it_is(first, data):
+    root, _ = first
+    before = versions(root), states(root, "Trainer")
+    with locked(root), pytest.raises(InputError, match=f"in use by process {os.getpid()}"):
+        run(small_config(), data / "good", root)
+    assert (versions(root), states(root, "Trainer")) == before
+
+
 def test_a_worse_model_than_the_blessed_one_is_not_pushed(first, data):
     root, _ = first
     before = versions(root)
     with pytest.raises(GateRefused, match=r"auc is -0\.\d+ against the blessed model's"):
         run(small_config(gate={"min_auc": 0.0, "max_calibration_error": 9.0}), data / "worse", root)
     assert versions(root) == before
-    assert "blessed model" in (root / "reports" / "evaluation.txt").read_text()
+    report = (root / "reports" / "evaluation.txt").read_text()
+    assert report.startswith("not blessed:") and "blessed model" in report
+    assert f"version {before[-1]}" in report and report.count("missed") == 1
 
 
 def test_a_model_below_its_bounds_is_not_pushed(first, data):
@@ -76,7 +131,11 @@ def test_a_model_below_its_bounds_is_not_pushed(first, data):
 
 def test_a_better_model_is_pushed_beside_the_first(first, data):
     root, result = first
+    failed = execution_folders(root, FAILED)
+    assert failed, "the runs before were stopped by the gate"
     better = run(small_config(), data / "good", root)
+    assert not any(folder.exists() for folder in failed) and not execution_folders(root, FAILED)
+    assert execution_folders(root, COMPLETE)
     assert better["new"] and better["version"] > result["version"]
     assert versions(root) == [str(result["version"]), str(better["version"])]
 

@@ -60,6 +60,28 @@ def test_code_and_config_are_execution_properties_so_that_the_cache_sees_them(pl
     assert "of another run" in properties(begun, "Trainer") and "of another run" not in trained
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gate": {"min_auc": 0.9}},
+        {"pipeline": {"keep_versions": 9, "slices": ["price"]}},
+        {"tuning": {"max_trials": 3}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_training_does_not_read_is_no_property_of_the_trainer(plan, changes):
+    changed = dataclasses.replace(plan, config=small_config(**changes))
+    for node in ("Trainer", "Transform"):
+        assert properties(changed, node) == properties(plan, node)
+
+
+def test_what_a_later_node_reads_is_its_property(plan):
+    changed = dataclasses.replace(plan, config=small_config(gate={"min_auc": 0.9}, pipeline={"keep_versions": 9}))
+    assert properties(changed, "Pusher") != properties(plan, "Pusher")
+    evaluators = [next(n for n in create_pipeline(p).components if n.id == "Evaluator") for p in (plan, changed)]
+    assert len({str(node.exec_properties["eval_config"]) for node in evaluators}) == 2
+
+
 def test_the_content_of_a_teacher_is_an_execution_property_of_the_trainer_alone(plan):
     teachers = [TeacherExport("/somewhere", "ranker", None, sha256, 3, ("price",)) for sha256 in ("a" * 64, "b" * 64)]
     first, second = (dataclasses.replace(plan, teacher=teacher) for teacher in teachers)

@@ -4,13 +4,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import tensorflow_model_analysis as tfma
+from tfx.components.evaluator import constants
 from tfx.components.util import model_utils
 from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
+from tfx.utils import path_utils
 
+from serving.versions import versions_in
+from tfx_pipeline.components.evaluation_report import bounds_in, metrics_in, report
 from transforms.errors import GateRefused
-from transforms.files import write_text
+from transforms.files import sha256_of, write_text
 
 REPORT = "evaluation.txt"
 
@@ -40,14 +44,34 @@ def ModelGate(  # noqa: N802, a component is a class to its users
     blessing: InputArtifact[standard_artifacts.ModelBlessing],
     evaluation: InputArtifact[standard_artifacts.ModelEvaluation],
     report_dir: Parameter[str],
+    serving_base: Parameter[str],
 ) -> None:
-    """Writes Evaluator's verdict to `report_dir/evaluation.txt` and refuses a model that was not blessed.
+    """Writes metrics, bounds and verdict to `report_dir/evaluation.txt` and refuses a model that was not blessed.
 
     Raises:
       GateRefused: with one reason for each threshold that was missed.
     """
     blessed = model_utils.is_model_blessed(blessing)
     lines = [] if blessed else list(failures_in(tfma.load_validation_result(evaluation.uri)))
-    write_text(Path(report_dir) / REPORT, "\n".join(lines) + "\n" if lines else "blessed\n")
+    if not blessed and not lines:
+        lines = ["Evaluator gave no verdict; see its log"]
+    baseline = blessing.get_string_custom_property(constants.ARTIFACT_PROPERTY_BASELINE_MODEL_URI_KEY)
+    facts = {
+        "model": blessing.get_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY),
+        "baseline": _served_as(baseline, serving_base) if baseline else "none: no other model was served before",
+    }
+    bounds = list(bounds_in(tfma.load_eval_result(evaluation.uri).config))
+    write_text(Path(report_dir) / REPORT, report(metrics_in(evaluation.uri), bounds, lines, facts))
     if not blessed:
-        raise GateRefused("The model gate", lines or ["Evaluator gave no verdict; see its log"])
+        raise GateRefused("The model gate", lines)
+
+
+def _served_as(uri: str, serving_base: str) -> str:
+    """A model's folder, and the version that it is served as, if it still is."""
+    contract = Path(path_utils.serving_model_path(uri), "assets.extra", "contract.json")
+    for number, directory in versions_in(serving_base):
+        other = directory / "assets.extra" / "contract.json"
+        # A contract tells when and from what a model was made: no two models have the same.
+        if contract.is_file() and other.is_file() and sha256_of(contract) == sha256_of(other):
+            return f"{uri}, version {number}"
+    return uri

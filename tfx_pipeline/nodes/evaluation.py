@@ -10,6 +10,7 @@ from tfx.types.channel import BaseChannel
 from consort.config import RunConfig
 from serving.signatures import EXAMPLES, PROBABILITY
 from tfx_pipeline.components.model_gate import ModelGate
+from tfx_pipeline.components.served_model import CANDIDATE, MODEL, PUSHED_MODEL, ServedModelStrategy
 from tfx_pipeline.plan import Plan
 from transforms.features import EXPOSED, LABEL
 
@@ -30,16 +31,17 @@ class Evaluation:
 
 
 def evaluation(plan: Plan, examples: BaseChannel, model: BaseChannel) -> Evaluation:
-    """AUC and calibration on the evaluated split, against bounds and against the blessed model."""
-    baseline = tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-    ).with_id("blessed_model")
+    """AUC and calibration on the evaluated split, against bounds and against the blessed model that is served."""
+    channels = {
+        MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        PUSHED_MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
+        CANDIDATE: model,
+    }
+    baseline = tfx.dsl.Resolver(strategy_class=ServedModelStrategy, **channels).with_id("blessed_model")
     evaluator = tfx.components.Evaluator(
         examples=examples,
         model=model,
-        baseline_model=baseline.outputs["model"],
+        baseline_model=baseline.outputs[MODEL],
         example_splits=[plan.config.pipeline.evaluate_split],
         eval_config=eval_config(plan.config),
     )
@@ -47,6 +49,7 @@ def evaluation(plan: Plan, examples: BaseChannel, model: BaseChannel) -> Evaluat
         blessing=evaluator.outputs["blessing"],
         evaluation=evaluator.outputs["evaluation"],
         report_dir=str(plan.reports_dir),
+        serving_base=str(plan.serving_base),
     )
     return Evaluation(baseline, evaluator, gate)
 
