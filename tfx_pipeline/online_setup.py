@@ -19,6 +19,7 @@ from tfx_pipeline.plan import check_model, teacher_of
 from tfx_pipeline.provenance import run_info
 from tfx_pipeline.run_folder import claim, run_identity
 from tfx_pipeline.training import CHECKPOINT_DIR, RUN_FILE, has_checkpoints, recipe_of
+from transforms.beam.credentials import check_credentials
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import Column, FeatureSet
@@ -103,6 +104,7 @@ def prepared(
     check_model(config, feature_set, first.sha256)
     recipe, teacher = recipe_of(config), teacher_of(config, feature_set)
     info = run_info(config, first.source, first.sha256, teacher) | caches_identity(config, feature_set, first)
+    check_credentials(config.pipeline.beam_args)
     if stack is not None:
         stack.enter_context(locked(out))
     claim(out, RUN_FILE, run_identity(info), info, "run")

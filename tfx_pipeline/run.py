@@ -10,6 +10,7 @@ from tfx_pipeline.leftovers import remove_failed_executions
 from tfx_pipeline.local_runner import OnNode, WatchedDagRunner
 from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
 from tfx_pipeline.plan import Plan, write_schema
+from transforms.beam.credentials import check_credentials
 from transforms.errors import ConsortError
 from transforms.locks import locked
 
@@ -26,7 +27,8 @@ def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> di
       model already; `seconds` by node.
 
     Raises:
-      InputError: training is to be spread over several processes, or another run is at work in the root.
+      InputError: training is to be spread over several processes, another run is at work in the root, or there are
+        no credentials for Beam's runner.
       GateRefused: a gate said no; its report lies under `root/reports`.
       ConsortError: a node failed.
     """
@@ -43,6 +45,7 @@ def run_data_half(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> d
 
 
 def _run(plan: Plan, pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, float]:
+    check_credentials(plan.config.pipeline.beam_args)
     with locked(plan.root):
         remove_failed_executions(plan.artifacts_dir, plan.metadata_file)
         write_schema(plan)

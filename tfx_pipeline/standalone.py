@@ -27,6 +27,7 @@ from tfx_pipeline.training import (
     retrieval_metrics,
     train,
 )
+from transforms.beam.credentials import check_credentials
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import InputError
 from transforms.features import Split
@@ -74,6 +75,7 @@ def train_run(
     with part.begun(), contextlib.ExitStack() as stack:
         plan = make_plan(config, data_dir, out)
         if part.is_chief:
+            check_credentials(config.pipeline.beam_args)
             stack.enter_context(locked(plan.root))
         if plan.changed_shards:
             say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")

@@ -13,6 +13,7 @@ from tfx_pipeline.tuner import IsolatedTuner
 from tfx_pipeline.tuner_report import report_of
 from tfx_pipeline.tuner_runner import TrialData, TrialRunner, places
 from tfx_pipeline.tuner_space import check_search, trials_digest, without_search
+from transforms.beam.credentials import check_credentials
 from transforms.beam.transform_dataset import GRAPH_DIR, transform_dataset, transformed_files
 from transforms.files import write_text
 from transforms.locks import check_unlocked, locked
@@ -54,6 +55,7 @@ def tune_run(
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     # Nothing is written before it is known that trials have a place to run.
     places(config.tuning.parallel)
+    check_credentials(config.pipeline.beam_args)
     with locked(plan.root):
         return _search(plan, say)
 

@@ -86,7 +86,7 @@ def import_(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of a random split.")] = None,
     beam_arg: Annotated[
-        list[str] | None, typer.Option(help="A Beam option, e.g. --beam-arg=--runner=DataflowRunner.")
+        list[str] | None, typer.Option(help="A Beam option, e.g. --beam-arg=--direct_num_workers=2.")
     ] = None,
     json_file: JsonFile = None,
 ) -> None:

@@ -212,6 +212,13 @@ class Processes:
         """What each has said so far."""
         return {path.stem: path.read_text()[-3000:] for path in sorted(self._folder.glob("*.log"))}
 
+    def wait_for_words(self, name: str, words: str) -> None:
+        """Waits until one of them has said something, whether or not it ends after it."""
+        deadline = time.monotonic() + PATIENCE_S
+        while words not in self.said().get(name, ""):
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.05)
+
     def wait_for(self, there: Callable[[], bool]) -> None:
         """Waits for something that one of them does."""
         deadline = time.monotonic() + PATIENCE_S

@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.batches import Batch
+from transforms.beam.credentials import check_credentials
 from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
 from transforms.features import FeatureSet
@@ -79,17 +80,18 @@ def import_dataset(
       source: what to read.
       input_dir: folder of the raw files.
       out: the dataset's folder; must be new or empty.
-      beam_args: Beam's options, e.g. `--runner=DataflowRunner`.
+      beam_args: Beam's options, e.g. `--direct_num_workers=2`.
 
     Returns:
       The dataset that was written.
 
     Raises:
-      InputError: raw files are missing or malformed, `out` is in use, or Beam does not know an option; nothing
-        is left behind.
+      InputError: raw files are missing or malformed, `out` is in use, Beam does not know an option, or there are
+        no credentials for its runner; nothing is left behind.
     """
     options = pipeline_options(beam_args)
     source.check(input_dir)
+    check_credentials(beam_args)
     feature_set = source.feature_set()
     with new_dataset(out, source.name, feature_set, source.origin(input_dir)) as unfinished:
         directory = str(unfinished.directory)
