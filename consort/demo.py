@@ -10,6 +10,7 @@ from benchmarks.machine import machine
 from consort.config import load_config
 from consort.demo_cascade import ask_everything
 from transforms.errors import ConsortError, InputError
+from transforms.files import check_folder
 
 STAGES = {"retrieval": "simulated_cs3", "pre-ranking": "simulated_duet_stages", "ranking": "simulated_mutual"}
 """Each stage of the cascade, and its preset."""
@@ -31,6 +32,7 @@ def run_demo(out: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
       InputError: `out` is in use.
       ConsortError: a served answer differs from the trainer's score.
     """
+    check_folder(out, "--out")
     if out.exists() and any(out.iterdir()):
         raise InputError(str(out), "a folder in use", "a new or empty folder", "choose another --out, or delete it")
     start = time.monotonic()

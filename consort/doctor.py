@@ -49,13 +49,8 @@ KEY_PACKAGES = (
 OPTIONAL_MODULES = {
     "hnswlib": ("approximate index on CPU", "pip install --no-deps hnswlib==0.8.0 (compiles; needs g++)"),
     "scann": ("approximate index by ScaNN", "pip install --no-deps scann==1.3.2"),
-    "kfp": (
-        "compiling pipelines for Kubeflow and Vertex",
-        "pip install --no-deps kfp==2.13.0 kfp-pipeline-spec==0.6.0 kfp-server-api==2.4.0 requests-toolbelt==1.0.0",
-    ),
 }
 OPTIONAL_PROGRAMS = {
-    "docker": ("production images in deploy/", "install Docker Engine"),
     "tensorflow_model_server": (
         "serving the exported models in production",
         "copy it out of the image tensorflow/serving",

@@ -23,7 +23,7 @@ from tfx_pipeline.online_state import OnlineState, SpanCounts
 from tfx_pipeline.online_steps import steps_of
 from tfx_pipeline.training import CHECKPOINT_DIR
 from transforms.errors import ConsortError, InputError
-from transforms.files import write_text
+from transforms.files import check_folder, check_local, write_text
 from transforms.locks import check_unlocked, locked
 from transforms.records import load_dataset
 from transforms.spans import files_of, spans_in
@@ -88,6 +88,9 @@ def learn_online(
     if part.serves:
         part.serve((out / ENDED_FILE).exists)
         return {"events": 0, "pushed": 0, "spans": [{}]}
+    check_local(stream, "--stream")
+    if serve is not None:
+        check_folder(serve, "--serve")
     folders = [out] if serve is None else [out, serve / config.name]
     for folder in folders:
         check_unlocked(folder)

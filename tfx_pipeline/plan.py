@@ -118,14 +118,22 @@ class Plan:
         }
 
 
-def make_plan(config: RunConfig, data_dir: str | os.PathLike[str], root: str | os.PathLike[str]) -> Plan:
+def make_plan(
+    config: RunConfig, data_dir: str | os.PathLike[str], root: str | os.PathLike[str], folder: str = "--out"
+) -> Plan:
     """Checks the run against its data, before anything is written.
+
+    Args:
+      config: the run.
+      data_dir: the dataset.
+      root: everything that the run writes lies here.
+      folder: the option that names `root`, for messages.
 
     Raises:
       InputError: the dataset is not one, is of another source, is damaged, or lacks what the run needs; the
         model cannot be built; there is no such teacher; Beam does not know an option; or `root` cannot be written to.
     """
-    check_folder(root, "the run's folder")
+    check_folder(root, folder)
     dataset = load_dataset(data_dir)
     if dataset.source != config.source:
         raise InputError(

@@ -1,9 +1,10 @@
-"""Files that are whole or absent: written beside, then renamed. Local and remote paths alike."""
+"""Files that are whole or absent: written beside, then renamed. Paths are local."""
 
 import contextlib
 import glob
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from pathlib import Path
 
 from transforms.errors import InputError
 from transforms.locks import check_unlocked, is_locked, locked
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 @contextlib.contextmanager
@@ -80,6 +83,22 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str | None = None) ->
             shutil.rmtree(stale, ignore_errors=True)
 
 
+def check_local(path: str | os.PathLike[str], name: str) -> None:
+    """Refuses a URL where a local path is expected: as a path it would name a folder `gs:` here.
+
+    Args:
+      path: as it was given.
+      name: of the option that gave it, for the message.
+
+    Raises:
+      InputError: it is one.
+    """
+    # `Path` makes one slash of two.
+    if _URL.match(os.fspath(path)) and not os.path.exists(path):
+        fix = "mount it as a folder, or copy it; URLs are not supported yet"
+        raise InputError(f"{name} {path}", "a URL", "a path on this machine", fix)
+
+
 def check_folder(path: str | os.PathLike[str], name: str) -> None:
     """Looks whether a folder can be made or written to, and makes nothing.
 
@@ -88,16 +107,17 @@ def check_folder(path: str | os.PathLike[str], name: str) -> None:
       name: of the option that gave it, for the message.
 
     Raises:
-      InputError: it, or a folder above it, is a file or may not be written to.
+      InputError: it, or a folder above it, is a file or may not be written to; or it is a URL.
     """
+    check_local(path, name)
     target = Path(os.path.abspath(path))
     nearest = next(folder for folder in (target, *target.parents) if os.path.lexists(folder))
     if not nearest.is_dir():
         raise InputError(
-            f"{name} {path}", f"{nearest}, which is no folder", "a folder, there or not", f"choose another {name}"
+            f"{name} {path}", f"{nearest}, which is no folder", "a folder, there or not", f"give another path as {name}"
         )
     if not os.access(nearest, os.W_OK | os.X_OK):
-        fix = f"choose another {name}, or change its permissions"
+        fix = f"give another path as {name}, or change its permissions"
         raise InputError(f"{name} {path}", f"{nearest}, where nothing may be written", "a folder to write to", fix)
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from transforms.errors import InputError
 from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
-from transforms.files import sha256_of, write_text
+from transforms.files import check_local, sha256_of, write_text
 
 MANIFEST = "dataset.json"
 FORMAT_VERSION = 1
@@ -106,6 +106,7 @@ def load_dataset(directory: str | os.PathLike[str]) -> Dataset:
     Raises:
       InputError: there is none, or it is not one of ours, or its hash does not fit its content.
     """
+    check_local(directory, "dataset")
     path = Path(directory) / MANIFEST
     fix = "make a dataset with `consort data simulate` or `consort data import`"
     if not path.is_file():
@@ -163,10 +164,9 @@ def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: Rec
         )
     info = splits.get(split)
     if info is None or info.records == 0:
-        have = ", ".join(name for name in SPLITS if name in splits)
-        raise InputError(
-            str(directory), f"splits {have}", f"a split {split!r} that is not empty", "choose another split"
-        )
+        have = ", ".join(f"{name} with {splits[name].records:,} records" for name in SPLITS if name in splits)
+        fix = "give the dataset records of that split, or ask for another one where you may"
+        raise InputError(str(directory), f"splits {have}", f"a split {split!r} that is not empty", fix)
     paths = [os.path.join(directory, shard.path) for shard in info.shards]
     for path in paths:
         if not os.path.exists(path):

@@ -12,7 +12,7 @@ import numpy as np
 from transforms.batches import Batch, counts, encode
 from transforms.errors import InputError
 from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
-from transforms.files import check_folder, new_directory, sha256_of
+from transforms.files import check_folder, check_local, new_directory, sha256_of
 from transforms.records import Dataset, ShardInfo, SplitInfo
 
 _INFO_SUFFIX = ".info.json"
@@ -94,6 +94,7 @@ def new_dataset(
     Raises:
       InputError: `out` is in use, or no record was written.
     """
+    check_local(out, "--out")
     check_folder(Path(out).parent, "--out")
     try:
         with new_directory(out) as temporary:

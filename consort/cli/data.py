@@ -93,6 +93,7 @@ def import_(
     """Raw files to records."""
     from consort.config import yaml_value
     from transforms.errors import InputError
+    from transforms.files import check_local
     from transforms.sources.registry import get_source
 
     options: dict[str, Any] = {} if seed is None else {"seed": seed}
@@ -102,6 +103,7 @@ def import_(
             raise InputError("--option", repr(pair), "key=value", "write it so")
         options[key] = yaml_value(value, f"--option {pair}")
     chosen = get_source(source, options)
+    check_local(input_dir, "--input")
     chosen.check(input_dir)
     from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS, import_dataset
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from transforms.errors import InputError
-from transforms.files import check_folder, write_text
+from transforms.files import check_folder, check_local, write_text
 from transforms.locks import check_unlocked
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ def _check_json_file(path: Path | None) -> Path | None:
     if path is not None:
         if path.is_dir():
             raise InputError(f"--json {path}", "a folder", "a file, there or not", "name a file in it")
+        check_local(path, "--json")
         check_folder(path.parent, "--json")
     return path
 

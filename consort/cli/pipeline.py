@@ -32,7 +32,7 @@ def run(
     check_unused(root, config)
     from tfx_pipeline.plan import make_plan
 
-    plan = make_plan(config, data, root)
+    plan = make_plan(config, data, root, "--root")
     tell_changed(plan.changed_shards)
     say("loading TFX")
     from tfx_pipeline.run import run_pipeline
@@ -54,7 +54,7 @@ def graph(run: Run, data: Data, root: Root, set_: Set = None, json_file: JsonFil
     from tfx_pipeline.graph import edges, mermaid
     from tfx_pipeline.plan import make_plan
 
-    plan = make_plan(config, data, root)
+    plan = make_plan(config, data, root, "--root")
     print(mermaid(plan))
     save({"edges": edges(plan)}, json_file)
 
