@@ -1,7 +1,7 @@
 """A client of TensorFlow Serving's gRPC that needs no TensorFlow.
 
 Every call has a deadline; what is retried is only what cannot have been executed twice with effect: UNAVAILABLE, and
-RESOURCE_EXHAUSTED without details (no free server thread).
+RESOURCE_EXHAUSTED where it means a full server (see `FULL`), not a message that is too large.
 """
 
 import random
@@ -22,6 +22,13 @@ __all__ = ["Prediction", "PredictClient", "Retrieved", "ServingError", "Signatur
 _MESSAGE_LIMIT = 1 << 30
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 _POLL_S = 0.1
+FULL = (
+    "server threadpool exhausted",
+    "concurrent rpc limit exceeded",
+    "waiting in batching queue",
+)
+"""What the details of RESOURCE_EXHAUSTED hold, in lower case, where a server had no room and nothing has run: of gRPC's
+newer servers in C++ (older ones send no details) and in Python, and of TensorFlow Serving's batching."""
 
 
 @dataclass(frozen=True)
@@ -321,7 +328,10 @@ def _padded(lists: Sequence[Sequence[Any]]) -> np.ndarray:
 
 
 def _retriable(error: ServingError) -> bool:
-    return error.code == "UNAVAILABLE" or (error.code == "RESOURCE_EXHAUSTED" and not error.details)
+    if error.code != "RESOURCE_EXHAUSTED":
+        return error.code == "UNAVAILABLE"
+    details = error.details.strip().lower()
+    return not details or any(text in details for text in FULL)
 
 
 def _model_spec(model: str, version: int | None, label: str | None) -> Any:

@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-from serving.contract_file import read_contract
+from serving.contract_file import CONTRACT, read_contract
 from serving.version_folders import LARGEST_VERSION, scan
 from transforms.errors import InputError
 from transforms.files import new_directory, remove_leftovers
@@ -86,6 +86,16 @@ def model_name(saved_model: str | os.PathLike[str]) -> str:
     return str(read_contract(saved_model)["model"])
 
 
+def newest_with_contract(base: str | os.PathLike[str]) -> Path:
+    """The newest version that has a contract; a newer one may still be copied. Without any the newest.
+
+    Args:
+      base: a base path with a version in it.
+    """
+    folders = [folder for _, folder in reversed(versions_in(base))]
+    return next((folder for folder in folders if (folder / CONTRACT).is_file()), folders[0])
+
+
 def model_bases(directory: str | os.PathLike[str]) -> dict[str, Path]:
     """Base paths by model name: `directory` itself, or those in it, or those in its `serving` folder.
 
@@ -94,7 +104,7 @@ def model_bases(directory: str | os.PathLike[str]) -> dict[str, Path]:
     """
     root = Path(directory)
     if versions_in(root):
-        return {model_name(versions_in(root)[-1][1]): root}
+        return {model_name(newest_with_contract(root)): root}
     for folder in (root, root / "serving"):
         if folder.is_dir():
             bases = {path.name: path for path in sorted(folder.iterdir()) if versions_in(path)}

@@ -10,6 +10,8 @@ import typer
 
 from consort.cli.output import JsonFile, say, show
 
+_WAIT_POLL_S = 0.2
+
 
 def serve(
     directory: Annotated[Path, typer.Argument(help="Exported versions, or a pipeline's root.")],
@@ -21,30 +23,69 @@ def serve(
         typer.Option(help="XLA, as TF Serving's --xla_cpu_compilation_enabled; default: if a model's contract asks."),
     ] = None,
     warmup: Annotated[bool, typer.Option(help="Warm-up, as TF Serving's --enable_model_warmup.")] = True,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a first version in the folder.", min=0.0)] = 0.0,
+    load_timeout: Annotated[
+        float | None, typer.Option(help="Seconds for the models to load; default: as long as it takes.", min=0.0)
+    ] = None,
+    max_message_bytes: Annotated[
+        int, typer.Option(help="Size of a request, also when it is decompressed.", min=1, max=2**31 - 1)
+    ] = 64 << 20,
+    max_call_seconds: Annotated[
+        float, typer.Option(help="A call ends after it, whatever its client's deadline.", min=0.001)
+    ] = 60.0,
 ) -> None:
     """Serve SavedModels over TensorFlow Serving's gRPC, here. In production: tensorflow/serving, same files.
 
     Example: consort serve /tmp/serving --port 8500
     """
-    from serving.versions import model_bases
-
-    bases = model_bases(directory)
+    bases = _bases(directory, wait)
     say("loading " + ", ".join(bases))
     if xla is None:
         xla = _asks_for_xla(bases)
     from serving.server.server import LocalServer, serve_forever
 
-    with LocalServer(bases, host=host, port=port, poll_s=poll_seconds, xla=xla, warmup=warmup) as server:
-        server.wait_ready(timeout_s=120)
-        print(f"serving {', '.join(bases)} on {server.address}", flush=True)
-        serve_forever(server)
+    server = LocalServer(
+        bases,
+        host=host,
+        port=port,
+        poll_s=poll_seconds,
+        xla=xla,
+        warmup=warmup,
+        max_message_bytes=max_message_bytes,
+        longest_call_s=max_call_seconds,
+    )
+    serve_forever(
+        server,
+        load_timeout,
+        announce=lambda server: print(f"serving {', '.join(bases)} on {server.address}", flush=True),
+        on_wait=lambda reason: say(f"waiting: {reason}"),
+    )
+
+
+def _bases(directory: Path, wait_s: float) -> dict[str, Path]:
+    """Base paths by model name, once there is a version."""
+    from serving.versions import model_bases
+    from transforms.errors import InputError
+
+    deadline = time.monotonic() + wait_s
+    said = False
+    while True:
+        try:
+            return model_bases(directory)
+        except InputError:
+            if time.monotonic() >= deadline:
+                raise
+        if not said:
+            say(f"waiting for a version in {directory}")
+            said = True
+        time.sleep(_WAIT_POLL_S)
 
 
 def _asks_for_xla(bases: Mapping[str, Path]) -> bool:
     from serving.contract_file import XLA_FLAG, flags_required
-    from serving.versions import versions_in
+    from serving.versions import newest_with_contract
 
-    asking = [name for name, base in bases.items() if XLA_FLAG in flags_required(versions_in(base)[-1][1])]
+    asking = [name for name, base in bases.items() if XLA_FLAG in flags_required(newest_with_contract(base))]
     if asking:
         say(f"with XLA, which {', '.join(asking)} needs; start TensorFlow Serving with {XLA_FLAG}")
     return bool(asking)

@@ -44,9 +44,9 @@ def missing_part(directory: str | os.PathLike[str]) -> str | None:
 def _variables(folder: Path) -> list[str]:
     """The index of the variables and the files that it names."""
     path = folder / _INDEX
-    content = path.read_bytes() if path.is_file() else b""
-    if not content:
+    if not path.is_file():
         return [_INDEX]
+    content = path.read_bytes()
     if not content.endswith(_TABLE_END):
         return [f"{_INDEX} (its end)"]
     number = _shards(content)

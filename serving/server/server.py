@@ -33,6 +33,8 @@ from transforms.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 _READY_POLL_S = 0.02
+_QUIET_S = 3.0
+"""A model usually loads in less: nothing is said before."""
 _SPARE_THREADS = 8
 """For what is answered at once, also when all others run a model: states, metadata, refusals."""
 STOP_S = 5.0
@@ -169,7 +171,7 @@ class LocalServer:
             waiting = "; ".join(blockers)
             if timeout_s is not None and time.monotonic() - start >= timeout_s:
                 raise ServingError("DEADLINE_EXCEEDED", f"not ready after {timeout_s:g} s; {waiting}")
-            if on_wait is not None and waiting != said and time.monotonic() - start >= 1.0:
+            if on_wait is not None and waiting != said and time.monotonic() - start >= _QUIET_S:
                 said = waiting
                 on_wait(waiting)
             if stopping.wait(_READY_POLL_S):

@@ -88,9 +88,17 @@ def test_the_request_carries_what_was_asked(client, servicer):
 
 UNAVAILABLE = (grpc.StatusCode.UNAVAILABLE, "later")
 NO_THREAD = (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
+FULL = [
+    (grpc.StatusCode.RESOURCE_EXHAUSTED, details)
+    for details in (
+        "Server Threadpool Exhausted",
+        "Concurrent RPC limit exceeded!",
+        "Run() timeout exceeded while waiting in batching queue",
+    )
+]
 
 
-@pytest.mark.parametrize("refusals", [[UNAVAILABLE, UNAVAILABLE], [NO_THREAD, NO_THREAD, UNAVAILABLE]])
+@pytest.mark.parametrize("refusals", [[UNAVAILABLE, UNAVAILABLE], [NO_THREAD, NO_THREAD, UNAVAILABLE], FULL])
 def test_what_cannot_have_run_is_tried_again(client, servicer, refusals):
     servicer.script = list(refusals)
     assert client.predict("m", {}).version == 7
@@ -101,6 +109,8 @@ def test_what_cannot_have_run_is_tried_again(client, servicer, refusals):
     ("code", "details"),
     [
         (grpc.StatusCode.RESOURCE_EXHAUSTED, "message too large"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "SERVER: Received message larger than max (209715200 vs. 8388608)"),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "OOM when allocating tensor with shape[100000,100000]"),
         (grpc.StatusCode.INTERNAL, "XLA compilation disabled"),
         (grpc.StatusCode.INVALID_ARGUMENT, "no"),
         (grpc.StatusCode.DEADLINE_EXCEEDED, "no"),
