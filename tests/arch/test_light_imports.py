@@ -21,11 +21,12 @@ HEAVY = (
     "pyarrow",
 )
 CLIENT = ("serving.client", "serving.protocol", "serving.tensors")
+SERVER = ("serving.server.server", "serving.versions", "serving.contract_file", "consort.cli.serving")
 # Of processor time, so that a busy machine does not decide.
 MAX_SECONDS = 1.5
 
 
-@pytest.mark.parametrize("name", [*ROOMS, *sorted(LEAVES), "consort.__main__", "consort.doctor", *CLIENT])
+@pytest.mark.parametrize("name", [*ROOMS, *sorted(LEAVES), "consort.__main__", "consort.doctor", *CLIENT, *SERVER])
 def test_importing_it_brings_in_nothing_heavy(name: str) -> None:
     if find_spec(name) is None:
         pytest.fail(f"there is no module {name}; rename it here too")
