@@ -62,7 +62,17 @@ class TableModel(keras.Model, abc.ABC):
         self._compiled_head: Any = None
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
-        return self.interact(self.look_up(features, training=training), training=training)
+        return self.score(self.look_up(features, training=training), features, training)
+
+    def score(self, vectors: Any, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
+        """Logits of a batch.
+
+        Args:
+          vectors: what was looked up of it.
+          features: the batch; models that read no sets take its mask `candidate` from here.
+          training: as in `call`.
+        """
+        return self.interact(vectors, training=training)
 
     def look_up(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         """What `interact` takes."""

@@ -98,7 +98,7 @@ class PeerModel(keras.Model, abc.ABC):
         clicked: list[tf.Tensor] = []
         sides: list[list[tf.Tensor]] = []
         for peer, own, side in zip(self.peers, vectors, self.side_outputs, strict=True):
-            found = peer.interact(own, training=training)
+            found = peer.score(own, features, training)
             outputs = tf.unstack(found, axis=-1) if peer.outputs > 1 else [found]
             clicked += outputs[: peer.outputs - side]
             sides.append(outputs[peer.outputs - side :])

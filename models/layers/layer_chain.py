@@ -21,14 +21,28 @@ class LayerChain(keras.layers.Layer):
             shape = tf.TensorShape(step.compute_output_shape(shape))
         super().build(input_shape)
 
-    def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self._through(self._steps, inputs, training)
+    def call(self, inputs: tf.Tensor, training: bool | None = None, real: tf.Tensor | None = None) -> tf.Tensor:
+        return self._through(self._steps, inputs, training, real)
 
     def _through(
-        self, steps: Sequence[keras.layers.Layer], inputs: tf.Tensor, training: bool | None = None
+        self,
+        steps: Sequence[keras.layers.Layer],
+        inputs: tf.Tensor,
+        training: bool | None = None,
+        real: tf.Tensor | None = None,
     ) -> tf.Tensor:
         outputs = inputs
         for step in steps:
-            takes_training = isinstance(step, ResumableDropout | keras.layers.BatchNormalization)
-            outputs = step(outputs, training=training) if takes_training else step(outputs)
+            if isinstance(step, keras.layers.BatchNormalization):
+                outputs = step(outputs, training=training, mask=_counted(real, step) if training else None)
+            elif isinstance(step, ResumableDropout):
+                outputs = step(outputs, training=training)
+            else:
+                outputs = step(outputs)
         return outputs
+
+
+def _counted(real: tf.Tensor | None, step: keras.layers.BatchNormalization) -> tf.Tensor | None:
+    """What statistics are over: what is real; where nothing is, everything, as a mean over nothing is no number."""
+    # Those of several replicas are sums, to which one without anything real adds nothing.
+    return real if real is None or step.synchronized else real | ~tf.reduce_any(real)

@@ -18,13 +18,17 @@ class MLP(LayerChain):
     Args:
       hidden_units: width of each hidden layer; empty for none.
       dropout: share of each hidden layer's activations dropped in training.
-      batch_norm: normalise before each activation, over all axes but the last.
+      batch_norm: normalise before each activation, over all axes but the last; under several replicas over all their
+        parts of the batch.
       activation: of the hidden layers, a Keras name.
       output_units: width of a last layer without activation, dropout or normalisation; None: no such layer.
         Under a mixed-precision policy it alone works in float32: logits rounded to bfloat16 would tie.
       seed: of weights (Glorot normal; biases 0) and dropout.
 
-    Input shape: `[..., W]`.
+    Call arguments:
+      inputs: `[..., W]`.
+      training: True drops, and normalises by the batch.
+      real: bool `[...]`; what is False counts in no statistics of the batch; None: all is real.
 
     Output shape: `[..., U]`, U the last layer's width.
 

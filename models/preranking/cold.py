@@ -53,10 +53,17 @@ class Cold(FieldModel):
     ):
         super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
         self.gates = FieldGates(derived_seed(seed, "gates"))
+        self.batch_norm = batch_norm
         self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=derived_seed(seed, "mlp"))
 
-    def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
-        deep = self.mlp(self._gated(embeddings), training=training)
+    def head(
+        self,
+        embeddings: tf.Tensor,
+        linear: tf.Tensor | None,
+        training: bool | None,
+        real: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        deep = self.mlp(self._gated(embeddings), training=training, real=real)
         return tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + tf.squeeze(deep, -1)
 
     def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:

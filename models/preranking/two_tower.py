@@ -65,7 +65,7 @@ class TwoTower(SetModel):
     def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
         asked = tf.concat([vectors.request, mean_history(vectors)], axis=1)
         user = self.user_tower(flat_fields(asked), training=training)
-        items = self.item_tower(flat_fields(vectors.candidates), training=training)
+        items = self.item_tower(flat_fields(vectors.candidates), training=training, real=vectors.candidate_mask)
         return self.bias(tf.squeeze(items @ user[:, :, tf.newaxis], -1))
 
     def get_config(self) -> dict[str, Any]:

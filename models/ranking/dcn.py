@@ -102,19 +102,28 @@ class DCN(FieldModel):
             return CrossMixture(self.cross_rank, self.num_experts, seed)
         return CrossLayer(seed) if self.cross == "v1" else CrossLayerV2(seed)
 
-    def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
-        return tf.squeeze(self.output_layer(self.last_hidden(embeddings, training)), -1)
+    def head(
+        self,
+        embeddings: tf.Tensor,
+        linear: tf.Tensor | None,
+        training: bool | None,
+        real: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        return tf.squeeze(self.output_layer(self._crossed(embeddings, training, real)), -1)
 
     def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self._crossed(embeddings, training, None)
+
+    def _crossed(self, embeddings: tf.Tensor, training: bool | None, real: tf.Tensor | None) -> tf.Tensor:
         fields, width = embeddings.shape[1:]
         first = tf.reshape(embeddings, [-1, fields * width])
         crossed = first
         for layer in self.cross_layers:
             crossed = layer((first, crossed))
         if self.structure in ("stacked", "stacked_parallel"):
-            crossed = self.stacked_mlp(crossed, training=training)
+            crossed = self.stacked_mlp(crossed, training=training, real=real)
         if self.structure in ("parallel", "stacked_parallel"):
-            crossed = tf.concat([crossed, self.mlp(first, training=training)], axis=1)
+            crossed = tf.concat([crossed, self.mlp(first, training=training, real=real)], axis=1)
         return crossed
 
     def get_config(self) -> dict[str, Any]:

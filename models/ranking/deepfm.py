@@ -55,10 +55,17 @@ class DeepFM(FieldModel):
     ):
         super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
         self.fm = FactorizationMachine()
+        self.batch_norm = batch_norm
         self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
 
-    def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
-        deep = self.mlp(_flat(embeddings), training=training)
+    def head(
+        self,
+        embeddings: tf.Tensor,
+        linear: tf.Tensor | None,
+        training: bool | None,
+        real: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        deep = self.mlp(_flat(embeddings), training=training, real=real)
         shallow = tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + self.fm(embeddings)
         return shallow + tf.squeeze(deep, -1)
 

@@ -68,10 +68,17 @@ class FiBiNET(FieldModel):
         self.senet = SENET(reduction_ratio, seed=derived_seed(seed, "senet"))
         self.plain_pairs = BilinearInteraction(bilinear_type, seed=derived_seed(seed, "plain_pairs"))
         self.weighed_pairs = BilinearInteraction(bilinear_type, seed=derived_seed(seed, "weighed_pairs"))
+        self.batch_norm = batch_norm
         self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
 
-    def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
-        deep = tf.squeeze(self.mlp(self._pairs(embeddings), training=training), -1)
+    def head(
+        self,
+        embeddings: tf.Tensor,
+        linear: tf.Tensor | None,
+        training: bool | None,
+        real: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        deep = tf.squeeze(self.mlp(self._pairs(embeddings), training=training, real=real), -1)
         return tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + deep
 
     def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:

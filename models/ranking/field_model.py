@@ -1,7 +1,7 @@
 """What all models over one list of fields share."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -9,24 +9,33 @@ import tensorflow as tf
 from models.layers.axes import merge_leading, split_leading
 from models.layers.interleaved_embeddings import FieldVectors
 from models.table_model import TableModel
-from transforms.features import ModelInput
+from transforms.features import CANDIDATE, ModelInput
 
 
 class FieldModel(TableModel):
     """A model that scores one row, or one candidate of a request, from the vectors of its fields.
 
     A subclass makes its layers in `__init__`, and gives `head` and `get_config`; one with `has_hidden` also
-    `last_hidden`.
+    `last_hidden`. One that normalises over the batch sets `batch_norm` True, and its `head` takes `real`, too.
 
     Args, call arguments, output shape: as `TableModel`.
     """
 
-    def interact(self, vectors: FieldVectors, training: bool | None = None) -> tf.Tensor:
+    batch_norm: bool = False
+    """Whether the head normalises over the batch."""
+
+    def score(self, vectors: FieldVectors, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
+        return self.interact(vectors, training, features.get(CANDIDATE))
+
+    def interact(
+        self, vectors: FieldVectors, training: bool | None = None, candidate: tf.Tensor | None = None
+    ) -> tf.Tensor:
         """Logits from what was looked up, by the head alone.
 
         Args:
           vectors: embeddings `[..., F, D]`, and linear terms `[..., F]`, None if the class has `uses_linear` False.
           training: as in `call`.
+          candidate: 1 for what is real, `[...]`: a batch is normalised over that alone; None: all is real.
 
         Returns:
           `[...]`.
@@ -34,7 +43,10 @@ class FieldModel(TableModel):
         embeddings, linear = vectors
         rows = self._rows(embeddings)
         terms = merge_leading(linear, 1) if linear is not None else None
-        logits = tf.cast(self._head_function(self.head)(rows, terms, training), self.variable_dtype)
+        arguments: list[Any] = [rows, terms, training]
+        if training and self.batch_norm and candidate is not None:
+            arguments.append(tf.reshape(tf.cast(candidate, tf.bool), [-1]))
+        logits = tf.cast(self._head_function(self.head)(*arguments), self.variable_dtype)
         return split_leading(logits, embeddings, 2)
 
     def hidden(self, vectors: FieldVectors, training: bool | None = None) -> tf.Tensor:
@@ -53,8 +65,20 @@ class FieldModel(TableModel):
         raise NotImplementedError(f"{type(self).__name__} has no last hidden layer")
 
     @abc.abstractmethod
-    def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
-        """Logits `[N]` of vectors `[N, F, D]` and linear terms `[N, F]`."""
+    def head(
+        self,
+        embeddings: tf.Tensor,
+        linear: tf.Tensor | None,
+        training: bool | None,
+        real: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        """Logits `[N]` of vectors `[N, F, D]` and linear terms `[N, F]`.
+
+        Args:
+          embeddings, linear: of rows, or of candidates, padding included.
+          training: as in `call`.
+          real: bool `[N]`, given in training to classes with `batch_norm`; False for padding; None: all is real.
+        """
 
     def build_head(self) -> None:
         fields, width = len(self.embeddings.field_names), self.embeddings.embedding_dim

@@ -69,10 +69,17 @@ class PNN(FieldModel):
         self.product, self.outer_kernel = checked_choice("product", product, PRODUCTS), outer_kernel
         outer = OuterProduct(outer_kernel, seed=derived_seed(seed, "outer_product"))  # Checks the kernel's name.
         self.products = InnerProduct() if product == "inner" else outer
+        self.batch_norm = batch_norm
         self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
 
-    def head(self, embeddings: tf.Tensor, linear: tf.Tensor | None, training: bool | None) -> tf.Tensor:
-        return tf.squeeze(self.mlp(self._with_products(embeddings), training=training), -1)
+    def head(
+        self,
+        embeddings: tf.Tensor,
+        linear: tf.Tensor | None,
+        training: bool | None,
+        real: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        return tf.squeeze(self.mlp(self._with_products(embeddings), training=training, real=real), -1)
 
     def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.mlp.hidden(self._with_products(embeddings), training)

@@ -19,7 +19,7 @@ LOSS_RANGE = 1e-5
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What one process makes of the cases."""
     folder = tmp_path_factory.mktemp("alone")
-    return {case: fit_case(case, folder) for case in ("deepfm", "batch_norm", "mutual_learning")}
+    return {case: fit_case(case, folder) for case in ("deepfm", "batch_norm", "padded_requests", "mutual_learning")}
 
 
 def result(folder: Path, case: str) -> dict[str, Any]:

@@ -63,6 +63,18 @@ def requests(epoch: int, size: int = 8 * STEPS - 3) -> Any:
     return tf.data.Dataset.from_tensor_slices(({"user": users, "item": items}, label, exposed)).batch(8)
 
 
+def padded_requests(epoch: int) -> Any:
+    """As `requests`, with many of the candidates of even requests padding, so that parts have unlike real ones."""
+    import tensorflow as tf
+
+    def padded(features: Any, label: Any, exposed: Any) -> Any:
+        places, requests = tf.range(5), tf.range(tf.shape(label)[0])
+        real = places < tf.where((requests % 8 < 4)[:, tf.newaxis], 1 + requests[:, tf.newaxis] % 2, 5)
+        return {**features, "candidate": tf.cast(real, tf.int64)}, label, exposed & real
+
+    return requests(epoch).map(padded)
+
+
 def deepfm(**options: Any) -> Any:
     """A DeepFM on `rows`."""
     from models.ranking.deepfm import DeepFM
@@ -82,6 +94,14 @@ def group() -> Any:
     return MutualLearning([first, DCN(inputs, SIZES, embedding_dim=2, hidden_units=(5,), seed=2)], mutual_weight=3.0)
 
 
+def normalised() -> Any:
+    """A DeepFM on `padded_requests` that normalises over the batch."""
+    from models.ranking.deepfm import DeepFM
+
+    inputs = (_input("user"), _input("item", "candidates"))
+    return DeepFM(inputs, SIZES, embedding_dim=3, hidden_units=(6,), batch_norm=True)
+
+
 def _input(name: str, shape: str | None = None) -> Any:
     from transforms.features import ModelInput
 
@@ -93,6 +113,7 @@ def _input(name: str, shape: str | None = None) -> Any:
 CASES: dict[str, tuple[Callable[[], Any], Callable[[int], Any], dict[str, Any]]] = {
     "deepfm": (deepfm, rows, {}),
     "batch_norm": (lambda: deepfm(batch_norm=True), lambda epoch: rows(epoch, 8 * STEPS - 5), {"optimizer": "ftrl"}),
+    "padded_requests": (normalised, padded_requests, {"optimizer": "ftrl"}),
     "dropout": (lambda: deepfm(dropout=0.3), rows, {}),
     "mutual_learning": (group, requests, {"optimizer": "adagrad", "learning_rate": 0.1}),
     "bad_price": (deepfm, bad_rows, {"checkpoint_steps": 1}),
