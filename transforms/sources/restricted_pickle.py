@@ -6,55 +6,77 @@ import pickle
 from typing import Any
 
 import numpy as np
-from numpy.core import multiarray, numeric
 
 from transforms.errors import InputError
+from transforms.sources.pickled_arrays import EmptyArray, FromBuffer, Scalar, TypeOf
 
 
-def _encode(text: str, encoding: str) -> bytes:
+class _Encode:
     """Stands for `_codecs.encode`, by which pickles of protocol 2 and below write bytes."""
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
-    return text.encode("latin1")
+
+    __slots__ = ()
+
+    def __call__(self, text: str, encoding: str) -> bytes:
+        if encoding != "latin1":
+            raise pickle.UnpicklingError(f"bytes in the encoding {encoding!r}")
+        return text.encode("latin1")
+
+
+class _Bytes:
+    """Stands for `bytes`, which would make as many of them as a number says."""
+
+    __slots__ = ()
+
+    def __call__(self, content: bytes = b"") -> bytes:
+        if not isinstance(content, bytes):
+            raise pickle.UnpicklingError(f"bytes of {type(content).__name__}")
+        return content
+
+
+class _ByteArray:
+    """Stands for `bytearray`, for the same reason."""
+
+    __slots__ = ()
+
+    def __call__(self, content: bytes | str = b"", encoding: str = "latin-1") -> bytearray:
+        if isinstance(content, str) and encoding == "latin-1":
+            content = content.encode("latin-1")
+        if not isinstance(content, bytes):
+            raise pickle.UnpicklingError(f"bytes of {type(content).__name__}")
+        return bytearray(content)
 
 
 _NDARRAY = object()
 """Stands for the class: a file may name it as `_reconstruct`'s argument, and cannot call it."""
 
-
-def _empty_array(_: object, shape: tuple[int, ...], typecode: bytes) -> np.ndarray:
-    """Stands for `_reconstruct`: the array whose state, checked by NumPy, follows in the file."""
-    if shape != (0,) or typecode not in (b"b", "b"):
-        raise pickle.UnpicklingError(f"an array that begins with shape {shape} and type {typecode!r}")
-    return np.empty(shape, np.int8)
-
-
 # NumPy 2 writes numpy._core where NumPy 1 writes numpy.core.
 _NUMPY: dict[tuple[str, str], Any] = {
-    (f"numpy.{core}.{module}", name): found
+    (f"numpy.{core}.{module}", name): stand_in
     for core in ("core", "_core")
-    for module, name, found in (
-        ("multiarray", "_reconstruct", _empty_array),
-        ("multiarray", "scalar", multiarray.scalar),  # type: ignore[attr-defined]
-        ("numeric", "_frombuffer", numeric._frombuffer),  # type: ignore[attr-defined]
+    for module, name, stand_in in (
+        ("multiarray", "_reconstruct", EmptyArray()),
+        ("multiarray", "scalar", Scalar()),
+        ("numeric", "_frombuffer", FromBuffer()),
     )
 }
 _PLAIN: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _encode,
+    ("numpy", "dtype"): TypeOf(),
+    ("_codecs", "encode"): _Encode(),
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("collections", "defaultdict"): collections.defaultdict,
 }
+_STAND_INS: dict[str, Any] = {"bytes": _Bytes(), "bytearray": _ByteArray()}
+_KINDS: tuple[type, ...] = (dict, list, tuple, set, frozenset, bytearray, bytes, str, int, float, complex, bool)
 # Python 2 called the module of built-in names __builtin__.
 _CONTAINERS: dict[tuple[str, str], Any] = {
-    (module, kind.__name__): kind
+    (module, kind.__name__): _STAND_INS.get(kind.__name__, kind)
     for module in ("builtins", "__builtin__")
-    for kind in (dict, list, tuple, set, frozenset, bytearray, bytes, str, int, float, complex, bool)
+    for kind in _KINDS
 }
 ALLOWED: dict[tuple[str, str], Any] = _NUMPY | _PLAIN | _CONTAINERS
-"""What a pickle may name, by module and name; none of them runs anything that the file brings."""
-
+"""What a pickle may name, by module and name; none of them runs anything that the file brings, and a file can change
+the attributes of none of them."""
 
 # A damaged pickle can raise nearly anything that NumPy's constructors raise.
 _DAMAGED = (
@@ -79,7 +101,8 @@ def load_plain(path: str | os.PathLike[str], expected: str = "arrays by key") ->
     """Reads a pickle that holds NumPy arrays, numbers, text and Python's containers.
 
     A pickle is a program: the plain loader runs whatever function it names. This one looks every name
-    up in `ALLOWED` and never imports anything.
+    up in `ALLOWED` and never imports anything. A hostile file may still ask for more memory or time than
+    there is.
 
     Args:
       path: the file.
@@ -90,7 +113,7 @@ def load_plain(path: str | os.PathLike[str], expected: str = "arrays by key") ->
     """
     try:
         with open(path, "rb") as file:
-            return _Unpickler(file).load()
+            content = _Unpickler(file).load()
     except FileNotFoundError as error:
         raise InputError(str(path), "no such file", f"a pickle of {expected}", "get the file") from error
     except _Refused as error:
@@ -100,3 +123,4 @@ def load_plain(path: str | os.PathLike[str], expected: str = "arrays by key") ->
     except _DAMAGED as error:
         received = f"a damaged pickle ({type(error).__name__}: {error})"
         raise InputError(str(path), received, f"a pickle of {expected}", "get the file again") from error
+    return content.view(np.ndarray) if isinstance(content, np.ndarray) else content
