@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from transforms.errors import ConsortError
 
+_INTERRUPTED = 130
 _NO_ROOM = ("No space left on device", "disk is full", "File too large", "Disk quota exceeded")
 
 
@@ -25,9 +26,14 @@ def main() -> None:
         print(f"consort: {error}", file=sys.stderr)
         _advise(error)
         _end(error.exit_code)
+    except SystemExit as stopped:
+        # Typer turns an interrupt into an exit without a word.
+        if stopped.code == _INTERRUPTED:
+            _tell_interrupted()
+        raise
     except KeyboardInterrupt:
-        print("consort: interrupted; the same command continues or starts again", file=sys.stderr)
-        _end(130)
+        _tell_interrupted()
+        _end(_INTERRUPTED)
     except Exception as error:
         if os.environ.get("CONSORT_DEBUG"):
             traceback.print_exc()
@@ -35,6 +41,13 @@ def main() -> None:
         _advise(error)
         print("consort: set CONSORT_DEBUG=1 for the traceback", file=sys.stderr)
         _end(1)
+
+
+def _tell_interrupted() -> None:
+    print(
+        "\nconsort: interrupted; the same command goes on from its last checkpoint, or begins anew if it has none",
+        file=sys.stderr,
+    )
 
 
 def _end(code: int) -> NoReturn:

@@ -3,6 +3,7 @@
 A leaf: anybody may import it. The same name stands in YAML, here, in arguments and in logs.
 """
 
+import copy
 import difflib
 import hashlib
 import json
@@ -243,9 +244,18 @@ def load_config(path: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -
         raise InputError(str(file), f"text that is not YAML ({error})", "a YAML mapping", "correct the file") from error
     if not isinstance(values, dict):
         raise InputError(str(file), type(values).__name__, "a YAML mapping", "see `consort config show`")
+    changed = copy.deepcopy(values)
     for override in overrides:
-        _override(values, override)
-    return parse_config(values, str(file))
+        _override(changed, override)
+    try:
+        return parse_config(changed, str(file))
+    except InputError:
+        # Whose fault is it? The file's, or that of the first override with which it is wrong.
+        parse_config(values, str(file))
+        for override in overrides:
+            _override(values, override)
+            parse_config(values, f"--set {override}")
+        raise
 
 
 def parse_config(values: dict[str, Any], where: str = "run config") -> RunConfig:

@@ -51,6 +51,15 @@ def build_model(
     return model_class(inputs=inputs, table_sizes=table_sizes, **arguments)
 
 
+def check_name(name: str) -> None:
+    """Looks whether there is a model of that name.
+
+    Raises:
+      ValueError: there is none; the nearest known name is given.
+    """
+    _find(name)
+
+
 def _arguments(model_class: type[keras.Model]) -> list[str]:
     """Arguments of the class's constructor, and of those that it hands the rest to."""
     found: dict[str, None] = {}

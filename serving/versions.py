@@ -8,7 +8,7 @@ from pathlib import Path
 from serving.contract_file import CONTRACT, read_contract
 from serving.version_folders import LARGEST_VERSION, scan
 from transforms.errors import InputError
-from transforms.files import new_directory, remove_leftovers
+from transforms.files import check_local, new_directory, remove_leftovers
 
 SAVED_MODEL = "saved_model.pb"
 
@@ -102,6 +102,7 @@ def model_bases(directory: str | os.PathLike[str]) -> dict[str, Path]:
     Raises:
       InputError: there are none.
     """
+    check_local(directory, "model")
     root = Path(directory)
     if versions_in(root):
         return {model_name(newest_with_contract(root)): root}
@@ -110,8 +111,31 @@ def model_bases(directory: str | os.PathLike[str]) -> dict[str, Path]:
             bases = {path.name: path for path in sorted(folder.iterdir()) if versions_in(path)}
             if bases:
                 return bases
-    fix = "make versions with `consort export` or `consort pipeline run`"
-    raise InputError(str(directory), "no numbered version in it", "versions of exported models", fix)
+    what, fix = _kind_of(root)
+    raise InputError(str(directory), f"no numbered version{what}", "versions of exported models", fix)
+
+
+def _kind_of(root: Path) -> tuple[str, str]:
+    """What a folder without versions is, for a message, and what to do."""
+    if not root.exists():
+        return ": there is no such folder", "correct the path"
+    if not root.is_dir():
+        return ": it is a file", "name a folder"
+    if (root / "dataset.json").is_file():
+        return ": it is a dataset", "name a model, and the dataset with --data"
+    if (root / SAVED_MODEL).is_file() or (root / "model" / SAVED_MODEL).is_file():
+        return ": it is a trained model, not yet published", f"publish it: consort export {root} --out SERVING"
+    if (root / "run.json").is_file():
+        return (
+            ": it is a run that has not ended",
+            "start the command of the run again; it goes on, and exports the model",
+        )
+    if (root / "metadata.sqlite").is_file():
+        return (
+            ": it is the root of a pipeline that has pushed nothing",
+            "look into its folder `reports` for the reasons",
+        )
+    return " in it", "make versions with `consort export` or `consort pipeline run`"
 
 
 def find_saved_model(directory: str | os.PathLike[str]) -> Path:

@@ -134,6 +134,48 @@ def make_plan(
         model cannot be built; there is no such teacher; Beam does not know an option; or `root` cannot be written to.
     """
     check_folder(root, folder)
+    dataset, changed, teacher = check_run(config, data_dir)
+    caches = _caches_identity(config, config.features.apply(dataset.feature_set), dataset)
+    return Plan(
+        config,
+        Path(os.path.abspath(data_dir)),
+        dataset,
+        Path(os.path.abspath(root)),
+        changed,
+        teacher,
+        caches,
+    )
+
+
+def check_names(config: RunConfig) -> None:
+    """Looks whether the recipe, its options and the classes of its models are there; asks for no data.
+
+    Raises:
+      InputError: one of them is not, or Beam does not know an option.
+    """
+    from models.registry import check_name
+    from tfx_pipeline.training import recipe_of
+
+    pipeline_options(config.pipeline.beam_args)
+    recipe = recipe_of(config)
+    for name in (config.model.name, *recipe.model_names()):
+        try:
+            check_name(name)
+        except ValueError as error:
+            raise InputError("model", str(error), "a model's name", "correct the run file") from error
+
+
+def check_run(
+    config: RunConfig, data_dir: str | os.PathLike[str]
+) -> tuple[Dataset, tuple[str, ...], TeacherExport | None]:
+    """Looks whether a run can be made of a dataset; writes nothing.
+
+    Returns:
+      The dataset as its sound shards are, those that are no longer what `dataset.json` says, and the run's teacher.
+
+    Raises:
+      InputError: as `make_plan`, but for `root`.
+    """
     dataset = load_dataset(data_dir)
     if dataset.source != config.source:
         raise InputError(
@@ -151,16 +193,7 @@ def make_plan(
     teacher = teacher_of(config, feature_set)
     dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
     _check_splits(config, data_dir, dataset)
-    caches = _caches_identity(config, feature_set, dataset)
-    return Plan(
-        config,
-        Path(os.path.abspath(data_dir)),
-        dataset,
-        Path(os.path.abspath(root)),
-        tuple(changed),
-        teacher,
-        caches,
-    )
+    return dataset, tuple(changed), teacher
 
 
 def _check_splits(config: RunConfig, data_dir: str | os.PathLike[str], dataset: Dataset) -> None:

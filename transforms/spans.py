@@ -54,12 +54,12 @@ def cut_spans(directory: str | os.PathLike[str], out: str | os.PathLike[str], co
     Raises:
       InputError: the dataset has fewer rows than that, or is not in the order of time.
     """
+    check_folder(out, "--out")
     dataset = load_dataset(directory)
     files = files_of(Path(directory), dataset)
     rows = sum(info.records for info in dataset.records["row"].values())
     if count > rows:
         raise InputError("--spans", count, f"at most {rows}, the rows of {directory}", "ask for fewer")
-    check_folder(out, "--out")
     numbers = [
         int(path.name.removeprefix(PREFIX)) for path in spans_in(out) if path.name.removeprefix(PREFIX).isdigit()
     ]

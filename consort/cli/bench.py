@@ -52,7 +52,11 @@ class _Part(StrEnum):
     CS3 = "cs3"
 
 
-@app.command("train", epilog="Example: consort bench train --json train.json")
+@app.command(
+    "train",
+    short_help="The same DeepFM in three libraries; other models.",
+    epilog="Example: consort bench train --json train.json",
+)
 def train(
     part: Annotated[
         list[_Part] | None,
@@ -94,7 +98,9 @@ def train(
     save(result, json_file)
 
 
-@app.command("score", epilog="Example: consort bench score --json score.json")
+@app.command(
+    "score", short_help="Scoring 4,500 candidates in one pass.", epilog="Example: consort bench score --json score.json"
+)
 def score(
     rounds: Annotated[int, typer.Option(help="Rounds; the median counts.", min=1)] = 7,
     threads: Annotated[int, typer.Option(help="Threads of TensorFlow.", min=1)] = 2,
@@ -111,7 +117,11 @@ def score(
     save(result, json_file)
 
 
-@app.command("serve", epilog="Example: consort bench serve --candidates 1000 --history 200 --json serve.json")
+@app.command(
+    "serve",
+    short_help="Answer time of a set ranker over gRPC.",
+    epilog="Example: consort bench serve --candidates 1000 --history 200 --json serve.json",
+)
 def serve(
     candidates: Annotated[int, typer.Option(help="Candidates of a request.", min=1)] = 1000,
     history: Annotated[int, typer.Option(help="Elements of its history.", min=0)] = 200,
@@ -127,7 +137,11 @@ def serve(
     _show(bench_serve(candidates, history, requests, rounds, signature, 1 if seed is None else seed, say), json_file)
 
 
-@app.command("retrieve", epilog="Example: consort bench retrieve --json retrieve.json")
+@app.command(
+    "retrieve",
+    short_help="The best 100 items for a user: exact and indexed.",
+    epilog="Example: consort bench retrieve --json retrieve.json",
+)
 def retrieve(
     items: Annotated[int, typer.Option(help="Items of the catalogue.", min=1)] = 200_000,
     width: Annotated[int, typer.Option(help="Width of their vectors.", min=1)] = 64,
@@ -143,7 +157,11 @@ def retrieve(
     _show(bench_retrieve(items, width, calls, threads, seed=seed, say=say), json_file)
 
 
-@app.command("online", epilog="Example: consort bench online --spans 20 --json online.json")
+@app.command(
+    "online",
+    short_help="Learning from a stream with a server attached.",
+    epilog="Example: consort bench online --spans 20 --json online.json",
+)
 def online(
     spans: Annotated[int, typer.Option(help="Spans of the stream; a version is pushed after each.", min=1)] = 20,
     requests: Annotated[int, typer.Option(help="Requests to simulate.", min=20)] = 5000,
@@ -156,7 +174,11 @@ def online(
     _show(bench_online(spans, requests, 1 if seed is None else seed, say), json_file)
 
 
-@app.command("peers", epilog="Example: consort bench peers --out peers")
+@app.command(
+    "peers",
+    short_help="Build the environments of DeepCTR and FuxiCTR.",
+    epilog="Example: consort bench peers --out peers",
+)
 def peers(
     out: Annotated[Path | None, typer.Option("--out", help="Folder; default: where `bench train` looks.")] = None,
     json_file: JsonFile = None,
@@ -167,7 +189,11 @@ def peers(
     show(Environments.at(out).install(say), json_file)
 
 
-@app.command("optimizer", epilog="Example: consort bench optimizer --json optimizer.json")
+@app.command(
+    "optimizer",
+    short_help="AUC: lazy against dense optimizers.",
+    epilog="Example: consort bench optimizer --json optimizer.json",
+)
 def optimizer(
     rows: Annotated[int, typer.Option(help="Rows to train on.", min=1000)] = 2_000_000,
     test_rows: Annotated[int, typer.Option(help="Rows to measure on.", min=1000)] = 500_000,

@@ -1,10 +1,11 @@
 """`consort config`: show, check."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from consort.cli.output import JsonFile, save, table
+from consort.cli.output import JsonFile, save, say, table
 
 app = typer.Typer(help="Run files: show one with its defaults, check one.", no_args_is_help=True)
 
@@ -32,10 +33,24 @@ def show(
 
 
 @app.command(epilog="Example: consort config check run.yaml")
-def check(run: Run, set_: Set = None, json_file: JsonFile = None) -> None:
+def check(
+    run: Run,
+    set_: Set = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="A dataset: whether the run can be made of it, features and all.")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
     """Whether a run file is right; says what is not."""
     from consort.config import load_config
 
     config = load_config(run, tuple(set_ or ()))
+    from tfx_pipeline.plan import check_names, check_run
+
+    check_names(config)
+    if data is not None:
+        check_run(config, data)
     print(f"{run}: right; config_sha256 {config.digest()}")
+    if data is None:
+        say("its features and the model's options are checked against a dataset: name one with --data")
     save({"config_sha256": config.digest(), "config": config.model_dump(mode="json")}, json_file)

@@ -15,7 +15,10 @@ app = typer.Typer(help="Datasets: simulate one, import raw files, look at them."
 Out = Annotated[Path, typer.Option("--out", help="Folder of the new dataset; new or empty.")]
 
 
-@app.command(epilog="Example: consort data simulate --out /tmp/log --requests 5000 --seed 7")
+@app.command(
+    short_help="Simulate a log with the truth.",
+    epilog="Example: consort data simulate --out /tmp/log --requests 5000 --seed 7",
+)
 def simulate(
     out: Out,
     world: Annotated[
@@ -104,6 +107,7 @@ def import_(
         options[key] = yaml_value(value, f"--option {pair}")
     chosen = get_source(source, options)
     check_local(input_dir, "--input")
+    check_local(out, "--out")
     chosen.check(input_dir)
     from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS, import_dataset
 
@@ -112,7 +116,10 @@ def import_(
     show(_summary(out, dataset), json_file)
 
 
-@app.command(epilog="Example: consort data spans /tmp/log --spans 20 --out /tmp/stream")
+@app.command(
+    short_help="Cut a dataset into spans for `consort online`.",
+    epilog="Example: consort data spans /tmp/log --spans 20 --out /tmp/stream",
+)
 def spans(
     directory: Annotated[Path, typer.Argument(help="A dataset with rows, in the order of time.")],
     out: Annotated[Path, typer.Option("--out", help="Folder of the stream; gets a dataset a span.")],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consort.cli.config import Run, Set
-from consort.cli.output import JsonFile, Seed, check_unused, progress, save, say, show, tell_changed
+from consort.cli.output import JsonFile, Seed, check_unused, progress, save, say, show, tell_changed, what_is_kept
 
 if TYPE_CHECKING:
     from models.training.ranking_metrics import RankingDefinition
@@ -55,10 +55,9 @@ def train(
     for warning in result.get("recipe", {}).get("warnings", []):
         say(f"warning: {warning}")
     training = {key: value for key, value in result["training"].items() if key != "history"}
-    # No epoch is whole where `max_steps` ended the first one.
-    history = result["training"]["history"]
-    told = {"run": str(out), "seed": result["seed"], "training": training, "last_epoch": history[-1] if history else {}}
-    show({**told, **({"retrieval": _with_intervals(result["retrieval"])} if "retrieval" in result else {})})
+    summary = {"run": str(out), "seed": result["seed"], "training": training, **what_is_kept(result)}
+    retrieval = {"retrieval": _with_intervals(result["retrieval"])} if "retrieval" in result else {}
+    show(summary | retrieval)
     save(result, json_file)
 
 

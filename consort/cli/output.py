@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,9 @@ from transforms.locks import check_unlocked
 
 if TYPE_CHECKING:
     from consort.config import RunConfig
+
+LOG_EVERY_S = 15.0
+"""Seconds between two lines of progress where stderr is no terminal."""
 
 
 def _check_json_file(path: Path | None) -> Path | None:
@@ -84,16 +88,49 @@ def tell_changed(shards: Sequence[str]) -> None:
         say(f"{path} is no longer what dataset.json says; its records are sound and are taken as they are")
 
 
+def what_is_kept(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Of what `run.json` tells of a run: the epoch whose weights were kept, and the peer that is served.
+
+    Args:
+      run: with `training`, and with `recipe` if models were trained together.
+
+    Returns:
+      `kept_epoch`: metrics of that epoch, empty where `max_steps` cut it short; `served_peer`, e.g. `peer_2 of 4, DCN`,
+      absent where there are no peers.
+    """
+    training, recipe = run["training"], run.get("recipe", {})
+    rows = [row for row in training["history"] if row["epoch"] == training.get("best_epoch")]
+    kept = {"kept_epoch": rows[-1] if rows else {}}
+    if "best_peer" not in recipe:
+        return kept
+    peers, best = recipe["peers"], recipe["best_peer"]
+    return {**kept, "served_peer": f"peer_{best} of {len(peers)}, {peers[best]['model']}"}
+
+
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives `update(done, total)`, a bar on a terminal and nothing elsewhere."""
+    """Gives `update(done, total)`: a bar on a terminal, elsewhere a line now and then."""
+    if not sys.stderr.isatty():
+        yield _progress_lines(title)
+        return
     from rich.console import Console
     from rich.progress import Progress
 
-    console = Console(file=sys.stderr)
-    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _progress_lines(title: str) -> Callable[[int, int], None]:
+    written = time.monotonic()
+
+    def update(done: int, total: int) -> None:
+        nonlocal written
+        if time.monotonic() - written >= LOG_EVERY_S:
+            say(f"{title}: {done:,} of {total:,}")
+            written = time.monotonic()
+
+    return update
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

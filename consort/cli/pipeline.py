@@ -7,7 +7,7 @@ import typer
 
 from consort.cli.config import Run, Set
 from consort.cli.models import Data
-from consort.cli.output import JsonFile, Seed, check_unused, save, say, show, tell_changed
+from consort.cli.output import JsonFile, Seed, check_unused, save, say, show, tell_changed, what_is_kept
 
 app = typer.Typer(help="The TFX pipeline: run it, draw it.", no_args_is_help=True)
 
@@ -15,7 +15,10 @@ Root = Annotated[Path, typer.Option("--root", help="Everything that the pipeline
 BeamArg = Annotated[list[str] | None, typer.Option(help="A Beam option, e.g. --beam-arg=--direct_num_workers=2.")]
 
 
-@app.command(epilog="Example: consort pipeline run simulated_deepfm --data /tmp/log --root /tmp/root")
+@app.command(
+    short_help="Validate, transform, train, evaluate, push.",
+    epilog="Example: consort pipeline run simulated_deepfm --data /tmp/log --root /tmp/root",
+)
 def run(
     run: Run,
     data: Data,
@@ -42,7 +45,10 @@ def run(
     )
     if not result["new"]:
         say(f"version {result['version']} is this very model already; nothing was pushed")
-    show(result, json_file)
+    from serving.contract import read_contract
+
+    show({**result, **what_is_kept(read_contract(result["model"])["run"])})
+    save(result, json_file)
 
 
 @app.command(epilog="Example: consort pipeline graph simulated_deepfm --data /tmp/log --root /tmp/root")

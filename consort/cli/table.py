@@ -35,7 +35,11 @@ class _DuetPart(StrEnum):
     SCHEDULES = "schedules"
 
 
-@app.command("mutual", epilog="Example: consort table mutual --out /tmp/mutual --groups 2 --models deepfm,dcn")
+@app.command(
+    "mutual",
+    short_help="Mutual learning: Tables 1 to 4, and controls.",
+    epilog="Example: consort table mutual --out /tmp/mutual --groups 2 --models deepfm,dcn",
+)
 def mutual(
     out: Out = None,
     data: Annotated[
@@ -65,7 +69,11 @@ def mutual(
     save(results, json_file)
 
 
-@app.command("duet", epilog="Example: consort table duet --out /tmp/duet --part main --seeds 2")
+@app.command(
+    "duet",
+    short_help="DUET: main table, ablations and studies.",
+    epilog="Example: consort table duet --out /tmp/duet --part main --seeds 2",
+)
 def duet(
     out: Out = None,
     data: Annotated[
@@ -91,7 +99,11 @@ def duet(
     save(results, json_file)
 
 
-@app.command("cs3", epilog="Example: consort table cs3 --out /tmp/cs3 --backbones dssm --seeds 2")
+@app.command(
+    "cs3",
+    short_help="CS3 on a stream: each part, order, drift.",
+    epilog="Example: consort table cs3 --out /tmp/cs3 --backbones dssm --seeds 2",
+)
 def cs3(
     out: Out = None,
     data: Annotated[

@@ -17,6 +17,9 @@ from transforms.errors import ConsortError
 if TYPE_CHECKING:
     from models.training.tensorboard import BoardLog
 
+LOG_EVERY_S = 15.0
+"""Seconds between two lines where stderr is no terminal."""
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -158,7 +161,10 @@ def check_finite(
 
 @contextlib.contextmanager
 def reporter(progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
-    """What takes the reports: one's own function; for True a line on a terminal's stderr; else nobody."""
+    """What takes the reports: one's own function; for True a line on stderr; else nobody.
+
+    On a terminal the line is written anew all the time; into a file or a pipe one is added now and then.
+    """
     if callable(progress):
         yield progress
     elif progress and sys.stderr.isatty():
@@ -166,6 +172,8 @@ def reporter(progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[
             yield _Line()
         finally:
             sys.stderr.write("\n")
+    elif progress:
+        yield _LogLines()
     else:
         yield lambda _: None
 
@@ -181,12 +189,29 @@ class _Line:
         if now - self._written < 0.5 and progress.epoch == self._epoch:
             return
         start = "\n" if self._epoch not in (0, progress.epoch) else "\r"
-        rate = f", {progress.examples_per_second:,.0f} examples/s" if progress.examples_per_second else ""
-        left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
-        text = f"epoch {progress.epoch}, step {progress.step}: loss {progress.loss:.5f}{rate}{left}"
-        sys.stderr.write(f"{start}{text}\x1b[K")
+        sys.stderr.write(f"{start}{_told(progress)}\x1b[K")
         sys.stderr.flush()
         self._written, self._epoch = now, progress.epoch
+
+
+class _LogLines:
+    """Adds a line to stderr every `LOG_EVERY_S` seconds: short runs stay silent, long ones show that they live."""
+
+    def __init__(self) -> None:
+        self._written = time.monotonic()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.monotonic()
+        if now - self._written >= LOG_EVERY_S:
+            sys.stderr.write(f"{_told(progress)}\n")
+            sys.stderr.flush()
+            self._written = now
+
+
+def _told(progress: Progress) -> str:
+    rate = f", {progress.examples_per_second:,.0f} examples/s" if progress.examples_per_second else ""
+    left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
+    return f"epoch {progress.epoch}, step {progress.step}: loss {progress.loss:.5f}{rate}{left}"
 
 
 def _clock(seconds: float) -> str:

@@ -9,6 +9,8 @@ import pytest
 
 from consort import __main__ as front_door
 from consort.cli.app import app
+from consort.cli.output import what_is_kept
+from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_toy
 
 
@@ -50,6 +52,14 @@ def test_every_verb_has_help_with_an_example(consort, verb):
     assert code == 0 and f"Example: consort {' '.join(verb)}" in " ".join(out.split())
 
 
+@pytest.mark.parametrize("group", [(), ("data",), ("config",), ("pipeline",), ("bench",), ("table",)], ids=" ".join)
+def test_help_cuts_no_line_in_80_columns(consort, monkeypatch, group):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = consort(*group, "--help")
+    listed = out.partition("Commands:")[2]
+    assert code == 0 and listed and "..." not in listed and max(map(len, out.splitlines())) <= 80
+
+
 def test_help_answers_in_under_a_second():
     start = time.monotonic()
     subprocess.run([sys.executable, "-m", "consort", "--help"], check=True, capture_output=True)
@@ -82,6 +92,37 @@ def test_a_preset_is_shown_with_its_defaults_and_checked(consort):
     assert code == 0 and "right" in out
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (("recipe.name=mutual",), "no recipe 'mutual'; did you mean 'mutual_learning'"),
+        (("recipe.options={peer: 2}",), "recipe 'single' has no option 'peer'"),
+        (("model.name=depfm",), "no model 'depfm'; did you mean 'deepfm'"),
+        (("recipe.name=mutual_learning", "recipe.options.models=[deepfm, dcnn]"), "no model 'dcnn'"),
+        (("pipeline.beam_args=[--runner=Nowhere]",), "--runner=Nowhere"),
+    ],
+)
+def test_a_run_file_with_a_name_that_is_none_is_not_right(consort, changes, message):
+    code, out, err = consort("config", "check", "criteo_deepfm", *(f"--set={change}" for change in changes))
+    assert code == 2 and out == "" and message in err, err
+
+
+def test_a_run_file_is_checked_against_a_dataset(consort, tmp_path):
+    write_toy(tmp_path / "toy")
+    (tmp_path / "toy.yaml").write_text(small_config().to_yaml())
+    command = ("config", "check", tmp_path / "toy.yaml", "--data", tmp_path / "toy")
+    code, out, err = consort(*command)
+    assert code == 0 and "right" in out, err
+    for change, message in (
+        ("features.drop=[prize]", "'prize'; expected one of"),
+        ("model.options={wide: 1}", "has no argument 'wide'"),
+        ("pipeline.slices=[prize]", "pipeline.slices"),
+        ("source=criteo", "a dataset of source 'toy'"),
+    ):
+        code, out, err = consort(*command, "--set", change)
+        assert code == 2 and out == "" and message in err, err
+
+
 def test_a_wrong_key_exits_with_2_and_the_nearest_key(consort):
     code, out, err = consort("config", "check", "criteo_deepfm", "--set", "trainin.epochs=2")
     assert code == 2 and out == "" and "did you mean 'training'" in err
@@ -99,6 +140,62 @@ def test_an_unforeseen_failure_exits_with_1_and_no_traceback(consort, monkeypatc
     monkeypatch.setattr("consort.config.presets", broken)
     code, _, err = consort("config", "show")
     assert code == 1 and "unforeseen" in err and "Traceback" not in err
+
+
+def test_an_interrupt_says_that_the_same_command_goes_on(consort, monkeypatch):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("consort.config.presets", interrupted)
+    code, _, err = consort("config", "show")
+    assert code == 130 and "interrupted; the same command goes on" in err
+
+
+URLS = [
+    ("data", "simulate", "--out", "gs://bucket/log", "--requests", "9"),
+    ("data", "import", "criteo", "--input", "s3://bucket/raw", "--out", "new"),
+    ("data", "import", "criteo", "--input", ".", "--out", "hdfs://bucket/raw"),
+    ("data", "describe", "gs://bucket/log"),
+    ("data", "spans", "toy", "--out", "gs://bucket/spans"),
+    ("train", "toy.yaml", "--data", "gs://bucket/toy", "--out", "new"),
+    ("train", "toy.yaml", "--data", "toy", "--out", "gs://bucket/run"),
+    ("tune", "toy.yaml", "--data", "toy", "--out", "gs://bucket/run"),
+    ("online", "toy.yaml", "--stream", "gs://bucket/stream", "--out", "new"),
+    ("online", "toy.yaml", "--stream", "toy", "--out", "new", "--serve", "gs://bucket/serving"),
+    ("pipeline", "run", "toy.yaml", "--data", "toy", "--root", "gs://bucket/root"),
+    ("pipeline", "graph", "toy.yaml", "--data", "toy", "--root", "gs://bucket/root"),
+    ("evaluate", "gs://bucket/run", "--data", "toy"),
+    ("export", "gs://bucket/run", "--out", "new"),
+    ("export", "toy", "--out", "gs://bucket/serving"),
+    ("serve", "gs://bucket/serving"),
+    ("index", "gs://bucket/serving", "--out", "new"),
+    ("index", "toy", "--out", "file:///index"),
+    ("demo", "--fast", "--out", "gs://bucket/demo"),
+    ("data", "describe", "toy", "--json", "gs://describe.json"),
+]
+
+
+@pytest.mark.parametrize("command", URLS, ids=" ".join)
+def test_a_url_is_refused_where_a_path_is_expected_and_becomes_no_folder(consort, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_toy(tmp_path / "toy")
+    (tmp_path / "toy.yaml").write_text(small_config().to_yaml())
+    code, _, err = consort(*command)
+    assert code == 2 and "received a URL; expected a path on this machine" in err, err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy.yaml"]
+
+
+def result(best_epoch, **more):
+    history = [{"epoch": epoch, "eval_auc": 0.5 + epoch / 10} for epoch in (1, 2, 3)]
+    return {"training": {"best_epoch": best_epoch, "history": history}, **more}
+
+
+def test_the_last_screen_has_the_kept_epoch_and_the_peer_that_is_served():
+    assert what_is_kept(result(2)) == {"kept_epoch": {"epoch": 2, "eval_auc": 0.7}}
+    recipe = {"best_peer": 1, "peers": [{"model": "DeepFM"}, {"model": "DCN"}]}
+    assert what_is_kept(result(1, recipe=recipe))["served_peer"] == "peer_1 of 2, DCN"
+    # `max_steps` ended the run within the fourth epoch, whose weights were kept.
+    assert what_is_kept(result(4)) == {"kept_epoch": {}}
 
 
 def test_a_gate_exits_with_4_and_a_missing_part_with_3():

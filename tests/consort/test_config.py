@@ -33,6 +33,28 @@ def test_overrides_reach_nested_keys_and_are_checked(tmp_path):
         load_config(file, ("training.epochs",))
 
 
+def test_a_wrong_override_is_blamed_and_not_the_file(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("name: mine\nsource: toy\n")
+    with pytest.raises(InputError) as refused:
+        load_config(file, ("seed=2", "training.epoch=4", "model.dropout=0.1"))
+    assert refused.value.where == "--set training.epoch=4, key 'training.epoch'"
+    with pytest.raises(InputError) as refused:
+        load_config("simulated_deepfm", ("training.epochs=many",))
+    assert refused.value.where == "--set training.epochs=many, key 'training.epochs'"
+
+
+def test_a_wrong_file_is_blamed_and_not_an_override_beside_it(tmp_path):
+    file = tmp_path / "run.yaml"
+    file.write_text("name: mine\nsource: toy\ntraining: {epoch: 3}\n")
+    with pytest.raises(InputError) as refused:
+        load_config(file, ("seed=2",))
+    assert refused.value.where == f"{file}, key 'training.epoch'"
+    # An override may mend the file.
+    file.write_text("name: mine\nsource: toy\ntraining: {epochs: 0}\n")
+    assert load_config(file, ("training.epochs=3",)).training.epochs == 3
+
+
 @pytest.mark.parametrize("text", ["- a list", "a: [", "\x00"])
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, text):
     file = tmp_path / "run.yaml"

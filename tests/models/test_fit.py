@@ -168,7 +168,7 @@ def test_the_model_holds_the_best_epoch_and_its_log_loss_is_that_of_the_data(uni
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_a_terminal_gets_one_line_an_epoch_and_a_file_none(
+def test_a_terminal_gets_one_line_an_epoch_and_a_file_none_of_a_short_run(
     terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
@@ -180,6 +180,19 @@ def test_a_terminal_gets_one_line_an_epoch_and_a_file_none(
     lines = [line.strip("\r").removesuffix("\x1b[K") for line in err.splitlines()]
     expected = [f"epoch {epoch}, step {step}: loss 0.50000, 1,234 examples/s" for epoch, step in ((1, 1), (2, 3))]
     assert [line for line in lines if line] == (expected if terminal else [])
+
+
+def test_a_pipe_gets_a_line_now_and_then_so_that_it_is_not_silent_for_minutes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = iter([0.0, 1.0, 16.0, 17.0, 32.0])
+    monkeypatch.setattr("models.training.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
+    with reporter(True) as report:
+        for step in (1, 2, 3, 4):
+            report(Progress(epoch=1, step=step, loss=0.5, examples_per_second=None))
+    lines = ["epoch 1, step 2: loss 0.50000", "epoch 1, step 4: loss 0.50000"]
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 def _eval_contradicting_training() -> tf.data.Dataset:
