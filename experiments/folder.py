@@ -12,7 +12,7 @@ from benchmarks.machine import machine
 from experiments.pool import TimeLeft
 from tfx_pipeline.provenance import code_version
 from transforms.errors import InputError
-from transforms.files import check_folder, write_text
+from transforms.files import check_model_folder, write_text
 
 GRID_FILE = "grid.json"
 _CODE = ("transforms", "models", "experiments")
@@ -44,7 +44,7 @@ def claim(root: Path, own: Mapping[str, Any]) -> None:
     Raises:
       InputError: it is another's.
     """
-    check_folder(root, "--out")
+    check_model_folder(root, "--out")
     file = root / GRID_FILE
     if file.is_file():
         present = json.loads(file.read_text())

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from serving.signatures import EXAMPLES, PROBABILITY
 from transforms.errors import InputError
+from transforms.files import check_no_pattern
 
 
 class Scorer:
@@ -39,6 +40,7 @@ def loaded_with(directory: str | os.PathLike[str], signature: str) -> Any:
     Raises:
       InputError: it cannot be loaded, or lacks the signature.
     """
+    check_no_pattern(directory, "the model's folder")
     try:
         loaded = tf.saved_model.load(str(directory))
         loaded.signatures[signature]

@@ -14,7 +14,7 @@ from tfx_pipeline.provenance import code_version, run_info
 from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
 from transforms.features import SPLITS, FeatureSet, Shape, Split
-from transforms.files import check_folder, write_text
+from transforms.files import check_model_folder, write_text
 from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import schema_text
@@ -131,9 +131,10 @@ def make_plan(
 
     Raises:
       InputError: the dataset is not one, is of another source, is damaged, or lacks what the run needs; the
-        model cannot be built; there is no such teacher; Beam does not know an option; or `root` cannot be written to.
+        model cannot be built; there is no such teacher; Beam does not know an option; or `root` cannot be written
+        to, or TensorFlow would read it as a file pattern.
     """
-    check_folder(root, folder)
+    check_model_folder(root, folder)
     dataset, changed, teacher = check_run(config, data_dir)
     caches = _caches_identity(config, config.features.apply(dataset.feature_set), dataset)
     return Plan(

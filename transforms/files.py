@@ -16,6 +16,10 @@ from transforms.locks import check_unlocked, is_locked, locked
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
+PATTERN_CHARACTERS = "*?[\\"
+"""What TensorFlow's file patterns give a meaning to."""
+
+
 @contextlib.contextmanager
 def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a temporary path beside `path`; on a clean exit it becomes `path`, else it is removed.
@@ -99,6 +103,11 @@ def check_local(path: str | os.PathLike[str], name: str) -> None:
         raise InputError(f"{name} {path}", "a URL", "a path on this machine", fix)
 
 
+def escaped(path: str | os.PathLike[str]) -> str:
+    """A pattern for `tf.io.gfile.glob` that matches this path and no other."""
+    return "".join(f"\\{character}" if character in PATTERN_CHARACTERS else character for character in os.fspath(path))
+
+
 def check_folder(path: str | os.PathLike[str], name: str) -> None:
     """Looks whether a folder can be made or written to, and makes nothing.
 
@@ -119,6 +128,34 @@ def check_folder(path: str | os.PathLike[str], name: str) -> None:
     if not os.access(nearest, os.W_OK | os.X_OK):
         fix = f"give another path as {name}, or change its permissions"
         raise InputError(f"{name} {path}", f"{nearest}, where nothing may be written", "a folder to write to", fix)
+
+
+def check_no_pattern(path: str | os.PathLike[str], name: str) -> None:
+    """Refuses a path of a model or a checkpoint that TensorFlow, which restores variables by pattern, cannot read.
+
+    Args:
+      path: as given; what counts is the absolute path.
+      name: of the option that gave it, for the message.
+
+    Raises:
+      InputError: the absolute path holds one of `PATTERN_CHARACTERS`.
+    """
+    absolute = os.path.abspath(path)
+    special = " ".join(character for character in PATTERN_CHARACTERS if character in absolute)
+    if special:
+        expected = f"a path without {' '.join(PATTERN_CHARACTERS)}: TensorFlow and TFX take it for a file pattern"
+        fix = f"rename the folder, or choose another {name}; data may stay in a folder of any name"
+        raise InputError(f"{name} {path}", f"{special} in {absolute}", expected, fix)
+
+
+def check_model_folder(path: str | os.PathLike[str], name: str) -> None:
+    """As `check_folder`, for a folder that gets models or checkpoints.
+
+    Raises:
+      InputError: as `check_folder` and `check_no_pattern`.
+    """
+    check_no_pattern(path, name)
+    check_folder(path, name)
 
 
 def _umask() -> int:

@@ -1,5 +1,6 @@
 """TFRecords to tf.data: batches of serialized examples are parsed at once, never one by one."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from transforms.errors import InputError
+from transforms.files import escaped
 
 Features = dict[str, Any]
 
@@ -68,8 +70,9 @@ def parsed(
 
 
 def expand_patterns(patterns: Sequence[str]) -> list[str]:
-    """Files that match glob patterns, in order."""
-    return sorted(name for pattern in patterns for name in tf.io.gfile.glob(pattern))
+    """Files that match patterns of the form `folder/*.tfrecord`, in order: the folder is a name, the rest a pattern."""
+    folders = (os.path.split(pattern) for pattern in patterns)
+    return sorted(name for folder, rest in folders for name in tf.io.gfile.glob(os.path.join(escaped(folder), rest)))
 
 
 def first_examples(files: Sequence[str], count: int) -> list[bytes]:

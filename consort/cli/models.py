@@ -161,10 +161,10 @@ def export(
     Example: consort export /tmp/run --out /tmp/serving
     """
     from serving.versions import find_saved_model, model_name, publish
-    from transforms.files import check_folder
+    from transforms.files import check_model_folder
     from transforms.locks import locked
 
-    check_folder(out, "--out")
+    check_model_folder(out, "--out")
     model = find_saved_model(directory)
     base = out / model_name(model)
     with locked(base):

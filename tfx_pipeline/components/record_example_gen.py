@@ -1,17 +1,20 @@
 """ImportExampleGen for our datasets: shards are verified and copied, not decoded, shuffled and written anew."""
 
 import os
+from collections.abc import Iterable
 from typing import Any
 
 from tfx import types
 from tfx import v1 as tfx
+from tfx.components.example_gen import driver, input_processor
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_executor, executor_spec
 from tfx.dsl.io import fileio
-from tfx.proto import example_gen_pb2
+from tfx.proto import example_gen_pb2, range_config_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import proto_utils
 
+from transforms.files import escaped
 from transforms.integrity import checked
 from transforms.records import load_dataset, record_kind, shard_paths, split_named
 
@@ -46,7 +49,21 @@ class CopyShards(base_beam_executor.BaseBeamExecutor):
         examples_utils.set_payload_format(artifact, example_gen_pb2.FORMAT_TF_EXAMPLE)
 
 
+class NamedFolderDriver(driver.FileBasedDriver):
+    """Takes the input's folder for a name: as a pattern it could mean other files, or none, whatever changes in it."""
+
+    def get_input_processor(
+        self,
+        splits: Iterable[example_gen_pb2.Input.Split],
+        range_config: range_config_pb2.RangeConfig | None = None,
+        input_base_uri: str | None = None,
+    ) -> input_processor.InputProcessor:
+        """The processor whose fingerprint covers the files of that very folder."""
+        return super().get_input_processor(splits, range_config, escaped(input_base_uri or ""))
+
+
 class RecordExampleGen(tfx.components.ImportExampleGen):
     """ImportExampleGen with `CopyShards` as its executor; input splits become output splits as they are."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(CopyShards)
+    DRIVER_CLASS = NamedFolderDriver

@@ -15,11 +15,13 @@ from tfx_bsl.public import tfxio
 
 from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS
 from transforms.beam.options import pipeline_options
-from transforms.errors import InputError
+from transforms.beam.record_files import ReadRecords
+from transforms.errors import ConsortError, InputError
 from transforms.features import FeatureSet, RecordKind, Split
-from transforms.files import new_directory, write_text
+from transforms.files import check_no_pattern, new_directory, write_text
+from transforms.input import count_examples
 from transforms.preprocessing import preprocessing_fn
-from transforms.records import Dataset, shard_paths
+from transforms.records import MANIFEST, Dataset, shard_paths
 from transforms.schema import schema_of
 
 GRAPH_DIR, DECLARATION = "transform_graph", "feature_set.json"
@@ -44,25 +46,38 @@ def transform_dataset(
       record: `row` or `request`.
       splits: which to write, transformed.
       beam_args: Beam's options.
+
+    Raises:
+      InputError: the dataset lacks a shard or a split, Beam does not know an option, or TensorFlow would read `out`
+        as a file pattern.
+      ConsortError: other records than those of the dataset were transformed.
     """
+    check_no_pattern(out, "the transform's folder")
     config = {"feature_set": feature_set.model_dump_json(), "record": record}
     schema = schema_of(feature_set, record)
     # The work lies in the unfinished folder, so that what a killed run leaves of it goes with that.
     with new_directory(out) as temporary, tempfile.TemporaryDirectory(dir=temporary) as work:
         options = pipeline_options(beam_args)
         with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=work):
-            read = {split: _read(directory, dataset, record, split, schema) for split in {*splits, "train"}}
-            config_of = {split: source.TensorAdapterConfig() for split, source in read.items()}
-            train = pipeline | "ReadTrain" >> read["train"].BeamSource()
+            source = tfxio.TFExampleBeamRecord("tfrecord", ["consort"], schema)
+            adapter = source.TensorAdapterConfig()
+            raw = {
+                split: pipeline
+                | f"Read_{split}" >> ReadRecords(shard_paths(directory, dataset, record, split))
+                | f"Decode_{split}" >> source.BeamSource()
+                for split in dict.fromkeys(("train", *splits))
+            }
             analyse = tft_beam.AnalyzeDataset(partial(preprocessing_fn, custom_config=config))
-            function = (train, config_of["train"]) | "Analyse" >> analyse
+            function = (raw["train"], adapter) | "Analyse" >> analyse
             _ = function | "WriteGraph" >> tft_beam.WriteTransformFn(str(temporary / GRAPH_DIR))
             for split in splits:
-                raw = train if split == "train" else pipeline | f"Read_{split}" >> read[split].BeamSource()
-                transformed = ((raw, config_of[split]), function) | f"Transform_{split}" >> (
+                transformed = ((raw[split], adapter), function) | f"Transform_{split}" >> (
                     tft_beam.TransformDataset(output_record_batches=True)
                 )
                 _write(transformed, temporary / split)
+        for split in splits:
+            expected = dataset.records[record][split].records
+            _check_count(directory, split, expected, transformed_files(temporary, split))
         write_text(temporary / DECLARATION, feature_set.model_dump_json(indent=2) + "\n")
 
 
@@ -90,12 +105,6 @@ def load_declaration(out: str | os.PathLike[str]) -> FeatureSet:
         raise InputError(str(path), f"no readable file ({error})", expected, fix) from error
 
 
-def _read(directory, dataset, record, split, schema):  # type: ignore[no-untyped-def]
-    return tfxio.TFExampleRecord(
-        file_pattern=shard_paths(directory, dataset, record, split), telemetry_descriptors=["consort"], schema=schema
-    )
-
-
 def _write(transformed: tuple[beam.PCollection, dataset_metadata.DatasetMetadata], folder: Path) -> None:
     batches, metadata = transformed
     schema = metadata.schema
@@ -109,3 +118,12 @@ def _write(transformed: tuple[beam.PCollection, dataset_metadata.DatasetMetadata
 def _encode(element, schema):  # type: ignore[no-untyped-def]
     record_batch, _ = element
     return example_coder.RecordBatchToExamplesEncoder(schema).encode(record_batch)
+
+
+def _check_count(directory: str | os.PathLike[str], split: Split, expected: int, files: Sequence[str]) -> None:
+    written = count_examples(files)
+    if written != expected:
+        raise ConsortError(
+            f"{directory}, split {split!r}: {written} records were transformed, and {MANIFEST} names {expected}. "
+            "Fix: see whether another process changed the dataset, and run again"
+        )
