@@ -61,6 +61,7 @@ class FeaturesConfig(_Section):
                 features=kept + self.add,
                 spaces=spaces,
                 list_size=feature_set.list_size,
+                requires_item_id=feature_set.requires_item_id,
             )
         except ValidationError as error:
             raise InputError("features", _reason(error), "a valid FeatureSet", "correct the run file") from error

@@ -7,17 +7,23 @@ TensorFlow: anybody may import this module.
 
 import hashlib
 import json
-from collections.abc import Iterable
+import math
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from transforms.declaration_checks import check_key, check_spaces
+from transforms.names import MAX_LIST_NAME_LENGTH, Name, refuse_alike
+
 RecordKind = Literal["row", "request"]
 Split = Literal["train", "eval", "test"]
 SPLITS: tuple[Split, ...] = ("train", "eval", "test")
 RECORD_KINDS: tuple[RecordKind, ...] = ("row", "request")
+
+LAST_TIMESTAMP = 4_102_444_799
+"""The last second of 2099: what is later is no time in seconds."""
 
 MISSING_STRING = b""
 MISSING_INT = -1
@@ -67,19 +73,36 @@ class Column(_Frozen):
       entity: whose value it is. In request records `item` columns are lists of one value a candidate.
       variable_length: a list of any length (a history); most recent last.
       max_length: keep the last so many values of a list in the model; None keeps all.
-      min_value, max_value: domain of numbers; the anomaly gate refuses values outside.
+      min_value, max_value: domain of numbers. A value outside, or an infinity, is refused where records are written,
+        trained on and evaluated, and by the anomaly gate; without bounds an infinity counts as missing.
+      required: no value may be missing: of padded candidates alone.
       model_input: False for keys, labels, masks, truths and anything measured after the click:
         a `Feature` on such a column is refused.
     """
 
-    name: str = Field(min_length=1)
+    name: Name
     dtype: Literal["string", "int64", "float"]
     entity: Literal["user", "context", "item"]
     variable_length: bool = False
     max_length: int | None = Field(default=None, ge=1)
     min_value: float | None = None
     max_value: float | None = None
+    required: bool = False
     model_input: bool = True
+
+    @model_validator(mode="after")
+    def _check_bounds(self) -> "Column":
+        if self.variable_length and len(self.name) > MAX_LIST_NAME_LENGTH:
+            raise ValueError(f"name {self.name!r}: a list has a name of at most {MAX_LIST_NAME_LENGTH} characters")
+        bounds = [bound for bound in (self.min_value, self.max_value) if bound is not None]
+        if bounds and self.dtype == "string":
+            raise ValueError(f"column {self.name!r} is a string and has bounds; leave them out")
+        if any(math.isnan(bound) or math.isinf(bound) for bound in bounds) or bounds != sorted(bounds):
+            raise ValueError(
+                f"column {self.name!r} has bounds {bounds}; expected finite numbers, the minimum first; "
+                "leave a bound out where there is none"
+            )
+        return self
 
     def shape(self, record: RecordKind) -> Shape:
         """Shape of this column in a batch of `record` records."""
@@ -103,7 +126,7 @@ class Space(_Frozen):
       prefix: tokens carry their feature's name, so that equal strings of two features are two ids.
     """
 
-    name: str = Field(min_length=1)
+    name: Name
     frequency_threshold: int = Field(default=1, ge=1)
     top_k: int | None = Field(default=None, ge=1)
     num_oov_buckets: int = Field(default=1, ge=1)
@@ -122,10 +145,10 @@ class Feature(_Frozen):
       num_buckets: for `quantile`: number of buckets.
     """
 
-    name: str = Field(min_length=1)
+    name: Name
     encoding: Encoding
     column: str = ""
-    space: str = ""
+    space: Name = ""
     num_buckets: int = Field(default=10, ge=2)
 
     @model_validator(mode="before")
@@ -140,6 +163,13 @@ class Feature(_Frozen):
     def is_id(self) -> bool:
         """True if the model looks the feature up in an embedding table."""
         return self.encoding in ID_ENCODINGS
+
+    @property
+    def id_kind(self) -> str:
+        """What its ids stand for; features of one space must have it in common."""
+        if self.encoding in LEARNED_SPACE_ENCODINGS:
+            return "tokens"
+        return f"{self.num_buckets} quantiles" if self.encoding == Encoding.QUANTILE else self.encoding.value
 
 
 class ModelInput(_Frozen):
@@ -156,10 +186,11 @@ ROW_KEYS = (
     Column(name="request_id", dtype="string", entity="context", model_input=False),
     Column(name="user_id", dtype="string", entity="user"),
     Column(name="item_id", dtype="string", entity="item"),
-    Column(name="timestamp", dtype="int64", entity="context", min_value=0),
-    Column(name="label", dtype="float", entity="item", min_value=0.0, max_value=1.0, model_input=False),
+    Column(name="timestamp", dtype="int64", entity="context", min_value=0, max_value=LAST_TIMESTAMP, required=True),
+    Column(name="label", dtype="float", entity="item", min_value=0.0, max_value=1.0, required=True, model_input=False),
 )
 """Columns that every record has."""
+
 
 REQUEST_MASKS = (
     Column(name="candidate", dtype="int64", entity="item", min_value=0, max_value=1, model_input=False),
@@ -174,6 +205,9 @@ STAGE = "stage"
 TEACHER_HIDDEN = "teacher_hidden"
 """What no record has and a batch may bring along: a frozen ranker's last hidden layer of each row, float32 `[B, H]`."""
 
+RESERVED = frozenset({LABEL, EXPOSED, CANDIDATE, TIMESTAMP, STAGE, TEACHER_HIDDEN})
+"""What a batch has besides its features, under these names."""
+
 
 class FeatureSet(_Frozen):
     """Columns, features and id spaces of one data source.
@@ -183,27 +217,42 @@ class FeatureSet(_Frozen):
       features: inputs of the models.
       spaces: id spaces that are not all defaults; the others are created.
       list_size: M, candidates in a request record (padded); None where the source has no requests.
+      requires_item_id: whether every row and every real candidate has an `item_id`: an empty one is refused.
     """
 
     columns: tuple[Column, ...] = ()
     features: tuple[Feature, ...]
     spaces: tuple[Space, ...] = ()
     list_size: int | None = Field(default=None, ge=1)
+    requires_item_id: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> "FeatureSet":
-        _refuse_duplicates("column", [column.name for column in self._all_columns("request")])
-        _refuse_duplicates("feature", [feature.name for feature in self.features])
-        _refuse_duplicates("space", [space.name for space in self.spaces])
-        columns = {column.name: column for column in self._all_columns("request")}
+        all_columns = self._all_columns("request")
+        declared = [column.name for column in self.columns]
+        refuse_alike("column", [*declared, *(column.name for column in all_columns if column.name not in declared)])
+        refuse_alike("feature", [feature.name for feature in self.features])
+        refuse_alike("space", [space.name for space in self.spaces])
+        refuse_alike("space", dict.fromkeys(feature.space for feature in self.features if feature.is_id))
+        keys = {key.name: key for key in (*ROW_KEYS, *REQUEST_MASKS)}
+        for column in self.columns:
+            if column.name in keys:
+                check_key(column, keys[column.name])
+        columns = {column.name: column for column in all_columns}
         for feature in self.features:
             _check_feature(feature, columns)
+        check_spaces(self.features)
         return self
 
     def _all_columns(self, record: RecordKind) -> tuple[Column, ...]:
         masks = REQUEST_MASKS if record == "request" else ()
-        own = {column.name for column in self.columns}
-        return tuple(key for key in (*ROW_KEYS, *masks) if key.name not in own) + self.columns
+        keys = (*ROW_KEYS, *masks)
+        own, names = {column.name: column for column in self.columns}, {key.name for key in keys}
+        others = tuple(column for column in self.columns if column.name not in names)
+        return tuple(self._required(own.get(key.name, key)) for key in keys) + others
+
+    def _required(self, key: Column) -> Column:
+        return key.model_copy(update={"required": True}) if key.name == ITEM_ID and self.requires_item_id else key
 
     def columns_of(self, record: RecordKind) -> tuple[Column, ...]:
         """All columns of a record: keys, masks (requests only), then the source's own."""
@@ -265,14 +314,6 @@ class FeatureSet(_Frozen):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _refuse_duplicates(kind: str, names: Iterable[str]) -> None:
-    seen: set[str] = set()
-    for name in names:
-        if name in seen:
-            raise ValueError(f"{kind} {name!r} is declared twice; give each {kind} a name of its own")
-        seen.add(name)
-
-
 def _check_feature(feature: Feature, columns: dict[str, Column]) -> None:
     column = columns.get(feature.column)
     if column is None:
@@ -294,4 +335,9 @@ def _check_feature(feature: Feature, columns: dict[str, Column]) -> None:
         raise ValueError(
             f"feature {feature.name!r}: encoding 'id' needs a string or int64, column {column.name!r} is a float; "
             "use 'quantile' or 'squared_log'"
+        )
+    if feature.name in RESERVED:
+        raise ValueError(
+            f"feature {feature.name!r}: {', '.join(sorted(RESERVED))} go beside the features under these names; "
+            f"name the feature otherwise, with column={feature.column!r}"
         )

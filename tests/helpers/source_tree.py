@@ -17,6 +17,8 @@ LEAVES = frozenset(
         "transforms.files",
         "transforms.locks",
         "transforms.one_keras",
+        "transforms.names",
+        "transforms.declaration_checks",
         "consort.config",
         "consort.tuning",
     }

@@ -1,0 +1,45 @@
+"""Names of columns, features and id spaces: only such as every part that gets them can take."""
+
+import keyword
+import re
+from collections.abc import Iterable
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+MAX_NAME_LENGTH, MAX_LIST_NAME_LENGTH = 100, 90
+"""In characters; what belongs to a list has its name and an ending."""
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_TAKEN = frozenset({*keyword.kwlist, "self"})
+"""No function can have an argument of that name, and TensorFlow calls signatures with their inputs as arguments."""
+
+
+def _checked(name: str) -> str:
+    if name in _TAKEN:
+        raise ValueError(f"name {name!r} is a word of Python, which no argument of a signature can have: rename it")
+    if not _NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH:
+        raise ValueError(
+            f"name {name!r}: expected a letter from A to Z or a to z, then such letters, digits and underscores, at "
+            f"most {MAX_NAME_LENGTH} characters; it becomes a model input, a file and a TensorFlow operation: rename it"
+        )
+    return name
+
+
+Name = Annotated[str, AfterValidator(_checked)]
+"""A name that TensorFlow, TensorFlow Transform, TensorFlow Serving, and every file system take as it is."""
+
+
+def refuse_alike(kind: str, names: Iterable[str]) -> None:
+    """Refuses equal names, and names that differ by case alone: files and TensorFlow's scopes mix them up.
+
+    Raises:
+      ValueError: two are alike.
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.get(name.lower())
+        if other == name:
+            raise ValueError(f"{kind} {name!r} is declared twice; give each {kind} a name of its own")
+        if other is not None:
+            raise ValueError(f"{kind}s {other!r} and {name!r} differ by case alone; rename one of them")
+        seen[name.lower()] = name
