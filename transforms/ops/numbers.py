@@ -7,6 +7,7 @@ from transforms.features import Encoding, Feature
 from transforms.ops.missing import Values, flat, like
 
 _QUANTILE_EPSILON = 1e-3
+_ROUNDING = 1e-12
 
 
 def signed_log(values: tf.Tensor) -> tf.Tensor:
@@ -17,26 +18,37 @@ def signed_log(values: tf.Tensor) -> tf.Tensor:
 def scaled(feature: Feature, values: Values, real: tf.Tensor) -> Values:
     """A `zscore`, `log_zscore`, `minmax` or `identity` feature; missing and padding become 0.
 
+    Always finite: a column without real values, or with one value only, in the analysed split gives 0; what float32
+    cannot hold becomes its largest number. Worked out in float64, where whole numbers of any size and times keep
+    their differences.
+
     Args:
       feature: which encoding.
       values: the raw column.
       real: bool [n], False where an element is missing or padding.
     """
-    raw = tf.where(real, tf.cast(flat(values), tf.float32), 0.0)
+    raw = tf.where(real, tf.cast(flat(values), tf.float64), 0.0)
     if feature.encoding is Encoding.LOG_ZSCORE:
         raw = signed_log(raw)
     known = tf.boolean_mask(raw, real)
     if feature.encoding is Encoding.MINMAX:
-        low, high = tft.min(known), tft.max(known)
+        low, high = _finite(tft.min(known)), _finite(tft.max(known))
         result = tf.math.divide_no_nan(raw - low, high - low)
     elif feature.encoding is Encoding.IDENTITY:
         result = raw
     else:
-        known = tf.cast(known, tf.float64)
-        mean, deviation = tft.mean(known), tf.sqrt(tft.var(known))
-        centred = tf.cast(raw, tf.float64) - mean
-        result = tf.cast(tf.math.divide_no_nan(centred, deviation), tf.float32)
+        mean, deviation = _finite(tft.mean(known)), tf.sqrt(_finite(tft.var(known)))
+        # Of equal values rounding alone leaves a deviation.
+        deviation = tf.where(deviation > _ROUNDING * tf.abs(mean), deviation, 0.0)
+        result = tf.math.divide_no_nan(raw - mean, deviation)
+    limit = tf.float32.max
+    result = tf.cast(tf.clip_by_value(result, -limit, limit), tf.float32)
     return like(tf.where(real, result, 0.0), values)
+
+
+def _finite(statistic: tf.Tensor) -> tf.Tensor:
+    """0 in place of what TensorFlow Transform has for a column without values."""
+    return tf.where(tf.math.is_finite(statistic), statistic, tf.zeros_like(statistic))
 
 
 def quantile_ids(feature: Feature, values: Values, real: tf.Tensor) -> Values:
