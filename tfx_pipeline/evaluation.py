@@ -21,7 +21,7 @@ from serving.signatures import request_columns
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, FeatureSet, RecordKind, Split
 from transforms.input import serialized
-from transforms.integrity import checked
+from transforms.integrity import check_values, checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import parse_spec
 
@@ -118,13 +118,15 @@ def score(
       progress: called with records done and records in all.
 
     Raises:
-      InputError: the model or the dataset is not one, or they do not fit together.
+      InputError: the model or the dataset is not one, they do not fit together, or a value is none that its column
+        may have.
     """
     contract, dataset = read_contract(model_dir), load_dataset(data_dir)
     record: RecordKind = contract["record"]
     splits = splits_of(dataset, record, split)
     check_columns(FeatureSet.model_validate(contract["feature_set"]), dataset.feature_set, record, str(data_dir))
     dataset, changed = checked(data_dir, dataset, record, splits)
+    check_values(data_dir, dataset, record, splits)
     files = [path for name in splits for path in shard_paths(data_dir, dataset, record, name)]
     total = sum(dataset.records[record][name].records for name in splits)
     extras = [name for name in (TRUTH, LOGGED_SCORE) if name in {c.name for c in dataset.feature_set.columns}]

@@ -23,7 +23,8 @@ from tfx_pipeline.online_state import OnlineState, SpanCounts
 from tfx_pipeline.online_steps import steps_of
 from tfx_pipeline.training import CHECKPOINT_DIR
 from transforms.errors import ConsortError, InputError
-from transforms.files import check_folder, check_local, write_text
+from transforms.files import check_local, check_model_folder, write_text
+from transforms.integrity import check_files
 from transforms.locks import check_unlocked, locked
 from transforms.records import load_dataset
 from transforms.spans import files_of, spans_in
@@ -80,8 +81,8 @@ def learn_online(
       The content of `online.json`; of a parameter server or its worker one without events.
 
     Raises:
-      InputError: the stream has no span or one of another kind, `out` is another run's, or a run is at work there or
-        pushes to the same folder.
+      InputError: the stream has no span or one of another kind, a span holds a value that its column cannot have,
+        `out` is another run's, or a run is at work there or pushes to the same folder.
       ConsortError: the loss is not a finite number, or another process is gone.
     """
     part = Part(config.training.distribution, say)
@@ -90,7 +91,7 @@ def learn_online(
         return {"events": 0, "pushed": 0, "spans": [{}]}
     check_local(stream, "--stream")
     if serve is not None:
-        check_folder(serve, "--serve")
+        check_model_folder(serve, "--serve")
     folders = [out] if serve is None else [out, serve / config.name]
     for folder in folders:
         check_unlocked(folder)
@@ -178,7 +179,9 @@ class _Learner:
     def learn(self, span: Path) -> None:
         """Learns from a span, or from what is left of it."""
         state, started = self.state, time.perf_counter()
-        files = files_of(span, self._checked(span))
+        dataset = self._checked(span)
+        files = files_of(span, dataset)
+        check_files(files, dataset.feature_set, "row")
         if state.span != span.name:
             with self._strategy.scope():
                 self._model.reset_metrics()

@@ -23,10 +23,11 @@ from transforms.beam.credentials import check_credentials
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import Column, FeatureSet
-from transforms.files import check_folder, write_text
+from transforms.files import check_model_folder, write_text
+from transforms.integrity import check_files
 from transforms.locks import locked
 from transforms.records import Dataset, load_dataset
-from transforms.spans import spans_in
+from transforms.spans import files_of, spans_in
 from transforms.vocabularies import table_sizes
 
 TRANSFORM_DIR, CONFIG_FILE = "transform", "config.yaml"
@@ -94,7 +95,7 @@ def prepared(
         from a stream, there is no such teacher, `out` is another run's or in use by one, or the run cannot begin with
         the caches of the one that it names.
     """
-    check_folder(out, "--out")
+    check_model_folder(out, "--out")
     spans = spans_in(stream)
     if not spans:
         raise InputError(str(stream), "no span", "at least one", "make some with `consort data spans`")
@@ -107,6 +108,8 @@ def prepared(
     check_credentials(config.pipeline.beam_args)
     if stack is not None:
         stack.enter_context(locked(out))
+    if not (out / TRANSFORM_DIR).exists():
+        check_files(files_of(spans[0], first), first.feature_set, "row")
     claim(out, RUN_FILE, run_identity(info), info, "run")
     write_text(out / CONFIG_FILE, config.to_yaml())
     if not (out / TRANSFORM_DIR).exists():

@@ -33,6 +33,7 @@ from transforms.errors import InputError
 from transforms.features import Split
 from transforms.files import write_text
 from transforms.input import first_examples
+from transforms.integrity import check_values
 from transforms.locks import check_unlocked, locked
 from transforms.records import shard_paths
 
@@ -62,8 +63,8 @@ def train_run(
       The content of `run.json`; of a parameter server or its worker an empty one.
 
     Raises:
-      InputError: the data does not fit the run, `out` holds another run or one is at work there, or TF_CONFIG does
-        not describe one.
+      InputError: the data does not fit the run or holds a value that its column cannot have, `out` holds another
+        run or one is at work there, or TF_CONFIG does not describe one.
       ConsortError: the loss is not a finite number, or another process is gone.
     """
     part = Part(config.training.distribution, say)
@@ -82,6 +83,8 @@ def train_run(
         info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher) | dict(plan.caches)
         transformed = plan.root / TRANSFORMED_DIR
         if part.is_chief:
+            if not transformed.exists():
+                check_values(plan.data_dir, plan.dataset, plan.config.record, plan.splits)
             _claim(plan.root, info)
             write_text(plan.root / CONFIG_FILE, config.to_yaml())
             _transform(plan, transformed, say)

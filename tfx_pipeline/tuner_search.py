@@ -16,6 +16,7 @@ from tfx_pipeline.tuner_space import check_search, trials_digest, without_search
 from transforms.beam.credentials import check_credentials
 from transforms.beam.transform_dataset import GRAPH_DIR, transform_dataset, transformed_files
 from transforms.files import write_text
+from transforms.integrity import check_values
 from transforms.locks import check_unlocked, locked
 
 SEARCH_FILE, CONFIG_FILE, REPORT_FILE, BEST_FILE = "search.json", "config.yaml", "tuning.json", "best.yaml"
@@ -44,8 +45,8 @@ def tune_run(
       The content of `tuning.json`.
 
     Raises:
-      InputError: the data does not fit the run, nothing is to be searched, or `out` holds something else, or
-        another search is at work there.
+      InputError: the data does not fit the run or holds a value that its column cannot have, nothing is to be
+        searched, or `out` holds something else, or another search is at work there.
       ConsortError: every trial failed.
     """
     check_unlocked(out)
@@ -62,6 +63,9 @@ def tune_run(
 
 def _search(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     config = plan.config
+    transformed = plan.root / "transformed"
+    if not transformed.exists():
+        check_values(plan.data_dir, plan.dataset, config.record, plan.splits)
     mine = {"trials_sha256": trials_digest(config), "dataset_sha256": plan.dataset.sha256, **plan.caches}
     if plan.teacher is not None:
         mine["teacher_sha256"] = plan.teacher.sha256
@@ -70,7 +74,6 @@ def _search(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     write_text(plan.root / CONFIG_FILE, config.to_yaml())
     # The best run file is the sign of a search that found one.
     (plan.root / BEST_FILE).unlink(missing_ok=True)
-    transformed = plan.root / "transformed"
     if not transformed.exists():
         say("transforming, once for all trials")
         beam_args = config.pipeline.beam_args

@@ -8,10 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from transforms.arrow import pa
-from transforms.features import CANDIDATE, EXPOSED, LABEL, Column, FeatureSet, RecordKind, Shape, Split
+from transforms.features import CANDIDATE, EXPOSED, LABEL, MISSING_STRING, Column, FeatureSet, RecordKind, Shape, Split
 
 _NUMPY_TYPES = {"int64": np.int64, "float": np.float32}
-_ARROW_TYPES = {"int64": pa.int64(), "float": pa.float32(), "string": pa.large_binary()}
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,16 @@ class Batch:
         return len(keys.offsets) - 1 if isinstance(keys, Ragged) else len(keys)
 
 
-def encode(batch: Batch, feature_set: FeatureSet) -> list[bytes]:
-    """Serialized tf.Examples of a batch, in order; equal batches give equal bytes.
+FlatColumns: TypeAlias = Mapping[str, tuple[pa.Array, np.ndarray]]
+"""Of each column its elements, one after the other, in its type, and the offsets of the records in them."""
+
+
+def flat_columns(batch: Batch, feature_set: FeatureSet) -> FlatColumns:
+    """The columns of a batch, each in its type.
 
     Raises:
-      ValueError: a column is missing, unknown, or of the wrong length, shape or type.
+      ValueError: a column is missing, unknown, or of the wrong length, shape or type, or a number does not fit its
+        column's type.
     """
     columns = feature_set.columns_of(batch.record)
     expected, received = {column.name for column in columns}, set(batch.columns)
@@ -64,10 +68,26 @@ def encode(batch: Batch, feature_set: FeatureSet) -> list[bytes]:
             f"a {batch.record} batch misses columns {sorted(expected - received)} "
             f"and has unknown columns {sorted(received - expected)}"
         )
-    if not len(batch):
+    return {column.name: _flat(column, batch, feature_set.list_size) for column in columns}
+
+
+def encode(batch: Batch, feature_set: FeatureSet) -> list[bytes]:
+    """Serialized tf.Examples of a batch, in order; equal batches give equal bytes.
+
+    Raises:
+      ValueError: as `flat_columns`.
+    """
+    return encode_flat(flat_columns(batch, feature_set))
+
+
+def encode_flat(columns: FlatColumns) -> list[bytes]:
+    """As `encode`, of what `flat_columns` gave."""
+    arrays = {
+        name: pa.LargeListArray.from_arrays(pa.array(offsets), values) for name, (values, offsets) in columns.items()
+    }
+    if not len(next(iter(arrays.values()))):
         return []
-    arrays = [_lists(column, batch, feature_set.list_size) for column in columns]
-    encoded = _encoder().encode(pa.RecordBatch.from_arrays(arrays, [column.name for column in columns]))
+    encoded = _encoder().encode(pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays)))
     # The encoder writes an example's features in an order of its own, which changes from call to call.
     parse = _example_class().FromString
     return [parse(example).SerializeToString(deterministic=True) for example in encoded]
@@ -96,38 +116,62 @@ def _example_class() -> Any:
     return tf.train.Example
 
 
-def _lists(column: Column, batch: Batch, list_size: int | None) -> pa.LargeListArray:
+def _flat(column: Column, batch: Batch, list_size: int | None) -> tuple[pa.Array, np.ndarray]:
     values, shape, size = batch.columns[column.name], column.shape(batch.record), len(batch)
     if shape is Shape.RAGGED:
         if not isinstance(values, Ragged) or len(values.offsets) != size + 1:
             raise ValueError(f"column {column.name!r} must be Ragged with {size + 1} offsets")
-        flat, offsets = values.values, np.asarray(values.offsets, np.int64)
-    else:
-        width = list_size if shape is Shape.CANDIDATES else 1
-        wanted = (size, width) if shape is Shape.CANDIDATES else (size,)
-        found = getattr(values, "shape", (len(values),) if isinstance(values, pa.Array) else None)
-        if found != wanted:
-            raise ValueError(f"column {column.name!r} has shape {found}, expected {wanted}")
-        flat = values if isinstance(values, pa.Array) else np.asarray(values).reshape(-1)
-        offsets = np.arange(size + 1, dtype=np.int64) * (width or 0)
-    return pa.LargeListArray.from_arrays(pa.array(offsets), _typed(column, flat))
+        return _typed(column, values.values), _checked_offsets(column, values)
+    width = list_size if shape is Shape.CANDIDATES else 1
+    expected = (size, width) if shape is Shape.CANDIDATES else (size,)
+    received = getattr(values, "shape", (len(values),) if isinstance(values, pa.Array) else None)
+    if received != expected:
+        raise ValueError(f"column {column.name!r} has shape {received}, expected {expected}")
+    flat = values if isinstance(values, pa.Array) else np.asarray(values).reshape(-1)
+    return _typed(column, flat), np.arange(size + 1, dtype=np.int64) * (width or 0)
+
+
+def _checked_offsets(column: Column, lists: Ragged) -> np.ndarray:
+    offsets = np.asarray(lists.offsets, np.int64)
+    if offsets[0] != 0 or offsets[-1] != len(lists.values) or (np.diff(offsets) < 0).any():
+        raise ValueError(
+            f"column {column.name!r} has offsets from {offsets[0]} to {offsets[-1]}, expected rising ones from 0 to "
+            f"{len(lists.values)}, its elements"
+        )
+    return offsets
 
 
 def _typed(column: Column, flat: Any) -> pa.Array:
-    arrow_type = _ARROW_TYPES[column.dtype]
     if column.dtype != "string":
-        flat = np.asarray(flat)
-        if flat.dtype.kind not in ("iub" if column.dtype == "int64" else "fiub"):
-            raise ValueError(f"column {column.name!r} has numpy type {flat.dtype}, expected {column.dtype}")
-        return pa.array(flat.astype(_NUMPY_TYPES[column.dtype], copy=False))
+        return pa.array(_numbers(column, np.asarray(flat)))
     array = flat if isinstance(flat, pa.Array) else pa.array(flat)
     if len(array) == 0:
-        return pa.array([], arrow_type)
+        return pa.array([], pa.large_binary())
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
     if not (pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type) or _is_text(array.type)):
         raise ValueError(f"column {column.name!r} has type {array.type}, expected string or bytes")
-    return array.cast(arrow_type)
+    return array.cast(pa.large_binary()).fill_null(MISSING_STRING)
+
+
+def _numbers(column: Column, values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind not in ("iub" if column.dtype == "int64" else "fiub"):
+        raise ValueError(f"column {column.name!r} has numpy type {values.dtype}, expected {column.dtype}")
+    with np.errstate(over="ignore"):
+        numbers: np.ndarray = values.astype(_NUMPY_TYPES[column.dtype], copy=False)
+    if column.dtype == "int64":
+        lost = (numbers < 0) if values.dtype.kind == "u" else np.zeros(len(values), bool)
+    elif values.dtype.kind == "f":
+        lost = np.isinf(numbers) & np.isfinite(values)
+    else:
+        # Compared as float64, in which also the nearest float32 of the largest integer stands exactly.
+        lost = numbers.astype(np.float64) != values.astype(np.float64)
+    if lost.any():
+        raise ValueError(
+            f"column {column.name!r} has the number {values[np.argmax(lost)]}, which {column.dtype} cannot hold"
+            + ("; declare it int64" if values.dtype.kind in "iu" and column.dtype == "float" else "")
+        )
+    return numbers
 
 
 def _is_text(arrow_type: pa.DataType) -> bool:

@@ -1,14 +1,19 @@
 """Are the shards what `dataset.json` says? Damaged records are refused; changed but sound ones are told."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from transforms.domains import Fault, elements_of, faults
 from transforms.errors import InputError
-from transforms.features import RecordKind, Split
+from transforms.features import LABEL, FeatureSet, RecordKind, Split
 from transforms.files import sha256_of
+from transforms.input import parsed, serialized
 from transforms.records import Dataset, ShardInfo, SplitInfo, shard_paths
+from transforms.schema import parse_spec
+
+_CHECKED_AT_ONCE = 2048
 
 
 def checked(
@@ -33,6 +38,52 @@ def checked(
         changed += [path for path, old, new in zip(paths, found[split].shards, shards, strict=True) if old != new]
         found[split] = SplitInfo(shards=shards)
     return dataset.model_copy(update={"records": {**dataset.records, record: found}}), changed
+
+
+def check_values(
+    directory: str | os.PathLike[str], dataset: Dataset, record: RecordKind, splits: Sequence[Split]
+) -> None:
+    """Looks at every value of some splits: whoever wrote the shards, nobody trains on what a column cannot have.
+
+    Raises:
+      InputError: a shard is missing or holds a record of another form, or a value that its column cannot have.
+    """
+    for split in splits:
+        check_files(shard_paths(directory, dataset, record, split), dataset.feature_set, record)
+
+
+def check_files(files: Sequence[str], feature_set: FeatureSet, record: RecordKind) -> None:
+    """As `check_values`, of some files.
+
+    Raises:
+      InputError: as `check_values`.
+    """
+    for path in files:
+        for start, fault in faults_in(path, feature_set, record):
+            raise fault.error(path, start)
+
+
+def faults_in(path: str, feature_set: FeatureSet, record: RecordKind) -> Iterator[tuple[int, Fault]]:
+    """The first fault of each column in each batch of a file's records, with the number of the batch's first record.
+
+    Raises:
+      InputError: a record has another form than the declaration says.
+    """
+    start = 0
+    batches = parsed(serialized([path], _CHECKED_AT_ONCE), parse_spec(feature_set, record))
+    try:
+        for columns in batches:
+            for fault in faults(feature_set, record, elements_of(columns)):
+                yield start, fault
+            start += len(columns[LABEL])
+    except tf.errors.InvalidArgumentError as error:
+        place = f"{path}, one of the {_CHECKED_AT_ONCE:,} records from {start} on"
+        expected, fix = f"{record} records with every column of the declaration", "make the dataset again"
+        raise InputError(place, _first_line(error.message), expected, fix) from error
+
+
+def _first_line(message: str) -> str:
+    return message.removeprefix("{{").splitlines()[0][:300]
 
 
 def count_records(path: str) -> int:

@@ -122,7 +122,21 @@ def load_dataset(directory: str | os.PathLike[str]) -> Dataset:
         raise InputError(str(path), f"format_version {dataset.format_version}", f"{FORMAT_VERSION}", fix)
     if stated != dataset.sha256:
         raise InputError(str(path), f"sha256 {stated}", f"{dataset.sha256}, as its shards add up to", fix)
+    _check_places(path, dataset, fix)
     return dataset
+
+
+def _check_places(path: Path, dataset: Dataset, fix: str) -> None:
+    """No shard may count twice, or stand for another split: what is trained on would be tested on."""
+    for record, splits in dataset.records.items():
+        for split, info in splits.items():
+            seen: set[str] = set()
+            for shard in info.shards:
+                if os.path.split(shard.path)[0] != os.path.join(record, split) or shard.path in seen:
+                    received = "the same shard again" if shard.path in seen else f"shard {shard.path}"
+                    where = f"{path}, {record} records of split {split!r}"
+                    raise InputError(where, received, f"shards of {record}/{split}, each once", fix)
+                seen.add(shard.path)
 
 
 def split_named(name: str) -> Split:

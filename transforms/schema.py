@@ -6,6 +6,7 @@ import tensorflow as tf
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2
 
+from transforms.domains import highest, is_limited, lowest, may_be_missing
 from transforms.features import MISSING_INT, Column, FeatureSet, RecordKind, Shape
 
 _SCHEMA_TYPES = {"string": schema_pb2.BYTES, "int64": schema_pb2.INT, "float": schema_pb2.FLOAT}
@@ -72,18 +73,20 @@ def _set_shape(feature: schema_pb2.Feature, column: Column, record: RecordKind, 
 
 
 def _set_domain(feature: schema_pb2.Feature, column: Column) -> None:
-    if column.min_value is None and column.max_value is None:
+    if not is_limited(column):
         return
+    low, high = lowest(column), highest(column)
     if column.dtype == "float":
         domain = feature.float_domain
         domain.disallow_inf = True
-        if column.min_value is not None:
-            domain.min = column.min_value
-        if column.max_value is not None:
-            domain.max = column.max_value
+        domain.disallow_nan = not may_be_missing(column)
+        if low is not None:
+            domain.min = low
+        if high is not None:
+            domain.max = high
     elif column.dtype == "int64":
-        if column.min_value is not None:
-            low = int(column.min_value)
-            feature.int_domain.min = min(low, MISSING_INT) if column.model_input else low
-        if column.max_value is not None:
-            feature.int_domain.max = int(column.max_value)
+        # Two ranges cannot be said: with the marker of a missing value also what lies between it and the bounds passes.
+        if low is not None:
+            feature.int_domain.min = min(int(low), MISSING_INT) if may_be_missing(column) else int(low)
+        if high is not None:
+            feature.int_domain.max = max(int(high), MISSING_INT) if may_be_missing(column) else int(high)

@@ -11,6 +11,7 @@ from transforms.errors import InputError
 from transforms.features import LABEL, SPLITS, TIMESTAMP
 from transforms.files import check_folder
 from transforms.input import parsed, serialized
+from transforms.integrity import check_files
 from transforms.records import MANIFEST, Dataset, load_dataset, shard_paths
 from transforms.stream import check_order
 from transforms.writing import new_dataset, write_serialized
@@ -52,7 +53,8 @@ def cut_spans(directory: str | os.PathLike[str], out: str | os.PathLike[str], co
       Names of the new spans.
 
     Raises:
-      InputError: the dataset has fewer rows than that, or is not in the order of time.
+      InputError: the dataset has fewer rows than that, is not in the order of time, or holds a value that its column
+        cannot have.
     """
     check_folder(out, "--out")
     dataset = load_dataset(directory)
@@ -60,6 +62,7 @@ def cut_spans(directory: str | os.PathLike[str], out: str | os.PathLike[str], co
     rows = sum(info.records for info in dataset.records["row"].values())
     if count > rows:
         raise InputError("--spans", count, f"at most {rows}, the rows of {directory}", "ask for fewer")
+    check_files(files, dataset.feature_set, "row")
     numbers = [
         int(path.name.removeprefix(PREFIX)) for path in spans_in(out) if path.name.removeprefix(PREFIX).isdigit()
     ]

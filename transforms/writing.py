@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from transforms.batches import Batch, counts, encode
+from transforms.batches import Batch, counts, encode_flat, flat_columns
+from transforms.domains import faults
 from transforms.errors import InputError
 from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
 from transforms.files import check_folder, check_local, new_directory, sha256_of
@@ -31,8 +32,15 @@ def write_shard(
 
     Returns:
       What was written; None for an empty batch, which leaves no file.
+
+    Raises:
+      InputError: a value is none that its column may have; see `transforms.domains`.
+      ValueError: as `flat_columns`.
     """
-    serialized = encode(batch, feature_set)
+    columns = flat_columns(batch, feature_set)
+    for fault in faults(feature_set, batch.record, lambda column: columns[column.name]):
+        raise fault.error(os.path.join(batch.record, batch.split, name))
+    serialized = encode_flat(columns)
     if not serialized:
         return None
     examples, positives = counts(batch)
@@ -118,7 +126,11 @@ def write_dataset(
     origin: dict[str, Any],
     notes: Callable[[], dict[str, Any]] = dict,
 ) -> None:
-    """Writes batches in order, one shard each, as a dataset; `notes` is asked after the last batch."""
+    """Writes batches in order, one shard each, as a dataset; `notes` is asked after the last batch.
+
+    Raises:
+      InputError: `out` is in use, no record was written, or a value is none that its column may have.
+    """
     with new_dataset(out, source, feature_set, origin) as unfinished:
         for index, batch in enumerate(batches):
             write_shard(unfinished.directory, f"part-{index:05d}", batch, feature_set)

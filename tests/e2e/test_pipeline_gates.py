@@ -144,16 +144,33 @@ def poisoned(rows: Batch, **columns) -> Batch:
     return Batch(rows.record, rows.split, {**rows.columns, **columns})
 
 
-def test_impossible_values_are_stopped_by_the_gate_with_the_reason(tmp_path):
+def write_with_train(folder, features, batch: Batch) -> None:
+    """A dataset whose shard of the train split was made by somebody else's writer, which checks nothing."""
+    import tensorflow as tf
+
+    batches = [learnable_rows(split, size, seed) for seed, (split, size) in enumerate(zip(SPLITS, (200, 50, 50)))]
+    write_dataset(batches, folder, "toy", features, {})
+    with tf.io.TFRecordWriter(shard_paths(folder, load_dataset(folder), "row", "train")[0]) as writer:
+        for record in encode(batch, features):
+            writer.write(record)
+
+
+def test_impossible_values_are_stopped_by_the_gate_with_the_reasons(tmp_path):
     train = learnable_rows("train", 200, 1)
-    price = np.asarray(train.columns["price"]).copy()
-    price[7] = -5.0
-    batches = [poisoned(train, price=price), learnable_rows("eval", 50, 2), learnable_rows("test", 50, 3)]
-    write_dataset(batches, tmp_path / "data", "toy", toy_features(), {})
-    with pytest.raises(GateRefused, match="split train, column 'price'"):
+    price, label = (np.asarray(train.columns[name]).copy() for name in ("price", "label"))
+    times, items = np.asarray(train.columns["timestamp"]) * 10**6, train.columns["item_id"].copy()
+    price[7], label[9], items[11] = -5.0, np.nan, b""
+    features = toy_features().model_copy(update={"requires_item_id": True})
+    write_with_train(
+        tmp_path / "data", features, poisoned(train, price=price, label=label, timestamp=times, item_id=items)
+    )
+    with pytest.raises(GateRefused) as refused:
         run(small_config(), tmp_path / "data", tmp_path / "root")
+    report = (tmp_path / "root" / "reports" / "anomalies.txt").read_text()
+    for name in ("price", "label", "timestamp", "item_id"):
+        assert report.count(f"split train, column {name!r}") == 1 and f"column {name!r}" in str(refused.value)
+    assert "record 11, column 'item_id': received an empty string" in report
     assert not (tmp_path / "root" / "serving").exists()
-    assert "price" in (tmp_path / "root" / "reports" / "anomalies.txt").read_text()
 
 
 def test_a_missing_feature_is_stopped_by_the_gate_with_the_reason(tmp_path):

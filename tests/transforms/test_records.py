@@ -171,3 +171,39 @@ def test_unknown_records_and_splits_are_named(tmp_path):
 def test_no_dataset_is_refused(tmp_path):
     with pytest.raises(InputError, match="without dataset.json"):
         load_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("split", "path", "message"),
+    [
+        ("test", "row/train/data-00000-of-00001.tfrecord", "split 'test': received shard row/train"),
+        ("test", "../other/row/test/data-00000-of-00001.tfrecord", "split 'test': received shard .."),
+        ("test", "/row/test/data-00000-of-00001.tfrecord", "split 'test': received shard /row"),
+    ],
+)
+def test_a_shard_of_another_split_or_place_is_refused(tmp_path, split, path, message):
+    dataset = write_toy(tmp_path / "d")
+    splits = dataset.records["row"]
+    shard = splits[split].shards[0].model_copy(update={"path": path})
+    moved = {"row": {**splits, split: splits[split].model_copy(update={"shards": (shard,)})}}
+    dataset.model_copy(update={"records": moved}).write(tmp_path / "d")
+    with pytest.raises(InputError, match=message):
+        load_dataset(tmp_path / "d")
+
+
+def test_a_shard_cannot_count_twice(tmp_path):
+    dataset = write_toy(tmp_path / "d")
+    train = dataset.records["row"]["train"]
+    twice = {"row": {**dataset.records["row"], "train": train.model_copy(update={"shards": train.shards * 2})}}
+    dataset.model_copy(update={"records": twice}).write(tmp_path / "d")
+    with pytest.raises(InputError, match="split 'train': received the same shard again"):
+        load_dataset(tmp_path / "d")
+
+
+def test_an_empty_split_is_not_among_those_to_choose_from(tmp_path):
+    dataset = write_toy(tmp_path / "d")
+    empty = {
+        "row": {**dataset.records["row"], "eval": dataset.records["row"]["eval"].model_copy(update={"shards": ()})}
+    }
+    with pytest.raises(InputError, match="received splits train, test; expected a split 'eval' that is not empty"):
+        shard_paths(tmp_path / "d", dataset.model_copy(update={"records": empty}), "row", "eval")

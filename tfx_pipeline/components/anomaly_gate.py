@@ -8,8 +8,11 @@ from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils, standard_artifacts
 
-from transforms.errors import GateRefused
+from transforms.errors import GateRefused, InputError
+from transforms.features import FeatureSet, RecordKind
 from transforms.files import write_text
+from transforms.integrity import faults_in
+from transforms.records import record_kind
 
 REPORT = "anomalies.txt"
 
@@ -36,16 +39,48 @@ def read_anomalies(artifact: tfx.types.standard_artifacts.ExampleAnomalies) -> l
     return lines
 
 
+def wrong_values(
+    artifact: tfx.types.standard_artifacts.Examples, feature_set: FeatureSet, record: RecordKind, known: list[str]
+) -> list[str]:
+    """One line for each split and column with a value that it cannot have, of all records.
+
+    A schema cannot say all of it (an empty key), and statistics may be of a sample.
+
+    Args:
+      artifact: raw records.
+      feature_set, record: what they are.
+      known: lines of `read_anomalies`; what they say is not said again.
+    """
+    lines: list[str] = []
+    for split in artifact_utils.decode_split_names(artifact.split_names):
+        told = [line for line in known if line.startswith(f"split {split}")]
+        for path in sorted(str(path) for path in Path(artifact.uri, f"Split-{split}").iterdir()):
+            try:
+                for start, fault in faults_in(path, feature_set, record):
+                    place = f"split {split}, column {fault.column!r}: "
+                    if not any(line.startswith(place) for line in told):
+                        told.append(place + str(fault.error(Path(path).name, start)))
+                        lines.append(told[-1])
+            except InputError as error:
+                lines += [] if told else [f"split {split}: {error}"]
+    return lines
+
+
 @component
 def AnomalyGate(  # noqa: N802, a component is a class to its users
-    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies], report_dir: Parameter[str]
+    anomalies: InputArtifact[standard_artifacts.ExampleAnomalies],
+    examples: InputArtifact[standard_artifacts.Examples],
+    feature_set: Parameter[str],
+    record: Parameter[str],
+    report_dir: Parameter[str],
 ) -> None:
-    """Writes the anomalies to `report_dir/anomalies.txt` and refuses the data if there are any.
+    """Writes what is wrong with the data to `report_dir/anomalies.txt` and refuses the data if anything is.
 
     Raises:
       GateRefused: with one reason for each anomaly.
     """
     lines = read_anomalies(anomalies)
+    lines += wrong_values(examples, FeatureSet.model_validate_json(feature_set), record_kind(record), lines)
     write_text(Path(report_dir) / REPORT, "\n".join(lines) + "\n" if lines else "no anomalies\n")
     if lines:
         raise GateRefused("The anomaly gate", lines)

@@ -39,5 +39,11 @@ def validation(plan: Plan, examples: BaseChannel) -> Validation:
     validator = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
-    gate = AnomalyGate(anomalies=validator.outputs["anomalies"], report_dir=str(plan.reports_dir))
+    gate = AnomalyGate(
+        anomalies=validator.outputs["anomalies"],
+        examples=examples,
+        feature_set=plan.dataset.feature_set.model_dump_json(),
+        record=plan.config.record,
+        report_dir=str(plan.reports_dir),
+    )
     return Validation(statistics, schema, validator, gate)

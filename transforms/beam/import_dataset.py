@@ -55,12 +55,19 @@ class WriteShards(beam.DoFn):
     def process(self, element: tuple[str, Batch | InputError]) -> Iterator[int]:
         name, batch = element
         if isinstance(batch, InputError):
-            fields = [batch.where, str(batch.received), batch.expected, batch.fix]
-            Path(self._directory, f"error-{uuid.uuid4().hex}.json").write_text(json.dumps(fields))
+            self._report(batch)
             raise batch
-        info = write_shard(self._directory, name, batch, self._feature_set)
+        try:
+            info = write_shard(self._directory, name, batch, self._feature_set)
+        except InputError as error:
+            self._report(error)
+            raise
         if info is not None:
             yield info.records
+
+    def _report(self, error: InputError) -> None:
+        fields = [error.where, str(error.received), error.expected, error.fix]
+        Path(self._directory, f"error-{uuid.uuid4().hex}.json").write_text(json.dumps(fields))
 
 
 def _reported_error(directory: str) -> InputError | None:
@@ -86,8 +93,8 @@ def import_dataset(
       The dataset that was written.
 
     Raises:
-      InputError: raw files are missing or malformed, `out` is in use, Beam does not know an option, or there are
-        no credentials for its runner; nothing is left behind.
+      InputError: raw files are missing or malformed, a value is none that its column may have, `out` is in use, Beam
+        does not know an option, or there are no credentials for its runner; nothing is left behind.
     """
     options = pipeline_options(beam_args)
     source.check(input_dir)

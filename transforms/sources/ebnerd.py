@@ -51,6 +51,7 @@ class Ebnerd(Source):
             features=(*_features(), *ids),
             spaces=tuple(Space(name=name, frequency_threshold=threshold) for name in (_ITEM_SPACE, "user_id") if ids),
             list_size=self.options.list_size,
+            requires_item_id=True,
         )
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:

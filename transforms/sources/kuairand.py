@@ -59,6 +59,7 @@ class Kuairand(Source):
             columns=_columns(options),
             features=_features() + (_statistic_features() if options.statistics else ()),
             spaces=(*large, *users),
+            requires_item_id=True,
         )
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:

@@ -54,6 +54,7 @@ class Movielens(Source):
             spaces=tuple(
                 Space(name=name, frequency_threshold=options.frequency_threshold) for name in ("user_id", "item_id")
             ),
+            requires_item_id=True,
         )
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:

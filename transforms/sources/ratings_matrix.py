@@ -71,6 +71,7 @@ class RatingsMatrixSource(Source):
             features=(*_features(), *(Feature(name=name, encoding=Encoding.ID) for name, _ in fields)),
             spaces=tuple(Space(name=name, frequency_threshold=threshold) for name in ("user_id", "item_id")),
             list_size=policy.candidates,
+            requires_item_id=True,
         )
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:

@@ -52,6 +52,7 @@ class Recflow(Source):
             features=_official_features() + (() if options.official_features else _other_features()),
             spaces=(*large.values(), *users),
             list_size=options.list_size,
+            requires_item_id=True,
         )
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:

@@ -54,6 +54,7 @@ class Recsys2017(Source):
             columns=_columns(self.options.history_length),
             features=_features(),
             spaces=tuple(Space(name=name, frequency_threshold=threshold) for name in spaces),
+            requires_item_id=True,
         )
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:

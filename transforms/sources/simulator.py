@@ -35,7 +35,7 @@ def feature_set(world: World) -> FeatureSet:
     `stage` (1 pre-ranked, 2 ranked, 3 exposed), `position` (1 = top, 0 = not shown) and
     `true_click_probability` are never model inputs.
     """
-    return FeatureSet(columns=_columns(world), features=_features(), list_size=world.candidates)
+    return FeatureSet(columns=_columns(world), features=_features(), list_size=world.candidates, requires_item_id=True)
 
 
 def _columns(world: World) -> tuple[Column, ...]:

@@ -45,6 +45,7 @@ class TaobaoAd(Source):
             ),
             features=_features(),
             spaces=tuple(Space(name=name, frequency_threshold=threshold) for name in _COUNTED),
+            requires_item_id=True,
         )
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:
