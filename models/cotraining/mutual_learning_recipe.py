@@ -128,5 +128,5 @@ class MutualLearningRecipe(Recipe):
         model: TableModel = job.build(seed, name)
         result = job.fit(model, directory, job.settings, seed)
         group.load_peer(index, model)
-        history = result.history[result.best_epoch - 1] if result.history else {}
-        return {"seed": seed, "best_epoch": result.best_epoch, "metrics": history}
+        metrics = result.best or (dict(result.history[-1]) if result.history else {})
+        return {"seed": seed, "best_epoch": result.best_epoch, "metrics": metrics}

@@ -30,7 +30,5 @@ def check_peers(models: Sequence[Any]) -> None:
 
 
 def best_peer(result: FitResult, num_peers: int) -> int:
-    """The peer with the least eval log loss at the best epoch; the first one if nothing was evaluated."""
-    epoch = result.best_epoch - 1
-    row = result.history[epoch] if 0 <= epoch < len(result.history) else {}
-    return min(range(num_peers), key=lambda index: row.get(f"eval_logloss/peer_{index}", 0.0))
+    """The peer with the least eval log loss, of the weights that are kept; the first one if nothing was evaluated."""
+    return min(range(num_peers), key=lambda index: result.best.get(f"eval_logloss/peer_{index}", 0.0))

@@ -31,6 +31,8 @@ class RunState:
       best_logloss: that log loss.
       epochs_without_gain: evaluations since.
       history: metrics of each whole epoch.
+      ends_here: the run ended with the weights as they are, inside an epoch or without eval data, and not with those
+        of the best epoch.
     """
 
     epoch: int = 0
@@ -40,6 +42,7 @@ class RunState:
     best_logloss: float | None = None
     epochs_without_gain: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    ends_here: bool = False
 
 
 class Checkpoints:
@@ -159,25 +162,31 @@ class _Text(tf.train.experimental.PythonState):
 
 
 def read_weights(directory: str | os.PathLike[str], model: keras.Model) -> None:
-    """Gives a built model the weights that a finished run ended with: the best epoch's, or else the last ones.
+    """Gives a built model the weights that a finished run ended with: the best ones, or without eval data the last.
+
+    Which they are, the run's last checkpoint says.
 
     Raises:
-      InputError: the directory has no whole checkpoint, or that of another model.
+      InputError: the directory has no whole checkpoint, the best weights are damaged, or they are another model's.
     """
     folder = Path(directory)
-    for prefix in ("best-", "step-"):
-        for step in sorted(_numbers(folder, prefix), reverse=True):
-            path = str(folder / f"{prefix}{step}")
-            if not _is_whole(path):
-                continue
-            try:
-                status = tf.train.Checkpoint(weights=whole(model.weights)).read(path)
-                status.expect_partial().assert_existing_objects_matched()
-            except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
-                fix = "name a run of the same model, features and data"
-                raise InputError(path, "a checkpoint of another model", "weights of this one", fix) from error
-            return
-    raise InputError(str(folder), "no whole checkpoint", "the checkpoints of a finished run", "train it first")
+    steps = (str(folder / f"step-{step}") for step in reversed(_numbers(folder, "step-")))
+    last = next((path for path in steps if _is_whole(path)), None)
+    if last is None:
+        raise InputError(str(folder), "no whole checkpoint", "the checkpoints of a finished run", "train it first")
+    state = _Text()
+    tf.train.Checkpoint(state=state).read(last).expect_partial()
+    told = json.loads(state.text)
+    best = told.get("best_epoch")
+    path = last if best is None or told.get("ends_here") else str(folder / f"best-{best}")
+    if not _is_whole(path):
+        raise InputError(path, "no whole file", "the best epoch's weights", "train it again in a new directory")
+    try:
+        status = tf.train.Checkpoint(weights=whole(model.weights)).read(path)
+        status.expect_partial().assert_existing_objects_matched()
+    except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
+        fix = "name a run of the same model, features and data"
+        raise InputError(path, "a checkpoint of another model", "weights of this one", fix) from error
 
 
 def _is_summed(variable: Any) -> bool:

@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
@@ -36,6 +36,8 @@ class FitResult:
       step_seconds: median of a step.
       resumed_from: the step that the run continued from; None if it began afresh.
       stopped_early: True if patience ran out.
+      best: metrics of the weights that the model now holds, as in `history`; those of an epoch that `max_steps`
+        ended are `eval_...` alone; empty if there was no eval data.
     """
 
     steps: int
@@ -46,6 +48,7 @@ class FitResult:
     step_seconds: float | None
     resumed_from: int | None
     stopped_early: bool
+    best: dict[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -154,15 +157,17 @@ class _Run:
                 self.checkpoints.save(self.state)
             else:
                 self._finish_epoch(metrics, started)
+        best_epoch, best = self._settle()
         return FitResult(
             steps=self.state.step,
             epochs=self.state.epoch,
-            best_epoch=self._settle(),
+            best_epoch=best_epoch,
             history=tuple(self.state.history),
             examples_per_second=self.speed.examples_per_second,
             step_seconds=self.speed.step_seconds,
             resumed_from=self.resumed_from,
             stopped_early=self._is_out_of_patience(patience),
+            best=dict(best),
         )
 
     def _is_out_of_patience(self, patience: int | None) -> bool:
@@ -174,6 +179,7 @@ class _Run:
     def _train(self) -> dict[str, float]:
         """Trains what is left of the epoch, or of the steps."""
         state = self.state
+        state.ends_here = False
         if state.step_in_epoch == 0 and hasattr(self.model, "begin_pass"):
             self.model.begin_pass()
         dataset = self.train_dataset(state.epoch).skip(state.step_in_epoch)
@@ -217,20 +223,30 @@ class _Run:
         else:
             state.epochs_without_gain += 1
 
-    def _settle(self) -> int:
-        """Leaves the best weights in the model, and gives the number of their epoch."""
+    def _settle(self) -> tuple[int, dict[str, float]]:
+        """Leaves the best weights in the model, and gives the number of their epoch, and their metrics.
+
+        Which they are stands in the last checkpoint, where `read_weights` finds it.
+        """
         state = self.state
         under_way = state.epoch + (state.step_in_epoch > 0)
         if self.eval_dataset is None:
-            return under_way
-        if state.step_in_epoch > 0 and (
-            state.best_logloss is None or _monitored(self._evaluate()) < state.best_logloss
-        ):
-            return under_way
-        if state.best_epoch is None:  # The run before this one had no eval data.
-            return under_way
-        self.checkpoints.restore_best(state.best_epoch)
-        return state.best_epoch
+            return self._end_here(under_way, {})
+        if state.step_in_epoch > 0 or state.best_epoch is None:  # None: the run before this one had no eval data.
+            row = {"epoch": under_way, "step": state.step, **self._evaluate()}
+            if state.best_logloss is None or _monitored(row) < state.best_logloss:
+                return self._end_here(under_way, row)
+        best = state.best_epoch
+        if best is None:
+            raise RuntimeError("no epoch is the best one")
+        self.checkpoints.restore_best(best)
+        return best, state.history[best - 1]
+
+    def _end_here(self, epoch: int, metrics: dict[str, float]) -> tuple[int, dict[str, float]]:
+        if not self.state.ends_here:
+            self.state.ends_here = True
+            self.checkpoints.save(self.state)
+        return epoch, metrics
 
     def _evaluate(self) -> dict[str, float]:
         if self.eval_dataset is None or not self.loop.evaluate(self.eval_dataset):

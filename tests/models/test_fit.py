@@ -10,6 +10,7 @@ import tf_keras as keras
 
 from models.layers.dropout import ResumableDropout
 from models.ranking.deepfm import DeepFM
+from models.training.checkpoints import read_weights
 from models.training.fit import FitResult, fit
 from models.training.progress import Progress, reporter
 from transforms.errors import ConsortError, InputError
@@ -219,6 +220,35 @@ def test_without_eval_data_the_last_weights_stay(tmp_path: Path) -> None:
     result = _fit(model, tmp_path, epochs=1)
     assert result.best_epoch == 1 and not result.stopped_early
     assert not list(tmp_path.glob("best-*"))
+
+
+@pytest.mark.parametrize(
+    ("eval_dataset", "best_epoch"), [(_rows(0), 2), (_eval_contradicting_training(), 1), (None, 2)]
+)
+def test_a_run_that_ends_inside_an_epoch_is_read_back_as_it_ended(
+    eval_dataset: tf.data.Dataset | None, best_epoch: int, tmp_path: Path
+) -> None:
+    options = {"eval_dataset": eval_dataset, "train_dataset": lambda epoch: _rows(0), "max_steps": _STEPS + 3}
+    model, other = _model(), _model()
+    result = _fit(model, tmp_path, **options)
+    assert (result.epochs, result.best_epoch) == (1, best_epoch)
+    other(next(iter(_rows(0)))[0])
+    read_weights(tmp_path, other)
+    for weight, expected in zip(other.weights, model.weights, strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    # The metrics are those of what it ended with.
+    if eval_dataset is not None:
+        model.evaluate(eval_dataset, verbose=0)
+        assert result.best["eval_logloss"] == pytest.approx(model.get_metrics_result()["logloss"].numpy(), rel=1e-6)
+    assert _fit(_model(), tmp_path, **options).best == result.best
+
+
+def test_best_weights_that_are_damaged_are_not_replaced_by_others(tmp_path: Path) -> None:
+    model = _model()
+    result = _fit(model, tmp_path, eval_dataset=_rows(9))
+    (tmp_path / f"best-{result.best_epoch}.index").write_bytes(b"")
+    with pytest.raises(InputError, match=f"best-{result.best_epoch}: received no whole file"):
+        read_weights(tmp_path, model)
 
 
 def test_so_many_checkpoints_are_kept(uninterrupted: _Whole) -> None:

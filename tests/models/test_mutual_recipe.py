@@ -121,13 +121,19 @@ def test_a_run_killed_in_any_stage_ends_with_the_very_same_weights(
         np.testing.assert_array_equal(found, expected)
 
 
-def test_the_best_peer_is_that_of_the_epoch_kept() -> None:
-    rows = (
-        {"eval_logloss/peer_0": 0.3, "eval_logloss/peer_1": 0.2},
-        {"eval_logloss/peer_0": 0.1, "eval_logloss/peer_1": 0.4},
-    )
-    result = FitResult(8, 2, 1, rows, None, None, None, False)
-    assert best_peer(result, 2) == 1
+def test_the_best_peer_is_that_of_the_weights_kept() -> None:
+    last = {"eval_logloss/peer_0": 0.1, "eval_logloss/peer_1": 0.4}
+    kept = {"eval_logloss/peer_0": 0.3, "eval_logloss/peer_1": 0.2}
+    assert best_peer(FitResult(8, 2, 1, (kept, last), None, None, None, False, kept), 2) == 1
+    # Of an epoch that `max_steps` ended there is no row in the history.
+    assert best_peer(FitResult(6, 1, 2, (last,), None, None, None, False, kept), 2) == 1
+
+
+def test_pretraining_that_ends_inside_an_epoch_is_told_with_its_metrics(tmp_path: Path) -> None:
+    job = _job(epochs=3, max_steps=2 * _STEPS - 1)
+    (before,) = MutualLearningRecipe(peers=1).train(job, tmp_path).report["pretraining"]
+    assert before["best_epoch"] == 2 and before["metrics"]["step"] == 2 * _STEPS - 1
+    assert before["metrics"]["eval_logloss"] > 0
 
 
 @pytest.mark.parametrize(
