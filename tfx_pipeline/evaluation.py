@@ -73,8 +73,12 @@ def splits_of(dataset: Dataset, record: RecordKind, split: str) -> list[Split]:
     """The splits that `split` names: one, several joined by `+` (`eval+test`), or `all`.
 
     Raises:
-      InputError: no such split.
+      InputError: no such split, or no records of that kind.
     """
+    if record not in dataset.records:
+        received = f"a dataset with {', '.join(dataset.records)} records"
+        fix = "name a dataset with such records, or a model of the others"
+        raise InputError("--data", received, f"{record} records, which the model reads", fix)
     present = [name for name in SPLITS if name in dataset.records.get(record, {})]
     if split == "all":
         return present

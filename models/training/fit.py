@@ -1,4 +1,4 @@
-"""Fits a model with checkpoints; a killed run continues to the very weights that it would have had."""
+"""Fits a model with checkpoints; a killed run continues with the batches and the state that it would have had."""
 
 import math
 import os

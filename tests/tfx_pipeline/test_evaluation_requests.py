@@ -10,7 +10,7 @@ import tensorflow as tf
 from serving.contract import CONTRACT, contract_of
 from tests.helpers.command_line import consort
 from tests.helpers.simulated_requests import soft_auc
-from tfx_pipeline.evaluation import LOGGED_SCORE, TRUTH, Scored, metrics_of, score
+from tfx_pipeline.evaluation import LOGGED_SCORE, TRUTH, Scored, metrics_of, score, splits_of
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, RecordKind
 from transforms.records import load_dataset, shard_paths
@@ -159,3 +159,11 @@ def test_a_k_that_is_none_is_refused_before_the_work(value: str, log: Path) -> N
     answer = consort("evaluate", log, "--data", log, f"--ranking-k={value}")
     assert answer.code == 2
     assert "whole numbers from 1, joined by commas" in answer.err
+
+
+def test_a_dataset_without_the_records_that_the_model_reads_is_blamed_and_not_the_split(log: Path) -> None:
+    dataset = load_dataset(log)
+    rows_only = dataset.model_copy(update={"records": {"row": dataset.records["row"]}})
+    with pytest.raises(InputError, match="--data: received a dataset with row records; expected request records"):
+        splits_of(rows_only, "request", "test")
+    assert splits_of(rows_only, "row", "test") == ["test"]
