@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import tensorflow as tf
 
 from tests.helpers.toy_data import EVAL, TEST, TRAIN, ragged, toy_features, write_toy
+from transforms.arrow import pa
 from transforms.batches import Batch, Ragged, encode
 from transforms.beam.import_dataset import WriteShards
 from transforms.domains import outside
