@@ -50,8 +50,7 @@ def train_run(
 
     `out` gets `config.yaml` and `run.json` (resolved config, seed, versions, data hash, command),
     `transformed/`, `checkpoints/`, perhaps `tensorboard/`, and at the end `model/`. Started again after a kill it goes
-    on from there.
-    Where `training.distribution` spreads the run over processes, each of them calls this, and the chief writes.
+    on from there. Where `training.distribution` spreads the run over processes, each calls this, and the chief writes.
 
     Args:
       config: the run.
@@ -78,16 +77,10 @@ def train_run(
         if part.is_chief:
             check_credentials(config.pipeline.beam_args)
             stack.enter_context(locked(plan.root))
-        if plan.changed_shards:
-            say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
         info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher) | dict(plan.caches)
         transformed = plan.root / TRANSFORMED_DIR
         if part.is_chief:
-            if not transformed.exists():
-                check_values(plan.data_dir, plan.dataset, plan.config.record, plan.splits)
-            _claim(plan.root, info)
-            write_text(plan.root / CONFIG_FILE, config.to_yaml())
-            _transform(plan, transformed, say)
+            _prepare(plan, info, transformed, say)
         else:
             say("waiting for the transformed data")
             part.wait_until(lambda: _is_claimed(plan.root, info) and transformed.exists())
@@ -106,6 +99,17 @@ def train_run(
             say("waiting for the exported model")
             part.wait_until(lambda: (plan.root / MODEL_DIR).exists())
     return run
+
+
+def _prepare(plan: Plan, info: dict[str, Any], transformed: Path, say: Callable[[str], None]) -> None:
+    """Checks the data's values, claims the run's folder and transforms the data, unless an earlier start did so."""
+    if plan.changed_shards:
+        say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
+    if not transformed.exists():
+        check_values(plan.data_dir, plan.dataset, plan.config.record, plan.splits)
+    _claim(plan.root, info)
+    write_text(plan.root / CONFIG_FILE, plan.config.to_yaml())
+    _transform(plan, transformed, say)
 
 
 def _transform(plan: Plan, transformed: Path, say: Callable[[str], None]) -> None:
