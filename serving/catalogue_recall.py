@@ -16,6 +16,7 @@ from serving.catalogue import Catalogue, joined
 from serving.exact_search import INNER_PRODUCT
 from serving.item_table import read_items
 from serving.item_vectors import read_item_vectors, retrieval_of
+from serving.loading import load_saved_model
 from serving.requests import padding_of
 from serving.retrieval_golden import asking
 from serving.retrieval_signatures import EMBEDDING, ITEM, USER, ServedTowers
@@ -88,7 +89,7 @@ def catalogued_export(version: str | os.PathLike[str], items: Catalogue | None =
     Raises:
       InputError: it has no catalogue, or not the one that its contract tells of.
     """
-    loaded = tf.saved_model.load(str(version))
+    loaded = load_saved_model(version)
     product = retrieval_of(version)["similarity"]["kind"] == INNER_PRODUCT
     ids = loaded.towers.retrieval.ids.numpy()
     vectors = None if items is None else _embedded(loaded, joined(items, _exported(version)), ids)

@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from serving.index_kinds import INSTALL, KINDS, Index, require
 from serving.item_vectors import ItemVectors, read_item_vectors, retrieval_of
+from serving.loading import load_saved_model
 from serving.retrieval_golden import read_golden_retrieval
 from serving.retrieval_signatures import EMBEDDING, USER
 from serving.version_folders import version_number
@@ -150,7 +151,7 @@ def build_index(
 def _items(version: str | os.PathLike[str]) -> tuple[ItemVectors, Any]:
     """Those of a version, and the version, loaded."""
     retrieval_of(version)
-    loaded = tf.saved_model.load(str(version))
+    loaded = load_saved_model(version)
     items = read_item_vectors(version, loaded)
     if items.scale == 0:
         fix = "train the model on"

@@ -13,6 +13,7 @@ from models.retrieval.tower_model import TowerModel
 from serving.catalogue import user_columns
 from serving.contract import read_contract
 from serving.golden import read_golden
+from serving.loading import load_saved_model
 from serving.requests import request_inputs
 from serving.retrieval_signatures import EXCLUDE, RETRIEVE, SCORE, K, ServedTowers
 from transforms.errors import GateRefused, InputError
@@ -96,7 +97,7 @@ def check_golden_retrieval(directory: str | os.PathLike[str], ask: Ask) -> None:
 
 def asking_saved_model(directory: str | os.PathLike[str]) -> Ask:
     """An exported model, loaded here, to ask."""
-    return asking(tf.saved_model.load(str(directory)))
+    return asking(load_saved_model(directory))
 
 
 def asking(loaded: Any) -> Ask:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from serving.loading import load_saved_model
 from serving.signatures import EXAMPLES, PROBABILITY
 from transforms.errors import InputError
 from transforms.files import check_no_pattern
@@ -42,8 +43,10 @@ def loaded_with(directory: str | os.PathLike[str], signature: str) -> Any:
     """
     check_no_pattern(directory, "the model's folder")
     try:
-        loaded = tf.saved_model.load(str(directory))
+        loaded = load_saved_model(directory)
         loaded.signatures[signature]
+    except InputError:
+        raise
     # As the loader words what is damaged.
     except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
         fix = "export the model again"

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import tensorflow_transform as tft
 from tfx.components.trainer.fn_args_utils import FnArgs
 
 from consort.config import RunConfig
@@ -17,6 +16,7 @@ from tfx_pipeline.tuner_space import tuned
 from transforms.features import FeatureSet
 from transforms.files import write_text
 from transforms.input import expand_patterns, first_examples
+from transforms.transform_graph import read_transform
 
 
 def run_fn(fn_args: FnArgs) -> None:
@@ -34,7 +34,7 @@ def run_fn(fn_args: FnArgs) -> None:
     task = Task(
         config=config,
         feature_set=feature_set,
-        transform=tft.TFTransformOutput(fn_args.transform_output),
+        transform=read_transform(fn_args.transform_output),
         train_files=expand_patterns(fn_args.train_files),
         eval_files=expand_patterns(fn_args.eval_files),
         # The other sections are not known here, and a later run may change them without training anew.

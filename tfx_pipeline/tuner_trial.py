@@ -75,18 +75,17 @@ def run(folder: Path) -> None:
 
 def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[str, Any]:
     """Trains by the same code as `consort train`; gives `metrics`, `steps` and `epochs`."""
-    import tensorflow_transform as tft
-
     from consort.config import parse_config
     from tfx_pipeline.plan import teacher_of
     from tfx_pipeline.training import Task, train
     from transforms.features import FeatureSet
+    from transforms.transform_graph import read_transform
 
     config, feature_set = parse_config(task["config"], "trial"), FeatureSet.model_validate(task["feature_set"])
     training = Task(
         config=config,
         feature_set=feature_set,
-        transform=tft.TFTransformOutput(task["transform"]),
+        transform=read_transform(task["transform"]),
         train_files=task["train_files"],
         eval_files=task["eval_files"],
         run={"dataset_sha256": task["dataset_sha256"]},

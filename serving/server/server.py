@@ -30,6 +30,7 @@ from serving.server.service import LONGEST_CALL_S, Models, Service
 from serving.server.session import session_config
 from serving.server.warmup import warm_up
 from transforms.errors import InputError
+from transforms.graph_operations import check_saved_model
 
 _LOG = logging.getLogger(__name__)
 _READY_POLL_S = 0.02
@@ -199,6 +200,10 @@ class LocalServer:
         return all(ended)
 
     def _load(self, directory: Path) -> Servable:
+        try:
+            check_saved_model(directory)
+        except InputError as error:
+            raise ServingError("FAILED_PRECONDITION", str(error)) from error
         servable = Servable(directory, self._config)
         try:
             if self._warmup:

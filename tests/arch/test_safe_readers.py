@@ -75,6 +75,23 @@ def test_one_module_switches_the_rules_off() -> None:
     assert marked == ["transforms/arrow.py"]
 
 
+def test_graphs_are_loaded_where_they_are_looked_at() -> None:
+    places = {
+        "saved_model.load": "serving/loading.py",
+        "TFTransformOutput": "transforms/transform_graph.py",
+        "TF_LoadSessionFromSavedModel": "serving/server/session.py",
+    }
+    for call, expected in places.items():
+        calling = {str(module.path) for module in modules() if call in module.text and call in _calls(module.tree)}
+        assert calling == {expected}, call
+
+
+def _calls(tree: ast.AST) -> set[str]:
+    """The last one and the last two names of each function that is called."""
+    names = [ast.unparse(node.func).split(".") for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return {".".join(parts[-count:]) for parts in names for count in (1, 2)}
+
+
 def _unpicklers(tree: ast.AST) -> list[int]:
     found = []
     for node in ast.walk(tree):

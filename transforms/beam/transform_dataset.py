@@ -23,6 +23,7 @@ from transforms.input import count_examples
 from transforms.preprocessing import preprocessing_fn
 from transforms.records import MANIFEST, Dataset, shard_paths
 from transforms.schema import schema_of
+from transforms.transform_graph import read_transform
 
 GRAPH_DIR, DECLARATION = "transform_graph", "feature_set.json"
 
@@ -88,7 +89,7 @@ def transformed_files(out: str | os.PathLike[str], split: Split) -> list[str]:
 
 def load_transform(out: str | os.PathLike[str]) -> tft.TFTransformOutput:
     """The learned transform under `out`."""
-    return tft.TFTransformOutput(str(Path(out) / GRAPH_DIR))
+    return read_transform(Path(out) / GRAPH_DIR)
 
 
 def load_declaration(out: str | os.PathLike[str]) -> FeatureSet:
