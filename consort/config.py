@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from consort.tuning import FIXED, TuningConfig
 from transforms.errors import InputError
 from transforms.features import Feature, FeatureSet, RecordKind, Space
+from transforms.plain_text import parse_yaml
 
 NOT_TRAINING = ("gate", "pipeline", "tuning")
 """Sections that decide what is done with a model, where, and what is searched, but not what is trained."""
@@ -240,7 +241,7 @@ def load_config(path: str | os.PathLike[str], overrides: tuple[str, ...] = ()) -
             )
         file = known[str(path)]
     try:
-        values = yaml.safe_load(file.read_text())
+        values = parse_yaml(file.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(str(file), f"text that is not YAML ({error})", "a YAML mapping", "correct the file") from error
     if not isinstance(values, dict):
@@ -335,7 +336,7 @@ def yaml_value(text: str, where: str) -> Any:
       InputError: it is not YAML.
     """
     try:
-        return yaml.safe_load(text)
+        return parse_yaml(text)
     except yaml.YAMLError as error:
         raise InputError(where, repr(text), "a value as in YAML", "correct it, or put it in quotes") from error
 

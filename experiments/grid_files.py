@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from transforms.errors import InputError
+from transforms.plain_text import parse_yaml
 
 Grid = TypeVar("Grid", bound=BaseModel)
 
@@ -40,7 +41,7 @@ def read_grid(grid: type[Grid], table: str, path: str, changes: Mapping[str, Any
         advice = f"did you mean {fix[0]!r}?" if fix else "name one of these, or a YAML file"
         raise InputError(f"--grid {path}", "no such file or grid", f"a file, or one of {known}", advice)
     try:
-        values = yaml.safe_load(file.read_text())
+        values = parse_yaml(file.read_text())
         return grid.model_validate({**values, **(changes or {})})
     except ValidationError as error:
         first = error.errors()[0]

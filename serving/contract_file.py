@@ -1,11 +1,11 @@
 """Reading contract.json, without TensorFlow: what a server and a client must know of an exported model."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from transforms.errors import InputError
+from transforms.plain_text import parse_json
 
 CONTRACT = os.path.join("assets.extra", "contract.json")
 CONTRACT_VERSION = 1
@@ -29,7 +29,7 @@ def read_contract(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
     path = Path(model_dir) / CONTRACT
     fix = "export the model with `consort export`, or name a directory that holds such an export"
     try:
-        contract: dict[str, Any] = json.loads(path.read_text())
+        contract: dict[str, Any] = parse_json(path.read_text())
     except (OSError, ValueError) as error:
         raise InputError(str(path), f"no readable file ({error})", "a contract.json", fix) from error
     if not isinstance(contract, dict):

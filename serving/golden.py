@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from transforms.errors import InputError
 from transforms.files import write_text
+from transforms.plain_text import parse_json
 
 GOLDEN_EXAMPLES = os.path.join("assets.extra", "golden.tfrecord")
 GOLDEN_SCORES = os.path.join("assets.extra", "golden.json")
@@ -40,4 +41,8 @@ def read_golden(model_dir: str | os.PathLike[str]) -> tuple[list[bytes], np.ndar
     if not path.is_file():
         raise InputError(str(path), "no such file", "golden scores beside the model", "export it with `consort export`")
     examples = [record.numpy() for record in tf.data.TFRecordDataset(str(Path(model_dir) / GOLDEN_EXAMPLES))]
-    return examples, np.asarray(json.loads(path.read_text())["probability"])
+    try:
+        return examples, np.asarray(parse_json(path.read_text())["probability"])
+    except (KeyError, TypeError, ValueError) as error:
+        fix = "export the model again"
+        raise InputError(str(path), f"no readable file ({error})", "the golden scores of a model", fix) from error

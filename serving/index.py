@@ -24,6 +24,7 @@ from serving.retrieval_signatures import EMBEDDING, USER
 from serving.version_folders import version_number
 from transforms.errors import GateRefused, InputError
 from transforms.files import new_directory, write_text
+from transforms.plain_text import parse_json
 
 INDEX_FORMAT = 1
 _INDEX, _IDS = "index.json", "ids.npy"
@@ -67,7 +68,7 @@ class ItemIndex:
         items, width, effort = told["items"], told["width"], told["parameters"]["effort"]
         index = KINDS[told["kind"]].load(folder, items, width, effort)
         similarity = wanted["similarity"]
-        return cls(np.load(folder / _IDS), index, similarity["scale"], similarity["bias"])
+        return cls(_ids(folder / _IDS), index, similarity["scale"], similarity["bias"])
 
     def search(self, users: np.ndarray, k: int = _K) -> tuple[np.ndarray, np.ndarray]:
         """Ids and logits of about the best items, `[B, k]`, best first.
@@ -212,10 +213,19 @@ def _number(version: str | os.PathLike[str]) -> int | None:
     return version_number(Path(os.path.abspath(version)).name)
 
 
+def _ids(path: Path) -> np.ndarray:
+    try:
+        ids: np.ndarray = np.load(path)
+    # NumPy refuses arrays of pickled objects with the last.
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(str(path), f"no array of ids ({error})", "an index", "build it: `consort index`") from error
+    return ids
+
+
 def _read(folder: Path) -> dict[str, Any]:
     fix = "build one with `consort index`"
     try:
-        told: dict[str, Any] = json.loads((folder / _INDEX).read_text())
+        told: dict[str, Any] = parse_json((folder / _INDEX).read_text())
     except (OSError, ValueError) as error:
         raise InputError(str(folder), f"no readable {_INDEX} ({error})", "an index", fix) from error
     if not isinstance(told, dict) or told.get("format") != INDEX_FORMAT:

@@ -11,6 +11,7 @@ import numpy as np
 
 from serving.client import Signature, Tensor
 from transforms.errors import InputError
+from transforms.plain_text import parse_json
 
 
 def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str, np.ndarray]:
@@ -41,8 +42,8 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
 def _object(path: str | os.PathLike[str]) -> dict[str, Any]:
     expected, fix = "a JSON object: input name to list of values", "correct the file"
     try:
-        values = json.loads(Path(path).read_text())
-    except (OSError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        values = parse_json(Path(path).read_text())
+    except (OSError, ValueError) as error:
         raise InputError(str(path), str(error), expected, fix) from error
     if not isinstance(values, dict):
         raise InputError(str(path), type(values).__name__, expected, fix)

@@ -19,6 +19,7 @@ from serving.retrieval_signatures import EXCLUDE, RETRIEVE, SCORE, K, ServedTowe
 from transforms.errors import GateRefused, InputError
 from transforms.features import ITEM_ID, FeatureSet
 from transforms.files import write_text
+from transforms.plain_text import parse_json
 
 GOLDEN_RETRIEVAL = os.path.join("assets.extra", "golden_retrieval.json")
 TOLERANCE = 1e-4
@@ -65,7 +66,7 @@ def read_golden_retrieval(
     if not path.is_file():
         fix = "export a two-tower model with the catalogue of its items"
         raise InputError(str(path), "no such file", "golden answers beside the model", fix)
-    told, contract = json.loads(path.read_text()), read_contract(directory)
+    told, contract = parse_json(path.read_text()), read_contract(directory)
     features = FeatureSet.model_validate(contract["feature_set"])
     names = [column.name for column in user_columns(features)]
     examples = read_golden(directory)[0][: len(told[ITEM_ID])]

@@ -8,6 +8,7 @@ from typing import Any
 from consort.config import NOT_TRAINING
 from transforms.errors import InputError
 from transforms.files import write_text
+from transforms.plain_text import parse_json
 
 RUN_KEYS = ("config_sha256", "dataset_sha256", "teacher_sha256", "caches_sha256")
 """What of `run.json` tells two runs apart; the last two only of runs that begin with what another left."""
@@ -42,7 +43,7 @@ def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str, told: 
         return False
     fix = "choose another --out, or delete this one"
     try:
-        present = dict(json.loads(path.read_text()))
+        present = dict(parse_json(path.read_text()))
     except (TypeError, ValueError) as error:
         raise InputError(str(path), str(error), f"a {file} of ours", fix) from error
     for key, value in mine.items():

@@ -1,7 +1,6 @@
 """Train one model on transformed examples and export it: the same for TFX and for `consort train`."""
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +31,7 @@ from tfx_pipeline.distributed import check_one_process
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
 from transforms.input import Features, count_examples, parsed, serialized
+from transforms.plain_text import parse_json
 from transforms.stream import RowEncoder, transformed_stream
 from transforms.vocabularies import table_sizes, written_ids
 
@@ -279,7 +279,7 @@ def read_run(where: str, folder: str) -> tuple[dict[str, Any], RunConfig]:
       InputError: it is the folder of no run.
     """
     try:
-        run = dict(json.loads((Path(folder) / RUN_FILE).read_text()))
+        run = dict(parse_json((Path(folder) / RUN_FILE).read_text()))
         return run, RunConfig.model_validate(run["config"])
     except (OSError, KeyError, TypeError, ValueError) as error:
         fix = "name a folder that `consort train`, or for caches `consort online`, wrote"

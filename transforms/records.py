@@ -10,11 +10,12 @@ import os
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from transforms.errors import InputError
 from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
 from transforms.files import check_local, sha256_of, write_text
+from transforms.plain_text import parse_json
 
 MANIFEST = "dataset.json"
 FORMAT_VERSION = 1
@@ -112,14 +113,18 @@ def load_dataset(directory: str | os.PathLike[str]) -> Dataset:
     if not path.is_file():
         raise InputError(str(directory), f"a directory without {MANIFEST}", "a dataset directory", fix)
     try:
-        payload = json.loads(path.read_text())
+        payload = parse_json(path.read_text())
         stated = payload.pop("sha256", None)
         dataset = Dataset.model_validate(payload)
-    except (json.JSONDecodeError, AttributeError, TypeError, UnicodeDecodeError, ValidationError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         first_line = str(error).splitlines()[0]
         raise InputError(str(path), first_line, f"format {FORMAT_VERSION} of {MANIFEST}", fix) from error
     if dataset.format_version != FORMAT_VERSION:
         raise InputError(str(path), f"format_version {dataset.format_version}", f"{FORMAT_VERSION}", fix)
+    for splits in dataset.records.values():
+        for shard in (shard for info in splits.values() for shard in info.shards):
+            if os.path.isabs(shard.path) or ".." in Path(shard.path).parts:
+                raise InputError(str(path), f"the shard {shard.path}", "shards inside the dataset's folder", fix)
     if stated != dataset.sha256:
         raise InputError(str(path), f"sha256 {stated}", f"{dataset.sha256}, as its shards add up to", fix)
     _check_places(path, dataset, fix)

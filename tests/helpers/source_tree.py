@@ -16,6 +16,7 @@ LEAVES = frozenset(
         "transforms.errors",
         "transforms.files",
         "transforms.locks",
+        "transforms.plain_text",
         "transforms.one_keras",
         "transforms.names",
         "transforms.declaration_checks",

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from transforms.errors import InputError
+from transforms.plain_text import parse_yaml
 
 SIMULATOR_VERSION = 2
 """In `origin` of a simulated dataset. Version 1, which its datasets do not name, drew other numbers from a seed, and
@@ -42,7 +43,7 @@ def read_world(path: str | os.PathLike[str], known: dict[str, Path]) -> tuple[di
             )
         file = known[str(file)]
     try:
-        values = yaml.safe_load(file.read_text())
+        values = parse_yaml(file.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(str(file), "text that is not YAML", "a YAML mapping", "correct the file") from error
     if values is None:

@@ -1,0 +1,47 @@
+"""YAML and JSON of files from elsewhere: values alone, and one kind of error for whatever is wrong with the text."""
+
+import json
+from typing import Any
+
+import yaml
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Values without aliases: a few lines of them stand for more values than memory holds."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.YAMLError(f"the alias *{event.anchor} in line {event.start_mark.line + 1}; write the value out")
+        return super().compose_node(parent, index)
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that a YAML text writes: mappings, lists, texts, numbers, truth values, dates.
+
+    Raises:
+      YAMLError: the text is not YAML, names a Python object, uses an alias, nests too deeply, or holds an impossible
+        number or date.
+    """
+    try:
+        loader = _PlainLoader(text)
+        try:
+            return loader.get_single_data()
+        finally:
+            loader.dispose()
+    except RecursionError as error:
+        raise yaml.YAMLError("values nested too deeply") from error
+    except ValueError as error:
+        raise yaml.YAMLError(f"a value that cannot be ({error})") from error
+
+
+def parse_json(text: str) -> Any:
+    """The value that a JSON text writes.
+
+    Raises:
+      ValueError: the text is not JSON, nests too deeply, or holds a number of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("values nested too deeply") from error
