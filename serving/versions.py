@@ -9,6 +9,7 @@ from serving.contract_file import CONTRACT, read_contract
 from serving.version_folders import LARGEST_VERSION, scan
 from transforms.errors import InputError
 from transforms.files import check_local, new_directory, remove_leftovers
+from transforms.graph_operations import check_saved_model
 
 SAVED_MODEL = "saved_model.pb"
 
@@ -37,8 +38,10 @@ def publish(
 
     Raises:
       FileExistsError: there is a version of that number.
+      InputError: the graph holds an operation that touches files, the network, Python or compiled code.
       ValueError: a number that no server takes for a version.
     """
+    check_saved_model(saved_model)
     version = next_version(base) if version is None else version
     if not 0 <= version <= LARGEST_VERSION:
         raise ValueError(f"version: received {version}; expected a number from 0 to {LARGEST_VERSION}")

@@ -5,6 +5,9 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.loading import load_saved_model
+from serving.protocol import ServingError
+from serving.server.server import LocalServer
+from serving.versions import publish
 from transforms.errors import InputError
 from transforms.graph_operations import check_saved_model
 from transforms.transform_graph import read_transform
@@ -199,3 +202,23 @@ def test_a_damaged_or_missing_graph_is_left_to_the_loader(tmp_path):
     check_saved_model(tmp_path)
     (tmp_path / "saved_model.pb").write_bytes(b"\xff\xff")
     check_saved_model(tmp_path)
+
+
+def test_a_graph_that_reaches_out_is_not_published(tmp_path):
+    folder = saved(tmp_path / "model", lambda text: {"out": tf.io.read_file(text)})
+    with pytest.raises(InputError, match="the operation ReadFile in "):
+        publish(folder, tmp_path / "served")
+    assert not (tmp_path / "served").exists()
+
+
+def test_the_server_does_not_load_a_graph_that_reaches_out(tmp_path):
+    mark = tmp_path / "written"
+    saved(tmp_path / "base" / "1", lambda text: {"out": (tf.io.write_file(str(mark), text), text)[1]})
+    server = LocalServer({"model": tmp_path / "base"}, poll_s=0.05)
+    server.start()
+    try:
+        with pytest.raises(ServingError, match="the operation WriteFile in "):
+            server.wait_ready(30)
+    finally:
+        server.stop()
+    assert not mark.exists()
