@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Sequence
 
-from experiments.statistics import Paired
+from experiments.statistics import Paired, corrected
 
 UNIT = 1e5
 """Differences of AUC are told in hundred-thousandths."""
@@ -33,10 +33,16 @@ def interval(test: Paired) -> str:
     return f"{UNIT * test.mean:+.1f} [{UNIT * test.low:+.1f}, {UNIT * test.high:+.1f}]"
 
 
-def told(test: Paired) -> str:
-    """A verdict, and what it rests on."""
+def told(test: Paired, adjusted_p: float | None = None) -> str:
+    """A verdict, and what it rests on.
+
+    Args:
+      test: what is told.
+      adjusted_p: its p value after Holm's correction; None where the test stands alone.
+    """
     p = f", p {p_value(test.p)}" if test.p is not None else ""
-    return f"{test.verdict} ({interval(test)} in {1 / UNIT:.0e}{p})"
+    p += f", {p_value(adjusted_p)} after Holm" if adjusted_p is not None else ""
+    return f"{corrected(test, adjusted_p)} ({interval(test)} in {1 / UNIT:.0e}{p})"
 
 
 def percent(value: float) -> str:

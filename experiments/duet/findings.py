@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from experiments.duet.grid import DuetGrid
-from experiments.duet.methods import DUET, DUET_STAGES, ROWS, SERVED, SINGLE, method_of, source_of
+from experiments.duet.methods import DUET, DUET_STAGES, RATES, ROWS, SERVED, SINGLE, method_of, source_of
 from experiments.statistics import Paired, Verdict, adjusted_p_values, both, corrected, paired, rela_imp
 from experiments.world_grid import DEFAULT
 
 LOGGING, ORACLE = "logging policy", "oracle"
+TWO_SINGLES, TWO_SINGLES_MEAN = "two_singles", "two_singles_ensemble"
+STEPS = ((DUET, SINGLE), (SINGLE, "two_tower"), (DUET, "duet_no_kl"), ("duet_no_kl", SINGLE))
+"""The claims on the shape of the paper's table: the first of each pair is said to be the better."""
 UNEXPOSED, EXPOSED, ENTIRE = "auc_unexposed", "auc", "auc_entire"
 METRICS = {UNEXPOSED: "unexposed", EXPOSED: "exposed", ENTIRE: "entire space"}
 _REFERENCES = {
@@ -65,6 +68,10 @@ class Findings:
 
     def value(self, variant: str, row: str, seed: int, metric: str, split: str = "test") -> float | None:
         """A figure; None if there is none. `metric` may be of a pair: `agreement`, `error_correlation` ..."""
+        if row in RATES:
+            # They have no seed.
+            rates = self.results.get("rates", {}).get("rows", {}) if (variant, split) == (DEFAULT, "test") else {}
+            return rates.get(row, {}).get(metric)
         if row in _REFERENCES:
             # They are the same in every cell of a world and a seed.
             cell = next((one for (world, _, own), one in self._cells.items() if (world, own) == (variant, seed)), None)
@@ -92,8 +99,15 @@ class Findings:
         return [metric for metric in METRICS if any(self.seeds(world, metric, row) for world, row, _ in self._cells)]
 
     def rows(self, part: str, variant: str = DEFAULT) -> list[str]:
-        """Rows of a part that have results in a world."""
-        return [row for row in self.grid.rows(part) if self.seeds(variant, EXPOSED, row)]
+        """Rows of a part that have results in a world; beside the mean of two singles the better of them."""
+        named: list[str] = []
+        for row in self.grid.rows(part):
+            named += [TWO_SINGLES, row] if row == TWO_SINGLES_MEAN else [row]
+        return [row for row in named if self.seeds(variant, EXPOSED, row)]
+
+    def rates(self) -> list[str]:
+        """Click rates of users and items that were measured on the same requests."""
+        return [row for row in RATES if self.seeds(DEFAULT, EXPOSED, row)]
 
     def compare(self, better: str, worse: str, metric: str = UNEXPOSED, variant: str = DEFAULT) -> Comparison | None:
         """Paired by seed; None where no seed has both."""
@@ -108,6 +122,11 @@ class Findings:
         found = [one for one in (self.compare(*pair) for pair in pairs) if one is not None]
         adjusted = adjusted_p_values([one.test for one in found])
         return [replace(one, adjusted_p=p) for one, p in zip(found, adjusted, strict=True)]
+
+    def has_stages(self) -> bool:
+        """Whether there are results of a method that learns from the stages of the log's cascade."""
+        rows = (*self.grid.rows("main"), *self.grid.rows("bias"))
+        return any(self.seeds(DEFAULT, EXPOSED, row) for row in rows if "stage" in row)
 
     def baselines(self, part: str = "main", variant: str = DEFAULT) -> list[str]:
         """Rows that train and serve one model: neither a pair nor a mean of two."""
@@ -125,12 +144,21 @@ class Findings:
         others = [row for row in others if row != "duet_stages_ensemble"]
         return self.family([(DUET, row, metric, DEFAULT) for metric in self.metrics() for row in (*others, LOGGING)])
 
+    def rates_tests(self) -> list[Comparison]:
+        """Every row against the click rates of items and users, by the metric that tells most."""
+        metric = UNEXPOSED if UNEXPOSED in self.metrics() else EXPOSED
+        return self.family([(row, "item_user_rate", metric, DEFAULT) for row in self.rows("main")])
+
+    def steps(self) -> list[Comparison]:
+        """`STEPS`, metric by metric."""
+        return self.family([(*pair, metric, DEFAULT) for pair in STEPS for metric in self.metrics()])
+
     def strongest_tests(self) -> list[Comparison]:
         """DUET with stages against the best baseline of each metric, its control, DUET and the logging policy."""
         pairs: list[tuple[str, str, str, str]] = []
         for metric in self.metrics():
-            named = [self.best_baseline(metric), "stage_heads_10", SINGLE, DUET, "two_singles_ensemble", LOGGING]
-            rows = dict.fromkeys(row for row in named if row is not None)
+            named = [self.best_baseline(metric), "stage_heads_10", SINGLE, DUET, TWO_SINGLES, TWO_SINGLES_MEAN]
+            rows = dict.fromkeys(row for row in (*named, LOGGING) if row is not None)
             pairs += [(DUET_STAGES, row, metric, DEFAULT) for row in rows]
         return self.family(pairs)
 
@@ -165,4 +193,5 @@ class Findings:
             return None
         first, *between, last = curve
         best = max(between, key=lambda weight: statistics.fmean(curve[weight]))
-        return both([paired(curve[best], curve[end]).verdict for end in (first, last)])
+        tests = [paired(curve[best], curve[end]) for end in (first, last)]
+        return both([corrected(test, p) for test, p in zip(tests, adjusted_p_values(tests), strict=True)])

@@ -101,7 +101,15 @@ ROWS: dict[str, tuple[str, str]] = {
 }
 """Rows that are no methods: the mean logit of both models of a run."""
 
+RATES = {
+    "user_rate": "user's click rate (no model)",
+    "item_rate": "item's click rate (no model)",
+    "item_user_rate": "item + user click rate (no model)",
+}
+"""Scores of `experiments.duet.rates`, which nobody trains, and how the page calls them."""
+
 TITLES = {
+    **RATES,
     "two_tower": "two-tower",
     "cold": "COLD-like MLP",
     "set_pointwise": "set ranker without streams",

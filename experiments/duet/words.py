@@ -4,8 +4,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from experiments.duet import paper
-from experiments.duet.findings import ENTIRE, EXPOSED, LOGGING, METRICS, UNEXPOSED, Comparison, Findings
+from experiments.duet.findings import ENTIRE, EXPOSED, METRICS, STEPS, UNEXPOSED, Comparison, Findings
 from experiments.duet.methods import DUET, DUET_STAGES, SINGLE, title
+from experiments.duet.studies import BIAS_PAIRS, SET_PAIRS
 from experiments.grid_runner import SIMULATED
 from experiments.statistics import Verdict
 from experiments.text import listed, percent, table, told
@@ -13,6 +14,16 @@ from experiments.world_grid import DEFAULT
 
 _VERDICTS: tuple[Verdict, ...] = ("confirmed", "refuted", "not decided")
 _CORRELATED = 0.5
+_CONTROLS = ("weight_matched", "two_singles", "two_singles_ensemble")
+
+
+PRIVILEGED = (
+    "**Stages are privileged information.** How far a candidate got in the log's cascade is here its true relevance "
+    "(on ratings, the user's own rating) plus independent noise: it tells of every candidate something that no click "
+    "tells. What methods with stages gain is what such information is worth. A cascade that was itself learned from "
+    "clicks holds less of it; that control is missing."
+)
+"""Of the simulator and of ratings matrices, the only sources with stages and a truth."""
 
 
 def about(findings: Findings) -> list[str]:
@@ -40,7 +51,21 @@ def about(findings: Findings) -> list[str]:
          run["machine"]["versions"]["tensorflow"]]
         for run in findings.results["contexts"]
     ]  # fmt: skip
-    return [*lines, *table(("command", "date", "processor", "cores", "TensorFlow"), runs)]
+    return [*lines, *table(("command", "date", "processor", "cores", "TensorFlow"), runs), *_data(findings)]
+
+
+def _data(findings: Findings) -> list[str]:
+    """How the dataset was made, and the scores that need no model."""
+    rates = findings.results.get("rates")
+    if rates is None:
+        return []
+    machine = rates["machine"]
+    return [
+        f"The dataset, sha256 `{rates['dataset_sha256'][:16]}…`, is what `{rates['import']}` makes. Click rates "
+        f"without a model, (clicks + mean rate) / (shown + 1) in the train split: `{rates['command']}`, "
+        f"{machine['date']}, {machine['processor']}.",
+        "",
+    ]
 
 
 def deviations(findings: Findings) -> list[str]:
@@ -59,6 +84,8 @@ def deviations(findings: Findings) -> list[str]:
         "singles, all tests, and everything with stages.",
         "Each method has its learning rate by its own tuning, on a seed of its own.",
     ]
+    if findings.has_stages():
+        points.append(PRIVILEGED)
     return ["## What differs from the paper", "", *(f"- {point}" for point in points), ""]
 
 
@@ -78,24 +105,20 @@ def reproduced(findings: Findings) -> list[str]:
     return ["## What was and was not reproduced", "", *(f"- {point}" for point in points), ""]
 
 
-def _claim(findings: Findings, text: str, better: str, worse: str) -> list[str]:
-    found = [findings.compare(better, worse, metric) for metric in findings.metrics()]
-    parts = [f"{METRICS[one.metric]} {told(one.test)}" for one in found if one is not None]
-    return [f"{text}: {'; '.join(parts)}."] if parts else []
+_CLAIMS = (
+    "That co-training helps, DUET above the single set ranker",
+    "That the set helps, the single set ranker above the two-tower",
+    "That the KL term helps, DUET above DUET without it",
+    "That co-training matters more than KL, DUET without KL above the single one",
+)
 
 
 def _shape(findings: Findings) -> list[str]:
-    points = [
-        *_claim(findings, "That co-training helps, DUET above the single set ranker", DUET, SINGLE),
-        *_claim(findings, "That the set helps, the single set ranker above the two-tower", SINGLE, "two_tower"),
-        *_claim(findings, "That the KL term helps, DUET above DUET without it", DUET, "duet_no_kl"),
-        *_claim(
-            findings,
-            "That co-training matters more than KL, DUET without KL above the single one",
-            "duet_no_kl",
-            SINGLE,
-        ),
-    ]
+    points, tests = [], findings.steps()
+    for text, pair in zip(_CLAIMS, STEPS, strict=True):
+        found = [one for one in tests if (one.better, one.worse) == pair]
+        if parts := [f"{METRICS[one.metric]} {told(one.test, one.adjusted_p)}" for one in found]:
+            points.append(f"{text}: {'; '.join(parts)}.")
     for metric in findings.metrics():
         verdict = findings.interior_maximum(metric)
         if verdict is not None:
@@ -115,15 +138,18 @@ def _against_all(findings: Findings) -> list[str]:
         verdicts = {one.worse: one.verdict for one in tests if one.metric == metric}
         if verdicts:
             points.append(f"By {METRICS[metric]} AUC, that DUET is above: {_by_verdict(verdicts)}.")
-    controls = [
-        one for one in tests if one.worse in ("weight_matched", "two_singles_ensemble") and one.metric == UNEXPOSED
-    ]
+    controls = [one for one in tests if one.worse in _CONTROLS and one.metric == UNEXPOSED]
     if controls:
-        parts = [f"{title(one.worse)} {told(one.test)}" for one in controls]
+        parts = [f"{title(one.worse)} {told(one.test, one.adjusted_p)}" for one in controls]
         points.append(
             "The controls that the paper lacks, unexposed: the same exposed loss without a peer, and two rankers "
-            f"trained alone and averaged. DUET above: {'; '.join(parts)}."
+            f"trained alone, the better of them served or both averaged. DUET above: {'; '.join(parts)}."
         )
+    rates = findings.rates_tests()
+    if rates:
+        verdicts = {one.better: one.verdict for one in rates}
+        metric = METRICS[rates[0].metric]
+        points.append(f"By {metric} AUC, above item + user click rate, which needs no model: {_by_verdict(verdicts)}.")
     return points
 
 
@@ -180,29 +206,31 @@ def _strongest(findings: Findings) -> list[str]:
         for one in tests:
             if one.metric == metric:
                 what = "the best single-model baseline, " if one.worse == best else ""
-                parts.append(f"{what}{title(one.worse)}: {told(one.test)}")
+                parts.append(f"{what}{title(one.worse)}: {told(one.test, one.adjusted_p)}")
         if parts:
             points.append(f"{title(DUET_STAGES)}, by {METRICS[metric]} AUC, above {'; above '.join(parts)}.")
     return points
 
 
-def _by_world(findings: Findings, part: str, better: str, worse: str, metric: str = UNEXPOSED) -> str:
-    found: Sequence[Comparison] = findings.study_tests(part, [(better, worse)], metric)
-    return "; ".join(f"{findings.world_name(part, one.variant)} {told(one.test)}" for one in found)
-
-
 def _bias(findings: Findings) -> list[str]:
     points = []
-    pairs = ((DUET, SINGLE), (DUET_STAGES, SINGLE), (DUET_STAGES, "stage_heads_10"), (DUET_STAGES, LOGGING))
-    for better, worse in pairs if findings.grid.rows("bias") else ():
-        for metric in (UNEXPOSED, ENTIRE):
-            if told := _by_world(findings, "bias", better, worse, metric):
-                points.append(f"{title(better)} above {title(worse)} by bias, {METRICS[metric]} AUC: {told}.")
+    for metric in (UNEXPOSED, ENTIRE) if findings.grid.rows("bias") else ():
+        tests = findings.study_tests("bias", BIAS_PAIRS, metric)
+        for better, worse in BIAS_PAIRS:
+            if by_world := _by_world(findings, "bias", tests, better, worse):
+                points.append(f"{title(better)} above {title(worse)} by bias, {METRICS[metric]} AUC: {by_world}.")
     return points
 
 
 def _set_effect(findings: Findings) -> list[str]:
     if not findings.grid.rows("set_effect"):
         return []
-    told = _by_world(findings, "set_effect", SINGLE, "set_pointwise")
-    return [f"The set ranker above the same one without streams, by set effect, unexposed AUC: {told}."] if told else []
+    tests = findings.study_tests("set_effect", SET_PAIRS)
+    by_world = _by_world(findings, "set_effect", tests, SINGLE, "set_pointwise")
+    text = "The set ranker above the same one without streams, by set effect, unexposed AUC:"
+    return [f"{text} {by_world}."] if by_world else []
+
+
+def _by_world(findings: Findings, part: str, tests: Sequence[Comparison], better: str, worse: str) -> str:
+    found = [one for one in tests if (one.better, one.worse) == (better, worse)]
+    return "; ".join(f"{findings.world_name(part, one.variant)} {told(one.test, one.adjusted_p)}" for one in found)

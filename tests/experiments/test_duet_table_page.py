@@ -10,9 +10,11 @@ import pytest
 from experiments.duet.findings import LOGGING, ORACLE, Findings
 from experiments.duet.methods import source_of
 from experiments.duet.page import render
+from experiments.duet.results_file import read_results
 from experiments.line_plot import Line, Point, line_plot
 from experiments.results_file import write_results
 from tests.helpers.command_line import consort
+from tests.helpers.source_tree import ROOT
 
 SEEDS = range(1, 6)
 NOISE = {1: 0.0, 2: 1e-3, 3: -1e-3, 4: 2e-3, 5: -2e-3}
@@ -95,9 +97,59 @@ def test_the_logging_policy_and_the_oracle_are_rows_like_others():
 
 def test_p_values_of_a_table_are_adjusted_together():
     tests = Findings(results()).paper_tests()
-    assert len(tests) == 3 * 6
+    # Of three AUCs: six other rows, the better of two singles among them, and the logging policy.
+    assert len(tests) == 3 * 7
     assert all(one.adjusted_p is not None and one.test.p is not None for one in tests)
     assert all(one.adjusted_p >= one.test.p for one in tests if one.adjusted_p is not None and one.test.p is not None)
+
+
+def test_the_verdict_is_that_of_the_adjusted_p_value_in_tables_and_sentences():
+    # Differences of 0.0035 + (0, 1, -1, 2, -2) thousandths: t = 3.5 / sqrt(0.5) = 4.95, p 0.0078; of 21 tests the
+    # thirteen or more that are clearer leave at least 0.0078 * 8.
+    found = Findings(results({"weight_matched": 0.6465}))
+    (one,) = (own for own in found.paper_tests() if (own.metric, own.worse) == ("auc_unexposed", "weight_matched"))
+    assert one.test.p == pytest.approx(0.0078, abs=1e-4) and one.test.verdict == "confirmed"
+    assert one.adjusted_p is not None and one.adjusted_p > 0.02
+    assert one.verdict == ("confirmed" if one.adjusted_p < 0.05 else "not decided") == "confirmed"
+    close = Findings(results({"weight_matched": 0.6475, "two_tower": 0.6475, "single": 0.6475}))
+    assert {own.test.verdict for own in close.paper_tests() if own.worse == "single"} == {"confirmed"}
+    assert {own.verdict for own in close.paper_tests() if own.worse == "single"} == {"not decided"}
+    text = page(results({"weight_matched": 0.6475, "two_tower": 0.6475, "single": 0.6475}))
+    assert row(text, "unexposed", "DUET > single set ranker").endswith("| not decided |")
+    assert "DUET above the single set ranker: unexposed not decided (" in text
+    line = next(line for line in text.splitlines() if line.startswith("- By unexposed AUC, that DUET is above"))
+    assert "single set ranker" in line.split("not decided for")[1]
+
+
+def test_the_better_of_two_singles_has_a_row_and_tests():
+    text = page(results())
+    assert row(text, "ours", "two singles (the better)") and row(text, "unexposed", "DUET > two singles (the better)")
+    assert row(text, "unexposed", "DUET with stages > two singles (the better)")
+
+
+def test_duet_with_stages_is_compared_with_duet_in_each_world():
+    bias = {"worlds": STUDY, "methods": ["single", "duet", "duet_stages"]}
+    text = page(results(variants=("default", "bias-none"), bias=bias))
+    assert row(text, "DUET with stages > DUET", "none") and row(text, "DUET with stages > DUET", "default")
+
+
+def test_where_stages_are_used_it_is_said_that_they_are_privileged():
+    assert "Stages are privileged information" in page(results())
+    assert "privileged" not in page(results(main=["single", "duet"]))
+
+
+def test_click_rates_stand_beside_the_models_and_are_tested():
+    rates = {"rows": {"item_user_rate": {**metrics(0.679), "auc": 0.64}}, "command": "python -m it", "import": "get it",
+             "dataset_sha256": "ab" * 32, "machine": {"date": "2026-01-02", "processor": "Q"}}  # fmt: skip
+    text = page({**results(), "rates": rates})
+    line = row(text, "ours", "item + user click rate (no model)", "5")
+    assert "0.67900 ± 0.00000" in line and "0.64000" in line
+    # DUET has 0.65 and a hundredth more a seed: 0.68 on average.
+    assert "+100.0 [" in row(text, "unexposed", "DUET > item + user click rate (no model)", "5")
+    others = [one for one in Findings({**results(), "rates": rates}).rates_tests() if one.verdict == "refuted"]
+    assert {one.better for one in others} >= {"two_tower"} and len(others) < 9
+    assert "`get it`" in text and "`python -m it`" in text
+    assert "no model" not in page(results())
 
 
 @pytest.mark.parametrize(
@@ -183,3 +235,10 @@ def test_the_page_is_written_anew_from_the_results_alone(tmp_path):
 def test_results_that_are_none_are_refused(tmp_path):
     done = consort("table", "duet", "--render-only", "--out", tmp_path)
     assert done.code != 0 and "consort table duet" in done.err
+
+
+@pytest.mark.parametrize("folder", ["", "duet_jester", "duet_ebnerd"])
+def test_the_committed_page_is_that_of_the_committed_results(folder):
+    committed = ROOT / "experiments" / "results" / folder
+    for name, text in render(read_results(committed)).items():
+        assert (committed / name).read_text() == text, name
