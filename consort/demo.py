@@ -118,7 +118,8 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
         ("items, stage by stage", f"{cascade['catalogue']:,} -> {shown}"),
         (
             f"clicked items among {cascade['retrieved']} retrieved",
-            f"{cascade['recall']:.1%} of {cascade['clicks']:,} (the most clicked: {cascade['popular_recall']:.1%})",
+            f"{cascade['recall']:.1%} of {cascade['clicks']:,} "
+            f"(the most clicked: {cascade['popular_recall']:.1%}: tells what was shown)",
         ),
         ("a cascade's answer", f"p50 {cascade['p50_ms']:.1f} ms, p99 {cascade['p99_ms']:.1f} ms"),
         ("all of it", f"{result['total_seconds']:.0f} s"),

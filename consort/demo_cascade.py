@@ -154,7 +154,10 @@ def _users(data: Path) -> list[dict[str, np.ndarray]]:
 
 
 def _recall(client: Any, model: str, data: Path) -> dict[str, Any]:
-    """How many items that were clicked are among those retrieved for their users, and among the most clicked ones."""
+    """How many items that were clicked are among those retrieved for their users, and among the most clicked ones.
+
+    Only what the logging policy showed could be clicked, so that both tell of exposure.
+    """
     columns, label = _rows_of(data, 20 * RECALL_CLICKS)
     clicked = np.flatnonzero(label > 0)[:RECALL_CLICKS]
     asked = [name for name in client.metadata(model)["retrieve"].inputs if name not in ("k", "exclude")]

@@ -103,6 +103,11 @@ def corrected(test: Paired, adjusted_p: float | None) -> Verdict:
     return "not decided" if adjusted_p is not None and adjusted_p >= SIGNIFICANCE else test.verdict
 
 
+def together(tests: Sequence[Paired]) -> list[Verdict]:
+    """Verdicts on tests that stand together and nowhere else."""
+    return [corrected(test, p) for test, p in zip(tests, adjusted_p_values(tests), strict=True)]
+
+
 def both(verdicts: Sequence[Verdict]) -> Verdict:
     """Of a claim that is the conjunction of some: refuted if one is, confirmed if all are."""
     if "refuted" in verdicts:

@@ -113,7 +113,9 @@ def _joined(blocks: list[Mapping[str, Any]], inputs: tuple[ModelInput, ...], use
         candidate=candidate,
         exposed=(own[EXPOSED] == 1) & candidate,
         label=np.where(own[EXPOSED] == 1, own[LABEL], 0).astype(np.float32),
-        user=np.array([users.setdefault(user, len(users)) for user in own["user_id"].tolist()], np.int64),
+        user=np.array(
+            [users.setdefault(user, len(users)) if user else -1 for user in own["user_id"].tolist()], np.int64
+        ),
         stage=own.get(STAGE),
         truth=own.get(TRUTH),
         logging_score=own.get(LOGGED_SCORE),

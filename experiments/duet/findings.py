@@ -7,7 +7,7 @@ from typing import Any
 
 from experiments.duet.grid import DuetGrid
 from experiments.duet.methods import DUET, DUET_STAGES, RATES, ROWS, SERVED, SINGLE, method_of, source_of
-from experiments.statistics import Paired, Verdict, adjusted_p_values, both, corrected, paired, rela_imp
+from experiments.statistics import Paired, Verdict, adjusted_p_values, both, corrected, paired, rela_imp, together
 from experiments.world_grid import DEFAULT
 
 LOGGING, ORACLE = "logging policy", "oracle"
@@ -193,5 +193,4 @@ class Findings:
             return None
         first, *between, last = curve
         best = max(between, key=lambda weight: statistics.fmean(curve[weight]))
-        tests = [paired(curve[best], curve[end]) for end in (first, last)]
-        return both([corrected(test, p) for test, p in zip(tests, adjusted_p_values(tests), strict=True)])
+        return both(together([paired(curve[best], curve[end]) for end in (first, last)]))

@@ -103,13 +103,18 @@ def add_rates(data_dir: Path, folder: Path) -> dict[str, str]:
 
 
 def _check_same(results: Mapping[str, Any], rates: Mapping[str, float], where: str) -> None:
-    """Compares what does not depend on a model."""
+    """Compares what does not depend on a model: the entropy of the clicks, the oracle and the logging policy."""
+    found = _constants(rates)
     for cell in results["cells"]:
-        served = cell["test"]["served"]
-        for key in (key for key in served if key.startswith(("oracle_", "logging_"))):
-            if abs(served[key] - rates.get(key, np.inf)) > _TOLERANCE:
-                received, expected = f"{key} {rates.get(key)}", f"{served[key]}, as in cell {cell['cell']}"
+        for key, value in _constants(cell["test"]["served"]).items():
+            if abs(value - found.get(key, np.inf)) > _TOLERANCE:
+                received, expected = f"{key} {found.get(key)}", f"{value}, as in cell {cell['cell']}"
                 raise InputError(where, received, expected, "name the dataset that the table was made of")
+
+
+def _constants(metrics: Mapping[str, float]) -> dict[str, float]:
+    found = {key: value for key, value in metrics.items() if key.startswith(("oracle_", "logging_"))}
+    return {**found, "entropy": metrics["logloss"] / metrics["ne"]} if "ne" in metrics else found
 
 
 def main(arguments: list[str]) -> None:

@@ -18,7 +18,7 @@ class Requests:
       history_length: `[R]`.
       candidate, exposed: bool `[R, M]`.
       label: float32 `[R, M]`; means nothing where not exposed.
-      user: index of the user, `[R]`.
+      user: index of the user, -1 = missing, `[R]`.
       stage: how far a candidate got, `[R, M]`; None if the source does not say.
       truth: probability of a click, `[R, M]`; None where nobody knows it.
       logging_score: by which the log's policy ordered, `[R, M]`; None if not logged.

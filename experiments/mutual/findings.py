@@ -103,9 +103,14 @@ class Findings:
             Comparison(one.model, one.better, one.worse, one.test, p) for one, p in zip(present, adjusted, strict=True)
         ]
 
+    def headline(self, model: str, pair: tuple[str, str], metric: str = "auc") -> Comparison | None:
+        """One of them."""
+        found = (one for one in self.headlines(metric) if (one.model, one.better, one.worse) == (model, *pair))
+        return next(found, None)
+
     def ordering(self, model: str, metric: str = "auc") -> Verdict:
         """Of the paper's ordering: pretrained mutual > independent > mutual from scratch."""
-        steps = [self.compare(model, *pair, metric) for pair in HEADLINES[:2]]
+        steps = [self.headline(model, pair, metric) for pair in HEADLINES[:2]]
         return both([step.verdict for step in steps if step is not None])
 
     def gain(self, model: str, arm: str) -> float:

@@ -15,6 +15,12 @@ def test_the_page_names_every_metric_and_no_other() -> None:
     assert isinstance(metrics, dict)
     rows = [line.split("|")[1] for line in PAGE.splitlines() if line.startswith("| `")]
     named = {key for row in rows for key in re.findall(r"`(\w+)`", row)} - {"standard", "recflow"}
+    counts = {key for key in named if key.startswith("resampled_") or "_without_" in key}
+    assert counts == {
+        *(f"resampled_{kind}s" for kind in ("user", "request", "row")),
+        *("rows_without_user", "rows_without_request", "requests_without_user"),
+    }
+    named -= counts
     assert named == {key for key in metrics if "@" not in key}
     assert {key.partition("@")[0] for key in metrics if "@" in key} == {"recall", "ndcg"}
     assert 0 < metrics["gap_closed"] < 1
