@@ -128,11 +128,12 @@ def dataset_arrays(folder: Path, data_dir: Path, say: Callable[[str], None]) -> 
       say: told what happens.
 
     Raises:
-      InputError: it is none, is damaged, lacks a split, or has a feature that is a list.
+      InputError: it is none, is damaged, holds a value that its column cannot have,
+        lacks a split, or has a feature that is a list.
     """
     from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
     from transforms.input import count_examples
-    from transforms.integrity import checked
+    from transforms.integrity import check_values, checked
     from transforms.records import load_dataset, shard_paths
     from transforms.vocabularies import table_sizes
 
@@ -144,6 +145,7 @@ def dataset_arrays(folder: Path, data_dir: Path, say: Callable[[str], None]) -> 
     for split in SPLITS:
         shard_paths(data_dir, dataset, "row", split)
     dataset, _ = checked(data_dir, dataset, "row", SPLITS)
+    check_values(data_dir, dataset, "row", SPLITS)
     about = {"source": dataset.source, "origin": dataset.origin, "dataset_sha256": dataset.sha256}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with new_directory(folder) as temporary, tempfile.TemporaryDirectory(dir=folder.parent) as work:

@@ -14,7 +14,7 @@ from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import LABEL, SPLITS, TIMESTAMP, FeatureSet, ModelInput, Shape
 from transforms.input import parsed, serialized
-from transforms.integrity import checked
+from transforms.integrity import check_values, checked
 from transforms.records import load_dataset, shard_paths
 from transforms.schema import parse_spec
 from transforms.splits import SPLIT_ENDS
@@ -34,13 +34,15 @@ def dataset_data(data_dir: Path, rows: int | None) -> Data:
       rows: at most so many are read, from the start of each split, in its share of the whole; None: all.
 
     Raises:
-      InputError: it is none, is damaged, lacks rows or a split, or is not in the order of time.
+      InputError: it is none, is damaged, holds a value that its column cannot have,
+        lacks rows or a split, or is not in the order of time.
     """
     dataset = load_dataset(data_dir)
     features = dataset.feature_set
     for split in SPLITS:
         shard_paths(data_dir, dataset, "row", split)
     dataset, _ = checked(data_dir, dataset, "row", SPLITS)
+    check_values(data_dir, dataset, "row", SPLITS)
     for split in SPLITS:
         check_order(f"--data {data_dir}", dataset.records["row"][split])
     inputs = features.model_inputs("row")

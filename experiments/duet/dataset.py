@@ -15,7 +15,7 @@ from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, FeatureSet, ModelInput, Shape
 from transforms.input import parsed, serialized
-from transforms.integrity import checked
+from transforms.integrity import check_values, checked
 from transforms.records import load_dataset, shard_paths
 from transforms.schema import parse_spec
 from transforms.splits import SPLIT_ENDS
@@ -37,13 +37,15 @@ def dataset_data(data_dir: Path, requests: int | None) -> Data:
       requests: at most so many are read, from the start of each split, in its share of the whole; None: all.
 
     Raises:
-      InputError: it is none, is damaged, lacks requests or a split, or has lists of several lengths.
+      InputError: it is none, is damaged, holds a value that its column cannot have,
+        lacks requests or a split, or has lists of several lengths.
     """
     dataset = load_dataset(data_dir)
     features = dataset.feature_set
     for split in SPLITS:
         shard_paths(data_dir, dataset, "request", split)
     dataset, _ = checked(data_dir, dataset, "request", SPLITS)
+    check_values(data_dir, dataset, "request", SPLITS)
     inputs = features.model_inputs("request")
     columns = tuple(column.name for column in request_columns(features, "request"))
     limits = [None] * len(SPLITS) if requests is None else _limits(requests)
