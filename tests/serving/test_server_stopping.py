@@ -39,9 +39,9 @@ def odds(tmp_path_factory):
     return base
 
 
-def _spin(stub, timeout=None, steps=ENDLESS):
+def _spin(stub, timeout=None, steps=ENDLESS, signature="spin"):
     request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = "m", "spin"
+    request.model_spec.name, request.model_spec.signature_name = "m", signature
     request.inputs["steps"].CopyFrom(tf.make_tensor_proto(steps, tf.int64))
     return stub.Predict.future(request, timeout)
 
@@ -129,34 +129,43 @@ def test_a_call_under_way_ends_with_its_answer_within_the_grace(odds):
         assert call.result().outputs["y"].int64_val[0] == 10**5
 
 
-def _start(base):
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(base)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+@pytest.fixture
+def start():
+    """Starts a server of a base path in a process of its own, which goes with the test."""
+    started = []
+
+    def start(base):
+        command = [sys.executable, "-c", SCRIPT, str(base)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        started.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
-def test_sigterm_ends_a_process_whose_calls_never_end(odds):
-    process = _start(odds)
+@pytest.mark.parametrize(("signature", "steps", "said"), [("spin", ENDLESS, "stopped"), ("grind", 5000, "")])
+def test_sigterm_ends_a_process_whose_calls_never_end(odds, start, signature, steps, said):
+    process = start(odds)
     address = process.stdout.readline().strip()
     with PredictClient(address) as client:
         client.wait_available("m", 30.0)
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
-        calls = [_spin(stub), _spin(stub)]
+        calls = [_spin(stub, None, steps, signature) for _ in range(2)]
         time.sleep(0.5)
         for call in calls:
             call.cancel()
         process.send_signal(signal.SIGTERM)
         assert process.wait(1.0 + STOP_S + 3.0) == 0
-    assert process.stdout.read().strip() == "stopped"
-    process.stdout.close()
+    # Where an operation cannot be interrupted, the process is ended with it.
+    assert process.stdout.read().strip() == said
 
 
-def test_sigterm_ends_a_process_that_is_still_loading(odds, tmp_path):
+def test_sigterm_ends_a_process_that_is_still_loading(start, tmp_path):
     base = tmp_path / "slow"
     toy_models.odds_and_ends(base / "1")
     request = predict_pb2.PredictRequest()
@@ -166,14 +175,13 @@ def test_sigterm_ends_a_process_that_is_still_loading(odds, tmp_path):
     (base / "1" / REQUESTS).parent.mkdir()
     with tf.io.TFRecordWriter(str(base / "1" / REQUESTS)) as writer:
         writer.write(log.SerializeToString())
-    process = _start(base)
+    process = start(base)
     with PredictClient(process.stdout.readline().strip()) as client:
         _until(lambda: _state(client) == "LOADING")
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
     # Nothing stops a warm-up, so the process is ended with it.
     assert process.wait(1.0 + STOP_S + 3.0) == 0
-    process.stdout.close()
 
 
 def _state(client):

@@ -204,7 +204,14 @@ def odds_and_ends(directory: Path) -> Path:
     def parse(examples: tf.Tensor) -> dict[str, tf.Tensor]:
         return {"y": tf.io.parse_example(examples, {"x": tf.io.FixedLenFeature([], tf.float32)})["x"]}
 
-    signatures = {"weigh": weigh, "gather": gather, "complain": complain, "spin": spin, "parse": parse}
+    @_function(tf.TensorSpec([], tf.int64, name="steps"))
+    def grind(steps: tf.Tensor) -> dict[str, tf.Tensor]:
+        # One operation, which nothing interrupts.
+        side = tf.cast(steps, tf.int32)
+        values = tf.reshape(tf.sin(tf.cast(tf.range(side * side), tf.float32)), [side, side])
+        return {"y": tf.linalg.svd(values, compute_uv=False)}
+
+    signatures = {"weigh": weigh, "gather": gather, "complain": complain, "spin": spin, "parse": parse, "grind": grind}
     return save(module, signatures, directory)
 
 
