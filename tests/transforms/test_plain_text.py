@@ -5,9 +5,8 @@ import yaml
 
 from consort.config import load_config
 from transforms.errors import InputError
-from transforms.features import FeatureSet
 from transforms.plain_text import parse_json, parse_yaml
-from transforms.records import Dataset, ShardInfo, SplitInfo, load_dataset
+from transforms.records import load_dataset
 from transforms.simulation.parameters import load_world
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
@@ -56,15 +55,4 @@ def test_hostile_json_is_a_value_error(text, message):
 def test_a_hostile_dataset_file_is_an_input_error(tmp_path, text):
     (tmp_path / "dataset.json").write_text(text)
     with pytest.raises(InputError, match="dataset.json"):
-        load_dataset(tmp_path)
-
-
-@pytest.mark.parametrize("path", ["/etc/passwd", "../other/row.tfrecord", "row/../../other.tfrecord"])
-def test_shards_outside_of_the_datasets_folder_are_refused(tmp_path, path):
-    shard = ShardInfo(
-        path=path, records=1, examples=1, positives=0, first_timestamp=1, last_timestamp=1, sha256="0" * 64
-    )
-    empty = FeatureSet(columns=(), features=())
-    Dataset(source="test", feature_set=empty, records={"row": {"train": SplitInfo(shards=(shard,))}}).write(tmp_path)
-    with pytest.raises(InputError, match="shards inside the dataset's folder"):
         load_dataset(tmp_path)
