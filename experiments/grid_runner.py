@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Protocol
 
 from experiments.folder import Recorder, cell_file, claim, gathered, run_context, worker_count
@@ -115,7 +116,7 @@ def run_table(
 
 
 def chosen_rate(cell: Cell, grid: Any, root: Path) -> float:
-    """The learning rate of a cell: its own, or that of the tuning cell with the least `monitored` eval value.
+    """The learning rate of a cell: its own, or that of the tuning cells with the least mean `monitored` eval value.
 
     Args:
       cell: of the grid.
@@ -124,11 +125,11 @@ def chosen_rate(cell: Cell, grid: Any, root: Path) -> float:
     """
     if cell.learning_rate is not None:
         return cell.learning_rate
-    tried: dict[float, float] = {}
+    tried: dict[float, list[float]] = {}
     for needed in cell.needs(grid):
         result = json.loads(cell_file(root, needed.name).read_text())
-        tried[result["learning_rate"]] = result["monitored"]
-    return min(tried, key=lambda rate: tried[rate]) if tried else float(grid.learning_rates[0])
+        tried.setdefault(result["learning_rate"], []).append(result["monitored"])
+    return min(tried, key=lambda rate: fmean(tried[rate])) if tried else float(grid.learning_rates[0])
 
 
 def _folder(out: Path, place: Place, grid: Any) -> Path:

@@ -39,7 +39,8 @@ class WorldGrid(Section):
       world: of `simulated`: the name of a world that comes with the package, or parameters.
       requests: of a simulated log.
       seeds: 1 to so many: seed s is that of the world and of the weights.
-      tuning_seed: on which learning rates are chosen; not among the seeds.
+      tuning_seeds: on which learning rates are chosen; none of the seeds. Results of earlier versions have one, as
+        `tuning_seed`.
       learning_rates: that each method tries there, in the default world; one alone needs no tuning.
     """
 
@@ -48,8 +49,16 @@ class WorldGrid(Section):
     world: World | None = None
     requests: int | None = Field(default=None, ge=20)
     seeds: int = Field(default=5, ge=1, le=100)
-    tuning_seed: int = Field(default=1001, ge=0, lt=2**20)
+    tuning_seeds: tuple[Annotated[int, Field(ge=0, lt=2**20)], ...] = Field(default=(1001,), min_length=1)
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.001,), min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_tuning_seed(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or "tuning_seed" not in values or "tuning_seeds" in values:
+            return values
+        others = {key: value for key, value in values.items() if key != "tuning_seed"}
+        return {"tuning_seeds": [values["tuning_seed"]], **others}
 
     @field_validator("world", mode="before")
     @classmethod
@@ -60,8 +69,9 @@ class WorldGrid(Section):
     def _check_worlds(self) -> Self:
         if (self.world is None) == (self.source == SIMULATED):
             raise ValueError(f"world belongs to source {SIMULATED!r} alone; give it there, and leave it out else")
-        if 1 <= self.tuning_seed <= self.seeds:
-            raise ValueError(f"tuning_seed {self.tuning_seed} is among the seeds 1 to {self.seeds}; choose another")
+        for seed in self.tuning_seeds:
+            if 1 <= seed <= self.seeds:
+                raise ValueError(f"tuning seed {seed} is among the seeds 1 to {self.seeds}; choose another")
         for part, study in self.studies().items():
             if study.worlds and self.world is None:
                 raise ValueError(f"{part} has worlds; a dataset has none; leave it out")

@@ -172,24 +172,26 @@ def _show_duet(results: dict[str, Any]) -> None:
 def _show_cs3(results: dict[str, Any]) -> None:
     from experiments.cs3.findings import Findings
     from experiments.cs3.methods import backbone_title, title
-    from experiments.cs3.modes import MODES
+    from experiments.cs3.rates import RATES
+    from experiments.cs3.words import verdict
     from experiments.text import interval, p_value
 
     findings = Findings(results)
     rows = [
         (
-            mode,
-            backbone_title(one.backbone),
-            f"{title(one.better)} > {title(one.worse)}",
+            rates,
+            backbone_title(one.question.backbone),
+            f"{title(one.question.better)} > {title(one.question.worse)}",
+            one.question.mode,
             interval(one.test),
             p_value(one.adjusted_p),
-            one.verdict,
+            verdict(one),
         )
-        for mode in MODES
-        for one in findings.gains(mode)
+        for rates in RATES
+        for one in findings.gains(rates)
     ]
     if rows:
-        header = ("test rows", "backbone", "claim", "difference [95 %]", "p (Holm)", "verdict")
+        header = ("rates", "backbone", "claim", "test rows", "difference [95 %]", "p (Holm)", "verdict")
         table("Differences of AUC, in 1e-5", header, rows)
     for own in findings.orders():
         if own.flag:

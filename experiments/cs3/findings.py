@@ -3,19 +3,44 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from experiments.cs3.grid import CS3Grid
-from experiments.cs3.methods import BASE, decay_method
+from experiments.cs3.methods import BASE, FULL, decay_method, tuned_as
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
-from experiments.statistics import Paired, Verdict, holm, paired, rela_imp
+from experiments.cs3.rates import EQUAL, RATES, TUNED, best_rate
+from experiments.statistics import Paired, Verdict, adjusted_p_values, corrected, paired, rela_imp
 from experiments.world_grid import DEFAULT
 
-AUC, TRUTH = "auc", "auc_truth"
+AUC, TRUTH, TAU = "auc", "auc_truth", "kendall_tau"
+COLD = {"cold_users": "users", "cold_items": "items"}
+"""Masks of `measured`, and of what they are."""
 TRAIN = "train"
 """Stands for a mode: what was scored in the second half of the train split, before each step."""
 LEAK_GAP = 0.05
 """So much more AUC than the base a method does not lose from one time to the next; what goes beyond it was leaked."""
+
+
+class Question(NamedTuple):
+    """Whether one method is above another, on the test rows.
+
+    Args:
+      backbone: of both.
+      better, worse: methods; what is claimed is that the first has more.
+      mode: in which the rows are scored.
+      metric: as `measured` names it.
+      variant: of the world.
+      rates: of `RATES`.
+    """
+
+    backbone: str
+    better: str
+    worse: str
+    mode: str
+    metric: str
+    variant: str = DEFAULT
+    rates: str = TUNED
 
 
 @dataclass(frozen=True)
@@ -23,26 +48,26 @@ class Comparison:
     """One method against another, seed by seed.
 
     Args:
-      variant: of the world.
-      backbone: of both.
-      mode: in which the test rows were scored.
-      better, worse: methods; what is claimed is that the first has more.
+      question: what is compared.
+      learning_rates: of the better and of the worse.
       test: of the differences.
-      adjusted_p: by Holm, over the tests that stand together.
+      adjusted_p: by Holm, over all tests of the page.
     """
 
-    variant: str
-    backbone: str
-    mode: str
-    better: str
-    worse: str
+    question: Question
+    learning_rates: tuple[float | None, float | None]
     test: Paired
     adjusted_p: float | None = None
 
     @property
+    def key(self) -> tuple[Question, tuple[float | None, float | None]]:
+        """The same for a comparison at tuned and at equal rates, if these are the same rates."""
+        return self.question._replace(rates=""), self.learning_rates
+
+    @property
     def verdict(self) -> Verdict:
-        """On the claim."""
-        return self.test.verdict
+        """On the claim, after Holm's correction."""
+        return corrected(self.test, self.adjusted_p)
 
 
 @dataclass(frozen=True)
@@ -81,7 +106,9 @@ class Order:
 
 
 class Findings:
-    """A grid's results, asked for by world, backbone, method and seed.
+    """A grid's results, asked for by world, backbone, method, seed and learning rate.
+
+    `rates` is `TUNED`, each method at its own, or `EQUAL`, all at the grid's `equal_rate`.
 
     Args:
       results: what `cs3.json` holds.
@@ -91,8 +118,8 @@ class Findings:
         self.results = results
         self.grid = CS3Grid.model_validate(results["grid"])
         self.tuning = [cell for cell in results["cells"] if cell["tried"]]
-        self._cells: dict[tuple[str, str, str, int], Mapping[str, Any]] = {
-            (cell["variant"], cell["backbone"], cell["method"], cell["seed"]): cell
+        self._cells: dict[tuple[str, str, str, int, float], Mapping[str, Any]] = {
+            (cell["variant"], cell["backbone"], cell["method"], cell["seed"], cell["learning_rate"]): cell
             for cell in results["cells"]
             if not cell["tried"]
         }
@@ -104,14 +131,35 @@ class Findings:
         """Of all comparisons: the expected AUC where the truth is known, as it does not hang on drawn labels."""
         return TRUTH if self.knows_truth else AUC
 
-    def cell(self, backbone: str, method: str, seed: int, variant: str = DEFAULT) -> Mapping[str, Any] | None:
-        """A cell's result."""
-        return self._cells.get((variant, backbone, method, seed))
+    @cached_property
+    def losses(self) -> dict[tuple[str, str], dict[float, dict[int, float]]]:
+        """Eval log loss by tuning seed, by rate, of each backbone and method that was tuned."""
+        found: dict[tuple[str, str], dict[float, dict[int, float]]] = {}
+        for cell in self.tuning:
+            by_rate = found.setdefault((cell["backbone"], cell["method"]), {})
+            by_rate.setdefault(cell["learning_rate"], {})[cell["seed"]] = cell["monitored"]
+        return found
 
-    def seeds(self, backbone: str, *methods: str, variant: str = DEFAULT) -> list[int]:
+    def rate(self, backbone: str, method: str, rates: str = TUNED) -> float | None:
+        """The learning rate of a method; None where the grid has no equal one."""
+        if rates == EQUAL:
+            return self.grid.equal_rate
+        losses = self.losses.get((backbone, tuned_as(method)))
+        if losses is None:
+            return self.grid.learning_rates[0]
+        return best_rate({rate: list(by_seed.values()) for rate, by_seed in losses.items()})
+
+    def cell(
+        self, backbone: str, method: str, seed: int, variant: str = DEFAULT, rates: str = TUNED
+    ) -> Mapping[str, Any] | None:
+        """A cell's result."""
+        rate = self.rate(backbone, method, rates)
+        return None if rate is None else self._cells.get((variant, backbone, method, seed, rate))
+
+    def seeds(self, backbone: str, *methods: str, variant: str = DEFAULT, rates: str = TUNED) -> list[int]:
         """Seeds that have all these methods."""
-        known = sorted({seed for _, _, _, seed in self._cells})
-        return [seed for seed in known if all((variant, backbone, method, seed) in self._cells for method in methods)]
+        known = sorted({seed for _, _, _, seed, _ in self._cells})
+        return [seed for seed in known if all(self.cell(backbone, method, seed, variant, rates) for method in methods)]
 
     def values(
         self,
@@ -121,6 +169,7 @@ class Findings:
         mode: str = FROZEN,
         variant: str = DEFAULT,
         seeds: Sequence[int] | None = None,
+        rates: str = TUNED,
     ) -> list[float]:
         """One figure a seed; of seeds that lack it none.
 
@@ -130,50 +179,107 @@ class Findings:
           mode: one of `MODES`, `TRAIN`, or a deviation of noise such as "0.1".
           variant: of the world.
           seeds: these alone.
+          rates: of `RATES`.
         """
-        chosen = self.seeds(backbone, method, variant=variant) if seeds is None else seeds
-        cells = [self._cells[variant, backbone, method, seed] for seed in chosen]
-        told = [_measured(cell, mode) for cell in cells]
+        chosen = self.seeds(backbone, method, variant=variant, rates=rates) if seeds is None else seeds
+        cells = [self.cell(backbone, method, seed, variant, rates) for seed in chosen]
+        told = [_measured(cell, mode) for cell in cells if cell is not None]
         return [figures[metric] for figures in told if metric in figures]
 
     def backbones(self, part: str = "main") -> list[str]:
         """Those of a part that have results."""
         return [name for name in self.grid.backbones_of(part) if self.methods(part, name)]
 
-    def methods(self, part: str, backbone: str, variant: str = DEFAULT) -> list[str]:
+    def methods(self, part: str, backbone: str, variant: str = DEFAULT, rates: str = TUNED) -> list[str]:
         """Methods of a part that have results."""
-        return [name for name in self.grid.methods(part) if self.seeds(backbone, name, variant=variant)]
+        return [name for name in self.grid.methods(part) if self.seeds(backbone, name, variant=variant, rates=rates)]
 
     def compare(
-        self, backbone: str, better: str, worse: str, mode: str = FROZEN, metric: str = "", variant: str = DEFAULT
+        self,
+        backbone: str,
+        better: str,
+        worse: str,
+        mode: str = FROZEN,
+        metric: str = "",
+        variant: str = DEFAULT,
+        rates: str = TUNED,
     ) -> Comparison | None:
-        """Paired by seed; None where no seed has both. The metric is `self.metric` if none is named."""
-        seeds = self.seeds(backbone, better, worse, variant=variant)
-        one, other = (
-            self.values(backbone, method, metric or self.metric, mode, variant, seeds) for method in (better, worse)
-        )
+        """Paired by seed, p adjusted over all tests of the page; None where no seed has both.
+
+        The metric is `self.metric` if none is named.
+        """
+        found = self._compared(Question(backbone, better, worse, mode, metric or self.metric, variant, rates))
+        return None if found is None else replace(found, adjusted_p=self._adjusted.get(found.key))
+
+    def _compared(self, asked: Question) -> Comparison | None:
+        backbone, better, worse, mode, metric, variant, rates = asked
+        seeds = self.seeds(backbone, better, worse, variant=variant, rates=rates)
+        one, other = (self.values(backbone, method, metric, mode, variant, seeds, rates) for method in (better, worse))
         if not one or len(one) != len(other):
             return None
-        return Comparison(variant, backbone, mode, better, worse, paired(one, other))
+        learning_rates = self.rate(backbone, better, rates), self.rate(backbone, worse, rates)
+        return Comparison(asked, learning_rates, paired(one, other))
 
-    def gains(self, mode: str) -> list[Comparison]:
-        """Each method of the main part against the base of its backbone, p values adjusted together."""
-        found = [
-            self.compare(backbone, method, BASE, mode)
+    @cached_property
+    def _adjusted(self) -> dict[Any, float | None]:
+        """P values of all tests that the page tells, adjusted together; a test that it tells twice counts once."""
+        asked = [*self._gain_questions(), *self._drift_questions(), *self._more_questions()]
+        found = [self._compared(question) for question in asked]
+        tests = {one.key: one.test for one in found if one is not None}
+        return dict(zip(tests, adjusted_p_values(list(tests.values())), strict=True))
+
+    @property
+    def tests(self) -> int:
+        """How many tests the page tells."""
+        return len(self._adjusted)
+
+    def _gain_questions(self) -> list[Question]:
+        return [
+            Question(backbone, method, BASE, mode, self.metric, DEFAULT, rates)
+            for rates in RATES
             for backbone in self.backbones()
-            for method in self.methods("main", backbone)
+            for method in self.methods("main", backbone, rates=rates)
+            for mode in MODES
             if method != BASE
         ]
-        return adjusted([one for one in found if one is not None])
+
+    def _drift_questions(self) -> list[Question]:
+        backbone = self.grid.studied
+        return [
+            Question(backbone, method, BASE, mode, self.metric, variant)
+            for variant in self.grid.variants("drift").values()
+            for method in self.methods("drift", backbone, variant)
+            for mode in MODES
+            if method != BASE
+        ]
+
+    def _more_questions(self) -> list[Question]:
+        """Of CS3 on cold ids, and of how it agrees with the ranker."""
+        metrics = [*(f"{self.metric}_{name}" for name in COLD), TAU]
+        return [Question(own, FULL, BASE, FROZEN, metric) for own in self.backbones() for metric in metrics]
+
+    def gains(self, rates: str = TUNED, mode: str | None = None) -> list[Comparison]:
+        """Each method of the main part against the base of its backbone, in one mode or, method by method, in all."""
+        asked = self._gain_questions()
+        return self._answers([own for own in asked if own.rates == rates and mode in (None, own.mode)])
+
+    def drift_gains(self, mode: str) -> list[Comparison]:
+        """Each method of the part `drift` against the base, in each of its worlds."""
+        return self._answers([own for own in self._drift_questions() if own.mode == mode])
+
+    def _answers(self, asked: Sequence[Question]) -> list[Comparison]:
+        found = [self.compare(*question) for question in asked]
+        return [one for one in found if one is not None]
 
     def rela_imp(self, one: Comparison) -> float | None:
         """RelaImp of the mean AUCs of a comparison; None where the worse is no better than chance."""
-        seeds = self.seeds(one.backbone, one.better, one.worse, variant=one.variant)
-        better, worse = (
-            statistics.fmean(self.values(one.backbone, method, self.metric, one.mode, one.variant, seeds))
-            for method in (one.better, one.worse)
+        backbone, better, worse, mode, metric, variant, rates = one.question
+        seeds = self.seeds(backbone, better, worse, variant=variant, rates=rates)
+        of_better, of_worse = (
+            statistics.fmean(self.values(backbone, method, metric, mode, variant, seeds, rates))
+            for method in (better, worse)
         )
-        return rela_imp(better, worse) if worse > 0.5 else None
+        return rela_imp(of_better, of_worse) if of_worse > 0.5 else None
 
     def orders(self) -> list[Order]:
         """Of the methods by which the order is tried."""
@@ -191,17 +297,6 @@ class Findings:
         present = self.methods("sensitivity", self.grid.studied)
         return {decay: decay_method(decay) for decay in sorted(self.grid.decays) if decay_method(decay) in present}
 
-    def drift_gains(self, mode: str) -> list[Comparison]:
-        """Each method of the part `drift` against the base, in each of its worlds."""
-        backbone = self.grid.studied
-        found = [
-            self.compare(backbone, method, BASE, mode, variant=variant)
-            for variant in self.grid.variants("drift").values()
-            for method in self.methods("drift", backbone, variant)
-            if method != BASE
-        ]
-        return adjusted([one for one in found if one is not None])
-
     def world_name(self, variant: str) -> str:
         """What the part `drift` calls a world."""
         return next(name for name, own in self.grid.variants("drift").items() if own == variant)
@@ -211,13 +306,6 @@ class Findings:
         found = [self.cell(backbone, method, seed) for seed in self.seeds(backbone, method)]
         lines = [cell["course"][key] for cell in found if cell is not None and key in cell["course"]]
         return [_mean(values) for values in zip(*lines, strict=True)]
-
-
-def adjusted(found: Sequence[Comparison]) -> list[Comparison]:
-    """The comparisons with p values adjusted together; without, where one has none."""
-    tested = [one.test.p for one in found if one.test.p is not None]
-    values: Sequence[float | None] = holm(tested) if len(tested) == len(found) else [None] * len(found)
-    return [replace(one, adjusted_p=p) for one, p in zip(found, values, strict=True)]
 
 
 def _measured(cell: Mapping[str, Any], mode: str) -> Mapping[str, float]:

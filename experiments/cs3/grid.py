@@ -23,8 +23,10 @@ class CS3Grid(WorldGrid):
       requests: of a simulated log, of which each impression is a row.
       rows: of a dataset at most so many are read, from the start of each split; None reads all.
       seeds: 1 to so many: seed s is that of the world and of the weights.
-      tuning_seed: on which learning rates are chosen; not among the seeds.
-      learning_rates: that each method of each backbone tries there, in the default world; one alone needs no tuning.
+      tuning_seeds: on which learning rates are chosen, by their mean eval log loss; none of the seeds.
+      learning_rates: that each method of each backbone tries there, in the default world, and further ones where the
+        best is the least or the greatest; one alone needs no tuning.
+      equal_rate: at which each method of the main part is also trained; None: at its own rate alone.
       batch_size: rows a step.
       embedding_dim, hidden_units: of all models; the last width is that of the towers' vectors and of what the
         ranker shares.
@@ -38,6 +40,7 @@ class CS3Grid(WorldGrid):
       drift: worlds and methods of this part.
     """
 
+    equal_rate: float | None = Field(default=None, gt=0)
     rows: int | None = Field(default=None, ge=20)
     batch_size: int = Field(default=256, ge=1)
     embedding_dim: int = Field(default=16, ge=1)
@@ -63,6 +66,11 @@ class CS3Grid(WorldGrid):
             check_names(part, names, METHODS)
         return self
 
+    @property
+    def is_tuned(self) -> bool:
+        """Whether learning rates are chosen of several."""
+        return len(self.learning_rates) > 1
+
     def studies(self) -> dict[str, Study]:
         return {"drift": self.drift}
 
@@ -82,7 +90,7 @@ class CS3Grid(WorldGrid):
 
     def identity(self) -> dict[str, Any]:
         """What all cells depend on: all but the sizes of the parts."""
-        extent = {"name", "seeds", "backbones", "studied", "main", "order", "decays", "drift"}
+        extent = {"name", "seeds", "equal_rate", "backbones", "studied", "main", "order", "decays", "drift"}
         return self.model_dump(mode="json", exclude=extent)
 
 

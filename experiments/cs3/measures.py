@@ -31,7 +31,7 @@ def measured(
     """
     found: dict[str, float | None] = {
         **{f"{whose}{key}": value for whose, own in (("", towers), ("ranker_", ranker))
-           for key, value in _of_one(own, stream).items()},
+           for key, value in of_one(own, stream).items()},
         "kendall_tau": kendall(towers, ranker, stream.group),
     }  # fmt: skip
     if stream.truth is not None:
@@ -44,7 +44,8 @@ def measured(
     return {key: value for key, value in found.items() if value is not None}
 
 
-def _of_one(logits: np.ndarray, stream: Stream) -> dict[str, float | None]:
+def of_one(logits: np.ndarray, stream: Stream) -> dict[str, float | None]:
+    """`auc`, `logloss` and, with the truth, `auc_truth` of logits `[R]`; None where one is not defined."""
     logits = np.asarray(logits, np.float64)
     label = np.asarray(stream.label, np.float64)
     found = {"auc": auc(label, logits), "logloss": logloss(label, 1 / (1 + np.exp(-logits)))}

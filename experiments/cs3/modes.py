@@ -4,6 +4,8 @@ FROZEN, PREQUENTIAL, ONLINE = "frozen", "prequential", "online"
 MODES = (FROZEN, PREQUENTIAL, ONLINE)
 TEXTS = {
     FROZEN: "weights and caches are those of the end of training",
-    PREQUENTIAL: "each batch is scored, then the caches take its labels; weights stay",
-    ONLINE: "each batch is scored, then all is trained on it as before",
+    PREQUENTIAL: "each batch is scored, then the caches take its labels; weights stay. So the caches of CTS and CMS "
+    "are given the labels of earlier test rows, and the base, which has no caches, nothing",
+    ONLINE: "each batch is scored, then weights and caches learn from it as before: every method, the base too, is "
+    "given the labels of earlier test rows",
 }

@@ -7,11 +7,13 @@ from typing import Any
 from experiments.cs3 import paper
 from experiments.cs3.findings import AUC, TRUTH, Comparison, Findings
 from experiments.cs3.methods import BASE, FULL, backbone_title, title
-from experiments.cs3.modes import FROZEN, MODES, ONLINE
+from experiments.cs3.modes import FROZEN, MODES
+from experiments.cs3.rates import EQUAL, RATES, TUNED
 from experiments.cs3.sections import cold, drift, noise, order, over_time, sensitivity
-from experiments.cs3.words import about, deviations, metric_name, reproduced
+from experiments.cs3.tuning_section import tuning
+from experiments.cs3.words import about, deviations, metric_name, reproduced, verdict
 from experiments.dot_plot import DotRow, dot_plot
-from experiments.statistics import rela_imp
+from experiments.statistics import CONFIDENCE, SIGNIFICANCE, rela_imp
 from experiments.text import UNIT, interval, p_value, percent, spread, table
 
 PAGE, MAIN_PLOT = "cs3.md", "cs3_main.svg"
@@ -23,10 +25,10 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
     lines = ["# CS3: the paper's tables, and ours", "", *about(findings), *deviations(findings)]
     files: dict[str, str] = {}
     if findings.backbones():
-        lines += [*_main(findings), *_main_plot(findings, files), *_tests(findings)]
+        lines += [*_main(findings), *_equal(findings), *_main_plot(findings, files), *_tests(findings)]
     for section in (over_time, cold, noise, sensitivity, drift, order):
         lines += section(findings, files)
-    lines += [*_seeds(findings), *_tuning(findings), *reproduced(findings)]
+    lines += [*_seeds(findings), *tuning(findings), *reproduced(findings)]
     return {PAGE: "\n".join(lines).rstrip() + "\n", **files}
 
 
@@ -41,7 +43,11 @@ def _main(findings: Findings) -> list[str]:
                 told = "" if method == BASE or base is None else percent(rela_imp(value, base))
                 rows.append([f"paper, {data}", "DSSM", title(method), "5", f"{value:.4f}", *blank, told])
     for backbone in findings.backbones():
-        gains = {one.better: findings.rela_imp(one) for one in findings.gains(FROZEN) if one.backbone == backbone}
+        gains = {
+            one.question.better: findings.rela_imp(one)
+            for one in findings.gains(mode=FROZEN)
+            if one.question.backbone == backbone
+        }
         for method in findings.methods("main", backbone):
             frozen = [spread(findings.values(backbone, method, metric)) for metric in metrics]
             others = [_mean(findings, backbone, method, findings.metric, mode) for mode in MODES if mode != FROZEN]
@@ -71,6 +77,19 @@ def _main(findings: Findings) -> list[str]:
         "",
         *table(header, rows),
     ]
+
+
+def _equal(findings: Findings) -> list[str]:
+    """The methods of the main part at one learning rate."""
+    rows = []
+    for backbone in findings.backbones():
+        for method in findings.methods("main", backbone, rates=EQUAL):
+            by_mode = [findings.values(backbone, method, findings.metric, mode, rates=EQUAL) for mode in MODES]
+            rows.append([backbone_title(backbone), title(method), str(len(by_mode[0])), *map(spread, by_mode)])
+    if not rows:
+        return []
+    header = ("backbone", "method", "seeds", *(f"{metric_name(findings)}, {mode}" for mode in MODES))
+    return [f"All methods at learning rate {findings.grid.equal_rate:g}:", "", *table(header, rows)]
 
 
 def _mean(findings: Findings, backbone: str, method: str, metric: str, mode: str = FROZEN) -> str:
@@ -105,16 +124,16 @@ def _cost(findings: Findings, backbone: str, method: str) -> list[str]:
 
 
 def _main_plot(findings: Findings, files: dict[str, str]) -> list[str]:
-    rows = []
-    for mode in (FROZEN, ONLINE):
+    rows: list[DotRow] = []
+    for rates, mode in ((rates, mode) for rates in RATES for mode in MODES):
         for backbone in findings.backbones():
-            own = [one for one in findings.gains(mode) if one.backbone == backbone]
+            own = [one for one in findings.gains(rates, mode) if one.question.backbone == backbone]
             if own:
-                rows.append(DotRow(f"{backbone_title(backbone)}, {mode}", heading=True))
+                rows.append(DotRow(f"{backbone_title(backbone)}, {mode}, {rates} rates", heading=True))
             for one in own:
                 dots = [UNIT * value for value in one.test.differences]
                 low, high = (None if end is None else UNIT * end for end in (one.test.low, one.test.high))
-                rows.append(DotRow(title(one.better), dots, UNIT * one.test.mean, low, high))
+                rows.append(DotRow(title(one.question.better), dots, UNIT * one.test.mean, low, high))
     if not rows:
         return []
     name = f"gain in {metric_name(findings)} over the base, in {1 / UNIT:.0e}"
@@ -123,18 +142,25 @@ def _main_plot(findings: Findings, files: dict[str, str]) -> list[str]:
 
 
 def _tests(findings: Findings) -> list[str]:
+    headings = {
+        TUNED: "### Each method at its own learning rate",
+        EQUAL: f"### All at learning rate {findings.grid.equal_rate:g}" if findings.grid.equal_rate else "",
+    }
     lines: list[str] = []
-    for mode in MODES:
-        if found := findings.gains(mode):
-            lines += [f"### {mode.capitalize()}", "", *comparisons(findings, found)]
+    for rates, heading in headings.items():
+        if found := findings.gains(rates):
+            lines += [heading, "", *comparisons(findings, found)]
     if not lines:
         return []
     return [
         "## Tests",
         "",
         f"Differences of the {metric_name(findings)} from the base of the same backbone, in units of {1 / UNIT:.0e}, "
-        "paired by seed. The verdict is that of the 95 % interval on the claim of a gain: confirmed if it lies above "
-        "zero, refuted if below. p is of the paired t-test; Holm's is adjusted for all rows of its table.",
+        f"paired by seed, with their {CONFIDENCE:.0%} intervals by Student's t. p is of the paired t-test. The verdict "
+        f"is that of p after Holm's correction for all {findings.tests} tests of this page, those of drift, of cold "
+        f"users and items and of the agreement with the ranker among them: significant is what is then below "
+        f"{SIGNIFICANCE:g}. *Prequential* rows give the labels of earlier test rows to caches of CTS and CMS and "
+        "nothing to the base; the *online* row below each lets the base learn from them, too.",
         "",
         *lines,
     ]
@@ -144,13 +170,17 @@ def comparisons(findings: Findings, found: Sequence[Comparison]) -> list[str]:
     """A table of tests."""
     rows = []
     for one in found:
-        gain = findings.rela_imp(one)
+        gain, asked = findings.rela_imp(one), one.question
+        rates = " / ".join(f"{rate:g}" for rate in one.learning_rates if rate is not None)
         rows.append(
-            [backbone_title(one.backbone), f"{title(one.better)} > {title(one.worse)}", str(len(one.test.differences)),
-             interval(one.test), "" if gain is None else percent(gain), p_value(one.test.p), p_value(one.adjusted_p),
-             one.verdict]
+            [backbone_title(asked.backbone), f"{title(asked.better)} > {title(asked.worse)}", asked.mode, rates,
+             str(len(one.test.differences)), interval(one.test), "" if gain is None else percent(gain),
+             p_value(one.test.p), p_value(one.adjusted_p), verdict(one)]
         )  # fmt: skip
-    header = ("backbone", "claim", "n", "difference [95 % interval]", "RelaImp", "p", "p (Holm)", "verdict")
+    header = (
+        "backbone", "claim", "test rows", "learning rates", "n", "difference [95 % interval]", "RelaImp", "p",
+        "p (Holm)", "verdict",
+    )  # fmt: skip
     return table(header, rows)
 
 
@@ -170,25 +200,3 @@ def _seeds(findings: Findings) -> list[str]:
         return []
     header = ("backbone", "method", "seed", "sha256 of the data", *MODES)
     return ["## Seed by seed", "", f"The {metric_name(findings)} of the test rows.", "", *table(header, rows)]
-
-
-def _tuning(findings: Findings) -> list[str]:
-    ways = list(dict.fromkeys((cell["backbone"], cell["method"]) for cell in findings.tuning))
-    if not ways:
-        return []
-    rates = sorted({cell["learning_rate"] for cell in findings.tuning})
-    found = {(cell["backbone"], cell["method"], cell["learning_rate"]): cell for cell in findings.tuning}
-    rows = []
-    for way in ways:
-        cells = [found.get((*way, rate)) for rate in rates]
-        values = ["" if cell is None else f"{cell['monitored']:.5f}" for cell in cells]
-        rows.append([backbone_title(way[0]), title(way[1]), *values])
-    return [
-        "## Learning rates",
-        "",
-        f"Log loss of the frozen towers on the eval rows, on seed {findings.grid.tuning_seed}, which no table uses; "
-        "the least one chose. The leaky control and other α, β take the rate of CS3; a rate chosen in the default "
-        "world serves in all.",
-        "",
-        *table(("backbone", "method", *(f"{rate:g}" for rate in rates)), rows),
-    ]

@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Sequence
 
 from experiments.cs3 import paper
-from experiments.cs3.findings import AUC, TRAIN, Comparison, Findings
+from experiments.cs3.findings import AUC, COLD, TRAIN, Comparison, Findings
 from experiments.cs3.methods import BASE, FULL, backbone_title, title
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
-from experiments.cs3.words import gain_of, metric_name, order_text
+from experiments.cs3.words import gain_of, metric_name, order_text, verdict
 from experiments.line_plot import Line, Point, line_plot
 from experiments.statistics import paired
 from experiments.text import UNIT, interval, p_value, spread, table
@@ -50,7 +50,7 @@ def over_time(findings: Findings, files: Files) -> list[str]:
 
 def cold(findings: Findings, files: Files) -> list[str]:
     """Users and items with few clicks in the train split."""
-    masks = {"cold_users": "cold users", "cold_items": "cold items"}
+    masks = {name: f"cold {what}" for name, what in COLD.items()}
     told = {name: f"{base:.4f} → {full:.4f}" for name, base, full in paper.COLD}
     rows = []
     for backbone in findings.backbones():
@@ -158,7 +158,7 @@ def drift(findings: Findings, files: Files) -> list[str]:
         "## Drift",
         "",
         f"{backbone_title(findings.grid.studied)} in worlds whose users' tastes move or stand still: a gain that is "
-        "left without drift does not come from keeping up with it.",
+        "left without drift does not come from keeping up with it. p (Holm) is of all tests of the page.",
         "",
         *table(("world", "changes in the default world"), told),
         *lines,
@@ -168,11 +168,12 @@ def drift(findings: Findings, files: Files) -> list[str]:
 def _by_world(findings: Findings, found: Sequence[Comparison]) -> list[str]:
     rows = []
     for one in found:
-        base = findings.values(one.backbone, one.worse, findings.metric, one.mode, one.variant)
+        backbone, better, worse, mode, metric, variant, _ = one.question
+        base = findings.values(backbone, worse, metric, mode, variant)
         rows.append(
-            [findings.world_name(one.variant), f"{title(one.better)} > {title(one.worse)}", spread(base),
+            [findings.world_name(variant), f"{title(better)} > {title(worse)}", spread(base),
              str(len(one.test.differences)), interval(one.test), p_value(one.test.p), p_value(one.adjusted_p),
-             one.verdict]
+             verdict(one)]
         )  # fmt: skip
     header = ("world", "claim", "base", "n", "difference [95 % interval]", "p", "p (Holm)", "verdict")
     return table(header, rows)

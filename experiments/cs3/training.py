@@ -12,11 +12,11 @@ import tf_keras as keras
 from experiments.cs3.building import OF_RANKER, TOWERS, WatchedCS3, build
 from experiments.cs3.cells import Cell
 from experiments.cs3.grid import CS3Grid
-from experiments.cs3.measures import cold_masks, course, measured
+from experiments.cs3.measures import cold_masks, course, measured, of_one
 from experiments.cs3.methods import method_of
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
 from experiments.cs3.stream import Data, Stream, load_data, save_data
-from experiments.grid_runner import SIMULATED, chosen_rate
+from experiments.grid_runner import SIMULATED
 from experiments.places import Place, data_folder
 from transforms.errors import InputError
 from transforms.features import Split
@@ -47,25 +47,19 @@ def make_data(place: Place, grid: CS3Grid, root: Path) -> None:
 
 
 def run_cell(cell: Cell, grid: CS3Grid, root: Path) -> dict[str, Any]:
-    """Trains a cell and measures it on eval and test rows, in each of `MODES`.
+    """Trains a cell and measures it.
 
     Returns:
-      Settings, metrics by split and mode, those of the train split as it went, and the course over time.
+      Settings and what was measured: on eval and test rows, in each of `MODES`, on the train split as it went, and
+      over time. Of a cell that tries a learning rate only what chooses it, the log loss of frozen towers on the eval
+      rows: it never sees the test rows.
     """
     keras.backend.clear_session()
     started, cpu_started = time.perf_counter(), time.process_time()
     data, sha256 = load_data(data_folder(root, cell.place, grid.source == SIMULATED))
-    rate = chosen_rate(cell, grid, root)
-    group = build(cell.backbone, method_of(cell.variant), data, grid, cell.place.seed, rate)
-    seen = passes(group, data, grid)
-    masks = {split: _cold(group, data, data.splits[split], grid) for split in _SCORED}
-    found: dict[str, Any] = {
-        split: {mode: measured(*_pair(seen[mode, split]), data.splits[split], masks[split]) for mode in MODES}
-        for split in _SCORED
-    }
-    for noise, logits in seen["noise", "test"].items():
-        whole = measured(logits, seen[FROZEN, "test"][OF_RANKER], data.splits["test"], {})
-        found["test"].setdefault("noise", {})[noise] = {key: whole[key] for key in ("auc", "auc_truth") if key in whole}
+    tried = grid.is_tuned and cell.place.seed in grid.tuning_seeds
+    group = build(cell.backbone, method_of(cell.variant), data, grid, cell.place.seed, cell.learning_rate)
+    found = _tried(group, data, grid) if tried else _measured(group, data, grid)
     world = grid.world_of(cell.place.variant)
     return {
         "cell": cell.name,
@@ -73,13 +67,10 @@ def run_cell(cell: Cell, grid: CS3Grid, root: Path) -> dict[str, Any]:
         "seed": cell.place.seed,
         "backbone": cell.backbone,
         "method": cell.variant,
-        "tried": cell.learning_rate is not None,
-        "learning_rate": rate,
+        "tried": tried,
+        "learning_rate": cell.learning_rate,
         **found,
-        "train": _late(seen[ONLINE, "train"], data.splits["train"]),
-        "course": _course(seen, data),
         "monitored": _finite(found["eval"][FROZEN]["logloss"]),
-        "written_ids": {name: int((own.counts.numpy() > 0).sum()) for name, own in group.caches.stores.items()},
         "parameters": int(sum(np.prod(weight.shape) for weight in group.trainable_variables)),
         "rows": {split: len(own) for split, own in data.splits.items()},
         "data_sha256": sha256,
@@ -89,16 +80,43 @@ def run_cell(cell: Cell, grid: CS3Grid, root: Path) -> dict[str, Any]:
     }
 
 
+def _tried(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
+    learn, score = _compiled(group.train_step), _compiled(lambda batch: group(batch[0], training=False))
+    _logits(learn, data.splits["train"], grid.batch_size)
+    found = _logits(score, data.splits["eval"], _SCORED_AT_ONCE)
+    return {"eval": {FROZEN: of_one(found[TOWERS], data.splits["eval"])}}
+
+
+def _measured(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
+    seen = passes(group, data, grid)
+    masks = {split: _cold(group, data, data.splits[split], grid) for split in _SCORED}
+    found: dict[str, Any] = {
+        split: {mode: measured(*_pair(seen[mode, split]), data.splits[split], masks[split]) for mode in MODES}
+        for split in _SCORED
+    }
+    for noise, logits in seen["noise", "test"].items():
+        whole = measured(logits, seen[FROZEN, "test"][OF_RANKER], data.splits["test"], {})
+        found["test"].setdefault("noise", {})[noise] = {key: whole[key] for key in ("auc", "auc_truth") if key in whole}
+    return {
+        **found,
+        "train": _late(seen[ONLINE, "train"], data.splits["train"]),
+        "course": _course(seen, data),
+        "written_ids": {name: int((own.counts.numpy() > 0).sum()) for name, own in group.caches.stores.items()},
+    }
+
+
+def _compiled(run: Callable[..., Any]) -> Any:
+    return tf.function(run, reduce_retracing=True, autograph=False)
+
+
 def passes(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[tuple[str, str], Any]:
     """Logits by mode and split, and those under noise.
 
     `frozen` scores with the weights and caches of the end of training; `prequential` lets the caches take the labels
     of each batch once it is scored; `online` trains on, too. The latter starts again from the end of training.
     """
-    learn, reveal = (
-        tf.function(own, reduce_retracing=True, autograph=False) for own in (group.train_step, group.revealed)
-    )
-    score = tf.function(lambda batch: group(batch[0], training=False), reduce_retracing=True, autograph=False)
+    learn, reveal = _compiled(group.train_step), _compiled(group.revealed)
+    score = _compiled(lambda batch: group(batch[0], training=False))
     size = grid.batch_size
     found: dict[tuple[str, str], Any] = {(ONLINE, "train"): _logits(learn, data.splits["train"], size)}
     found |= {(FROZEN, split): _logits(score, data.splits[split], _SCORED_AT_ONCE) for split in _SCORED}
@@ -118,7 +136,7 @@ def _logits(run: Callable[[Any], Mapping[str, tf.Tensor]], stream: Stream, size:
 
 
 def _under_noise(group: WatchedCS3, stream: Stream, grid: CS3Grid) -> dict[str, np.ndarray]:
-    run = tf.function(group.under_noise, reduce_retracing=True, autograph=False)
+    run = _compiled(group.under_noise)
     found = {}
     for noise in grid.noise:
         parts = [

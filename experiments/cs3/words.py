@@ -3,11 +3,24 @@
 import statistics
 from collections.abc import Sequence
 
-from experiments.cs3.findings import AUC, LEAK_GAP, Findings
+from experiments.cs3.findings import AUC, COLD, LEAK_GAP, TAU, Comparison, Findings
 from experiments.cs3.methods import BASE, FULL, backbone_title, title
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, TEXTS
+from experiments.cs3.rates import RATES, TUNED
 from experiments.grid_runner import SIMULATED
-from experiments.text import UNIT, auc, listed, table, told
+from experiments.statistics import Verdict
+from experiments.text import UNIT, auc, interval, listed, p_value, table
+
+_VERDICTS: dict[Verdict, str] = {
+    "confirmed": "significantly better",
+    "refuted": "significantly worse",
+    "not decided": "not significantly better",
+}
+_AGREES: dict[Verdict, str] = {
+    "confirmed": "significantly more",
+    "refuted": "significantly less",
+    "not decided": "not significantly more",
+}
 
 
 def about(findings: Findings) -> list[str]:
@@ -20,14 +33,15 @@ def about(findings: Findings) -> list[str]:
         data = f"a dataset of {grid.source}; all seeds see the same rows, and intervals tell of weights alone"
     rows = cells[0]["rows"] if cells else {}
     rates = ", ".join(f"{rate:g}" for rate in grid.learning_rates)
+    beyond = " and, where an end was best, beyond" if grid.is_tuned else ""
     lines = [
         f"Data: {data}. Seeds: {listed([str(seed) for seed in seeds])}. Rows of one stream, in the order of time: "
         f"{', '.join(f'{count:,} {split}' for split, count in rows.items())}.",
         "",
         f"Settings: one pass, {grid.batch_size} rows a step, embeddings of width {grid.embedding_dim}, layers "
-        f"{'-'.join(map(str, grid.hidden_units))}, lazy Adam, learning rates tried {rates}; α = β = 0.8 but where "
-        "another value is named. The ranker behind the towers is trained on the same batches, in every method, and its "
-        "last hidden layer is what CMS shares.",
+        f"{'-'.join(map(str, grid.hidden_units))}, lazy Adam, learning rates tried {rates}{beyond}; α = β = 0.8 "
+        "but where another value is named. The ranker behind the towers is trained on the same batches, in every "
+        "method, and its last hidden layer is what CMS shares.",
         "",
         "Rows after the train split are scored in three ways:",
         "",
@@ -57,9 +71,15 @@ def deviations(findings: Findings) -> list[str]:
         "The paper tells neither its widths nor its losses, optimizer, learning rates or batches; these are ours. So "
         "are CAS in both towers, in all layers but the first, and the ranker.",
         "The backbones IHM-DAT and RCG of the paper are not published; DAT and transformer towers stand in for them.",
-        "Each method of each backbone has its learning rate by its own tuning, on a seed of its own.",
+        f"Each method of each backbone has its learning rate by its own tuning, on {_seeds_of_their_own(findings)}; "
+        "besides, all are compared at one rate.",
     ]
     return ["## What differs from the paper", "", *(f"- {point}" for point in points), ""]
+
+
+def _seeds_of_their_own(findings: Findings) -> str:
+    count = len(findings.grid.tuning_seeds)
+    return "a seed of its own" if count == 1 else f"{count} seeds of their own"
 
 
 def reproduced(findings: Findings) -> list[str]:
@@ -82,67 +102,85 @@ def metric_name(findings: Findings) -> str:
     return "AUC" if findings.metric == AUC else "expected AUC"
 
 
+def verdict(one: Comparison) -> str:
+    """In words, after Holm's correction."""
+    return _VERDICTS[one.verdict]
+
+
+def _told(one: Comparison) -> str:
+    p = f"; p {p_value(one.test.p)}, after Holm {p_value(one.adjusted_p)}" if one.test.p is not None else ""
+    return f"{verdict(one)} ({interval(one.test)} in {1 / UNIT:.0e}{p})"
+
+
+def _at(findings: Findings, rates: str) -> str:
+    return "tuned rates" if rates == TUNED else f"all at rate {findings.grid.equal_rate:g}"
+
+
 def _gains(findings: Findings) -> list[str]:
     points = []
-    for mode in MODES:
-        found = {(one.backbone, one.better): one for one in findings.gains(mode)}
-        parts = [
-            f"{backbone_title(backbone)} {told(found[backbone, FULL].test)}"
-            for backbone in findings.backbones()
-            if (backbone, FULL) in found
-        ]
-        if parts:
-            points.append(f"That CS3 is above its base, {mode}, by {metric_name(findings)}: {'; '.join(parts)}.")
+    for rates in RATES:
+        for mode in MODES:
+            parts = [
+                f"{backbone_title(one.question.backbone)} {_told(one)}"
+                for one in findings.gains(rates, mode)
+                if one.question.better == FULL
+            ]
+            if parts:
+                name = metric_name(findings)
+                points.append(f"CS3 against its base, {_at(findings, rates)}, {mode}, by {name}: {'; '.join(parts)}.")
     return points
 
 
 def _modules(findings: Findings) -> list[str]:
     points = []
-    for mode in MODES:
-        found = findings.gains(mode)
+    for rates in RATES:
         for module in ("cas", "cts", "cms"):
-            parts = [f"{backbone_title(one.backbone)} {told(one.test)}" for one in found if one.better == module]
+            parts = [
+                f"{backbone_title(one.question.backbone)}, {one.question.mode}, {_told(one)}"
+                for one in findings.gains(rates)
+                if one.question.better == module
+            ]
             if parts:
-                points.append(f"That {module.upper()} alone is above the base, {mode}: {'; '.join(parts)}.")
+                points.append(f"{module.upper()} alone against the base, {_at(findings, rates)}: {'; '.join(parts)}.")
     return points
 
 
 def _cold(findings: Findings) -> list[str]:
     points = []
-    for name, what in (("cold_users", "users"), ("cold_items", "items")):
+    for name, what in COLD.items():
         parts = []
         for backbone in findings.backbones():
             one = findings.compare(backbone, FULL, BASE, metric=f"{findings.metric}_{name}")
             if one is not None:
-                parts.append(f"{backbone_title(backbone)} {told(one.test)}")
+                parts.append(f"{backbone_title(backbone)} {_told(one)}")
         if parts:
-            points.append(f"That CS3 is above its base on cold {what}, frozen: {'; '.join(parts)}.")
+            points.append(f"CS3 against its base on cold {what}, tuned rates, frozen: {'; '.join(parts)}.")
     return points
 
 
 def _tau(findings: Findings) -> list[str]:
     parts = []
     for backbone in findings.backbones():
-        one = findings.compare(backbone, FULL, BASE, metric="kendall_tau")
+        one = findings.compare(backbone, FULL, BASE, metric=TAU)
         if one is not None:
-            own, base = (_mean(findings.values(backbone, method, "kendall_tau")) for method in (FULL, BASE))
-            parts.append(f"{backbone_title(backbone)} {one.verdict} ({own:.3f} against {base:.3f})")
-    return (
-        [f"That the towers of CS3 agree more with the ranker, by Kendall's tau: {'; '.join(parts)}."] if parts else []
-    )
+            own, base = (_mean(findings.values(backbone, method, TAU)) for method in (FULL, BASE))
+            parts.append(f"{backbone_title(backbone)} {own:.3f} against {base:.3f}, {_AGREES[one.verdict]}")
+    if not parts:
+        return []
+    return [f"How far the towers of CS3 and of the base agree with the ranker, by Kendall's tau: {'; '.join(parts)}."]
 
 
 def _drift(findings: Findings) -> list[str]:
     points = []
     for mode in (FROZEN, ONLINE):
         parts = [
-            f"{findings.world_name(one.variant)} {told(one.test)}"
+            f"{findings.world_name(one.question.variant)} {_told(one)}"
             for one in findings.drift_gains(mode)
-            if one.better == FULL
+            if one.question.better == FULL
         ]
         if parts:
             points.append(
-                f"What of CS3's gain is left where tastes stand still, {backbone_title(findings.grid.studied)}, "
+                f"CS3 against its base where tastes move or stand still, {backbone_title(findings.grid.studied)}, "
                 f"{mode}, by drift: {'; '.join(parts)}."
             )
     return points

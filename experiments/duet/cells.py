@@ -32,16 +32,17 @@ class Cell:
         """The cells by which its learning rate is chosen."""
         if self.learning_rate is not None or len(grid.learning_rates) == 1:
             return []
-        return [tuning(tuned_as(self.method), rate, grid) for rate in grid.learning_rates]
+        method = tuned_as(self.method)
+        return [tuning(method, rate, seed) for seed in grid.tuning_seeds for rate in grid.learning_rates]
 
     def work(self) -> float:
         """How much, in models that are trained."""
         return float(len(method_of(self.method).outputs) or 1)
 
 
-def tuning(method: str, rate: float, grid: DuetGrid) -> Cell:
+def tuning(method: str, rate: float, seed: int) -> Cell:
     """A cell that tries a learning rate."""
-    return Cell(Place(DEFAULT, grid.tuning_seed), method, rate)
+    return Cell(Place(DEFAULT, seed), method, rate)
 
 
 def cells_of(grid: DuetGrid) -> list[Cell]:

@@ -22,7 +22,7 @@ class DuetGrid(WorldGrid):
       world: of `simulated`: the name of a world that comes with the package, or parameters.
       requests: of a simulated log; of a dataset at most so many are read, None reads all.
       seeds: 1 to so many: seed s is that of the world, of the weights and of the order of the data.
-      tuning_seed: on which learning rates are chosen; not among the seeds.
+      tuning_seeds: on which learning rates are chosen; none of the seeds.
       learning_rates: that each method tries there, in the default world; one alone needs no tuning.
       batch_size: requests a step.
       epochs: at most.

@@ -11,7 +11,7 @@ from experiments.duet.methods import DUET, DUET_STAGES, SINGLE, title
 from experiments.duet.studies import ablations, bias, curve, schedules, set_effect
 from experiments.duet.words import about, deviations, reproduced
 from experiments.statistics import paired
-from experiments.text import UNIT, interval, p_value, spread, table
+from experiments.text import UNIT, interval, listed, p_value, spread, table
 from experiments.world_grid import DEFAULT
 
 PAGE, MAIN_PLOT = "duet.md", "duet_main.svg"
@@ -185,17 +185,19 @@ def _tuning(findings: Findings) -> list[str]:
     if not methods:
         return []
     rates = sorted({cell["learning_rate"] for cell in findings.tuning})
-    found = {(cell["method"], cell["learning_rate"]): cell for cell in findings.tuning}
+    found: dict[tuple[str, float], list[float]] = {}
+    for cell in findings.tuning:
+        found.setdefault((cell["method"], cell["learning_rate"]), []).append(cell["monitored"])
     rows = []
     for method in methods:
-        values = [found[method, rate]["monitored"] if (method, rate) in found else None for rate in rates]
-        rows.append([title(method), *("" if value is None else f"{value:.5f}" for value in values)])
+        values = [found.get((method, rate)) for rate in rates]
+        rows.append([title(method), *("" if own is None else f"{statistics.fmean(own):.5f}" for own in values)])
+    seeds = listed([str(seed) for seed in findings.grid.tuning_seeds])
     return [
         "## Learning rates",
         "",
-        "What each method monitors on the eval requests, at its best epoch, on seed "
-        f"{findings.grid.tuning_seed}, which no table uses; the least one chose. Variants of DUET take DUET's rate; a "
-        "rate chosen in the default world serves in all.",
+        f"What each method monitors on the eval requests, at its best epoch, on seed {seeds}, which no table uses; the "
+        "least mean chose. Variants of DUET take DUET's rate; a rate chosen in the default world serves in all.",
         "",
         *table(("method", *(f"{rate:g}" for rate in rates)), rows),
     ]

@@ -1,10 +1,14 @@
 """The grid of CS3: what it holds, what it refuses, which cells it has."""
 
+import json
+from pathlib import Path
+
 import pytest
 
-from experiments.cs3.cells import Cell, cells_of
+from experiments.cs3.cells import Cell, cells_of, measured_cells, tuning_cells
 from experiments.cs3.grid import PARTS, CS3Grid, load_grid, narrowed
 from experiments.cs3.methods import BACKBONES, FULL, METHODS, backbone_title, decay_method, method_of, title, tuned_as
+from experiments.cs3.rates import best_rate, neighbour, next_rate
 from experiments.places import Place
 from models.registry import MODELS
 from transforms.errors import InputError
@@ -20,8 +24,20 @@ def grid(**changes):
     return CS3Grid.model_validate({**TINY, **changes})
 
 
-def names(found):
-    return [cell.name for cell in cells_of(found)]
+NOWHERE = Path("no results")
+
+
+def names(found, root=NOWHERE):
+    return [cell.name for cell in cells_of(found, root)]
+
+
+def tried(root, losses, backbone="dssm", method="base"):
+    """Results of tuning cells: eval log loss by rate, one a tuning seed."""
+    for rate, values in losses.items():
+        for seed, value in enumerate(values, 1001):
+            file = root / "cells" / f"{Cell(Place('default', seed), backbone, method, rate).name}.json"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(json.dumps({"monitored": value}))
 
 
 def test_the_grid_of_the_package_has_all_parts_five_seeds_and_at_least_two_backbones():
@@ -34,23 +50,57 @@ def test_backbones_are_models_that_can_be_built_by_name():
     assert set(BACKBONES) <= set(MODELS)
 
 
-def test_one_learning_rate_is_not_tuned_and_several_are_tried_before_the_cell_that_needs_them():
-    assert names(grid()) == ["default-1-dssm-base"]
-    tried = ["default-1001-dssm-base-lr_0.1", "default-1001-dssm-base-lr_0.01"]
-    assert names(grid(learning_rates=[0.1, 0.01])) == [*tried, "default-1-dssm-base"]
+def test_one_learning_rate_is_not_tuned_and_of_several_each_is_tried_on_all_tuning_seeds():
+    assert names(grid(learning_rates=[0.002])) == ["default-1-dssm-base-lr_0.002"]
+    found = names(grid(learning_rates=[0.01, 0.003], tuning_seeds=[1001, 1002]))
+    assert found == [f"default-{seed}-dssm-base-lr_{rate}" for rate in (0.003, 0.01) for seed in (1001, 1002)]
 
 
 def test_each_method_of_each_backbone_is_tuned_and_variants_of_cs3_take_its_rate():
     found = grid(main=["base"], backbones=["dssm", "dat"], order=["leaky"], decays=[0.5], learning_rates=[0.1, 0.01])
-    tried = {cell.method for cell in cells_of(found) if cell.learning_rate}
-    assert tried == {"dssm-base", "dat-base", "dssm-full"}
+    assert {cell.method for cell in tuning_cells(found, NOWHERE)} == {"dssm-base", "dat-base", "dssm-full"}
     assert {tuned_as(name) for name in ("leaky", "full_decay_0.5", "full")} == {"full"} and tuned_as("cts") == "cts"
+
+
+def test_the_rate_with_the_least_mean_loss_over_the_tuning_seeds_is_measured_once_all_are_tried(tmp_path):
+    found = grid(learning_rates=[0.001, 0.003, 0.01], tuning_seeds=[1001, 1002])
+    # By the first seed alone 0.01 would be chosen.
+    tried(tmp_path, {0.001: [0.31, 0.30], 0.003: [0.29, 0.28], 0.01: [0.28]})
+    assert measured_cells(found, tmp_path) == []
+    tried(tmp_path, {0.01: [0.28, 0.32]})
+    assert measured_cells(found, tmp_path) == [Cell(Place("default", 1), "dssm", "base", 0.003)]
+    assert len(tuning_cells(found, tmp_path)) == 6
+
+
+def test_a_rate_is_tried_beyond_an_end_that_was_best_until_the_best_lies_between_two_others(tmp_path):
+    found = grid(learning_rates=[0.001, 0.003], tuning_seeds=[1001])
+    for rates, loss in (([0.001, 0.003], 0.29), ([0.001, 0.003, 0.01], 0.28), ([0.001, 0.003, 0.01, 0.03], 0.30)):
+        assert [cell.learning_rate for cell in tuning_cells(found, tmp_path)] == rates
+        assert measured_cells(found, tmp_path) == []
+        tried(tmp_path, {0.001: [0.31], rates[-1]: [loss]})
+    assert [cell.learning_rate for cell in tuning_cells(found, tmp_path)] == [0.001, 0.003, 0.01, 0.03]
+    assert [cell.learning_rate for cell in measured_cells(found, tmp_path)] == [0.01]
+
+
+def test_a_step_beyond_a_rate_leads_along_the_series_of_one_and_three():
+    assert [neighbour(0.001, True), neighbour(0.003, True), neighbour(0.002, True)] == [0.003, 0.01, 0.003]
+    assert [neighbour(0.001, False), neighbour(0.003, False), neighbour(0.01, False)] == [0.0003, 0.001, 0.003]
+    assert next_rate({0.001: [0.2], 0.003: [0.1], 0.01: [0.3]}) is None
+    assert next_rate({0.001: [0.1], 0.003: [0.2]}) == 0.0003 and next_rate({0.1: [0.1], 0.01: [0.2]}) is None
+    assert best_rate({0.01: [0.1, 0.3], 0.001: [0.25, 0.15]}) == 0.001
+
+
+def test_methods_of_the_main_part_are_trained_at_the_equal_rate_too_and_once_if_that_is_their_own():
+    found = grid(main=["base"], order=["full"], learning_rates=[0.003], equal_rate=0.001)
+    assert names(found) == [f"default-1-dssm-{own}" for own in ("base-lr_0.003", "base-lr_0.001", "full-lr_0.003")]
+    assert names(grid(equal_rate=0.001)) == ["default-1-dssm-base-lr_0.001"]
 
 
 def test_cells_that_two_parts_share_come_once_and_a_world_without_drift_is_a_place_of_its_own():
     drift = {"worlds": {"none": {"drift": 0.0}, "as_is": {}}, "methods": ["full"]}
     found = grid(main=["full"], order=["full"], decays=[0.8, 0.5], drift=drift)
-    assert names(found) == ["default-1-dssm-full", "default-1-dssm-full_decay_0.5", "drift-none-1-dssm-full"]
+    methods = ["default-1-dssm-full", "default-1-dssm-full_decay_0.5", "drift-none-1-dssm-full"]
+    assert names(found) == [f"{own}-lr_0.001" for own in methods]
     assert found.world_of("drift-none").drift == 0.0 and found.world_of("default").drift == 0.02
 
 
@@ -71,7 +121,7 @@ def test_a_narrowed_grid_has_the_named_parts_methods_seeds_and_backbones():
     assert found.decays == (0.8,) and found.backbones == whole.backbones
     other = narrowed(whole, backbones=("dat",))
     assert other.backbones == ("dat",) and other.main == whole.main
-    assert {cell.backbone for cell in cells_of(other)} == {"dat"}
+    assert {cell.backbone for cell in cells_of(other, NOWHERE)} == {"dat"}
 
 
 @pytest.mark.parametrize(
@@ -86,7 +136,11 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(changes, near):
 @pytest.mark.parametrize(
     "changes",
     [
+        {"tuning_seeds": [1001, 1]},
+        {"tuning_seeds": []},
         {"tuning_seed": 1},
+        {"tuning_seed": 1001, "tuning_seeds": [1001]},
+        {"equal_rate": 0.0},
         {"source": "movielens"},
         {"requests": None},
         {"rows": 100},
@@ -112,7 +166,15 @@ def test_the_extent_of_a_grid_is_no_part_of_its_identity_and_its_settings_are():
     assert grid().identity() != grid(batch_size=32).identity()
 
 
-def test_the_name_of_a_tried_rate_differs_from_that_of_the_chosen_one():
-    place = Place("default", 3)
-    assert Cell(place, "dat", "cts").name == "default-3-dat-cts"
-    assert Cell(place, "dat", "cts", 0.001).name == "default-3-dat-cts-lr_0.001"
+def test_a_cell_is_named_by_its_place_its_method_and_its_rate():
+    assert Cell(Place("default", 3), "dat", "cts", 0.001).name == "default-3-dat-cts-lr_0.001"
+
+
+def test_the_one_tuning_seed_of_earlier_results_is_read():
+    assert grid(tuning_seed=77).tuning_seeds == (77,) and grid().tuning_seeds == (1001,)
+
+
+def test_the_grids_of_the_package_tune_on_three_seeds_over_three_rates_and_compare_at_one():
+    for name in ("cs3_simulated", "cs3_ebnerd", "cs3_movielens"):
+        found = load_grid(name)
+        assert len(found.tuning_seeds) >= 3 <= len(found.learning_rates) and found.equal_rate in found.learning_rates

@@ -1,0 +1,34 @@
+"""The section of the page on learning rates."""
+
+import statistics
+
+from experiments.cs3.findings import Findings
+from experiments.cs3.methods import backbone_title, title
+from experiments.text import listed, table
+
+
+def tuning(findings: Findings) -> list[str]:
+    """What each rate gave on the tuning seeds, and which was chosen."""
+    if not findings.losses:
+        return []
+    rates = sorted({rate for losses in findings.losses.values() for rate in losses})
+    rows, ends = [], []
+    for (backbone, method), losses in findings.losses.items():
+        chosen = findings.rate(backbone, method)
+        means = [statistics.fmean(losses[rate].values()) if rate in losses else None for rate in rates]
+        name = [backbone_title(backbone), title(method)]
+        rows.append([*name, *("" if mean is None else f"{mean:.5f}" for mean in means), f"{chosen:g}"])
+        if chosen in (min(losses), max(losses)):
+            ends.append(" ".join(name))
+    seeds = listed([str(seed) for seed in findings.grid.tuning_seeds])
+    end_text = f" An end of what was tried is the rate of {listed(ends)}." if ends else " No chosen rate is an end."
+    return [
+        "## Learning rates",
+        "",
+        f"Log loss of the frozen towers on the eval rows, mean over the seeds {seeds}, which no other table uses; the "
+        "least chose, and where it was the least or the greatest rate, the next one was tried, too."
+        f"{end_text} The leaky control and other α, β take the rate of CS3; a rate chosen in the default world serves "
+        "in all.",
+        "",
+        *table(("backbone", "method", *(f"{rate:g}" for rate in rates), "chosen"), rows),
+    ]
