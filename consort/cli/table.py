@@ -23,6 +23,7 @@ class _CS3Part(StrEnum):
     MAIN = "main"
     ORDER = "order"
     SENSITIVITY = "sensitivity"
+    SHUFFLED = "shuffled"
     DRIFT = "drift"
 
 

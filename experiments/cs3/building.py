@@ -83,6 +83,7 @@ def build(backbone: str, method: Method, data: Data, grid: CS3Grid, seed: int, r
         alpha=method.decay,
         beta=method.decay,
         leaky=method.leaky,
+        softmax_weight=grid.softmax_weight,
         written_ids=data.written_ids,
     )
     build_peers(group)

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from experiments.cs3.catalogue_names import RECALL
 from experiments.cs3.grid import CS3Grid
-from experiments.cs3.methods import BASE, FULL, decay_method, tuned_as
+from experiments.cs3.methods import BASE, FULL, SHUFFLED, decay_method, tuned_as
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
 from experiments.cs3.rates import EQUAL, RATES, TUNED, best_rate
 from experiments.statistics import Paired, Verdict, adjusted_p_values, corrected, paired, rela_imp
@@ -170,6 +171,7 @@ class Findings:
         variant: str = DEFAULT,
         seeds: Sequence[int] | None = None,
         rates: str = TUNED,
+        split: str = "test",
     ) -> list[float]:
         """One figure a seed; of seeds that lack it none.
 
@@ -180,10 +182,11 @@ class Findings:
           variant: of the world.
           seeds: these alone.
           rates: of `RATES`.
+          split: whose rows, `test` or `eval`.
         """
         chosen = self.seeds(backbone, method, variant=variant, rates=rates) if seeds is None else seeds
         cells = [self.cell(backbone, method, seed, variant, rates) for seed in chosen]
-        told = [_measured(cell, mode) for cell in cells if cell is not None]
+        told = [_measured(cell, mode, split) for cell in cells if cell is not None]
         return [figures[metric] for figures in told if metric in figures]
 
     def backbones(self, part: str = "main") -> list[str]:
@@ -256,7 +259,29 @@ class Findings:
     def _more_questions(self) -> list[Question]:
         """Of CS3 on cold ids, and of how it agrees with the ranker."""
         metrics = [*(f"{self.metric}_{name}" for name in COLD), TAU]
-        return [Question(own, FULL, BASE, FROZEN, metric) for own in self.backbones() for metric in metrics]
+        found = [Question(own, FULL, BASE, FROZEN, metric) for own in self.backbones() for metric in metrics]
+        return [*found, *(question for _, question in self.recall_rows() if question.better != question.worse)]
+
+    def recall_rows(self) -> list[tuple[str, Question]]:
+        """What is told of recall: groups of rows, and of each row the method against its base."""
+        studied = self.grid.studied
+        rates = dict.fromkeys(self.rate(studied, BASE, own) for own in RATES)
+        found = [
+            ("main", Question(backbone, method, BASE, FROZEN, RECALL, rates=own))
+            for own in RATES[: len(rates)]
+            for backbone in self.backbones()
+            for method in self.methods("main", backbone, rates=own)
+        ]
+        if len(self.decays()) > 1:
+            found += [
+                ("decay", Question(studied, method, BASE, FROZEN, RECALL))
+                for method in self.decays().values()
+                if method != FULL
+            ]
+        return found + [
+            ("shuffled", Question(studied, method, BASE + SHUFFLED, FROZEN, RECALL))
+            for method in self.methods("shuffled", studied)
+        ]
 
     def gains(self, rates: str = TUNED, mode: str | None = None) -> list[Comparison]:
         """Each method of the main part against the base of its backbone, in one mode or, method by method, in all."""
@@ -308,10 +333,10 @@ class Findings:
         return [_mean(values) for values in zip(*lines, strict=True)]
 
 
-def _measured(cell: Mapping[str, Any], mode: str) -> Mapping[str, float]:
+def _measured(cell: Mapping[str, Any], mode: str, split: str) -> Mapping[str, float]:
     if mode == TRAIN:
         return dict(cell["train"])
-    return dict(cell["test"][mode] if mode in MODES else cell["test"].get("noise", {}).get(mode, {}))
+    return dict(cell[split][mode] if mode in MODES else cell[split].get("noise", {}).get(mode, {}))
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

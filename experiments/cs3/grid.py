@@ -10,7 +10,7 @@ from experiments.grid_files import check_names, read_grid
 from experiments.grid_runner import SIMULATED
 from experiments.world_grid import Names, Study, WorldGrid
 
-PARTS = ("main", "order", "sensitivity", "drift")
+PARTS = ("main", "order", "sensitivity", "shuffled", "drift")
 
 
 class CS3Grid(WorldGrid):
@@ -30,6 +30,8 @@ class CS3Grid(WorldGrid):
       batch_size: rows a step.
       embedding_dim, hidden_units: of all models; the last width is that of the towers' vectors and of what the
         ranker shares.
+      softmax_weight: of the softmax over a batch's items, beside the log loss.
+      cut_off: k of the share of clicked items that are among the best k of the catalogue; None: not measured.
       cold_clicks: a user or an item with at most so many clicks in the train split is cold.
       noise: deviations of the noise on the towers' inputs, in deviations of those inputs.
       backbones: towers of the main part.
@@ -37,6 +39,7 @@ class CS3Grid(WorldGrid):
       main: methods of every backbone.
       order: methods by which the order of reading and writing is tried.
       decays: alpha and beta of the part `sensitivity`.
+      shuffled: methods by which the order of the train rows is tried.
       drift: worlds and methods of this part.
     """
 
@@ -45,6 +48,8 @@ class CS3Grid(WorldGrid):
     batch_size: int = Field(default=256, ge=1)
     embedding_dim: int = Field(default=16, ge=1)
     hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(128, 64), min_length=2)
+    softmax_weight: float = Field(default=0.0, ge=0)
+    cut_off: int | None = Field(default=None, ge=1)
     cold_clicks: int = Field(default=3, ge=0)
     noise: tuple[Annotated[float, Field(gt=0)], ...] = ()
     backbones: Names = ("dssm",)
@@ -52,6 +57,7 @@ class CS3Grid(WorldGrid):
     main: Names = ()
     order: Names = ()
     decays: tuple[Annotated[float, Field(ge=0, le=1)], ...] = ()
+    shuffled: Names = ()
     drift: Study = Study()
 
     @model_validator(mode="after")
@@ -62,8 +68,10 @@ class CS3Grid(WorldGrid):
         if simulated and self.rows is not None:
             raise ValueError("rows limits a dataset; a simulated log has requests; leave it out")
         check_names("backbones", (*self.backbones, self.studied), BACKBONES)
-        for part, names in (("main", self.main), ("order", self.order), ("drift.methods", self.drift.methods)):
-            check_names(part, names, METHODS)
+        if self.softmax_weight and "int_tower" in (*self.backbones, self.studied):
+            raise ValueError("softmax_weight needs towers that are compared by a product; leave out int_tower, or it")
+        for part in ("main", "order", "shuffled", "drift"):
+            check_names(part, self.methods(part), METHODS)
         return self
 
     @property
@@ -78,7 +86,7 @@ class CS3Grid(WorldGrid):
         """Methods of a part."""
         if part == "sensitivity":
             return tuple(decay_method(decay) for decay in self.decays)
-        return {"main": self.main, "order": self.order, "drift": self.drift.methods}[part]
+        return self.drift.methods if part == "drift" else getattr(self, part)
 
     def backbones_of(self, part: str) -> Names:
         """Backbones of a part."""
@@ -90,7 +98,7 @@ class CS3Grid(WorldGrid):
 
     def identity(self) -> dict[str, Any]:
         """What all cells depend on: all but the sizes of the parts."""
-        extent = {"name", "seeds", "equal_rate", "backbones", "studied", "main", "order", "decays", "drift"}
+        extent = {"name", "seeds", "equal_rate", "backbones", "studied", "main", "order", "decays", "shuffled", "drift"}
         return self.model_dump(mode="json", exclude=extent)
 
 
@@ -134,6 +142,7 @@ def narrowed(
             "backbones": _some(grid.backbones, backbones),
             "main": kept("main"),
             "order": kept("order"),
+            "shuffled": kept("shuffled"),
             "decays": tuple(decay for decay in grid.decays if decay_method(decay) in sensitivity),
             "drift": grid.drift.model_copy(update={"methods": kept("drift")}),
         }

@@ -116,3 +116,8 @@ def course(
         found |= {f"{name}_truth": by_slice(truth, logits) for name, logits in parts.items()}
         found |= {"oracle": by_slice(label, truth), "oracle_truth": by_slice(truth, truth)}
     return found
+
+
+def distinct_in_batch(ids: np.ndarray, size: int) -> float:
+    """Mean number of ids in a batch of so many rows as they come, `[R]`."""
+    return float(np.mean([len(np.unique(ids[start : start + size])) for start in range(0, len(ids), size)]))

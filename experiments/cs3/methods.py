@@ -5,6 +5,8 @@ from dataclasses import dataclass
 BACKBONES = ("dssm", "int_tower", "dat", "transformer_two_tower")
 """Two towers of `models.registry`."""
 BASE, FULL, LEAKY = "base", "full", "leaky"
+SHUFFLED = "_shuffled"
+"""Ends the name of a method that is trained on the rows of the train split in random order."""
 DECAY = 0.8
 """The paper's alpha and beta."""
 _DECAY = "full_decay_"
@@ -18,6 +20,7 @@ class Method:
       cas, cts, cms: parts of CS3.
       decay: alpha and beta.
       leaky: the caches are written before they are read.
+      shuffled: rows of the train split come in random order, the times of the stream in theirs.
     """
 
     cas: bool = False
@@ -25,6 +28,7 @@ class Method:
     cms: bool = False
     decay: float = DECAY
     leaky: bool = False
+    shuffled: bool = False
 
 
 METHODS = {
@@ -37,6 +41,8 @@ METHODS = {
     "cts_cms": Method(cts=True, cms=True),
     FULL: Method(cas=True, cts=True, cms=True),
     LEAKY: Method(cas=True, cts=True, cms=True, leaky=True),
+    BASE + SHUFFLED: Method(shuffled=True),
+    FULL + SHUFFLED: Method(cas=True, cts=True, cms=True, shuffled=True),
 }
 """By name; `decay_method` gives more."""
 _TITLES = {"dssm": "DSSM", "int_tower": "IntTower", "dat": "DAT", "transformer_two_tower": "transformer towers"}
@@ -55,13 +61,15 @@ def method_of(name: str) -> Method:
 
 
 def tuned_as(name: str) -> str:
-    """The method whose learning rate it takes: variants of CS3 take that of CS3."""
-    return FULL if name == LEAKY or name.startswith(_DECAY) else name
+    """The method whose learning rate it takes: variants of a method take its own."""
+    return FULL if name == LEAKY or name.startswith(_DECAY) else name.removesuffix(SHUFFLED)
 
 
 def title(method: str) -> str:
     """A method's name on the page."""
     found = method_of(method)
+    if found.shuffled:
+        return f"{title(method.removesuffix(SHUFFLED))}, train rows shuffled"
     if method == LEAKY:
         return "CS3, write before read"
     if found.decay != DECAY:

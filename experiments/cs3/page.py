@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.cs3 import paper
+from experiments.cs3.catalogue_section import retrieval
 from experiments.cs3.findings import AUC, TRUTH, Comparison, Findings
 from experiments.cs3.methods import BASE, FULL, backbone_title, title
 from experiments.cs3.modes import FROZEN, MODES
@@ -26,6 +27,7 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
     files: dict[str, str] = {}
     if findings.backbones():
         lines += [*_main(findings), *_equal(findings), *_main_plot(findings, files), *_tests(findings)]
+    lines += retrieval(findings)
     for section in (over_time, cold, noise, sensitivity, drift, order):
         lines += section(findings, files)
     lines += [*_seeds(findings), *tuning(findings), *reproduced(findings)]

@@ -1,11 +1,10 @@
 """A simulated world's impressions as a stream."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from experiments.cs3.stream import Data, Lists, Stream
+from experiments.cs3.stream import Data, Lists, Stream, joined
 from experiments.duet.requests import Requests
 from experiments.duet.simulated import COUNTERS, answered, encoded, id_table_sizes, logarithms
 from transforms.features import SPLITS, ModelInput, Shape, Split
@@ -64,28 +63,6 @@ def impressions(requests: Requests, moments: np.ndarray, inputs: tuple[ModelInpu
         group=request,
         truth=None if requests.truth is None else requests.truth[request, candidate],
     )
-
-
-def joined(streams: Sequence[Stream]) -> Stream:
-    """Streams one after the other; their groups stay apart."""
-    first = streams[0]
-    groups = np.cumsum([0, *(int(own.group.max()) + 1 for own in streams[:-1])])
-    truths = [own.truth for own in streams if own.truth is not None]
-    return Stream(
-        features={name: np.concatenate([own.features[name] for own in streams]) for name in first.features},
-        lists={name: _joined_lists([own.lists[name] for own in streams]) for name in first.lists},
-        label=np.concatenate([own.label for own in streams]),
-        timestamp=np.concatenate([own.timestamp for own in streams]),
-        group=np.concatenate([own.group + shift for own, shift in zip(streams, groups, strict=True)]),
-        truth=np.concatenate(truths) if len(truths) == len(streams) else None,
-    )
-
-
-def _joined_lists(parts: Sequence[Lists]) -> Lists:
-    shifts = np.cumsum([0, *(len(own.values) for own in parts[:-1])])
-    starts = [own.start + shift for own, shift in zip(parts, shifts, strict=True)]
-    values, lengths = (np.concatenate([getattr(own, name) for own in parts]) for name in ("values", "length"))
-    return Lists(values, np.concatenate(starts), lengths)
 
 
 def _standardised(stream: Stream, train: dict[str, np.ndarray]) -> Stream:

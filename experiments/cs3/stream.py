@@ -1,7 +1,7 @@
 """Rows of a stream as arrays: what a model sees of each event, its time, its label and, where known, the truth."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,21 @@ class Stream:
     def __len__(self) -> int:
         return len(self.label)
 
+    def taken(self, which: np.ndarray) -> "Stream":
+        """Some of the rows, or all in another order.
+
+        Args:
+          which: indices or a mask.
+        """
+        return Stream(
+            features={name: values[which] for name, values in self.features.items()},
+            lists={name: Lists(own.values, own.start[which], own.length[which]) for name, own in self.lists.items()},
+            label=self.label[which],
+            timestamp=self.timestamp[which],
+            group=self.group[which],
+            truth=None if self.truth is None else self.truth[which],
+        )
+
     def batches(self, size: int) -> Iterator[tuple[dict[str, Any], tf.Tensor]]:
         """`(features, label)` as our models take them, `size` rows at once, the last batch short if need be."""
         for start in range(0, len(self), size):
@@ -68,6 +83,34 @@ class Stream:
             features |= {name: own.ragged(which) for name, own in self.lists.items()}
             features[TIMESTAMP] = tf.convert_to_tensor(self.timestamp[which])
             yield features, tf.convert_to_tensor(self.label[which])
+
+
+def joined(streams: Sequence[Stream]) -> Stream:
+    """Streams one after the other; their groups stay apart."""
+    first = streams[0]
+    groups = np.cumsum([0, *(int(own.group.max()) + 1 for own in streams[:-1])])
+    truths = [own.truth for own in streams if own.truth is not None]
+    return Stream(
+        features={name: np.concatenate([own.features[name] for own in streams]) for name in first.features},
+        lists={name: _joined_lists([own.lists[name] for own in streams]) for name in first.lists},
+        label=np.concatenate([own.label for own in streams]),
+        timestamp=np.concatenate([own.timestamp for own in streams]),
+        group=np.concatenate([own.group + shift for own, shift in zip(streams, groups, strict=True)]),
+        truth=np.concatenate(truths) if len(truths) == len(streams) else None,
+    )
+
+
+def _joined_lists(parts: Sequence[Lists]) -> Lists:
+    shifts = np.cumsum([0, *(len(own.values) for own in parts[:-1])])
+    starts = [own.start + shift for own, shift in zip(parts, shifts, strict=True)]
+    values, lengths = (np.concatenate([getattr(own, name) for own in parts]) for name in ("values", "length"))
+    return Lists(values, np.concatenate(starts), lengths)
+
+
+def shuffled(stream: Stream, seed: int) -> Stream:
+    """The rows in random order, at the times of the stream in theirs: a row may come long after it happened."""
+    mixed = stream.taken(np.random.default_rng(seed).permutation(len(stream)))
+    return replace(mixed, timestamp=stream.timestamp)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import tensorflow as tf
 import tf_keras as keras
 
 from experiments.cs3.building import OF_RANKER, TOWERS, WatchedCS3, build
+from experiments.cs3.catalogue import catalogue_recalls
+from experiments.cs3.catalogue_names import RECALL
 from experiments.cs3.cells import Cell
 from experiments.cs3.grid import CS3Grid
-from experiments.cs3.measures import cold_masks, course, measured, of_one
+from experiments.cs3.measures import cold_masks, course, distinct_in_batch, measured, of_one
 from experiments.cs3.methods import method_of
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
-from experiments.cs3.stream import Data, Stream, load_data, save_data
+from experiments.cs3.stream import Data, Stream, load_data, save_data, shuffled
 from experiments.grid_runner import SIMULATED
 from experiments.places import Place, data_folder
 from transforms.errors import InputError
@@ -58,7 +61,10 @@ def run_cell(cell: Cell, grid: CS3Grid, root: Path) -> dict[str, Any]:
     started, cpu_started = time.perf_counter(), time.process_time()
     data, sha256 = load_data(data_folder(root, cell.place, grid.source == SIMULATED))
     tried = grid.is_tuned and cell.place.seed in grid.tuning_seeds
-    group = build(cell.backbone, method_of(cell.variant), data, grid, cell.place.seed, cell.learning_rate)
+    method = method_of(cell.variant)
+    if method.shuffled:
+        data = replace(data, splits={**data.splits, "train": shuffled(data.splits["train"], cell.place.seed)})
+    group = build(cell.backbone, method, data, grid, cell.place.seed, cell.learning_rate)
     found = _tried(group, data, grid) if tried else _measured(group, data, grid)
     world = grid.world_of(cell.place.variant)
     return {
@@ -97,10 +103,13 @@ def _measured(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
     for noise, logits in seen["noise", "test"].items():
         whole = measured(logits, seen[FROZEN, "test"][OF_RANKER], data.splits["test"], {})
         found["test"].setdefault("noise", {})[noise] = {key: whole[key] for key in ("auc", "auc_truth") if key in whole}
+    for split in _SCORED:
+        found[split][FROZEN] |= seen.get((RECALL, split), {})
     return {
         **found,
         "train": _late(seen[ONLINE, "train"], data.splits["train"]),
         "course": _course(seen, data),
+        "stream": _about_stream(group, data, grid),
         "written_ids": {name: int((own.counts.numpy() > 0).sum()) for name, own in group.caches.stores.items()},
     }
 
@@ -110,7 +119,7 @@ def _compiled(run: Callable[..., Any]) -> Any:
 
 
 def passes(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[tuple[str, str], Any]:
-    """Logits by mode and split, and those under noise.
+    """Logits by mode and split, those under noise, and recalls by split.
 
     `frozen` scores with the weights and caches of the end of training; `prequential` lets the caches take the labels
     of each batch once it is scored; `online` trains on, too. The latter starts again from the end of training.
@@ -120,6 +129,8 @@ def passes(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[tuple[str, str]
     size = grid.batch_size
     found: dict[tuple[str, str], Any] = {(ONLINE, "train"): _logits(learn, data.splits["train"], size)}
     found |= {(FROZEN, split): _logits(score, data.splits[split], _SCORED_AT_ONCE) for split in _SCORED}
+    if grid.cut_off is not None:
+        found |= {(RECALL, split): catalogue_recalls(group, data, split, grid.cut_off) for split in _SCORED}
     found["noise", "test"] = _under_noise(group, data.splits["test"], grid)
     states = [state for store in group.caches.stores.values() for state in store.variables]
     kept = [state.numpy() for state in states]
@@ -156,6 +167,20 @@ def _cold(group: WatchedCS3, data: Data, stream: Stream, grid: CS3Grid) -> dict[
     spaces = {item.name: item.space for item in data.inputs}
     written = {column: data.written_ids[str(spaces[column])] for column in columns.values()}
     return cold_masks(data.splits["train"], stream, columns, grid.cold_clicks, written)
+
+
+def _about_stream(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
+    """How many users a batch has, and the share of rows whose user or item the vocabulary lacks."""
+    train, users = data.splits["train"], group.id_features["user"]
+    spaces = {item.name: item.space for item in data.inputs}
+    unknown = {
+        split: {
+            side: float((data.splits[split].features[name] >= data.written_ids[str(spaces[name])]).mean())
+            for side, name in group.id_features.items()
+        }
+        for split in _SCORED
+    }
+    return {"users_in_batch": distinct_in_batch(train.features[users], grid.batch_size), "unknown": unknown}
 
 
 def _late(logits: Logits, stream: Stream) -> dict[str, float]:

@@ -255,6 +255,28 @@ def test_tuning_is_told_by_means_over_its_seeds_with_the_chosen_rate():
     assert "An end of what was tried is the rate of DSSM base." in page(found)
 
 
+def test_recall_is_told_with_caches_emptied_and_on_shuffled_rows_against_its_own_base():
+    grid = {"decays": [0.5, 0.8], "shuffled": ["base_shuffled", "full_shuffled"], "cut_off": 100}
+    found = results(backbones=["dssm"], **grid)
+    recalls = {"base": 0.2, "full": 0.15, "full_decay_0.5": 0.18, "base_shuffled": 0.19, "full_shuffled": 0.19}
+    found["cells"] += [cell("dssm", name, seed, 0.6) for name in list(recalls)[3:] for seed in range(1, 6)]
+    for own in found["cells"]:
+        recall = recalls.get(own["method"], 0.1) + (0 if "base" in own["method"] else NOISE[own["seed"]])
+        frozen = {"recall": recall, "recall_without_user_caches": 0.11, "recall_without_item_caches": 0.12}
+        own["test"]["frozen"] = own["test"]["frozen"] | frozen
+        own["eval"] = {"frozen": {"recall": recall + 0.01}}
+        own["stream"] = {"users_in_batch": 3.25, "unknown": {"test": {"user": 0.9, "item": 0.2}}}
+    text = page(found).split("## Retrieval from the catalogue")[1].split("\n## ")[0]
+    assert row(text, "DSSM", "base", "0.003", "5", "0.2100", "0.2000", "0.1100", "0.1200")
+    full = row(text, "DSSM", "CS3 (all three)", "0.003", "5", "0.1600", "0.1500")
+    assert "-5000.0 [" in full and full.endswith("significantly worse |")
+    assert "-2000.0 [" in row(text, "DSSM", "CS3, α = β = 0.5")
+    assert "+0.0 [" in row(text, "DSSM", "CS3 (all three), train rows shuffled")
+    assert "3.2 users" in text and "90% of the test rows are of users and 20% of items" in text
+    # 4 gains in 3 modes, cold users, cold items, tau; recall of 4 methods, of one decay and of one shuffled method.
+    assert Findings(found).tests == 12 + 3 + 6
+
+
 def test_a_method_is_measured_at_the_rate_that_was_chosen_for_it():
     found = at_equal_rates(results(), {"base": 0.7}, backbones=["dssm"])
     found["cells"] += tuned({0.001: [0.2, 0.3], 0.003: [0.3, 0.4]})
