@@ -20,15 +20,18 @@ def tuning(findings: Findings) -> list[str]:
         rows.append([*name, *("" if mean is None else f"{mean:.5f}" for mean in means), f"{chosen:g}"])
         if chosen in (min(losses), max(losses)):
             ends.append(" ".join(name))
-    seeds = listed([str(seed) for seed in findings.grid.tuning_seeds])
-    end_text = f" An end of what was tried is the rate of {listed(ends)}." if ends else " No chosen rate is an end."
+    seeds = [str(seed) for seed in findings.grid.tuning_seeds]
+    on = f"on seed {seeds[0]}" if len(seeds) == 1 else f"mean over seeds {listed(seeds)}"
+    end_text = (
+        f"The rate of {listed(ends)} is an end of those tried: a better one may lie beyond."
+        if ends
+        else "Where an end of the rates was best, the next one was tried, too, so that no chosen rate is an end."
+    )
     return [
         "## Learning rates",
         "",
-        f"Log loss of the frozen towers on the eval rows, mean over the seeds {seeds}, which no other table uses; the "
-        "least chose, and where it was the least or the greatest rate, the next one was tried, too."
-        f"{end_text} The leaky control and other α, β take the rate of CS3; a rate chosen in the default world serves "
-        "in all.",
+        f"Log loss of the frozen towers on the eval rows, {on}, which no other table uses; the least chose. {end_text} "
+        "The leaky control and other α, β take the rate of CS3; a rate chosen in the default world serves in all.",
         "",
         *table(("backbone", "method", *(f"{rate:g}" for rate in rates), "chosen"), rows),
     ]

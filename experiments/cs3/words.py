@@ -32,15 +32,14 @@ def about(findings: Findings) -> list[str]:
     else:
         data = f"a dataset of {grid.source}; all seeds see the same rows, and intervals tell of weights alone"
     rows = cells[0]["rows"] if cells else {}
-    rates = ", ".join(f"{rate:g}" for rate in grid.learning_rates)
-    beyond = " and, where an end was best, beyond" if grid.is_tuned else ""
+    softmax = f"a softmax over each batch's items of weight {grid.softmax_weight:g}, " if grid.softmax_weight else ""
     lines = [
         f"Data: {data}. Seeds: {listed([str(seed) for seed in seeds])}. Rows of one stream, in the order of time: "
         f"{', '.join(f'{count:,} {split}' for split, count in rows.items())}.",
         "",
         f"Settings: one pass, {grid.batch_size} rows a step, embeddings of width {grid.embedding_dim}, layers "
-        f"{'-'.join(map(str, grid.hidden_units))}, lazy Adam, learning rates tried {rates}{beyond}; α = β = 0.8 "
-        "but where another value is named. The ranker behind the towers is trained on the same batches, in every "
+        f"{'-'.join(map(str, grid.hidden_units))}, lazy Adam, {softmax}α = β = 0.8 but where another value is "
+        f"named. {_rates(findings)} The ranker behind the towers is trained on the same batches, in every "
         "method, and its last hidden layer is what CMS shares.",
         "",
         "Rows after the train split are scored in three ways:",
@@ -71,15 +70,21 @@ def deviations(findings: Findings) -> list[str]:
         "The paper tells neither its widths nor its losses, optimizer, learning rates or batches; these are ours. So "
         "are CAS in both towers, in all layers but the first, and the ranker.",
         "The backbones IHM-DAT and RCG of the paper are not published; DAT and transformer towers stand in for them.",
-        f"Each method of each backbone has its learning rate by its own tuning, on {_seeds_of_their_own(findings)}; "
-        "besides, all are compared at one rate.",
     ]
     return ["## What differs from the paper", "", *(f"- {point}" for point in points), ""]
 
 
-def _seeds_of_their_own(findings: Findings) -> str:
-    count = len(findings.grid.tuning_seeds)
-    return "a seed of its own" if count == 1 else f"{count} seeds of their own"
+def _rates(findings: Findings) -> str:
+    grid, tried = findings.grid, sorted({rate for losses in findings.losses.values() for rate in losses})
+    equal = "" if grid.equal_rate is None else f", and besides all are trained at {grid.equal_rate:g}"
+    if not tried:
+        return f"The learning rate is {grid.learning_rates[0]:g}, not tuned{equal}."
+    listed_rates = listed([f"{rate:g}" for rate in tried])
+    count = "a seed" if len(grid.tuning_seeds) == 1 else f"{len(grid.tuning_seeds)} seeds"
+    return (
+        f"Each method of each backbone has a rate of its own among {listed_rates}, chosen on {count} of no other use"
+        f"{equal}."
+    )
 
 
 def reproduced(findings: Findings) -> list[str]:

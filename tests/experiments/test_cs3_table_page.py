@@ -130,6 +130,7 @@ def test_equal_rates_stand_beside_tuned_ones_and_a_shared_comparison_counts_once
     equal = gains(found, "frozen", "equal")["dssm", "full"]
     assert equal.verdict == "not decided" and equal.learning_rates == (0.001, 0.001)
     text = page(found)
+    assert "The learning rate is 0.003, not tuned, and besides all are trained at 0.001." in text
     assert "### All at learning rate 0.001" in text and "All methods at learning rate 0.001:" in text
     same = results()
     same["grid"]["equal_rate"] = 0.003
@@ -250,9 +251,10 @@ def test_tuning_is_told_by_means_over_its_seeds_with_the_chosen_rate():
     found["cells"] += tuned({0.001: [0.31, 0.30], 0.003: [0.29, 0.28], 0.01: [0.28, 0.32]})
     text = page(found)
     assert row(text, "DSSM", "base", "0.30500", "0.28500", "0.30000", "0.003 |")
-    assert "No chosen rate is an end" in text and "seeds 1001 and 1002" in text
+    assert "no chosen rate is an end" in text and "mean over seeds 1001 and 1002" in text
+    assert "a rate of its own among 0.001, 0.003 and 0.01, chosen on 2 seeds of no other use." in text
     found["cells"] = [own for own in found["cells"] if own["learning_rate"] != 0.01]
-    assert "An end of what was tried is the rate of DSSM base." in page(found)
+    assert "The rate of DSSM base is an end of those tried" in page(found)
 
 
 def test_recall_is_told_with_caches_emptied_and_on_shuffled_rows_against_its_own_base():
