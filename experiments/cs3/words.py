@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from experiments.cs3.findings import AUC, COLD, LEAK_GAP, TAU, Comparison, Findings
-from experiments.cs3.methods import BASE, FULL, backbone_title, title
+from experiments.cs3.methods import BASE, DECAY, FULL, backbone_title, title
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, TEXTS
 from experiments.cs3.rates import RATES, TUNED
 from experiments.grid_runner import SIMULATED
@@ -38,8 +38,8 @@ def about(findings: Findings) -> list[str]:
         f"{', '.join(f'{count:,} {split}' for split, count in rows.items())}.",
         "",
         f"Settings: one pass, {grid.batch_size} rows a step, embeddings of width {grid.embedding_dim}, layers "
-        f"{'-'.join(map(str, grid.hidden_units))}, lazy Adam, {softmax}α = β = 0.8 but where another value is "
-        f"named. {_rates(findings)} The ranker behind the towers is trained on the same batches, in every "
+        f"{'-'.join(map(str, grid.hidden_units))}, lazy Adam, {softmax}α = β = {DECAY:g} but where another "
+        f"value is named. {_rates(findings)} The ranker behind the towers is trained on the same batches, in every "
         "method, and its last hidden layer is what CMS shares.",
         "",
         "Rows after the train split are scored in three ways:",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from consort.config import load_config
 from experiments.cs3.cells import Cell, cells_of, measured_cells, tuning_cells
 from experiments.cs3.grid import PARTS, CS3Grid, load_grid, narrowed
 from experiments.cs3.methods import BACKBONES, FULL, METHODS, backbone_title, decay_method, method_of, title, tuned_as
@@ -43,7 +44,9 @@ def tried(root, losses, backbone="dssm", method="base"):
 def test_the_grid_of_the_package_has_all_parts_five_seeds_and_at_least_two_backbones():
     found = load_grid("cs3_simulated")
     assert all(found.methods(part) for part in PARTS) and found.seeds == 5 and len(found.backbones) >= 2
-    assert set(found.main) == set(METHODS) - {"leaky"} and set(found.order) == {"full", "leaky"}
+    shuffled = {"base_shuffled", "full_shuffled"}
+    assert set(found.main) == set(METHODS) - {"leaky"} - shuffled and set(found.order) == {"full", "leaky"}
+    assert set(found.shuffled) == shuffled
 
 
 def test_backbones_are_models_that_can_be_built_by_name():
@@ -106,9 +109,10 @@ def test_cells_that_two_parts_share_come_once_and_a_world_without_drift_is_a_pla
 
 def test_methods_are_the_parts_that_their_names_say():
     for name, method in METHODS.items():
-        parts = {"cas", "cts", "cms"} if name in ("full", "leaky") else set(name.split("_")) - {"base"}
+        words = set(name.split("_"))
+        parts = {"cas", "cts", "cms"} if words & {"full", "leaky"} else words - {"base", "shuffled"}
         assert {part for part in ("cas", "cts", "cms") if getattr(method, part)} == parts
-        assert method.leaky == (name == "leaky") and method.decay == 0.8
+        assert method.leaky == (name == "leaky") and method.shuffled == ("shuffled" in words) and method.decay == 0.8
     assert decay_method(0.8) == FULL and method_of(decay_method(0.99)).decay == 0.99
     assert title("cas_cts") == "+CAS +CTS" and title("full_decay_0.5") == "CS3, α = β = 0.5"
     assert all(backbone_title(name) != name for name in BACKBONES)
@@ -141,6 +145,8 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(changes, near):
         {"tuning_seed": 1},
         {"tuning_seed": 1001, "tuning_seeds": [1001]},
         {"equal_rate": 0.0},
+        {"softmax_weight": 0.1, "backbones": ["dssm", "int_tower"]},
+        {"cut_off": 0},
         {"source": "movielens"},
         {"requests": None},
         {"rows": 100},
@@ -175,6 +181,17 @@ def test_the_one_tuning_seed_of_earlier_results_is_read():
 
 
 def test_the_grids_of_the_package_tune_on_three_seeds_over_three_rates_and_compare_at_one():
-    for name in ("cs3_simulated", "cs3_ebnerd", "cs3_movielens"):
+    for name in ("cs3_simulated", "cs3_ebnerd"):
         found = load_grid(name)
         assert len(found.tuning_seeds) >= 3 <= len(found.learning_rates) and found.equal_rate in found.learning_rates
+
+
+def test_the_grid_of_movielens_has_the_settings_of_its_preset():
+    preset = load_config("movielens_cs3")
+    found = load_grid("cs3_movielens")
+    assert (preset.model.name, preset.model.embedding_dim) == (found.studied, found.embedding_dim)
+    assert tuple(preset.model.hidden_units) == found.hidden_units
+    training, options = preset.training, preset.recipe.options
+    assert (training.batch_size, training.learning_rate) == (found.batch_size, found.learning_rates[0])
+    assert options["softmax_weight"] == found.softmax_weight and options["alpha"] == options["beta"]
+    assert options["alpha"] in found.decays and found.cut_off == 100

@@ -1,10 +1,13 @@
 """The grid of DUET: what it holds, what it refuses, which cells it has."""
 
+import json
+
 import pytest
 
 from experiments.duet.cells import Cell, cells_of
 from experiments.duet.grid import PARTS, DuetGrid, load_grid, narrowed
 from experiments.duet.methods import METHODS, TITLES, method_of
+from experiments.grid_runner import chosen_rate
 from experiments.places import Place
 from transforms.errors import InputError
 
@@ -34,6 +37,19 @@ def test_one_learning_rate_is_not_tuned_and_several_are_tried_before_the_cell_th
     assert names(grid()) == ["default-1-two_tower"]
     tried = ["default-1001-two_tower-lr_0.1", "default-1001-two_tower-lr_0.01"]
     assert names(grid(learning_rates=[0.1, 0.01])) == [*tried, "default-1-two_tower"]
+
+
+def test_several_tuning_seeds_choose_a_rate_by_their_mean(tmp_path):
+    found = grid(learning_rates=[0.1, 0.01], tuning_seeds=[1001, 1002])
+    *tried, chosen = cells_of(found)
+    losses = {(1001, 0.1): 0.2, (1001, 0.01): 0.3, (1002, 0.1): 0.5, (1002, 0.01): 0.3}
+    assert {(cell.place.seed, cell.learning_rate) for cell in tried} == set(losses)
+    (tmp_path / "cells").mkdir()
+    for cell in tried:
+        result = {"learning_rate": cell.learning_rate, "monitored": losses[cell.place.seed, cell.learning_rate]}
+        (tmp_path / "cells" / f"{cell.name}.json").write_text(json.dumps(result))
+    # By the first seed alone it would be 0.1.
+    assert chosen_rate(chosen, found, tmp_path) == 0.01
 
 
 def test_variants_of_duet_take_its_learning_rate():
