@@ -133,9 +133,11 @@ def test_a_better_model_is_pushed_beside_the_first(first, data):
     root, result = first
     failed = execution_folders(root, FAILED)
     assert failed, "the runs before were stopped by the gate"
-    better = run(small_config(), data / "good", root)
+    better = run(small_config(training={"tensorboard": True}), data / "good", root)
     assert not any(folder.exists() for folder in failed) and not execution_folders(root, FAILED)
     assert execution_folders(root, COMPLETE)
+    # TensorBoard's logs outlive the checkpoints among which they were written.
+    assert list((root / "tensorboard").rglob("events.out.tfevents.*")) and not list((root / "checkpoints").iterdir())
     assert better["new"] and better["version"] > result["version"]
     assert versions(root) == [str(result["version"]), str(better["version"])]
 
