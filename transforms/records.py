@@ -179,7 +179,7 @@ def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: Rec
         )
     info = splits.get(split)
     if info is None or info.records == 0:
-        have = ", ".join(f"{name} with {splits[name].records:,} records" for name in SPLITS if name in splits)
+        have = ", ".join(name for name in SPLITS if name in splits and splits[name].records)
         fix = "give the dataset records of that split, or ask for another one where you may"
         raise InputError(str(directory), f"splits {have}", f"a split {split!r} that is not empty", fix)
     paths = [os.path.join(directory, shard.path) for shard in info.shards]
