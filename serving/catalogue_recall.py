@@ -168,7 +168,7 @@ def recall_of(
             recall.take(clicks.raw, places, None if seen is None else seen.of(clicks.user, items.places))
         unknown += int((places < 0).sum())
         parts.append(clicks)
-    told = {} if seen is None else {"clicks_of_seen_items": of_seen}
+    told: dict[str, Any] = {} if seen is None else {"clicks_of_seen_items": of_seen}
     ids: dict[Resample, np.ndarray] = {
         "user": np.concatenate([np.empty(0, object), *(part.user for part in parts)]),
         "request": np.concatenate([np.empty(0, object), *(part.request for part in parts)]),

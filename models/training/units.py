@@ -53,7 +53,7 @@ def units_of(
     allowed = RESAMPLES[: RESAMPLES.index(smallest) + 1]
     if resample is not None and resample not in allowed:
         raise ValueError(f"resample is {resample!r}; expected {' or '.join(allowed)}; choose one of these")
-    if resample not in (None, smallest) and not (groups.get(resample, _NONE) >= 0).any():
+    if resample is not None and resample != smallest and not (groups.get(resample, _NONE) >= 0).any():
         fix = f"give the ids, or resample {' or '.join(allowed[allowed.index(resample) + 1 :])}"
         raise ValueError(f"resample is {resample!r} and there is no {resample} id; expected some; {fix}")
     index, taken, kinds = np.full(size, -1), 0, dict.fromkeys(allowed, 0)
