@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -85,7 +85,8 @@ def evaluate(
 
     Example: consort evaluate /tmp/run --data /tmp/log --split test
     """
-    cut_offs, definition = _cut_offs(ranking_k), cast("RankingDefinition", ranking_definition.value)
+    cut_offs = _cut_offs(ranking_k)
+    definition: RankingDefinition = ranking_definition.value
     bootstrap: Any = {"resamples": resamples, "seed": 1 if seed is None else seed}
     bootstrap["resample"] = None if resample is None else resample.value
     from serving.versions import find_saved_model

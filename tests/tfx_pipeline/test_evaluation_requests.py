@@ -1,6 +1,7 @@
 """Request records scored by an exported model, and what `consort evaluate` says of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,32 @@ def test_a_truth_that_is_missing_somewhere_is_refused(scored: Scored) -> None:
     with pytest.raises(InputError, match="column 'true_click_probability': received 1 missing values"):
         metrics_of(scored, 0)
     requests.extra[TRUTH][tuple(real)], requests.extra[TRUTH][tuple(padding)] = kept, 0.0
+
+
+def test_what_is_resampled_is_users_or_what_is_asked_for(scored: Scored) -> None:
+    requests = scored.requests
+    assert requests is not None
+    users = len(np.unique(requests.user_id))
+    found = metrics_of(scored, 9)
+    assert found["resampled_users"] == users < _REQUESTS and found == metrics_of(scored, 9, resample="user")
+    assert metrics_of(scored, 9, resample="request")["resampled_requests"] == _REQUESTS
+    with pytest.raises(InputError, match="--resample: received row, and the records are whole requests; expected user"):
+        metrics_of(scored, 9, resample="row")
+    nobody = replace(scored, user_id=np.full(len(scored.label), b""))
+    with pytest.raises(InputError, match=r"received user, and no record has such an id; expected request\."):
+        metrics_of(nobody, 9, resample="user")
+
+
+def test_scores_that_are_no_probabilities_are_refused_with_their_place(scored: Scored) -> None:
+    requests = scored.requests
+    assert requests is not None
+    probability = requests.probability.copy()
+    probability[~requests.candidate] = np.nan
+    clean = replace(scored, requests=replace(requests, probability=probability))
+    assert metrics_of(clean, 0) == metrics_of(scored, 0)
+    probability[tuple(np.argwhere(requests.candidate)[5])] = np.nan
+    with pytest.raises(InputError, match="1 of .* scores are no probabilities, the first, nan, of candidate 5 of"):
+        metrics_of(clean, 0)
 
 
 def test_rows_have_the_metrics_of_rows(log: Path, tmp_path: Path) -> None:
