@@ -99,6 +99,7 @@ class TrainingConfig(_Section):
 
     Args:
       batch_size: examples a step, on all machines together.
+      min_steps_per_epoch: on data so small that an epoch would have fewer steps, batches are smaller.
       epochs: passes over the training split.
       learning_rate: of the dense part and of the tables.
       decay_epochs: epochs in which the learning rate falls to a tenth, exponentially; None keeps it.
@@ -121,6 +122,7 @@ class TrainingConfig(_Section):
     """
 
     batch_size: int = Field(default=1024, ge=1)
+    min_steps_per_epoch: int = Field(default=1, ge=1)
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     decay_epochs: float | None = Field(default=None, gt=0)

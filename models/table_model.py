@@ -1,6 +1,7 @@
 """What all models over embedding tables share: a lookup, and a head that makes logits of what was looked up."""
 
 import abc
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
@@ -105,6 +106,27 @@ class TableModel(keras.Model, abc.ABC):
     @abc.abstractmethod
     def build_head(self) -> None:
         """Makes the head's variables, and leaves the tables unmade."""
+
+    @property
+    def output_bias(self) -> Any:
+        """The variable that is added to the logits, `[]` or `[outputs]`; None: there is none."""
+        return None
+
+    def start_at(self, base_rate: float, outputs: int | None = None) -> None:
+        """Lets an untrained model that is built begin with a share of clicks, so that no step is spent on finding it.
+
+        Args:
+          base_rate: 0 or 1 count as one in a thousand, or all but one.
+          outputs: the first so many predict clicks; None: all.
+        """
+        bias = self.output_bias
+        if bias is None:
+            return
+        rate = min(max(base_rate, 1e-3), 1 - 1e-3)
+        clicks = tf.fill(bias.shape, math.log(rate / (1 - rate)))
+        if bias.shape.rank and outputs is not None:
+            clicks = tf.where(tf.range(bias.shape[0]) < outputs, clicks, tf.zeros_like(clicks))
+        bias.assign(clicks)
 
     def with_output(self, output: int) -> "TableModel":
         """A copy that gives one of several outputs alone.

@@ -194,6 +194,7 @@ def check_run(
     teacher = teacher_of(config, feature_set)
     dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
     _check_splits(config, data_dir, dataset)
+    _check_needs(config, feature_set, dataset, data_dir)
     return dataset, tuple(changed), teacher
 
 
@@ -208,6 +209,15 @@ def _check_time_order(config: RunConfig, data_dir: str | os.PathLike[str], datas
     if recipe_of(config).in_time_order:
         for split in ("train", "eval"):
             check_order(str(data_dir), dataset.records[config.record][split])
+
+
+def _check_needs(
+    config: RunConfig, feature_set: FeatureSet, dataset: Dataset, data_dir: str | os.PathLike[str]
+) -> None:
+    from tfx_pipeline.recipe_needs import check_needs
+    from tfx_pipeline.training import recipe_of
+
+    check_needs(config, recipe_of(config), feature_set, dataset, data_dir)
 
 
 def _caches_identity(config: RunConfig, feature_set: FeatureSet, dataset: Dataset) -> dict[str, str]:

@@ -18,7 +18,7 @@ from models.retrieval.tower_model import TowerModel
 from models.table_model import TableModel
 from models.training.checkpoints import read_weights
 from models.training.compiling import precision
-from models.training.distribution import num_servers, own_part, strategy_of, whole
+from models.training.distribution import num_servers, strategy_of, whole
 from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
 from serving.catalogue import Catalogue, catalogue_at, catalogue_of, user_columns
@@ -26,13 +26,13 @@ from serving.catalogue_recall import catalogued, recall_of
 from serving.export import export_model
 from serving.retrieval_signatures import ServedTowers
 from serving.signatures import ServedModel
-from serving.teacher import Teacher, TeacherExport
+from serving.teacher import TeacherExport
 from tfx_pipeline.distributed import check_one_process
+from tfx_pipeline.short_runs import batch_size_of, smaller_batches, warnings_of
+from tfx_pipeline.training_data import TrainingData, data_in_time_order, transformed_data
 from transforms.errors import InputError
-from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
-from transforms.input import Features, count_examples, parsed, serialized
+from transforms.features import FeatureSet
 from transforms.plain_text import parse_json
-from transforms.stream import RowEncoder, transformed_stream
 from transforms.vocabularies import table_sizes, written_ids
 
 if TYPE_CHECKING:
@@ -123,19 +123,6 @@ def recipe_of(config: RunConfig) -> Recipe:
         raise InputError("recipe", str(error), "a recipe and its options", fix) from error
 
 
-def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
-    """Transformed columns as (features, label) or, for requests, (features, label, weight).
-
-    The weight of a candidate is 1 where it is real and exposed, else 0: nobody knows its label. The
-    features of requests hold the mask `candidate`, too, which is no input of a model, and what the recipe
-    may want of each candidate, such as `stage`.
-    """
-    features = {name: value for name, value in columns.items() if name not in (LABEL, EXPOSED)}
-    if record == "row":
-        return features, columns[LABEL]
-    return features, columns[LABEL], tf.cast(columns[EXPOSED] * columns[CANDIDATE], tf.float32)
-
-
 def train(
     task: Task,
     checkpoint_dir: str | os.PathLike[str],
@@ -167,13 +154,22 @@ def train(
     if carried is not None and not has_checkpoints(checkpoint_dir):
         say(carried.told())
     # The transform's tables belong to this process, whatever the weights belong to.
-    job = _job(task, recipe, sizes, strategy, carried)
+    data = data_in_time_order(task) if recipe.in_time_order else transformed_data(task, strategy)
+    lowered = smaller_batches(settings, data.examples)
+    if lowered is not None:
+        say(lowered)
+    job = _job(task, sizes, data, carried)
     if log_dir is not None:
         job = dataclasses.replace(job, log_dir=lambda folder: Path(log_dir) / folder.relative_to(checkpoint_dir))
     with strategy.scope():
         trained = recipe.train(job, Path(checkpoint_dir))
     if carried is not None:
         trained = dataclasses.replace(trained, report={**trained.report, "caches_from": carried.report})
+    trained = dataclasses.replace(
+        trained,
+        warnings=tuple(warnings_of(trained, settings, data.examples, data.eval_rate)),
+        changes=() if lowered is None else (lowered,),
+    )
     is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
     if is_plain or not isinstance(trained.model, TableModel):
         return trained
@@ -192,18 +188,15 @@ def _carried(task: Task) -> "Carried | None":
     return carried_to(task.config, task.feature_set, task.transform, task.run)
 
 
-def _job(
-    task: Task, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy, carried: "Carried | None"
-) -> TrainingJob:
+def _job(task: Task, sizes: dict[str, int], data: TrainingData, carried: "Carried | None") -> TrainingJob:
     config = task.config
     settings = config.training
     fields = {item.name for item in dataclasses.fields(FitSettings)}
-    data = _in_time_order(task) if recipe.in_time_order else _transformed(task, strategy)
     return TrainingJob(
         build=lambda seed, name: model_of(config, task.feature_set, sizes, seed, name),
         train_dataset=data.train,
         eval_dataset=data.eval,
-        steps_per_epoch=-(-data.examples // settings.batch_size),
+        steps_per_epoch=-(-data.examples // batch_size_of(settings, data.examples)),
         settings=FitSettings(**{key: value for key, value in settings.model_dump().items() if key in fields}),
         seed=config.seed,
         load=lambda folder: _pretrained(folder, task, sizes),
@@ -212,49 +205,6 @@ def _job(
         teacher_width=task.teacher.hidden_width if task.teacher else 0,
         carried={} if carried is None else carried.contents,
     )
-
-
-@dataclass(frozen=True)
-class _Data:
-    """Batches of an epoch by the seed of their order and the epoch; those of the eval split; training examples."""
-
-    train: Callable[[int, int], tf.data.Dataset]
-    eval: tf.data.Dataset | None
-    examples: int
-    base_rate: float | None = None
-
-
-def _transformed(task: Task, strategy: tf.distribute.Strategy) -> _Data:
-    settings, spec = task.config.training, task.transform.transformed_feature_spec()
-
-    def batches(files: Sequence[str], **options: Any) -> tf.data.Dataset:
-        found = own_part(serialized(files, settings.batch_size, **options), strategy)
-        return parsed(found, spec, lambda columns: labelled(columns, task.config.record))
-
-    def train_dataset(seed: int, epoch: int) -> tf.data.Dataset:
-        order = seed * 1_000_003 + epoch
-        return batches(task.train_files, shuffle_buffer=settings.shuffle_buffer, seed=order)
-
-    evaluated = batches(task.eval_files) if task.eval_files else None
-    return _Data(train_dataset, evaluated, count_examples(task.train_files))
-
-
-def _in_time_order(task: Task) -> _Data:
-    plain = RowEncoder(task.transform, task.feature_set)
-
-    def batches(split: str, encode: RowEncoder = plain) -> tf.data.Dataset:
-        size, then = task.config.training.batch_size, lambda columns: labelled(columns, "row")
-        return transformed_stream(task.raw_files[split], size, encode, then)
-
-    evaluated = batches("eval") if task.raw_files.get("eval") else None
-    first = next(iter(batches("train")), None)
-    rate = None if first is None else float(tf.reduce_mean(first[1]))
-    # It is asked in training alone: evaluation writes nothing, so it reads nothing of a teacher.
-    taught = plain
-    if task.teacher:
-        taught = RowEncoder(task.transform, task.feature_set, teacher=Teacher(task.teacher, task.feature_set))
-    examples = count_examples(task.raw_files["train"])
-    return _Data(lambda seed, epoch: batches("train", taught), evaluated, examples, rate)
 
 
 def _check_memory(config: RunConfig, recipe: Recipe, sizes: dict[str, int], strategy: tf.distribute.Strategy) -> None:
@@ -325,7 +275,9 @@ def _plain(model: TableModel) -> TableModel:
 
 def finished_run(task: Task, trained: Trained) -> dict[str, Any]:
     """The run as `run.json` and the contract tell it: what made the model and how training went."""
-    run = {**task.run, "training": dataclasses.asdict(trained.result)}
+    notes = {"warnings": list(trained.warnings), "changes": list(trained.changes)}
+    told = {name: value for name, value in notes.items() if value}
+    run = {**task.run, "training": {**dataclasses.asdict(trained.result), **told}}
     # What was known of the recipe from the start, its teacher, stands there already.
     return {**run, "recipe": {**trained.report, **run.get("recipe", {})}} if trained.report else run
 

@@ -108,7 +108,7 @@ def eval_metrics(model: Any, task: "Task") -> dict[str, float]:
     import tensorflow as tf
 
     from models.training.metrics import auc, logloss
-    from tfx_pipeline.training import labelled
+    from tfx_pipeline.training_data import labelled
     from transforms.errors import ConsortError
     from transforms.input import parsed, serialized
 

@@ -52,9 +52,11 @@ def train(
     from tfx_pipeline.standalone import train_run
 
     result = train_run(config, data, out, say)
-    for warning in result.get("recipe", {}).get("warnings", []):
-        say(f"warning: {warning}")
-    training = {key: value for key, value in result["training"].items() if key != "history"}
+    for section in ("training", "recipe"):
+        for warning in result.get(section, {}).get("warnings", []):
+            say(f"warning: {warning}")
+    apart = ("history", "best", "warnings", "changes")
+    training = {key: value for key, value in result["training"].items() if key not in apart}
     summary = {"run": str(out), "seed": result["seed"], "training": training, **what_is_kept(result)}
     retrieval = {"retrieval": _with_intervals(result["retrieval"])} if "retrieval" in result else {}
     show(summary | retrieval)

@@ -89,18 +89,17 @@ def tell_changed(shards: Sequence[str]) -> None:
 
 
 def what_is_kept(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Of what `run.json` tells of a run: the epoch whose weights were kept, and the peer that is served.
+    """What `run.json` says of the weights that were kept: their metrics, and which peer is served.
 
     Args:
       run: with `training`, and with `recipe` if models were trained together.
 
     Returns:
-      `kept_epoch`: metrics of that epoch, empty where `max_steps` cut it short; `served_peer`, e.g. `peer_2 of 4, DCN`,
-      absent where there are no peers.
+      `kept_epoch`: metrics of the kept weights, those of an epoch that `max_steps` cut short, too; `served_peer`, e.g.
+      `peer_2 of 4, DCN`, absent where there are no peers.
     """
     training, recipe = run["training"], run.get("recipe", {})
-    rows = [row for row in training["history"] if row["epoch"] == training.get("best_epoch")]
-    kept = {"kept_epoch": rows[-1] if rows else {}}
+    kept = {"kept_epoch": training.get("best", {})}
     if "best_peer" not in recipe:
         return kept
     peers, best = recipe["peers"], recipe["best_peer"]

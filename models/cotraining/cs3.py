@@ -1,6 +1,5 @@
 """CS3: two towers that learn online from each other and from the ranker behind them."""
 
-import math
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -187,18 +186,6 @@ class CS3(PeerModel):
         if self.softmax_weight:
             ids = features[self.id_features["item"]]
             self.item_counts.scatter_add(tf.IndexedSlices(tf.ones_like(ids), ids))
-
-    def start_at(self, base_rate: float) -> None:
-        """Lets the models begin with a share of clicks, so that no step is spent on finding it. They must be built.
-
-        Args:
-          base_rate: 0 or 1 count as one in a thousand, or all but one.
-        """
-        rate = min(max(base_rate, 1e-3), 1 - 1e-3)
-        # The ranker's last layer has a kernel and a bias.
-        of_ranker = [] if self.ranker is None else [self.ranker.last.weights[-1]]
-        for bias in (self.towers.similarity.bias, *of_ranker):
-            bias.assign(tf.fill(bias.shape, math.log(rate / (1 - rate))))
 
     def carry(self, contents: Mapping[str, StoreContent]) -> None:
         """Lets the caches begin, now and at each pass, with what an earlier run left in them.

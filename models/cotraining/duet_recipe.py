@@ -44,6 +44,9 @@ class DuetRecipe(Recipe):
         if self.models and self.shared_backbone:
             raise ValueError("models and shared_backbone are both given; two heads are of one model; leave one out")
 
+    def needs(self) -> frozenset[str]:
+        return frozenset({"requests", "unexposed", *(["stages"] if self.stage_weight else [])})
+
     def row_widths(self, width: int) -> list[int]:
         return [width] * (1 if self.shared_backbone else 2)
 

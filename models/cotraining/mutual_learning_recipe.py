@@ -76,6 +76,11 @@ class MutualLearningRecipe(Recipe):
 
     def check(self, models: Sequence[Any]) -> None:
         check_peers(models)
+        if self.num_peers < 2:
+            raise ValueError(
+                f"there is {self.num_peers} peer; expected at least 2, as peers learn from each other; raise "
+                "recipe.options.peers, or choose the recipe single"
+            )
 
     def earlier_runs(self) -> list[str]:
         return [str(folder) for folder in self.pretrained]
@@ -96,7 +101,8 @@ class MutualLearningRecipe(Recipe):
                 self._load(job, group, index, directory / f"peer_{index}", seeds[index], names[index])
                 for index in range(self.num_peers)
             ]
-        result = job.fit(group, directory / "together", self._settings(job.settings), job.seed)
+        start = {} if self.from_scratch else {"base_rate": None}
+        result = job.fit(group, directory / "together", self._settings(job.settings), job.seed, **start)
         best = best_peer(result, self.num_peers)
         report = {
             "recipe": "mutual_learning",
@@ -129,4 +135,4 @@ class MutualLearningRecipe(Recipe):
         result = job.fit(model, directory, job.settings, seed)
         group.load_peer(index, model)
         metrics = result.best or (dict(result.history[-1]) if result.history else {})
-        return {"seed": seed, "best_epoch": result.best_epoch, "metrics": metrics}
+        return {"seed": seed, "best_epoch": result.best_epoch, "steps": result.steps, "metrics": metrics}

@@ -158,6 +158,11 @@ class PeerModel(keras.Model, abc.ABC):
     def watch(self, clicks: Clicks, logits: Sequence[tf.Tensor]) -> None:
         """Updates a subclass's own metrics."""
 
+    def start_at(self, base_rate: float) -> None:
+        """Lets untrained peers begin with a share of clicks; see `TableModel.start_at`. They must be built."""
+        for peer, side in zip(self.peers, self.side_outputs, strict=True):
+            peer.start_at(base_rate, peer.outputs - side)
+
     def load_peer(self, index: int, model: TableModel) -> None:
         """Gives a peer the weights of a model of its own kind, such as a pretrained one. Both must be built.
 

@@ -23,6 +23,9 @@ RECIPES = {
 }
 """Names and import paths."""
 
+NEEDS = ("requests", "unexposed", "stages")
+"""Records of requests; candidates that were not shown; how far each candidate got."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -32,11 +35,15 @@ class Trained:
       model: the one to serve, with nothing of the others in it.
       result: of the last fit.
       report: what else a reader of the run wants to know; plain JSON values.
+      warnings: what is wrong with the run, each with its remedy.
+      changes: settings that were not used as the run file has them, and why.
     """
 
     model: keras.Model
     result: FitResult
     report: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 class Recipe(abc.ABC):
@@ -44,6 +51,10 @@ class Recipe(abc.ABC):
 
     in_time_order: ClassVar[bool] = False
     """Whether it must see each record after all earlier ones, and none of them twice."""
+
+    def needs(self) -> frozenset[str]:
+        """What the data must have, some of `NEEDS`; any data has what most recipes need."""
+        return frozenset()
 
     @abc.abstractmethod
     def row_widths(self, width: int) -> list[int]:

@@ -87,6 +87,11 @@ class MLP(LayerChain):
             self.build(inputs.shape)
         return self._through(self._steps if self.output_units is None else self._steps[:-1], inputs, training)
 
+    @property
+    def output_bias(self) -> tf.Variable | None:
+        """Bias of the last layer, `[output_units]`; None without one."""
+        return None if self.output_units is None else self._steps[-1].bias
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),

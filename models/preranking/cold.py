@@ -73,6 +73,10 @@ class Cold(FieldModel):
         fields, width = embeddings.shape[1:]
         return tf.reshape(self.gates(embeddings), [-1, fields * width])
 
+    @property
+    def output_bias(self) -> Any:
+        return self.mlp.output_bias
+
     def get_config(self) -> dict[str, Any]:
         deep = self.mlp.get_config()
         return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}}

@@ -27,11 +27,13 @@ class Method:
       group_class: the class of the group of models.
       outputs: of each model that it takes; None: any number above one.
       fixed: arguments of the class that make the method what it is.
+      of_stages: whether it learns from how far candidates got, and not from which were shown.
     """
 
     group_class: type[PeerModel]
     outputs: tuple[int | None, ...] = (1,)
     fixed: Mapping[str, Any] = field(default_factory=dict)
+    of_stages: bool = False
 
     @property
     def options(self) -> list[str]:
@@ -49,8 +51,8 @@ METHODS: dict[str, Method] = {
     "dr": Method(InversePropensity, (1, 1, 1), {"estimator": "dr"}),
     "escm2": Method(Escm2, (2,)),
     "ukd": Method(UncertaintyDistillation, (2, 1)),
-    "stage_ranking": Method(StageRanking),
-    "stage_heads": Method(StageHeads, (None,)),
+    "stage_ranking": Method(StageRanking, of_stages=True),
+    "stage_heads": Method(StageHeads, (None,), of_stages=True),
 }
 """By name. Each gives one model to serve, its first output."""
 
@@ -83,6 +85,9 @@ class EntireSpaceRecipe(Recipe):
                 )
         if self.stages < 1:
             raise ValueError(f"stages is {self.stages}; expected at least 1; 2 are ranked and exposed")
+
+    def needs(self) -> frozenset[str]:
+        return frozenset({"requests", "stages" if METHODS[self.method].of_stages else "unexposed"})
 
     def row_widths(self, width: int) -> list[int]:
         return [width] * len(METHODS[self.method].outputs)

@@ -154,6 +154,10 @@ class SetRanker(SetModel):
             target.assign(value if value.shape == target.shape else value[..., output : output + 1])
         return alone
 
+    @property
+    def output_bias(self) -> Any:
+        return self.mlp.output_bias
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),

@@ -68,6 +68,10 @@ class TwoTower(SetModel):
         items = self.item_tower(flat_fields(vectors.candidates), training=training, real=vectors.candidate_mask)
         return self.bias(tf.squeeze(items @ user[:, :, tf.newaxis], -1))
 
+    @property
+    def output_bias(self) -> Any:
+        return self.bias.value
+
     def get_config(self) -> dict[str, Any]:
         own = {"hidden_units": list(self.hidden_units), "dropout": self.dropout, "batch_norm": self.batch_norm}
         return {**super().get_config(), **own}
@@ -78,8 +82,8 @@ class Bias(keras.layers.Layer):
     """Adds one learned number, which starts at 0."""
 
     def build(self, input_shape: Any) -> None:
-        self._bias = self.add_weight(name="bias", shape=[], initializer="zeros")
+        self.value = self.add_weight(name="bias", shape=[], initializer="zeros")
         super().build(input_shape)
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
-        return inputs + tf.cast(self._bias, inputs.dtype)
+        return inputs + tf.cast(self.value, inputs.dtype)

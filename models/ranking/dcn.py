@@ -126,6 +126,10 @@ class DCN(FieldModel):
             crossed = tf.concat([crossed, self.mlp(first, training=training, real=real)], axis=1)
         return crossed
 
+    @property
+    def output_bias(self) -> Any:
+        return self.output_layer.output_bias
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),

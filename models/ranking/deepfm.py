@@ -72,6 +72,10 @@ class DeepFM(FieldModel):
     def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         return self.mlp.hidden(_flat(embeddings), training)
 
+    @property
+    def output_bias(self) -> Any:
+        return self.mlp.output_bias
+
     def get_config(self) -> dict[str, Any]:
         deep = self.mlp.get_config()
         return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}}

@@ -87,6 +87,10 @@ class FiBiNET(FieldModel):
     def _pairs(self, embeddings: tf.Tensor) -> tf.Tensor:
         return tf.concat([self.plain_pairs(embeddings), self.weighed_pairs(self.senet(embeddings))], axis=1)
 
+    @property
+    def output_bias(self) -> Any:
+        return self.mlp.output_bias
+
     def get_config(self) -> dict[str, Any]:
         deep = self.mlp.get_config()
         own = {"bilinear_type": self.plain_pairs.bilinear_type, "reduction_ratio": self.senet.reduction_ratio}

@@ -88,6 +88,10 @@ class PNN(FieldModel):
         fields, width = embeddings.shape[1:]
         return tf.concat([tf.reshape(embeddings, [-1, fields * width]), self.products(embeddings)], axis=1)
 
+    @property
+    def output_bias(self) -> Any:
+        return self.mlp.output_bias
+
     def get_config(self) -> dict[str, Any]:
         deep = self.mlp.get_config()
         own = {"product": self.product, "outer_kernel": self.outer_kernel}

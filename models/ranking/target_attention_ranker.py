@@ -90,6 +90,10 @@ class TargetAttentionRanker(SetModel):
     def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
         return self.logit_of(self.hidden(vectors, training))
 
+    @property
+    def output_bias(self) -> Any:
+        return self.last.output_bias
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),

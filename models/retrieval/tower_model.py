@@ -201,6 +201,10 @@ class TowerModel(SetModel):
         """v `[B, W]` of a batch of rows, whose users don't matter."""
         return self.both(self.look_up(features), training=False)[1][:, 0]
 
+    @property
+    def output_bias(self) -> Any:
+        return self.similarity.bias
+
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),

@@ -68,6 +68,7 @@ def fit(
     seed: int = 1,
     steps_per_epoch: int | None = None,
     log_dir: str | os.PathLike[str] | None = None,
+    base_rate: float | None = None,
     progress: bool | Callable[[Progress], None] = True,
 ) -> FitResult:
     """Fits a model, continuing from the last whole checkpoint in `directory` if there is one.
@@ -94,6 +95,7 @@ def fit(
       seed: of TensorFlow's and NumPy's global generators, which no model of ours uses.
       steps_per_epoch: if known, progress tells the time left.
       log_dir: of TensorBoard's event files; None writes none.
+      base_rate: share of clicks that a model with a method `start_at` begins with; None leaves it as it is.
       progress: True writes a line on stderr if that is a terminal; or a function that takes `Progress`.
 
     Raises:
@@ -106,6 +108,8 @@ def fit(
         progress, log_dir = False, None
     with telling_lost_peers(cluster_under(model.distribute_strategy)):
         build_to_train(model, first.element_spec[0], learning_rate, optimizer)
+        if base_rate is not None and hasattr(model, "start_at"):
+            model.start_at(base_rate)
         checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
         with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
             told = Told(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))

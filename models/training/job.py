@@ -72,7 +72,15 @@ class TrainingJob:
     log_dir: Callable[[Path], Path] | None = None
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:
-        """Fits a model with these settings, its data in the order of that seed."""
+        """Fits a model with these settings, its data in the order of that seed; it begins at the run's `base_rate`.
+
+        Args:
+          model: see `fit`.
+          directory: of its checkpoints.
+          settings: of this fit.
+          seed: of the order of the data.
+          **changes: other arguments of `fit`; `base_rate=None` for a model that has learned before.
+        """
         rate: Any = settings.learning_rate
         if settings.decay_epochs is not None:
             rate = to_a_tenth(settings.learning_rate, settings.decay_epochs, self.steps_per_epoch)
@@ -92,7 +100,7 @@ class TrainingJob:
             seed=seed,
             steps_per_epoch=self.steps_per_epoch,
             log_dir=self._logs_of(directory) if settings.tensorboard else None,
-            **changes,
+            **{"base_rate": self.base_rate, **changes},
         )
 
     def _logs_of(self, directory: Path) -> Path:

@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,8 @@ def test_the_best_peer_is_that_of_the_weights_kept() -> None:
 
 
 def test_pretraining_that_ends_inside_an_epoch_is_told_with_its_metrics(tmp_path: Path) -> None:
-    job = _job(epochs=3, max_steps=2 * _STEPS - 1)
+    # What is evaluated is what the last steps see.
+    job = dataclasses.replace(_job(epochs=3, max_steps=2 * _STEPS - 1), eval_dataset=_rows(3001))
     (before,) = MutualLearningRecipe(peers=1).train(job, tmp_path).report["pretraining"]
     assert before["best_epoch"] == 2 and before["metrics"]["step"] == 2 * _STEPS - 1
     assert before["metrics"]["eval_logloss"] > 0
