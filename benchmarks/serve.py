@@ -125,6 +125,7 @@ def _with_history(inputs: Mapping[str, np.ndarray], features: FeatureSet, histor
         if column.variable_length:
             real = values[values != padding_of(column)]
             found[name] = np.resize(real if len(real) else inputs["item_id"], [1, history])
+            found[column.lengths.name] = np.full([1], history)
     return found
 
 

@@ -17,7 +17,7 @@ from serving.exact_search import INNER_PRODUCT
 from serving.item_table import read_items
 from serving.item_vectors import read_item_vectors, retrieval_of
 from serving.loading import load_saved_model
-from serving.requests import padding_of
+from serving.requests import as_request
 from serving.retrieval_golden import asking
 from serving.retrieval_signatures import EMBEDDING, ITEM, USER, ServedTowers
 from transforms.features import CANDIDATE, EXPOSED, ITEM_ID, LABEL, FeatureSet, RecordKind
@@ -96,7 +96,13 @@ def catalogued_export(version: str | os.PathLike[str], items: Catalogue | None =
     if product:
         own, embed = read_item_vectors(version, loaded), loaded.signatures[USER]
         of_users = brute_force(own.vectors if vectors is None else vectors, own.scale)
-        return Catalogued(Places(ids), lambda raw, count: of_users(embed(**raw)[EMBEDDING], count))
+        known = embed.structured_input_signature[1]
+
+        def of_served(raw: Any, count: int) -> tuple[tf.Tensor, tf.Tensor]:
+            # Models that were exported before lists had lengths do not take any.
+            return of_users(embed(**{name: raw[name] for name in known})[EMBEDDING], count)
+
+        return Catalogued(Places(ids), of_served)
     if vectors is not None:
         loaded.towers.retrieval.search.vectors.assign(vectors)
     places, ask = Places(ids), asking(loaded)
@@ -202,11 +208,11 @@ def _clicks(
     """Some thousand at once."""
     keys = ("user_id", "request_id")
     spec = parse_spec(feature_set, record, (*columns, *keys, ITEM_ID, LABEL, *_masks(record)))
-    padding = {name: padding_of(feature_set.column(name)) for name in columns}
+    read = [feature_set.column(name) for name in columns]
     for batch in parsed(serialized(files, _AT_ONCE), spec):
         clicked = _shown(batch, record) & (batch[LABEL].numpy() > 0)
         rows, ids = np.nonzero(clicked)[0], batch[ITEM_ID].numpy()[clicked]
-        raw = {name: _dense(tf.gather(batch[name], rows), padding[name]) for name in columns}
+        raw = as_request(read, {name: tf.gather(batch[name], rows) for name in columns})
         user, request = (batch[key].numpy()[rows] for key in keys)
         for start in range(0, len(rows), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
@@ -262,7 +268,3 @@ def _array(values: Sequence[Any], dtype: np.dtype) -> np.ndarray:
     found = np.empty(len(values), dtype)
     found[:] = values
     return found
-
-
-def _dense(values: Any, padding: bytes | int | float) -> tf.Tensor:
-    return values.to_tensor(default_value=padding) if isinstance(values, tf.RaggedTensor) else values

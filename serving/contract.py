@@ -19,9 +19,12 @@ from serving.signatures import (
     TRANSFORM,
     request_columns,
 )
-from transforms.features import Column, FeatureSet, RecordKind, Shape
+from transforms.features import UNKNOWN_LENGTH, Column, FeatureSet, RecordKind, Shape, with_lengths
 
 __all__ = ["CONTRACT", "CONTRACT_VERSION", "XLA_FLAG", "contract_of", "flags_required", "inputs_of", "read_contract"]
+
+MAX_BATCH_SIZE = 32
+"""Records in the largest warm-up request: a server that joins requests to batches must take as many."""
 
 
 def contract_of(
@@ -45,7 +48,8 @@ def contract_of(
       towers: further entries, of a two-tower model: `ServedTowers.contract`.
       hidden_width: H, of a ranker with `last_hidden`; None: it has no such signature.
     """
-    inputs = inputs_of(request_columns(feature_set, record), record)
+    columns = request_columns(feature_set, record)
+    inputs = inputs_of(with_lengths(columns), record)
     scores = _scores(["B"] if record == "row" else ["B", "M"])
     logged_scores = _scores(["B"] if record == "row" else ["B", feature_set.list_size])
     signatures: dict[str, Any] = {
@@ -72,6 +76,7 @@ def contract_of(
         "batch_dimension": 0,
         "buckets": None if buckets is None else {"M": list(buckets.candidates), "N": list(buckets.history)},
         "warmup_batch_sizes": warmup_sizes,
+        "batching": batching_of(columns, record),
         "server_flags_required": [] if buckets is None else [XLA_FLAG],
         "tensorflow": tf.__version__,
         "feature_set": feature_set.model_dump(mode="json"),
@@ -82,10 +87,19 @@ def contract_of(
 
 
 def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
-    """Raw columns as the inputs of a signature: type, shape, missing marker."""
+    """Columns as the inputs of a signature: type, shape, missing marker; of the lengths of lists the default."""
     shapes = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", "M"]}
-    inputs = {}
+    columns, inputs = tuple(columns), {}
+    lists = {column.lengths.name: column.name for column in columns if column.variable_length}
     for column in columns:
+        if column.name in lists:
+            inputs[column.name] = {
+                "dtype": column.dtype,
+                "shape": ["B"],
+                "lengths_of": lists[column.name],
+                "default": UNKNOWN_LENGTH,
+            }
+            continue
         padding = padding_of(column)
         inputs[column.name] = {
             "dtype": column.dtype,
@@ -93,6 +107,25 @@ def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
             "missing": padding.decode() if isinstance(padding, bytes) else str(padding),
         }
     return inputs
+
+
+def batching_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
+    """What a server may do that joins requests to batches, TensorFlow Serving with `--enable_batching`.
+
+    Args:
+      columns: raw columns of a request.
+      record: the record kind.
+
+    Returns:
+      `max_batch_size`: the least that the warm-up records need; `pad_variable_length_inputs`: `safe`, `with_lengths`
+      (only if every request holds the lengths of its lists) or `unsafe`.
+    """
+    padding = "with_lengths" if any(column.variable_length for column in columns) else "safe"
+    return {
+        "max_batch_size": MAX_BATCH_SIZE,
+        # That server pads with a tensor's first value: what it adds to `candidate` says that it is a candidate.
+        "pad_variable_length_inputs": "unsafe" if record == "request" else padding,
+    }
 
 
 def _scores(shape: list[Any]) -> dict[str, Any]:

@@ -1,30 +1,158 @@
-"""What a served graph asks of a request's candidates, so that a wrong request gets words and not an operation's."""
+"""What a served graph asks of a request's tensors, so that a wrong request gets words and not an operation's."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from transforms.features import CANDIDATE, Column, Shape
+from transforms.features import CANDIDATE, UNKNOWN_LENGTH, Column, RecordKind, Shape
+
+Check = tuple[tf.Tensor, Callable[[], tf.Tensor]]
+"""Whether all is right, and the words if it is not."""
 
 
 def checked(
-    raw: Mapping[str, tf.Tensor], columns: Sequence[Column], most_candidates: int | None
-) -> dict[str, tf.Tensor]:
+    raw: Mapping[str, tf.Tensor],
+    more: Mapping[str, tf.Tensor],
+    columns: Sequence[Column],
+    record: RecordKind,
+    most_candidates: int | None,
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """The same tensors, once they have passed; otherwise the call ends with INVALID_ARGUMENT.
 
     Args:
       raw: the tensors of a request, by column.
+      more: the lengths of its lists among others, `[B]`; or `[1]`, -1, for all.
       columns: its columns.
+      record: the record kind whose shapes they have.
       most_candidates: None is no limit.
+
+    Returns:
+      The tensors by column; and the lengths `[B]` by the list's column.
     """
-    own = [column.name for column in columns if column.shape("request") is Shape.CANDIDATES]
-    mask = tf.shape(raw[CANDIDATE])
-    shapes = tf.stack([tf.shape(raw[name]) for name in own])
-    alike = ["candidates: received shapes", shapes, "of", ", ".join(own), "; expected [B, M] of all; complete them"]
-    checks = [tf.debugging.Assert(tf.reduce_all(shapes == mask), alike, summarize=2 * len(own))]
+    shapes = {name: tf.shape(value, tf.int64) for name, value in raw.items()}
+    lists = [column for column in columns if column.variable_length]
+    lengths = {column.name: more[column.lengths.name] for column in lists}
+    checks = _lists(lists, lengths, shapes) if lists else [_batch_sizes(shapes, {}, tf.zeros([0], tf.bool))]
+    if record == "request":
+        candidates = [c.name for c in columns if c.shape(record) is Shape.CANDIDATES and c.name != CANDIDATE]
+        mask = raw[CANDIDATE]
+        checks += _candidates({name: shapes[name] for name in candidates}, shapes[CANDIDATE], mask, most_candidates)
+    with tf.control_dependencies([all_right(checks)]):
+        found = {name: tf.identity(value) for name, value in raw.items()}
+        batch = next(iter(shapes.values()))[:1]
+        return found, {name: tf.broadcast_to(value, batch) for name, value in lengths.items()}
+
+
+def all_right(checks: Sequence[Check]) -> tf.Tensor:
+    """Ends the call with the words of the first check that is not passed.
+
+    The words are made only then.
+    """
+
+    def refuse() -> tf.Tensor:
+        done: list[tf.Operation] = []
+        for right, words in checks:
+            with tf.control_dependencies(done):
+                done = [tf.debugging.Assert(right, [words()])]
+        with tf.control_dependencies(done):
+            return tf.constant(False)
+
+    return tf.cond(tf.reduce_all(tf.stack([right for right, _ in checks])), lambda: tf.constant(True), refuse)
+
+
+def _first(wrong: tf.Tensor) -> tf.Tensor:
+    """Place of the first that is True, `[1]`; of none `[0]`, as words are made of right inputs, too."""
+    return tf.where(wrong)[:1, 0]
+
+
+def _joined(values: tf.Tensor) -> tf.Tensor:
+    """Names or numbers `[n]` as one text."""
+    return tf.strings.reduce_join(values if values.dtype == tf.string else tf.strings.as_string(values), separator=", ")
+
+
+def _batch_sizes(shapes: Mapping[str, tf.Tensor], more: Mapping[str, tf.Tensor], for_all: tf.Tensor) -> Check:
+    """All inputs must hold equally many records.
+
+    Args:
+      shapes: of inputs, by name.
+      more: batch sizes of further inputs, by name.
+      for_all: bool, of each of these whether its one value stands for all records.
+    """
+    names, sizes = tf.constant([*shapes, *more]), tf.stack([shape[0] for shape in shapes.values()])
+    others = tf.stack(list(more.values())) if more else sizes[:0]
+
+    def words() -> tf.Tensor:
+        # What most inputs have; if only one differs, it is the one to name.
+        expected = tf.sort(sizes)[len(shapes) // 2]
+        counted = tf.concat([sizes, tf.where(for_all, expected, others)], axis=0)
+        wrong = tf.where(counted != expected)[:, 0]
+        return tf.strings.join(
+            [
+                "input ", _joined(tf.gather(names, wrong)), ": received batch size ",
+                _joined(tf.gather(counted, wrong)), "; expected ", tf.strings.as_string(expected),
+                ", that of the other inputs; give each record a value in every input",
+            ]
+        )  # fmt: skip
+
+    return tf.reduce_all(sizes == sizes[0]) & tf.reduce_all((others == sizes[0]) | for_all), words
+
+
+def _lists(lists: Sequence[Column], lengths: Mapping[str, tf.Tensor], shapes: Mapping[str, tf.Tensor]) -> list[Check]:
+    """Equally many records, and lengths within the widths of the lists."""
+    sizes = tf.concat([tf.shape(lengths[column.name], tf.int64) for column in lists], axis=0)
+    every = tf.concat([lengths[column.name] for column in lists], axis=0)
+    owners = tf.repeat(tf.range(len(lists)), sizes)
+    # One unknown length stands for all records, as in the default.
+    unknown = tf.math.unsorted_segment_max(every, owners, len(lists)) == UNKNOWN_LENGTH
+    names = [column.lengths.name for column in lists]
+    widths = tf.gather(tf.stack([shapes[column.name][1] for column in lists]), owners)
+    wrong = (every < UNKNOWN_LENGTH) | (every > widths)
+
+    def words() -> tf.Tensor:
+        first = _first(wrong)
+        return tf.strings.join(
+            [
+                "input ", _joined(tf.gather(names, tf.gather(owners, first))),
+                ": received ", _joined(tf.gather(every, first)),
+                "; expected 0 to ", _joined(tf.gather(widths, first)), ", the width of the list, or ",
+                f"{UNKNOWN_LENGTH} for one that ends before its last missing markers",
+            ]
+        )  # fmt: skip
+
+    batch_sizes = _batch_sizes(shapes, dict(zip(names, tf.unstack(sizes, num=len(lists)))), unknown & (sizes == 1))
+    return [batch_sizes, (~tf.reduce_any(wrong), words)]
+
+
+def _candidates(
+    shapes: Mapping[str, tf.Tensor], mask: tf.Tensor, values: tf.Tensor, most_candidates: int | None
+) -> list[Check]:
+    numbers = tf.stack([mask[1], *(shape[1] for shape in shapes.values())])
+
+    def unlike() -> tf.Tensor:
+        other = tf.where(numbers != mask[1])[:, 0]
+        names = _joined(tf.gather(tf.constant([CANDIDATE, *shapes]), other))
+        return tf.strings.join(
+            [
+                "candidates: received shapes [B, M] with M ", _joined(tf.gather(numbers, other)),
+                " of ", names, "; expected [B, M] of all with M ", tf.strings.as_string(mask[1]),
+                f", as {CANDIDATE} has; complete them",
+            ]
+        )  # fmt: skip
+
+    def no_mask() -> tf.Tensor:
+        every = tf.reshape(values, [-1])
+        received = _joined(tf.gather(every, _first((every != 0) & (every != 1))))
+        expected = "; expected 1 for a candidate and 0 for padding; correct it"
+        return tf.strings.join([f"input {CANDIDATE}: received ", received, expected])
+
+    def many() -> tf.Tensor:
+        expected = f"; expected at most {most_candidates}; send the others in another request, or ask the signature "
+        return tf.strings.join(["candidates: received ", tf.strings.as_string(mask[1]), expected, "'plain'"])
+
+    checks: list[Check] = [
+        (tf.reduce_all(numbers == mask[1]), unlike),
+        (tf.reduce_all((values == 0) | (values == 1)), no_mask),
+    ]
     if most_candidates is not None:
-        limit = tf.constant(most_candidates)
-        few = f"; expected at most {most_candidates}; send the others in another request, or ask the signature 'plain'"
-        checks.append(tf.debugging.Assert(mask[1] <= limit, ["candidates: received", mask[1], few]))
-    with tf.control_dependencies(checks):
-        return {name: tf.identity(value) for name, value in raw.items()}
+        checks.append((mask[1] <= most_candidates, many))
+    return checks

@@ -1,20 +1,29 @@
 """Raw records as the inputs of a Predict request."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from serving.signatures import request_columns
-from transforms.features import CANDIDATE, MISSING_INT, MISSING_STRING, Column, FeatureSet, RecordKind, Shape
+from transforms.features import (
+    CANDIDATE,
+    MISSING_INT,
+    MISSING_STRING,
+    Column,
+    FeatureSet,
+    RecordKind,
+    Shape,
+    with_lengths,
+)
 from transforms.schema import parse_spec
 
 _PADDING: dict[str, Any] = {"string": MISSING_STRING, "int64": MISSING_INT, "float": float("nan")}
 
 
 def request_inputs(
-    examples: Sequence[bytes], feature_set: FeatureSet, record: RecordKind, names: Collection[str] | None = None
+    examples: Sequence[bytes], feature_set: FeatureSet, record: RecordKind, names: Iterable[str] | None = None
 ) -> dict[str, np.ndarray]:
     """The inputs of `serving_default` for some records, ready for the client.
 
@@ -24,14 +33,36 @@ def request_inputs(
       names: the inputs that the server asks for; None: those that the FeatureSet's features read.
 
     Returns:
-      By column: [B] scalars, [B, M] candidates, [B, N] histories padded with the missing marker.
+      By column: [B] scalars, [B, M] candidates, [B, N] lists padded with the missing marker, and [B] their lengths.
     """
     if names is None:
         columns = request_columns(feature_set, record)
+        names = {column.name for column in with_lengths(columns)}
     else:
-        columns = tuple(column for column in feature_set.columns_of(record) if column.name in names)
+        names = set(names)
+        columns = tuple(
+            column for column in feature_set.columns_of(record) if names & {c.name for c in with_lengths([column])}
+        )
     parsed = tf.io.parse_example(list(examples), parse_spec(feature_set, record, tuple(c.name for c in columns)))
-    return {column.name: _array(column, parsed[column.name]) for column in columns}
+    found = {name: value.numpy() for name, value in as_request(columns, parsed).items()}
+    return {name: value for name, value in found.items() if name in names}
+
+
+def as_request(columns: Iterable[Column], values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    """Columns of records as the tensors of a request: each list padded, and its lengths beside it.
+
+    Args:
+      columns: which.
+      values: by column, lists as `tf.RaggedTensor`.
+    """
+    found: dict[str, tf.Tensor] = {}
+    for column in columns:
+        value = values[column.name]
+        if isinstance(value, tf.RaggedTensor):
+            found[column.lengths.name] = tf.cast(value.row_lengths(), tf.int64)
+            value = value.to_tensor(default_value=padding_of(column))
+        found[column.name] = value
+    return found
 
 
 def without_padding(inputs: Mapping[str, np.ndarray], feature_set: FeatureSet) -> dict[str, np.ndarray]:
@@ -51,10 +82,3 @@ def padding_of(column: Column) -> bytes | int | float:
     """The marker that stands for a missing value or for padding in a column."""
     marker: bytes | int | float = _PADDING[column.dtype]
     return marker
-
-
-def _array(column: Column, values: Any) -> np.ndarray:
-    if isinstance(values, tf.RaggedTensor):
-        values = values.to_tensor(default_value=padding_of(column))
-    array: np.ndarray = values.numpy()
-    return array

@@ -10,12 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from models.retrieval.tower_model import TowerModel
-from serving.catalogue import user_columns
 from serving.contract import read_contract
 from serving.golden import read_golden
 from serving.loading import load_saved_model
 from serving.requests import request_inputs
-from serving.retrieval_signatures import EXCLUDE, RETRIEVE, SCORE, K, ServedTowers
+from serving.retrieval_signatures import EXCLUDE, RETRIEVE, SCORE, USER, K, ServedTowers
 from transforms.errors import GateRefused, InputError
 from transforms.features import ITEM_ID, FeatureSet
 from transforms.files import write_text
@@ -68,7 +67,7 @@ def read_golden_retrieval(
         raise InputError(str(path), "no such file", "golden answers beside the model", fix)
     told, contract = parse_json(path.read_text()), read_contract(directory)
     features = FeatureSet.model_validate(contract["feature_set"])
-    names = [column.name for column in user_columns(features)]
+    names = contract["signatures"][USER]["inputs"]
     examples = read_golden(directory)[0][: len(told[ITEM_ID])]
     ids = [[one.encode("latin-1") if isinstance(one, str) else one for one in row] for row in told[ITEM_ID]]
     array = np.array(ids, object if isinstance(ids[0][0], bytes) else np.int64)
@@ -107,7 +106,8 @@ def asking(loaded: Any) -> Ask:
 
     def ask(inputs: dict[str, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
         known = signature.structured_input_signature[1]
-        sent = {name: tf.constant(values, known[name].dtype) for name, values in inputs.items()}
+        # Models that were exported before lists had lengths do not take any.
+        sent = {name: tf.constant(values, known[name].dtype) for name, values in inputs.items() if name in known}
         nothing = tf.zeros([1, 0], known[EXCLUDE].dtype)
         answer = signature(**sent, **{K: tf.constant(k), EXCLUDE: nothing})
         return answer[ITEM_ID].numpy(), answer[SCORE].numpy()

@@ -13,10 +13,12 @@ from serving.contract import inputs_of
 from serving.exact_search import ExactSearch, ProductSearch, WholeSearch
 from serving.item_places import ItemPlaces
 from serving.item_vectors import digest_of
+from serving.request_checks import Check, all_right
 from serving.requests import padding_of
 from serving.signatures import request_columns
+from serving.tensor_functions import TensorFunction
 from transforms.errors import InputError
-from transforms.features import CANDIDATE, ITEM_ID, Column, FeatureSet, RecordKind, Shape
+from transforms.features import CANDIDATE, ITEM_ID, Column, FeatureSet, RecordKind, Shape, with_lengths
 from transforms.schema import tf_dtype
 
 USER, ITEM, RETRIEVE = "user_embedding", "item_embedding", "retrieve"
@@ -25,7 +27,7 @@ DEFAULT_K = 100
 """Items that `retrieve` gives if it is not told how many; of a smaller catalogue all."""
 _BULK = 4096
 
-Embed = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+Embed = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 
 
 class Retrieval(tf.Module):
@@ -44,32 +46,52 @@ class Retrieval(tf.Module):
         self.default_k, self._places = min(DEFAULT_K, len(ids)), ItemPlaces(ids)
 
     def answer(self, users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor) -> dict[str, tf.Tensor]:
-        """`item_id` and `score`, `[B, k]`; where too few items are left, the missing marker and minus infinity.
+        """`item_id` and `score`, `[B, K]`, K the largest k of a user.
+
+        Where a user asked for less, or too few items are left, the missing marker and minus infinity fill up.
 
         Args:
           users: `[B, ...]`.
-          k: 1 to N; anything else ends the call with INVALID_ARGUMENT.
+          k: `[B]`, `[1]` or a single number for all; 1 to N, anything else ends the call with INVALID_ARGUMENT.
           exclude: ids `[B, E]`, padded with the missing marker; or `[1, E]`, for all users.
         """
-        with tf.control_dependencies(_checks(users, k, exclude, self.search.items)):
-            fetched = tf.minimum(k + tf.shape(exclude)[1], self.search.items)
-        found, logits = self.search.best(users, fetched)
+        each = tf.reshape(k, [-1])
+        with tf.control_dependencies([all_right(_checks(users, each, exclude, self.search.items))]):
+            # Of no user there is no largest one.
+            most = tf.maximum(tf.reduce_max(each), 1)
+        found, logits = self.search.best(users, tf.minimum(most + tf.shape(exclude)[1], self.search.items))
         # Places are compared, not ids: a user may have a thousand to leave out, and text is compared slowly.
         unwanted = self._places.of(exclude, self.ids)
         left_out = tf.reduce_any(found[:, :, tf.newaxis] == unwanted[:, tf.newaxis, :], axis=2)
-        scores, order = tf.math.top_k(tf.where(left_out, float("-inf"), logits), k)
+        scores, order = tf.math.top_k(tf.where(left_out, float("-inf"), logits), most)
         ids = tf.gather(self.ids, tf.gather(found, order, batch_dims=1))
-        ids = tf.where(tf.gather(left_out, order, batch_dims=1), tf.constant(self._missing, ids.dtype), ids)
-        return {ITEM_ID: ids, SCORE: scores}
+        nothing = tf.gather(left_out, order, batch_dims=1) | (tf.range(most) >= each[:, tf.newaxis])
+        ids = tf.where(nothing, tf.constant(self._missing, ids.dtype), ids)
+        return {ITEM_ID: ids, SCORE: tf.where(nothing, float("-inf"), scores)}
 
 
-def _checks(users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor, items: int) -> list[tf.Operation]:
-    lists, batch = tf.shape(exclude)[0], tf.shape(users)[0]
-    range_of_k = f"; expected 1 to {items}, the items of the catalogue; ask for so many"
-    fix = "; expected as many as there are users, or 1 for all; pad them with the missing marker"
+def _checks(users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor, items: int) -> list[Check]:
+    batch = tf.shape(users)[0]
+    wrong = (k < 1) | (k > items)
+
+    def range_of_k() -> tf.Tensor:
+        expected = f"; expected 1 to {items}, the items of the catalogue; ask for so many"
+        return tf.strings.join(
+            ["k: received ", tf.strings.reduce_join(tf.strings.as_string(tf.boolean_mask(k, wrong)[:1])), expected]
+        )
+
+    def for_each(name: str, size: tf.Tensor, fix: str) -> Check:
+        def words() -> tf.Tensor:
+            received = [f"input {name}: received batch size ", tf.strings.as_string(size), "; expected "]
+            expected = [tf.strings.as_string(batch), f", as many as there are users, or 1 for all{fix}"]
+            return tf.strings.join([*received, *expected])
+
+        return (size == batch) | (size == 1), words
+
     return [
-        tf.debugging.Assert((k >= 1) & (k <= items), ["k: received", k, range_of_k]),
-        tf.debugging.Assert((lists == batch) | (lists == 1), ["exclude: received", lists, "lists", fix]),
+        (~tf.reduce_any(wrong), range_of_k),
+        for_each(K, tf.size(k), ""),
+        for_each(EXCLUDE, tf.shape(exclude)[0], "; pad them with the missing marker"),
     ]
 
 
@@ -80,7 +102,7 @@ class ServedTowers(tf.Module):
 
     Args:
       model: trained.
-      features: raw columns, as a request has them, to the model's inputs: `ServedModel.features`.
+      features: raw columns, lists ragged, to the model's inputs: `ServedModel.features`.
       feature_set, record: as trained.
       catalogue: the items; None leaves `retrieve` out.
 
@@ -107,9 +129,10 @@ class ServedTowers(tf.Module):
             _check_names(self._user_columns)
         self._embed_user: Embed = partial(self._embedding, model.user_embedding)
         embed_item: Embed = partial(self._embedding, model.item_embedding)
+        # A row each: a user has no candidates here, and an item is one.
         self._functions = {
-            USER: _on_columns(self._embed_user, self._user_columns),
-            ITEM: _on_columns(embed_item, self._item_columns),
+            USER: TensorFunction(self._user_columns, "row", self._embed_user),
+            ITEM: TensorFunction(self._item_columns, "row", embed_item),
         }
         self.retrieval: Retrieval | None = None
         if catalogue is not None:
@@ -119,8 +142,8 @@ class ServedTowers(tf.Module):
             self._missing = marker.decode() if isinstance(marker, bytes) else str(marker)
             self._sha256 = digest_of(catalogue.ids, self.item_vectors)
 
-    def embed_users(self, raw: Mapping[str, tf.Tensor]) -> tf.Tensor:
-        """What the user's tower gives for raw columns, by the function that is served."""
+    def embed_users(self, raw: Mapping[str, Any]) -> tf.Tensor:
+        """What the user's tower gives for the inputs of a request, by the function that is served."""
         return self._functions[USER](raw)[EMBEDDING]
 
     def signatures(self) -> dict[str, Any]:
@@ -128,27 +151,23 @@ class ServedTowers(tf.Module):
         found = dict(self._functions)
         if self.retrieval is not None:
             found[RETRIEVE] = self._retrieve(self.retrieval)
-        traced = {name: function.get_concrete_function() for name, function in found.items()}
-        self._variables = list(
-            {id(variable): variable for one in traced.values() for variable in one.graph.variables}.values()
-        )
-        # Of a traced function the saver does not see the defaults.
-        return {**traced, RETRIEVE: found[RETRIEVE]} if RETRIEVE in found else traced
+        traced = [function.traced for function in found.values()]
+        self._variables = list({id(variable): variable for one in traced for variable in one.graph.variables}.values())
+        return {name: function.signature() for name, function in found.items()}
 
     def contract(self) -> dict[str, Any]:
         """What contract.json tells besides: the signatures and, as `retrieval`, the catalogue."""
         told: dict[str, Any] = {}
         for name, columns in ((USER, self._user_columns), (ITEM, self._item_columns)):
-            shape = self._functions[name].get_concrete_function().structured_outputs[EMBEDDING].shape
-            output = {"dtype": "float", "shape": ["B", *shape[1:]]}
-            told[name] = {"inputs": inputs_of(columns, "row"), "outputs": {EMBEDDING: output}}
+            output = {"dtype": "float", "shape": ["B", *self._functions[name].outputs[EMBEDDING].shape[1:]]}
+            told[name] = {"inputs": inputs_of(with_lengths(columns), "row"), "outputs": {EMBEDDING: output}}
         if self.retrieval is None:
             return {"signatures": told}
         ids = "string" if self.retrieval.ids.dtype == tf.string else "int64"
         told[RETRIEVE] = {
             "inputs": {
                 **told[USER]["inputs"],
-                K: {"dtype": "int32", "shape": [], "default": self.retrieval.default_k},
+                K: {"dtype": "int32", "shape": ["B"], "default": self.retrieval.default_k},
                 EXCLUDE: {"dtype": ids, "shape": ["B", "E"], "default": "none", "missing": self._missing},
             },
             "outputs": {
@@ -165,39 +184,40 @@ class ServedTowers(tf.Module):
         }
         return {"signatures": told, "retrieval": retrieval}
 
-    def _retrieve(self, retrieval: Retrieval) -> Any:
+    def _retrieve(self, retrieval: Retrieval) -> TensorFunction:
         ids = retrieval.ids.dtype
-        specs = [_specs(self._user_columns), _spec(K, [], tf.int32), _spec(EXCLUDE, [None, None], ids)]
+        options = {
+            # Of any rank: earlier clients send a single number.
+            K: (tf.TensorSpec(None, tf.int32, name=K), tf.constant([retrieval.default_k])),
+            EXCLUDE: (tf.TensorSpec([None, None], ids, name=EXCLUDE), tf.zeros([1, 0], ids)),
+        }
 
-        @tf.function(input_signature=specs, autograph=False)
-        def retrieve(
-            raw: dict[str, tf.Tensor],
-            k: tf.Tensor = tf.constant(retrieval.default_k),  # noqa: B008 - becomes the signature's default
-            exclude: tf.Tensor = tf.zeros([1, 0], ids),  # noqa: B008 - the same
-        ) -> dict[str, tf.Tensor]:
-            return retrieval.answer(self._embed_user(raw)[EMBEDDING], k, exclude)
+        def answer(raw: dict[str, Any]) -> dict[str, tf.Tensor]:
+            return retrieval.answer(self._embed_user(raw)[EMBEDDING], raw[K], raw[EXCLUDE])
 
-        return retrieve
+        return TensorFunction(self._user_columns, "row", answer, options=options)
 
-    def _embedding(self, tower: Callable[..., tf.Tensor], raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _embedding(self, tower: Callable[..., tf.Tensor], raw: Mapping[str, Any]) -> dict[str, tf.Tensor]:
         return {EMBEDDING: tf.cast(tower(self._features(raw)), tf.float32)}
 
-    def _features(self, raw: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+    def _features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """The model's inputs for one item a record, from one side's columns."""
-        batch, whole = tf.shape(next(iter(raw.values())))[0], {}
-        sizes = {Shape.SCALAR: [batch], Shape.RAGGED: [batch, 0], Shape.CANDIDATES: [batch, 1]}
-        for column in self._columns:
-            shape = column.shape(self._record)
-            if column.name in raw:
-                values = raw[column.name]
-                whole[column.name] = values[:, tf.newaxis] if shape is Shape.CANDIDATES else values
-            else:
-                value = 1 if column.name == CANDIDATE else padding_of(column)
-                whole[column.name] = tf.fill(sizes[shape], tf.constant(value, tf_dtype(column)))
-            if shape is Shape.CANDIDATES:
-                # The transform says that there are as many candidates as it was learned on.
-                whole[column.name] = tf.compat.v1.placeholder_with_default(whole[column.name], [None, None])
-        return self._to_inputs(whole)
+        sent = next(raw[column.name] for column in self._columns if column.name in raw)
+        batch = tf.cast(sent.nrows(), tf.int32) if isinstance(sent, tf.RaggedTensor) else tf.shape(sent)[0]
+        return self._to_inputs({column.name: self._values(column, raw, batch) for column in self._columns})
+
+    def _values(self, column: Column, raw: Mapping[str, Any], batch: tf.Tensor) -> Any:
+        """A column of the records, missing where the side has none of it."""
+        shape, dtype = column.shape(self._record), tf_dtype(column)
+        if shape is Shape.RAGGED:
+            empty = tf.constant([], dtype), tf.zeros([batch + 1], tf.int64)
+            return raw[column.name] if column.name in raw else tf.RaggedTensor.from_row_splits(*empty, validate=False)
+        value = 1 if column.name == CANDIDATE else padding_of(column)
+        values = raw[column.name] if column.name in raw else tf.fill([batch], tf.constant(value, dtype))
+        if shape is Shape.SCALAR:
+            return values
+        # The transform says that there are as many candidates as it was learned on.
+        return tf.compat.v1.placeholder_with_default(values[:, tf.newaxis], [None, None])
 
     def _in_bulk(self, catalogue: Catalogue, columns: tuple[Column, ...]) -> np.ndarray:
         """Vectors of all items, by the function that is served."""
@@ -206,10 +226,7 @@ class ServedTowers(tf.Module):
             raise InputError("catalogue", f"no column {', '.join(missing)}", "all that the item's tower reads", fix)
         parts = []
         for start in range(0, len(catalogue), _BULK):
-            raw = {
-                column.name: tf.constant(catalogue.columns[column.name][start : start + _BULK], tf_dtype(column))
-                for column in columns
-            }
+            raw = {column.name: catalogue.columns[column.name][start : start + _BULK] for column in columns}
             parts.append(self._functions[ITEM](raw)[EMBEDDING].numpy())
         vectors: np.ndarray = np.concatenate(parts)
         return vectors
@@ -229,18 +246,3 @@ def _search_of(model: TowerModel, vectors: np.ndarray) -> ExactSearch:
     one = tf.one_hot([[0]], vectors.shape[1])
     bias, more = (float(model.similarity((item[:, 0], item))[0, 0]) for item in (tf.zeros_like(one), one))
     return ProductSearch(vectors, model.similarity, more - bias, bias)
-
-
-def _on_columns(embed: Embed, columns: tuple[Column, ...]) -> Any:
-    return tf.function(embed, input_signature=[_specs(columns)], autograph=False)
-
-
-def _specs(columns: tuple[Column, ...]) -> dict[str, tf.TensorSpec]:
-    return {
-        column.name: _spec(column.name, [None, None] if column.variable_length else [None], tf_dtype(column))
-        for column in columns
-    }
-
-
-def _spec(name: str, shape: list[int | None], dtype: tf.DType) -> tf.TensorSpec:
-    return tf.TensorSpec(shape, dtype, name=name)

@@ -10,22 +10,22 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from serving.buckets import Buckets
-from serving.request_checks import checked
 from serving.set_scoring import SetScoring
+from serving.tensor_functions import TensorFunction
 from transforms.features import CANDIDATE, Column, FeatureSet, RecordKind, Shape
-from transforms.ops.missing import is_real
-from transforms.schema import parse_spec, tf_dtype
+from transforms.schema import parse_spec
 
 DEFAULT, PLAIN, EXAMPLES, TRANSFORM = "serving_default", "plain", "examples", "transform_features"
 LAST_HIDDEN = "last_hidden"
 """Of rankers of rows: what they teach others by; its inputs are those of `serving_default`."""
 PROBABILITY, LOGIT, HIDDEN = "probability", "logit", "hidden"
 
-_SIZES = {Shape.SCALAR: [None], Shape.RAGGED: [None, None], Shape.CANDIDATES: [None, None]}
-
 
 def request_columns(feature_set: FeatureSet, record: RecordKind) -> tuple[Column, ...]:
-    """The raw columns that a request carries; for request records also the `candidate` mask."""
+    """The raw columns that a request carries; for request records also the `candidate` mask.
+
+    Besides, it carries the lengths of those that are lists: `with_lengths` of these.
+    """
     mask = (feature_set.column(CANDIDATE),) if record == "request" else ()
     return feature_set.raw_inputs() + mask
 
@@ -71,13 +71,13 @@ class ServedModel(tf.Module):
         self._per_candidate = tuple(item.name for item in inputs if item.shape is Shape.CANDIDATES) + mask
         self._spec = parse_spec(feature_set, record, tuple(column.name for column in self._columns))
 
-    def features(self, raw: Mapping[str, tf.Tensor]) -> dict[str, Any]:
+    def features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         """The model's inputs, for tracing.
 
         Args:
-          raw: all columns as a request has them: histories padded.
+          raw: all columns of a request, lists as `tf.RaggedTensor`.
         """
-        found = self._features({column.name: _from_dense(column, raw[column.name]) for column in self._columns})
+        found = self._features({column.name: raw[column.name] for column in self._columns})
         for name in self._per_candidate:
             # The transform takes any number of candidates, but says that there are as many as it was learned on.
             found[name] = tf.compat.v1.placeholder_with_default(found[name], [None, None])
@@ -100,6 +100,13 @@ class ServedModel(tf.Module):
         scores: np.ndarray = self._answer(self.features_of(examples), self._plain)[PROBABILITY].numpy()
         return scores
 
+    def hidden_of(self, features: Mapping[str, Any]) -> np.ndarray | None:
+        """What `last_hidden` must answer to records of which these are the model's inputs; None without it."""
+        if self._hidden is None:
+            return None
+        found: np.ndarray = _last_hidden(self._hidden, features)[HIDDEN].numpy()
+        return found
+
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """By name: `serving_default` on plain tensors, `examples` and `transform_features` on tf.Examples.
 
@@ -117,48 +124,34 @@ class ServedModel(tf.Module):
             features = self._features(tf.io.parse_example(examples, self._spec))
             return {name: _dense(value) for name, value in features.items()}
 
-        found = {EXAMPLES: examples, TRANSFORM: transform_features}
-        plain = self._on_tensors(partial(self._answer, score=self._plain))
-        if self._bucketed is None:
-            found[DEFAULT] = plain
-        else:
-            found[DEFAULT] = self._on_tensors(partial(self._answer, score=self._bucketed), self._most_candidates)
-            found[PLAIN] = plain
+        on_tensors = {DEFAULT: self._on_tensors(partial(self._answer, score=self._plain))}
+        if self._bucketed is not None:
+            on_tensors[PLAIN] = on_tensors[DEFAULT]
+            bucketed = partial(self._answer, score=self._bucketed)
+            on_tensors[DEFAULT] = self._on_tensors(bucketed, self._most_candidates)
         if self._hidden is not None:
-            found[LAST_HIDDEN] = self._on_tensors(partial(_last_hidden, self._hidden))
+            on_tensors[LAST_HIDDEN] = self._on_tensors(partial(_last_hidden, self._hidden))
         # Traced once: from functions the saver would trace again.
-        traced = {name: function.get_concrete_function() for name, function in found.items()}
+        traced = {
+            EXAMPLES: examples.get_concrete_function(),
+            TRANSFORM: transform_features.get_concrete_function(),
+            **{name: function.traced for name, function in on_tensors.items()},
+        }
         self._variables = list(
             {id(variable): variable for one in traced.values() for variable in one.graph.variables}.values()
         )
-        return traced
+        return traced | {name: function.signature() for name, function in on_tensors.items()}
 
-    def _on_tensors(self, answer: Callable[[dict[str, Any]], Any], most_candidates: int | None = None) -> Any:
-        specs = {
-            column.name: tf.TensorSpec(_SIZES[column.shape(self._record)], tf_dtype(column), name=column.name)
-            for column in self._columns
-        }
-
-        @tf.function(input_signature=[specs], autograph=False)
-        def on_tensors(raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            if self._record == "request":
-                raw = checked(raw, self._columns, most_candidates)
-            return answer(self.features(raw))
-
-        return on_tensors
+    def _on_tensors(
+        self, answer: Callable[[dict[str, Any]], Any], most_candidates: int | None = None
+    ) -> TensorFunction:
+        return TensorFunction(self._columns, self._record, lambda raw: answer(self.features(raw)), most_candidates)
 
 
 def _last_hidden(hidden: Callable[..., tf.Tensor], features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
     found = tf.cast(hidden(features), tf.float32)
     # A row that is read as a set has one candidate.
     return {HIDDEN: tf.reshape(found, [-1, found.shape[-1]])}
-
-
-def _from_dense(column: Column, values: tf.Tensor) -> Any:
-    if not column.variable_length:
-        return values
-    real = tf.reshape(is_real(tf.reshape(values, [-1])), tf.shape(values))
-    return tf.ragged.boolean_mask(values, real).with_row_splits_dtype(tf.int64)
 
 
 def _dense(values: Any) -> tf.Tensor:

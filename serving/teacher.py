@@ -9,13 +9,13 @@ from typing import Any
 import tensorflow as tf
 
 from serving.contract import inputs_of, read_contract
-from serving.requests import padding_of
+from serving.requests import as_request
 from serving.scoring import loaded_with
 from serving.signatures import HIDDEN, LAST_HIDDEN
 from serving.version_folders import version_number
 from serving.versions import find_saved_model
 from transforms.errors import InputError
-from transforms.features import FeatureSet
+from transforms.features import LENGTHS, FeatureSet
 from transforms.files import folder_sha256
 
 _OPTION = "recipe.options.teacher"
@@ -82,18 +82,21 @@ def find_teacher(path: str | os.PathLike[str], feature_set: FeatureSet) -> Teach
         version=version_number(folder.name),
         sha256=folder_sha256(folder),
         hidden_width=signature["outputs"][HIDDEN]["shape"][-1],
-        columns=tuple(signature["inputs"]),
+        columns=tuple(name for name, told in signature["inputs"].items() if "lengths_of" not in told),
     )
 
 
 def _check_columns(where: str, wanted: Mapping[str, Any], feature_set: FeatureSet) -> None:
+    if unknown := [name for name, told in wanted.items() if "N" in told["shape"] and f"{name}{LENGTHS}" not in wanted]:
+        received = f"a model that cannot be told the lengths of {', '.join(unknown)}, so that it drops missing elements"
+        raise InputError(where, received, "one that can", "export the ranker again")
     known = inputs_of(feature_set.columns_of("row"), "row")
     fix = "choose a ranker that was trained on data of this source, or import the data with these columns"
-    if missing := [name for name in wanted if name not in known]:
+    if missing := [name for name, told in wanted.items() if name not in known and "lengths_of" not in told]:
         expected = f"all that the teacher reads; it misses {', '.join(missing)}"
         raise InputError(where, f"a dataset with columns {', '.join(known)}", expected, fix)
     for name, expected in wanted.items():
-        if known[name] != expected:
+        if "lengths_of" not in expected and known[name] != expected:
             raise InputError(where, f"column {name!r} {_told(known[name])} in the dataset", _told(expected), fix)
 
 
@@ -122,16 +125,11 @@ class Teacher:
             fix = "leave a teacher as it is while a run works, or name one of its versions, and start anew"
             raise InputError(export.path, f"a teacher with sha256 {found}", f"sha256 {export.sha256}, as before", fix)
         self.columns, self._width = export.columns, export.hidden_width
-        self._paddings = {name: padding_of(feature_set.column(name)) for name in export.columns}
+        self._read = [feature_set.column(name) for name in export.columns]
         # Batches are made on the CPU, whatever else there is.
         with tf.device("/CPU:0"):
             self._loaded = loaded_with(export.path, LAST_HIDDEN)
         self._signature = self._loaded.signatures[LAST_HIDDEN]
 
     def __call__(self, raw: Mapping[str, Any]) -> tf.Tensor:
-        dense = {name: _dense(raw[name], padding) for name, padding in self._paddings.items()}
-        return tf.ensure_shape(self._signature(**dense)[HIDDEN], [None, self._width])
-
-
-def _dense(values: Any, padding: bytes | int | float) -> tf.Tensor:
-    return values.to_tensor(default_value=padding) if isinstance(values, tf.RaggedTensor) else values
+        return tf.ensure_shape(self._signature(**as_request(self._read, raw))[HIDDEN], [None, self._width])

@@ -10,20 +10,26 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.buckets import Buckets
 from serving.catalogue import user_columns
+from serving.contract import MAX_BATCH_SIZE
 from serving.requests import request_inputs
 from serving.retrieval_signatures import EXCLUDE, RETRIEVE, K
 from serving.signatures import DEFAULT, PLAIN, request_columns
-from transforms.features import ITEM_ID, FeatureSet, RecordKind, Shape
+from transforms.features import ITEM_ID, FeatureSet, RecordKind, Shape, with_lengths
 from transforms.schema import tf_dtype
 
 WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
-WARMUP_SIZES = (1, 8, 64)
+XLA_WARMUP = os.path.join("assets.extra", "xla_warmup_requests")
+"""More of the same, which needs XLA: to be appended to `WARMUP` for a server that has it."""
+WARMUP_SIZES = (1, 8, MAX_BATCH_SIZE)
 """Batch sizes of the logged records, as far as there are examples."""
 SET_WARMUP_SIZES = (1, 8)
 """The same with buckets: whole sets are larger than rows, and their sizes have records of their own."""
 
 _REAL: dict[str, Any] = {"string": b"0", "int64": 1, "float": 0.0}
 """A value that is no missing marker: a candidate, and an element of a history."""
+
+Request = tuple[str, dict[str, Any]]
+"""A signature's name, and its inputs."""
 
 
 def write_warmup(
@@ -35,7 +41,9 @@ def write_warmup(
     buckets: Buckets | None = None,
     k: int | None = None,
 ) -> list[int]:
-    """Writes warm-up requests: logged records, and before them one of each size that XLA compiles.
+    """Writes warm-up requests: logged records, and in a file of their own those that XLA compiles for.
+
+    TensorFlow Serving ends if a warm-up request fails, and has XLA off unless it is told otherwise.
 
     Args:
       k: items to retrieve for their users; None where the model retrieves none.
@@ -43,42 +51,47 @@ def write_warmup(
     Returns:
       The batch sizes of the logged records written.
     """
-    wanted = WARMUP_SIZES if buckets is None else SET_WARMUP_SIZES
-    sizes = [size for size in wanted if size <= len(examples)]
+    sizes = [size for size in (WARMUP_SIZES if buckets is None else SET_WARMUP_SIZES) if size <= len(examples)]
     logged = [request_inputs(examples[:size], feature_set, record) for size in sizes]
-    requests = [(DEFAULT, {key: tf.make_tensor_proto(values) for key, values in inputs.items()}) for inputs in logged]
-    if buckets is not None:
-        requests = [*_of_each_size(feature_set, record, buckets), *requests, *((PLAIN, one) for _, one in requests)]
+    protos = [{key: tf.make_tensor_proto(values) for key, values in inputs.items()} for inputs in logged]
+    requests = [(DEFAULT if buckets is None else PLAIN, inputs) for inputs in protos]
     if k is not None:
         requests += [(RETRIEVE, _retrieving(inputs, feature_set, k)) for inputs in logged]
-    path = Path(model_dir) / WARMUP
+    _write(Path(model_dir) / WARMUP, name, requests)
+    if buckets is not None:
+        compiled = [*_of_each_size(feature_set, record, buckets), *((DEFAULT, inputs) for inputs in protos)]
+        _write(Path(model_dir) / XLA_WARMUP, name, compiled)
+    return sizes
+
+
+def _write(path: Path, name: str, requests: Iterable[Request]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for signature, inputs in requests:
             writer.write(_log(name, signature, inputs))
-    return sizes
 
 
 def _retrieving(inputs: Mapping[str, Any], feature_set: FeatureSet, k: int) -> dict[str, Any]:
-    # With what has defaults, too: TensorFlow Serving fills them in from 2.16.1 on.
-    sent = {column.name: inputs[column.name] for column in user_columns(feature_set)}
-    nothing = tf.zeros([1, 0], tf_dtype(feature_set.column(ITEM_ID)))
-    return {name: tf.make_tensor_proto(v) for name, v in {**sent, K: tf.constant(k), EXCLUDE: nothing}.items()}
+    # With what has defaults, too: TensorFlow Serving fills them in from 2.16.1 on. Each has a value for every user,
+    # as a server that joins requests to batches takes nothing else.
+    sent = {column.name: inputs[column.name] for column in with_lengths(user_columns(feature_set))}
+    users = len(next(iter(sent.values())))
+    nothing = tf.zeros([users, 0], tf_dtype(feature_set.column(ITEM_ID)))
+    options = {K: tf.fill([users], tf.constant(k)), EXCLUDE: nothing}
+    return {name: tf.make_tensor_proto(value) for name, value in {**sent, **options}.items()}
 
 
-def _of_each_size(
-    feature_set: FeatureSet, record: RecordKind, buckets: Buckets
-) -> Iterable[tuple[str, dict[str, Any]]]:
+def _of_each_size(feature_set: FeatureSet, record: RecordKind, buckets: Buckets) -> Iterable[Request]:
     """Requests that hold one value a tensor, which its reader repeats: a few bytes whatever the size."""
+    columns = request_columns(feature_set, record)
     for candidates, history in buckets.sizes():
         shapes = {Shape.SCALAR: [1], Shape.RAGGED: [1, history], Shape.CANDIDATES: [1, candidates]}
-        yield (
-            DEFAULT,
-            {
-                column.name: _repeated(_REAL[column.dtype], tf_dtype(column), shapes[column.shape(record)])
-                for column in request_columns(feature_set, record)
-            },
-        )
+        inputs = {
+            column.name: _repeated(_REAL[column.dtype], tf_dtype(column), shapes[column.shape(record)])
+            for column in columns
+        }
+        lists = [column.lengths for column in columns if column.variable_length]
+        yield DEFAULT, inputs | {one.name: _repeated(history, tf_dtype(one), [1]) for one in lists}
 
 
 def _repeated(value: Any, dtype: tf.DType, shape: Sequence[int]) -> Any:

@@ -8,6 +8,7 @@ TensorFlow: anybody may import this module.
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
@@ -28,6 +29,12 @@ LAST_TIMESTAMP = 4_102_444_799
 MISSING_STRING = b""
 MISSING_INT = -1
 """Missing values stand in records as markers: empty string, -1, NaN; so every record has every column."""
+
+
+LENGTHS = "_lengths"
+"""Ends the name of the input of a request that holds the lengths of a list column."""
+UNKNOWN_LENGTH = -1
+"""As a length in a request: the list ends with its last element that is no missing marker."""
 
 
 class Shape(StrEnum):
@@ -103,6 +110,14 @@ class Column(_Frozen):
                 "leave a bound out where there is none"
             )
         return self
+
+    @property
+    def lengths(self) -> "Column":
+        """Of a list: the input `[B]` of a request that says how many elements of each list are no padding.
+
+        No record has it: a list in a record ends where it ends.
+        """
+        return Column(name=f"{self.name}{LENGTHS}", dtype="int64", entity="context", model_input=False)
 
     def shape(self, record: RecordKind) -> Shape:
         """Shape of this column in a batch of `record` records."""
@@ -242,7 +257,19 @@ class FeatureSet(_Frozen):
         for feature in self.features:
             _check_feature(feature, columns)
         check_spaces(self.features)
+        self._check_lengths()
         return self
+
+    def _check_lengths(self) -> None:
+        """A request has a column more for each list."""
+        names = {column.name.casefold(): column.name for column in self._all_columns("request")}
+        for column in self._all_columns("request"):
+            taken = names.get(column.lengths.name.casefold()) if column.variable_length else None
+            if taken is not None:
+                raise ValueError(
+                    f"column {taken!r} has the name under which a request holds the lengths of the list "
+                    f"{column.name!r}; give it another name"
+                )
 
     def _all_columns(self, record: RecordKind) -> tuple[Column, ...]:
         masks = REQUEST_MASKS if record == "request" else ()
@@ -259,12 +286,13 @@ class FeatureSet(_Frozen):
         return self._all_columns(record)
 
     def column(self, name: str) -> Column:
-        """The column of that name.
+        """The column of that name; also the lengths of a list, by the name that they have in a request.
 
         Raises:
           KeyError: there is none.
         """
-        return {column.name: column for column in self._all_columns("request")}[name]
+        columns = self._all_columns("request")
+        return {column.name: column for column in (*with_lengths(columns), *columns)}[name]
 
     def raw_inputs(self) -> tuple[Column, ...]:
         """The columns that a serving request must carry: those that a feature reads."""
@@ -312,6 +340,13 @@ class FeatureSet(_Frozen):
         """Sha256 of the declaration: equal sets have equal digests."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def with_lengths(columns: Iterable[Column]) -> tuple[Column, ...]:
+    """The columns as a request carries them: behind each list its lengths."""
+    return tuple(
+        one for column in columns for one in ((column, column.lengths) if column.variable_length else (column,))
+    )
 
 
 def _check_feature(feature: Feature, columns: dict[str, Column]) -> None:

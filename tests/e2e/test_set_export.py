@@ -1,6 +1,7 @@
 """What an exported set model consists of, and what becomes of it on a server that has XLA off."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ import sys
 from serving.server.server import LocalServer, serve_forever
 from transforms.errors import ConsortError
 try:
-    server = LocalServer({"m": sys.argv[1]}, xla=False, warmup=sys.argv[2] == "warmup")
+    server = LocalServer({"m": sys.argv[1]}, xla=False)
     serve_forever(server, announce=lambda server: print(server.address, flush=True))
 except ConsortError as error:
     print(error, flush=True)
@@ -31,9 +32,9 @@ def contract(set_ranker):
     return read_contract(set_ranker)
 
 
-def _server_without_xla(set_ranker, warmup):
+def _server_without_xla(set_ranker):
     return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(set_ranker.parent), warmup],
+        [sys.executable, "-c", SCRIPT, str(set_ranker.parent)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
@@ -44,7 +45,8 @@ def _server_without_xla(set_ranker, warmup):
 def test_without_xla_plain_answers_and_the_default_is_internal(set_ranker, contract):
     from serving.client import PredictClient, ServingError
 
-    with _server_without_xla(set_ranker, "no warmup") as process:
+    # Its warm-up asks for nothing that needs XLA.
+    with _server_without_xla(set_ranker) as process:
         try:
             values = request(contract["signatures"]["plain"]["inputs"], 7)
             with PredictClient(process.stdout.readline().strip(), timeout_s=20.0) as client:
@@ -55,10 +57,15 @@ def test_without_xla_plain_answers_and_the_default_is_internal(set_ranker, contr
             process.terminate()
 
 
-def test_without_xla_warm_up_keeps_the_version_from_being_served(set_ranker):
-    with _server_without_xla(set_ranker, "warmup") as process:
+def test_without_xla_warm_up_of_what_needs_it_keeps_the_version_from_being_served(set_ranker, tmp_path):
+    from serving.warmup_records import WARMUP, XLA_WARMUP
+
+    version = shutil.copytree(set_ranker, tmp_path / "m" / "1")
+    with (version / WARMUP).open("ab") as requests:
+        requests.write((version / XLA_WARMUP).read_bytes())
+    with _server_without_xla(version) as process:
         said = process.stdout.read()
-    assert "INTERNAL" in said and "warm-up record 0" in said and "XLA compilation disabled" in said
+    assert "INTERNAL" in said and "warm-up record 2" in said and "XLA compilation disabled" in said
 
 
 def test_the_contract_tells_buckets_limits_and_flags(contract):
@@ -69,23 +76,31 @@ def test_the_contract_tells_buckets_limits_and_flags(contract):
     assert default["limits"] == {"M": 4608} and "limits" not in plain
     assert default["server_flags_required"] == [XLA_FLAG] == contract["server_flags_required"]
     assert "server_flags_required" not in plain
+    assert contract["batching"] == {"max_batch_size": 32, "pad_variable_length_inputs": "unsafe"}
     assert default["inputs"]["item_id"]["shape"] == plain["outputs"]["logit"]["shape"] == ["B", "M"]
 
 
-def test_there_is_a_small_warm_up_record_of_each_size_and_logged_ones_of_both_signatures(set_ranker):
+def _warmed_up(path):
+    """Signature, requests and candidates of each warm-up record."""
     from tensorflow_serving.apis import prediction_log_pb2
 
-    from serving.warmup_records import WARMUP
-
     found = []
-    for record in tf.data.TFRecordDataset(str(set_ranker / WARMUP)):
+    for record in tf.data.TFRecordDataset(str(path)):
         sent = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         sizes = [dim.size for dim in sent.inputs["candidate"].tensor_shape.dim]
         found.append((sent.model_spec.signature_name, *sizes))
         assert sizes[1] < 100 or len(record.numpy()) < 1000
+        # A server that joins requests to batches takes no other ones.
+        assert {proto.tensor_shape.dim[0].size for proto in sent.inputs.values()} == {sizes[0]}
+    return found
+
+
+def test_warm_up_asks_plain_and_in_a_file_of_its_own_each_size_that_xla_compiles(set_ranker):
+    from serving.warmup_records import WARMUP, XLA_WARMUP
+
+    assert _warmed_up(set_ranker / WARMUP) == [("plain", batch, 12) for batch in (1, 8)]
     of_each_size = [("serving_default", 1, size) for size in BUCKETS]
-    logged = [(name, batch, 12) for name in ("serving_default", "plain") for batch in (1, 8)]
-    assert found == of_each_size + logged
+    assert _warmed_up(set_ranker / XLA_WARMUP) == of_each_size + [("serving_default", batch, 12) for batch in (1, 8)]
 
 
 def _functions_of(set_ranker, signature):

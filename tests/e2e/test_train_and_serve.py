@@ -98,7 +98,10 @@ def test_unknown_ids_and_missing_values_are_answered(served):
 
 def test_the_signature_asks_for_raw_columns_alone(served):
     signature = served.metadata("toy_deepfm")["serving_default"]
-    assert set(signature.inputs) == {"user_id", "item_id", "timestamp", "history", "price", "count"}
+    assert set(signature.inputs) == {
+        "user_id", "item_id", "timestamp", "history", "history_lengths", "price", "count",
+    }  # fmt: skip
+    assert signature.defaults == {"history_lengths"}
     assert set(signature.outputs) == {"probability", "logit"}
 
 

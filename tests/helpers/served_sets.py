@@ -97,7 +97,9 @@ def request(inputs: Mapping[str, Any], candidates: int, batch: int = 1, history:
     made: dict[str, np.ndarray] = {}
     for name, told in inputs.items():
         shape = [sizes[axis] for axis in told["shape"]]
-        if name == "candidate":
+        if "lengths_of" in told:
+            made[name] = np.full(shape, history)
+        elif name == "candidate":
             made[name] = np.ones(shape, np.int64)
         elif told["dtype"] == "string":
             made[name] = np.char.mod("i%03d", random.integers(0, 300, shape)).astype(object)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tests.helpers.toy_data import toy_features, write_learnable
-from transforms.features import FeatureSet
+from transforms.features import FeatureSet, with_lengths
 
 NAME = "towers"
 ITEMS = 20
@@ -120,7 +120,7 @@ def user_inputs(towers: ToyTowers, count: int = 5) -> dict[str, np.ndarray]:
     from serving.catalogue import user_columns
     from serving.requests import request_inputs
 
-    names = [column.name for column in user_columns(towers.features)]
+    names = [column.name for column in with_lengths(user_columns(towers.features))]
     return request_inputs(towers.examples[:count], towers.features, "row", names)
 
 

@@ -35,6 +35,7 @@ def _of_numpy(towers: ToyTowers, served: ServedTowers, model: Any) -> dict[str, 
     batch = tf.io.parse_example(examples, parse_spec(toy_features(), "row"))
     clicked = np.flatnonzero(batch[LABEL].numpy() > 0)
     raw: dict[str, Any] = {name: tf.gather(batch[name], clicked) for name in _COLUMNS}
+    raw["history_lengths"] = raw["history"].row_lengths()
     raw["history"] = raw["history"].to_tensor(default_value=b"")
     scores = exact(served.embed_users(raw).numpy(), served.item_vectors, model)
     ids = towers.catalogue().ids.tolist()
@@ -89,7 +90,7 @@ def test_a_click_of_a_request_is_of_a_real_candidate_that_was_shown(tmp_path: Pa
     items = Catalogued(Places(np.array([b"a", b"b"], object)), search)
     files, features = [str(tmp_path / "requests")], toy_features(list_size=4)
     found = recall_of(items, files, _COLUMNS, features, "request", resamples=0)
-    assert asked == [{"user_id": [b"u"], "timestamp": [7], "history": [[b"b", b"c"]]}]
+    assert asked == [{"user_id": [b"u"], "timestamp": [7], "history": [[b"b", b"c"]], "history_lengths": [2]}]
     # All scores are alike.
     assert found == {"clicks": 1, "items": 2, "not_in_catalogue": 0, "catalogue_recall@1": 0.0}
 
