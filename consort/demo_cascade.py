@@ -32,7 +32,7 @@ def ask_everything(models: Mapping[str, str], root: Path, data: Path, say: Say) 
       `largest_difference` of each stage's scores from the trainer's, `tolerance`, `cascade`, `query`.
 
     Raises:
-      GateRefused: retrieval answers otherwise than the trainer.
+      GateRefused: a model answers otherwise than the trainer.
       ConsortError: the server does not start.
     """
     from serving.client import PredictClient
@@ -75,19 +75,12 @@ def _server(root: Path) -> Iterator[str]:
 
 
 def _difference(client: Any, name: str, model: str) -> float:
-    """Of served probabilities from the trainer's."""
-    from serving.contract import read_contract
-    from serving.golden import read_golden
-    from serving.requests import request_inputs
-    from transforms.features import FeatureSet
+    """Of served probabilities from the trainer's, the largest of all signatures."""
+    from serving.golden import check_golden
+    from serving.signatures import DEFAULT, EXAMPLES, PLAIN
 
-    contract = read_contract(model)
-    examples, expected = read_golden(model)
-    inputs = request_inputs(examples, FeatureSet.model_validate(contract["feature_set"]), contract["record"])
-    found = client.predict(name, inputs).outputs["probability"]
-    # Scores of padding mean nothing.
-    real = inputs["candidate"] == 1 if "candidate" in inputs else np.ones(found.shape, bool)
-    return float(np.abs(found - expected)[real].max())
+    found = check_golden(model, lambda signature, inputs: client.predict(name, inputs, signature).outputs)
+    return max(difference for signature, difference in found.items() if signature in (DEFAULT, EXAMPLES, PLAIN))
 
 
 def _cascade(
@@ -137,12 +130,13 @@ def _table(answers: Any, items: Any) -> list[list[str]]:
 def _rows_of(data: Path, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Raw columns of the first so many test rows, and their labels."""
     from serving.requests import request_inputs
+    from transforms.features import with_lengths
     from transforms.input import first_examples
     from transforms.records import load_dataset, shard_paths
 
     dataset = load_dataset(data)
     examples = first_examples(shard_paths(data, dataset, "row", "test"), count)
-    names = {column.name for column in dataset.feature_set.columns_of("row")}
+    names = [column.name for column in with_lengths(dataset.feature_set.columns_of("row"))]
     columns = request_inputs(examples, dataset.feature_set, "row", names)
     return columns, columns["label"]
 

@@ -2,10 +2,11 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
@@ -17,8 +18,8 @@ from serving.contract import CONTRACT, contract_of
 from serving.golden import write_golden
 from serving.item_table import write_items
 from serving.retrieval_golden import write_golden_retrieval
-from serving.retrieval_signatures import ServedTowers
-from serving.signatures import HIDDEN, LAST_HIDDEN, ServedModel
+from serving.retrieval_signatures import ITEM, USER, ServedTowers
+from serving.signatures import LAST_HIDDEN, ServedModel
 from serving.warmup_records import write_warmup
 from transforms.features import ITEM_ID, FeatureSet, RecordKind
 from transforms.files import new_directory, write_text
@@ -61,19 +62,34 @@ def export_model(
     signatures = served.signatures() | (towers.signatures() if towers else {})
     with new_directory(directory) as temporary:
         tf.saved_model.save(served, str(temporary), signatures=signatures)
-        write_golden(temporary, list(warmup_examples), served.score(warmup_examples))
+        features = served.features_of(warmup_examples)
+        vectors = _vectors(served, model, features, record)
+        write_golden(temporary, list(warmup_examples), served.score(warmup_examples), vectors)
         k = None
         if catalogue is not None and towers is not None and towers.retrieval is not None:
             k = towers.retrieval.default_k
             write_items(temporary, {ITEM_ID: catalogue.ids, **catalogue.columns})
-            write_golden_retrieval(temporary, model, served.features_of(warmup_examples), towers)
+            write_golden_retrieval(temporary, model, features, towers)
         sizes = write_warmup(temporary, name, warmup_examples, feature_set, record, buckets, k)
         told = towers.contract() if towers else None
-        width = None
-        if LAST_HIDDEN in signatures:
-            width = signatures[LAST_HIDDEN].structured_outputs[HIDDEN].shape[-1]
+        width = vectors[LAST_HIDDEN].shape[-1] if LAST_HIDDEN in vectors else None
         contract = contract_of(name, feature_set, record, run, sizes, buckets, told, width)
         write_text(Path(temporary) / CONTRACT, json.dumps(contract, indent=2) + "\n")
+
+
+def _vectors(
+    served: ServedModel, model: keras.Model, features: Mapping[str, Any], record: RecordKind
+) -> dict[str, np.ndarray]:
+    """What the trained model makes of records besides scores, by the signature that gives it."""
+    found = {}
+    hidden = served.hidden_of(features)
+    if hidden is not None:
+        found[LAST_HIDDEN] = hidden
+    if isinstance(model, TowerModel):
+        found[USER] = tf.cast(model.user_embedding(features), tf.float32).numpy()
+        if record == "row":
+            found[ITEM] = tf.cast(model.item_embedding(features), tf.float32).numpy()
+    return found
 
 
 def _buckets(model: keras.Model, feature_set: FeatureSet, record: RecordKind) -> Buckets | None:

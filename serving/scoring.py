@@ -1,7 +1,7 @@
 """Score raw records with an exported model: through its signature, never through its Python code."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,13 @@ class Scorer:
             examples = tf.constant(list(examples), tf.string)
         scores: np.ndarray = self._signature(examples=examples)[PROBABILITY].numpy()
         return scores
+
+    def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """The outputs of any of its signatures; all inputs must be there, as Python's loader knows no defaults."""
+        function = self._loaded.signatures[signature]
+        known = function.structured_input_signature[1]
+        sent = {name: tf.constant(values, known[name].dtype) for name, values in inputs.items()}
+        return {name: value.numpy() for name, value in function(**sent).items()}
 
 
 def loaded_with(directory: str | os.PathLike[str], signature: str) -> Any:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from models.training.units import Resample
 from serving.catalogue import catalogue_at, user_columns
 from serving.catalogue_recall import SeenItems, catalogued_export, recall_of
 from serving.contract import read_contract
+from serving.golden import GOLDEN_SCORES, check_golden
 from serving.scoring import Scorer
 from serving.signatures import request_columns
 from transforms.errors import InputError
@@ -124,6 +126,7 @@ def score(
     Raises:
       InputError: the model or the dataset is not one, they do not fit together, or a value is none that its column
         may have.
+      GateRefused: the model's signatures do not give the trainer's answers; see `check_signatures`.
     """
     contract, dataset = read_contract(model_dir), load_dataset(data_dir)
     record: RecordKind = contract["record"]
@@ -134,8 +137,26 @@ def score(
     files = [path for name in splits for path in shard_paths(data_dir, dataset, record, name)]
     total = sum(dataset.records[record][name].records for name in splits)
     extras = [name for name in (TRUTH, LOGGED_SCORE) if name in {c.name for c in dataset.feature_set.columns}]
-    scored = _score_files(Scorer(model_dir), files, dataset.feature_set, record, extras, batch_size, total, progress)
+    scorer = Scorer(model_dir)
+    check_signatures(model_dir, scorer)
+    scored = _score_files(scorer, files, dataset.feature_set, record, extras, batch_size, total, progress)
     return replace(scored, dataset_sha256=dataset.sha256, changed_shards=tuple(changed))
+
+
+def check_signatures(model_dir: str | os.PathLike[str], scorer: Scorer) -> None:
+    """Looks whether all signatures of a model give the trainer's answers, of which `score` asks one alone.
+
+    Without golden records, as an earlier export may be, nothing is compared.
+
+    Raises:
+      GateRefused: they do not: what is evaluated is not what is served.
+    """
+    if (Path(model_dir) / GOLDEN_SCORES).is_file():
+        # Those that need XLA are left to servers that have it: here it may be off.
+        compiled = [
+            name for name, told in read_contract(model_dir)["signatures"].items() if "server_flags_required" in told
+        ]
+        check_golden(model_dir, scorer.ask, compiled)
 
 
 def retrieval_metrics(
