@@ -77,15 +77,14 @@ class Cascade:
     def __init__(self, client: Client, retrieval: Stage, stages: Sequence[Stage], items: ItemTable):
         self._client, self._retrieval, self._stages, self._items = client, retrieval, tuple(stages), items
         self._asked = {stage.model: client.metadata(stage.model)["serving_default"] for stage in self._stages}
-        self._of_user = [
-            name for name in client.metadata(retrieval.model)["retrieve"].inputs if name not in ("k", "exclude")
-        ]
+        self._of_user = client.metadata(retrieval.model)["retrieve"]
 
     def answer(self, user: Mapping[str, np.ndarray]) -> list[StageAnswer]:
         """The answers of all stages for one user, the last one's being the cascade's.
 
         Args:
-          user: raw columns of the user and the context: one value each, `[1]`, lists `[1, N]`.
+          user: raw columns of the user and the context: one value each, `[1]`, lists `[1, N]`. The lengths of lists
+            may be left out; see `Column.lengths`.
 
         Raises:
           InputError: a column is missing, or of several users.
@@ -93,7 +92,7 @@ class Cascade:
         """
         started = time.perf_counter()
         found = self._client.retrieve(
-            self._retrieval.model, _some(user, self._of_user, self._retrieval.model), self._retrieval.keep
+            self._retrieval.model, _some(user, self._of_user, (), self._retrieval.model), self._retrieval.keep
         )
         real = np.isfinite(found.scores[0])
         answers = [
@@ -107,7 +106,7 @@ class Cascade:
         started = time.perf_counter()
         asked = self._asked[stage.model]
         items = self._items.rows(ids)
-        own = _some(user, [name for name in asked.inputs if name not in (*items, CANDIDATE)], stage.model)
+        own = _some(user, asked, (*items, CANDIDATE), stage.model)
         if CANDIDATE in asked.inputs:
             inputs = {**own, CANDIDATE: np.ones([1, len(ids)], np.int64)}
             inputs |= {name: values[np.newaxis] for name, values in items.items() if name in asked.inputs}
@@ -120,7 +119,9 @@ class Cascade:
         return StageAnswer(answer.model, answer.version, ids[best], scores[best], _since(started))
 
 
-def _some(user: Mapping[str, np.ndarray], names: Sequence[str], model: str) -> dict[str, np.ndarray]:
+def _some(user: Mapping[str, np.ndarray], asked: Signature, others: Sequence[str], model: str) -> dict[str, np.ndarray]:
+    """The user's columns that a signature asks for: all but `others`, and of those with a default what there is."""
+    names = [name for name in asked.inputs if name not in others and (name in user or name not in asked.defaults)]
     missing = [name for name in names if name not in user]
     if missing:
         known = ", ".join(user) or "nothing"

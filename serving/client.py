@@ -14,7 +14,9 @@ from typing import Any
 import grpc
 import numpy as np
 
-from serving import protocol, tensors
+from serving import input_arrays, protocol, tensors
+from serving.known_models import Key, KnownModels
+from serving.model_signatures import Signature, Tensor, signatures_of
 from serving.protocol import SERVICES, ServingError
 
 __all__ = ["Prediction", "PredictClient", "Retrieved", "ServingError", "Signature", "Tensor", "VersionStatus"]
@@ -82,34 +84,6 @@ class VersionStatus:
     error_message: str
 
 
-@dataclass(frozen=True)
-class Tensor:
-    """What a signature says of one tensor.
-
-    Args:
-      dtype: NumPy's name, or `string`, `bfloat16`.
-      shape: None stands for any size; a shape of None is any shape.
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...] | None
-
-
-@dataclass(frozen=True)
-class Signature:
-    """A signature's inputs and outputs by name.
-
-    Args:
-      inputs: to send.
-      outputs: to receive.
-      defaults: names of inputs that may be left out.
-    """
-
-    inputs: dict[str, Tensor]
-    outputs: dict[str, Tensor]
-    defaults: frozenset[str]
-
-
 class PredictClient:
     """A connection to one server; usable from several threads and as a context manager.
 
@@ -118,6 +92,8 @@ class PredictClient:
       timeout_s: deadline of a call, retries included.
       max_message_bytes: longest message to send or receive; gRPC's own limit of 4 MiB is too short for embeddings.
       credentials: for a server behind TLS; None connects in the clear.
+      check_inputs: ask the server once a version for the model's signatures, so that the inputs of models of
+        `consort export` are refused before they are sent, by name, if they do not fit; and lists may be ragged.
     """
 
     def __init__(
@@ -126,6 +102,7 @@ class PredictClient:
         timeout_s: float = 5.0,
         max_message_bytes: int = _MESSAGE_LIMIT,
         credentials: grpc.ChannelCredentials | None = None,
+        check_inputs: bool = True,
     ):
         if timeout_s <= 0:
             raise ValueError(f"timeout_s: received {timeout_s}; expected more than 0 seconds")
@@ -145,6 +122,7 @@ class PredictClient:
         self._predict = self._method("predict", "Predict", protocol.PredictResponse)
         self._status = self._method("model", "GetModelStatus", protocol.GetModelStatusResponse)
         self._metadata = self._method("predict", "GetModelMetadata", protocol.GetModelMetadataResponse)
+        self._known = KnownModels(self._fetch_signatures) if check_inputs else None
         # Jitter must differ between clients that start together, so it takes no seed.
         self._jitter, self._jitter_lock = random.Random(), threading.Lock()
 
@@ -179,7 +157,8 @@ class PredictClient:
 
         Args:
           model: its name on the server.
-          inputs: arrays, or nested lists (floats become float32, ints int64, text UTF-8 bytes).
+          inputs: arrays, or nested lists (floats become float32, ints int64, text UTF-8 bytes). Of models of
+            `consort export` lists may have any lengths, and None is a missing value; see `input_arrays.prepared`.
           signature: empty means `serving_default`.
           version: a version's number; None means the newest.
           label: a version's label instead of its number.
@@ -187,20 +166,40 @@ class PredictClient:
           timeout_s: this call's deadline; None means the client's.
 
         Raises:
-          ServingError: the server, or the way to it, refused.
+          ServingError: the server, or the way to it, refused; INVALID_ARGUMENT also for inputs that do not fit.
           ValueError: an input that no tensor holds, or both a version and a label.
         """
         request = protocol.PredictRequest(model_spec=_model_spec(model, version, label), output_filter=outputs)
         request.model_spec.signature_name = signature
-        for name, values in inputs.items():
-            try:
-                tensors.to_proto(values, request.inputs[name])
-            except ValueError as error:
-                raise ValueError(f"input {name!r}: {error}") from None
-        response = self._call(self._predict, request, timeout_s)
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        response = self._checked(request, inputs, (model, version, label), time.monotonic() + timeout_s)
         spec = response.model_spec
         answers = {name: tensors.from_proto(proto) for name, proto in response.outputs.items()}
         return Prediction(answers, spec.name, spec.version.value, spec.signature_name)
+
+    def _checked(self, request: Any, inputs: Mapping[str, Any], key: Key, deadline: float) -> Any:
+        """The answer to a request with these inputs, once they are right by what is known of the model."""
+        if self._known is None:
+            return self._sent(request, inputs, deadline)
+        known = self._known.of(key, _left(deadline))
+        try:
+            response = self._sent(request, known.prepared(request, inputs), deadline)
+        except (ServingError, ValueError) as error:
+            # What was remembered may be of an earlier version.
+            stale = not known.fresh and (isinstance(error, ValueError) or error.code == "INVALID_ARGUMENT")
+            newer = self._known.of(key, _left(deadline), again=True) if stale else known
+            if newer.signatures == known.signatures:
+                raise
+            response = self._sent(request, newer.prepared(request, inputs), deadline)
+        self._known.answered(key, response.model_spec.version.value)
+        return response
+
+    def _sent(self, request: Any, inputs: Mapping[str, Any], deadline: float) -> Any:
+        input_arrays.fill(request.inputs, inputs)
+        try:
+            return self._call(self._predict, request, _left(deadline))
+        except ServingError as error:
+            raise ServingError(error.code, input_arrays.words_of(error.details)) from None
 
     def retrieve(
         self,
@@ -217,17 +216,17 @@ class PredictClient:
         Args:
           model: its name on the server.
           inputs: raw columns of the users and of the context, as `predict` takes them.
-          k: items for each user; None takes the model's default.
+          k: items for each user; None takes the model's default. A server that joins requests to batches needs it.
           exclude: ids to leave out, a list for each user, of any lengths; one list holds for all.
           version, label, timeout_s: as in `predict`.
 
         Raises:
           ServingError: the server, or the way to it, refused; INVALID_ARGUMENT for a k beyond the catalogue.
-          ValueError: an input that no tensor holds, or both a version and a label.
+          ValueError: an input that no tensor holds, a k that is no number, or both a version and a label.
         """
         sent = dict(inputs)
         if k is not None:
-            sent["k"] = np.asarray(k, np.int32)
+            sent["k"] = input_arrays.number_of_items(k)
         if exclude is not None:
             sent["exclude"] = _padded(exclude)
         answer = self.predict(model, sent, "retrieve", version, label, ("item_id", "score"), timeout_s)
@@ -260,12 +259,12 @@ class PredictClient:
         """
         spec = _model_spec(model, version, label)
         request = protocol.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
-        response = self._call(self._metadata, request, None)
-        signatures = protocol.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def
-        return {
-            name: Signature(_tensors(found.inputs), _tensors(found.outputs), frozenset(found.defaults))
-            for name, found in signatures.items()
-        }
+        return _signatures(self._call(self._metadata, request, None))
+
+    def _fetch_signatures(self, key: Key, timeout_s: float) -> tuple[int, dict[str, Signature]]:
+        request = protocol.GetModelMetadataRequest(model_spec=_model_spec(*key), metadata_field=["signature_def"])
+        response = self._once(self._metadata, request, timeout_s)
+        return response.model_spec.version.value, _signatures(response)
 
     def wait_available(self, model: str, timeout_s: float = 60.0) -> int:
         """Waits until a version of the model answers, and returns its number.
@@ -316,8 +315,19 @@ class PredictClient:
             raise ServingError(error.code().name, error.details() or "") from None
 
 
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _signatures(response: Any) -> dict[str, Signature]:
+    return signatures_of(protocol.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def)
+
+
 def _padded(lists: Sequence[Sequence[Any]]) -> np.ndarray:
     """Ids `[B, E]`, padded with the missing marker: of text the empty one, of numbers -1."""
+    for ids in lists:
+        if isinstance(ids, str | bytes) or not isinstance(ids, Sequence | np.ndarray):
+            raise ValueError(f"exclude: received {ids!r}; expected a list of ids for each user, or one list for all")
     numbers = any(isinstance(one, int | np.integer) for ids in lists for one in ids)
     array = np.full(
         [len(lists), max(map(len, lists), default=0)], -1 if numbers else b"", np.int64 if numbers else object
@@ -360,15 +370,3 @@ def _raise_if_failed(model: str, response: Any) -> None:
         newest = max(failed, key=lambda s: s.version)
         message = f"{model} version {newest.version} failed to load: {newest.status.error_message}"
         raise ServingError(protocol.CODES[newest.status.error_code], message)
-
-
-def _tensors(infos: Any) -> dict[str, Tensor]:
-    return {name: _tensor(info) for name, info in infos.items()}
-
-
-def _tensor(info: Any) -> Tensor:
-    kind = tensors.KINDS.get(info.dtype)
-    name = kind.name if kind else f"data type {info.dtype}"
-    if info.tensor_shape.unknown_rank:
-        return Tensor(name, None)
-    return Tensor(name, tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim))

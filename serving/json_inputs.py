@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from serving.client import Signature, Tensor
+from serving.input_arrays import MISSING, padded_lists
+from serving.model_signatures import Signature, Tensor, shape_text
 from transforms.errors import InputError
+from transforms.features import CANDIDATE
 from transforms.plain_text import parse_json
 
 
@@ -18,7 +20,8 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
     """The file's values as arrays of the types and shapes that the signature asks for.
 
     Args:
-      path: a JSON object, input name to nested lists of equal lengths; null is a missing number.
+      path: a JSON object, input name to nested lists. Null is a missing value. Lists may have any lengths; a missing
+        marker at the end of one is padding, and null is not: see `padded_lists`.
       signature: of the model, as the server tells it.
 
     Raises:
@@ -34,9 +37,22 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
     missing = [name for name in known if name not in values and name not in signature.defaults]
     if missing:
         raise InputError(str(path), f"nothing for {', '.join(missing)}", f"all of {', '.join(known)}", "add them")
-    arrays = {name: _array(value, signature.inputs[name], f"{path}, input {name!r}") for name, value in values.items()}
-    _check_batch(arrays, str(path))
+    arrays: dict[str, np.ndarray] = {}
+    for name, value in values.items():
+        tensor, where, lengths = signature.inputs[name], f"{path}, input {name!r}", signature.lengths_of(name)
+        if lengths is None:
+            arrays[name] = _array(value, tensor, where, _null_of(name, tensor, signature))
+            continue
+        arrays[name], found = _lists(value, tensor, where)
+        if lengths not in values:
+            arrays[lengths] = found
+    _check_batch(arrays, signature, str(path))
     return arrays
+
+
+def _null_of(name: str, tensor: Tensor, signature: Signature) -> Any:
+    """What null stands for in an input; None where it stands for nothing."""
+    return None if name == CANDIDATE or name in signature.defaults else MISSING.get(tensor.dtype)
 
 
 def _object(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -50,23 +66,36 @@ def _object(path: str | os.PathLike[str]) -> dict[str, Any]:
     return values
 
 
-def _array(value: Any, tensor: Tensor, where: str) -> np.ndarray:
-    expected = f"{tensor.dtype} values of shape {_shape(tensor)}"
+def _lists(value: Any, tensor: Tensor, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lists of any lengths, padded, and their lengths."""
+    expected = f"{tensor.dtype} values of shape {shape_text(tensor.shape)}"
+    if not isinstance(value, list) or not all(isinstance(one, list) for one in value):
+        raise InputError(where, f"shape {list(np.array(value, object).shape)}", expected, "nest the lists so")
+    for leaf in (leaf for one in value for leaf in one):
+        if leaf is not None and not _fits(leaf, tensor.dtype):
+            raise InputError(where, json.dumps(leaf), expected, "correct the value")
+    array, lengths = padded_lists(value, tensor.dtype)
+    return array if tensor.dtype == "string" else array.astype(tensor.dtype), lengths
+
+
+def _array(value: Any, tensor: Tensor, where: str, null: Any) -> np.ndarray:
+    expected = f"{tensor.dtype} values of shape {shape_text(tensor.shape)}"
     array = np.array(value, object)
     for leaf in array.ravel().tolist():
         if isinstance(leaf, list):
-            raise InputError(where, "lists of unequal lengths", expected, "pad them: '' for text, -1 for integers")
-        if not _fits(leaf, tensor.dtype):
+            raise InputError(where, "lists of unequal lengths", expected, "give a value for each candidate")
+        if not (leaf is None and null is not None) and not _fits(leaf, tensor.dtype):
             raise InputError(where, json.dumps(leaf), expected, "correct the value")
     sizes = tensor.shape
     if sizes is not None and (
         len(sizes) != array.ndim or any(size not in (None, found) for size, found in zip(sizes, array.shape))
     ):
         raise InputError(where, f"shape {list(array.shape)}", expected, "nest the lists so")
+    values = [null if leaf is None else leaf for leaf in array.ravel().tolist()]
     if tensor.dtype == "string":
-        return array
-    numbers = np.array([np.nan if leaf is None else leaf for leaf in array.ravel().tolist()], tensor.dtype)
-    return numbers.reshape(array.shape)
+        # The last one keeps NumPy from making numbers or wider arrays of the others.
+        return np.array([*values, None], object)[:-1].reshape(array.shape)
+    return np.array(values, tensor.dtype).reshape(array.shape)
 
 
 def _fits(value: Any, dtype: str) -> bool:
@@ -77,17 +106,13 @@ def _fits(value: Any, dtype: str) -> bool:
     if dtype.startswith(("int", "uint")):
         limits = np.iinfo(dtype)
         return isinstance(value, int) and limits.min <= value <= limits.max
-    return value is None or isinstance(value, int | float)
+    return isinstance(value, int | float)
 
 
-def _shape(tensor: Tensor) -> str:
-    if tensor.shape is None:
-        return "any"
-    return "[" + ", ".join("any" if size is None else str(size) for size in tensor.shape) + "]"
-
-
-def _check_batch(arrays: Mapping[str, np.ndarray], path: str) -> None:
-    sizes = {name: array.shape[0] for name, array in arrays.items() if array.ndim}
+def _check_batch(arrays: Mapping[str, np.ndarray], signature: Signature, path: str) -> None:
+    # What may be left out may also have one value for all records.
+    optional = {name for name in arrays if name in signature.defaults and len(np.atleast_1d(arrays[name])) == 1}
+    sizes = {name: array.shape[0] for name, array in arrays.items() if array.ndim and name not in optional}
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
         found = ", ".join(f"{name} {size}" for name, size in sizes.items())
         raise InputError(path, f"so many records: {found}", "equally many of each, 1 or more", "complete the lists")

@@ -123,6 +123,7 @@ def query(
     from serving.client import PredictClient
     from serving.json_inputs import read_inputs
     from transforms.errors import InputError
+    from transforms.features import LENGTHS
     from transforms.records import load_dataset, split_named
 
     if (data is None) == (inputs is None):
@@ -136,7 +137,8 @@ def query(
             client.wait_available(model, wait)
         asked = _signature(client.metadata(model), signature)
         if data is not None:
-            arrays = _from_data(data, split, count, set(asked.inputs) - asked.defaults)
+            named = {name for name in asked.inputs if name not in asked.defaults or name.endswith(LENGTHS)}
+            arrays = _from_data(data, split, count, named)
         else:
             arrays = read_inputs(inputs or "", asked)
         arrays |= as_inputs(more, asked)
@@ -178,13 +180,14 @@ def _advised(address: str) -> Iterator[None]:
 
 def _from_data(data: Path, split: str, count: int, asked: set[str]) -> dict[str, Any]:
     from transforms.errors import InputError
-    from transforms.features import CANDIDATE, RecordKind
+    from transforms.features import CANDIDATE, LENGTHS, RecordKind
     from transforms.input import first_examples
     from transforms.records import load_dataset, shard_paths, split_named
 
     dataset = load_dataset(data)
     record: RecordKind = "request" if CANDIDATE in asked or "row" not in dataset.records else "row"
-    if missing := asked - {column.name for column in dataset.feature_set.columns_of(record)}:
+    lengths = {name for name in asked if name.endswith(LENGTHS) and name.removesuffix(LENGTHS) in asked}
+    if missing := asked - lengths - {column.name for column in dataset.feature_set.columns_of(record)}:
         fix = "choose a dataset of the source that the model was trained on"
         raise InputError(str(data), f"no column {', '.join(sorted(missing))}", "all that the model asks for", fix)
     files = shard_paths(data, dataset, record, split_named(split))

@@ -323,9 +323,12 @@ QUERIES = [
     ({"price": [1.0, 2.0]}, "so many records.*price 2"),
     ({"timestamp": [1.5]}, "'timestamp': received 1.5; expected int64"),
     ({"timestamp": [2**70]}, "'timestamp': received 1180591620717411303424"),
-    ({"user_id": [None]}, "'user_id': received null; expected string"),
     ({"user_id": {"a": 1}}, "'user_id'.*expected string"),
-    ({"history": [["a"], ["b", "c"]]}, "'history': received lists of unequal lengths.*pad them"),
+    ({"history": [["a"], ["b", "c"]]}, "so many records.*history 2, history_lengths 2"),
+    ({"history": ["a", "b"]}, r"'history': received shape \[2\]; expected string values of shape \[any, any\]"),
+    ({"history": [["a", 1]]}, "'history': received 1; expected string"),
+    ({"history_lengths": [0.5]}, "'history_lengths': received 0.5; expected int64"),
+    ({"history_lengths": [None]}, "'history_lengths': received null; expected int64"),
 ]
 
 
@@ -345,8 +348,12 @@ def test_a_query_file_that_is_no_object_of_inputs_is_refused(tmp_path, address, 
     assert "inputs.json: received" in answer.err
 
 
-def test_a_right_query_is_answered(tmp_path, address):
-    (tmp_path / "inputs.json").write_text(json.dumps(GOOD))
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"user_id": [None], "timestamp": [None]}, {"history": [["i1", None, "i2", None]]}, {"history_lengths": [1]}],
+)
+def test_a_right_query_is_answered(tmp_path, address, change):
+    (tmp_path / "inputs.json").write_text(json.dumps({**GOOD, **change}))
     answer = consort("query", "toy_deepfm", "--inputs", tmp_path / "inputs.json", "--address", address)
     assert answer.code == 0, answer.err
     assert "outputs.probability" in answer.out

@@ -103,7 +103,7 @@ def test_without_k_the_default_holds_and_without_a_list_nothing_is_left_out(
     found = client.retrieve(NAME, user_inputs(towers))
     assert found.item_ids.shape == (5, ITEMS)
     assert all(set(row) == set(towers.catalogue().ids) for row in found.item_ids.tolist())
-    assert client.metadata(NAME)["retrieve"].defaults == {"k", "exclude"}
+    assert client.metadata(NAME)["retrieve"].defaults == {"k", "exclude", "history_lengths"}
 
 
 def test_ids_to_leave_out_are_of_any_number_and_the_next_best_come(towers: ToyTowers, client: PredictClient) -> None:
@@ -124,12 +124,76 @@ def test_a_k_beyond_the_catalogue_is_an_invalid_argument(towers: ToyTowers, clie
         client.retrieve(NAME, user_inputs(towers), k)
 
 
+def test_no_graph_is_shown_to_who_asks_for_too_many(towers: ToyTowers, client: PredictClient) -> None:
+    with pytest.raises(ServingError) as caught:
+        client.retrieve(NAME, user_inputs(towers), 10_000)
+    expected = f"expected 1 to {ITEMS}, the items of the catalogue; ask for so many"
+    assert caught.value.details == f"k: received 10000; {expected}"
+
+
+def test_each_user_may_ask_for_another_number(towers: ToyTowers, client: PredictClient) -> None:
+    inputs = user_inputs(towers, 3)
+    best = client.retrieve(NAME, inputs, 4)
+    nobody: dict[str, Any] = {"exclude": np.zeros([3, 0], object)}
+    found = client.predict(NAME, {**inputs, "k": np.array([1, 4, 2], np.int32), **nobody}, "retrieve").outputs
+    assert found["item_id"].shape == (3, 4)
+    for row, k in enumerate((1, 4, 2)):
+        assert found["item_id"][row].tolist() == [*best.item_ids[row, :k], *[b""] * (4 - k)]
+        np.testing.assert_allclose(found["score"][row, :k], best.scores[row, :k], atol=1e-5)
+        assert np.isneginf(found["score"][row, k:]).all()
+
+
+@pytest.mark.parametrize("sent", [np.int32(3), np.array([3], np.int32), np.array([3, 3], np.int32)])
+def test_k_may_be_one_number_as_earlier_clients_send_it(towers: ToyTowers, client: PredictClient, sent: Any) -> None:
+    inputs = user_inputs(towers, 2)
+    with PredictClient(client.address, timeout_s=20.0, check_inputs=False) as earlier:
+        found = earlier.predict(NAME, {**inputs, "k": sent}, "retrieve").outputs["item_id"]
+    assert found.tolist() == client.retrieve(NAME, inputs, 3).item_ids.tolist()
+
+
+def _refusal(client: PredictClient, inputs: dict[str, Any], signature: str) -> str:
+    with pytest.raises(ServingError) as caught:
+        client.predict(NAME, inputs, signature)
+    assert caught.value.code == "INVALID_ARGUMENT"
+    return caught.value.details
+
+
+def test_every_signature_refuses_inputs_of_another_batch_size(towers: ToyTowers, client: PredictClient) -> None:
+    names = client.metadata(NAME)
+    with PredictClient(client.address, timeout_s=20.0, check_inputs=False) as unchecked:
+        for signature in ("serving_default", "user_embedding", "item_embedding", "retrieve"):
+            inputs = request_inputs(towers.examples[:4], towers.features, "row", names[signature].inputs)
+            assert len(unchecked.predict(NAME, inputs, signature).outputs) > 0
+            for name, values in inputs.items():
+                for size in (1, 2, 3):
+                    expected = f"input {name}: received batch size {size}; expected 4, that of the other inputs"
+                    # What the graph says is what the client says before it sends anything.
+                    for asked in (unchecked, client):
+                        assert expected in _refusal(asked, {**inputs, name: values[:size]}, signature)
+
+
+def test_lists_with_holes_are_sent_as_they_are(towers: ToyTowers, client: PredictClient) -> None:
+    inputs = user_inputs(towers, 3)
+    lists: list[list[Any]] = [["i1", None, "i3"], [], [None, None, "i2", None]]
+    padded = [["i1", "", "i3", ""], [""] * 4, ["", "", "i2", ""]]
+    given = {**inputs, "history": np.array(padded, object), "history_lengths": np.array([3, 0, 4])}
+    expected = client.predict(NAME, given, "user_embedding").outputs["embedding"]
+    del inputs["history_lengths"]
+    found = client.predict(NAME, {**inputs, "history": lists}, "user_embedding").outputs["embedding"]
+    np.testing.assert_array_equal(found, expected)
+    # The model reads the last two elements: of the last user one that is missing.
+    dense = {**inputs, "history": np.array(padded, object)}
+    without = client.predict(NAME, dense, "user_embedding").outputs["embedding"]
+    np.testing.assert_array_equal(without[:2], expected[:2])
+    assert np.abs(without[2] - expected[2]).max() > 1e-6
+
+
 def test_users_together_get_what_each_gets_alone_and_unknown_ones_share_an_answer(
     towers: ToyTowers, client: PredictClient
 ) -> None:
     inputs = user_inputs(towers, 4)
     inputs["user_id"] = np.array([*inputs["user_id"][:2], b"nobody", b"none"], object)
-    for name in ("timestamp", "history"):
+    for name in ("timestamp", "history", "history_lengths"):
         inputs[name][3] = inputs[name][2]
     together = client.retrieve(NAME, inputs, 5)
     for row in range(4):
@@ -195,8 +259,11 @@ def test_warm_up_asks_for_items_too(towers: ToyTowers) -> None:
     for record in tf.data.TFRecordDataset(str(towers.version / WARMUP)):
         sent = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         if sent.model_spec.signature_name == "retrieve":
-            assert set(sent.inputs) == {"user_id", "timestamp", "history", "k", "exclude"}
-            found.append(sent.inputs["user_id"].tensor_shape.dim[0].size)
+            assert set(sent.inputs) == {"user_id", "timestamp", "history", "history_lengths", "k", "exclude"}
+            sizes = {proto.tensor_shape.dim[0].size for proto in sent.inputs.values()}
+            # A server that joins requests to batches takes no other ones.
+            assert len(sizes) == 1
+            found += sizes
     assert found == [1, 8]
 
 
