@@ -1,0 +1,161 @@
+"""Feature sets and records that nobody thought of: all encodings, lists with holes, rows and requests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import assume
+from hypothesis import strategies as st
+
+from transforms.batches import Batch, Ragged
+from transforms.features import (
+    ID_ENCODINGS,
+    TIME_ENCODINGS,
+    Column,
+    Encoding,
+    Feature,
+    FeatureSet,
+    RecordKind,
+    Space,
+    Split,
+)
+
+LIST_SIZE, RECORDS, LONGEST = 5, 12, 9
+_LISTS_OF_NUMBERS = 2
+_MISSING: dict[str, Any] = {"string": b"", "int64": -1, "float": np.nan}
+_TYPES: dict[str, Any] = {"string": object, "int64": np.int64, "float": np.float32}
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A feature set and what its records are drawn from.
+
+    Args:
+      feature_set: declared.
+      record: their kind.
+      seed: of the records.
+    """
+
+    feature_set: FeatureSet
+    record: RecordKind
+    seed: int
+
+
+@st.composite
+def generated_sets(
+    draw: st.DrawFn, record: RecordKind, encodings: Sequence[Encoding], ids_in_lists: bool = True
+) -> Generated:
+    """Ids, and numbers in each of some encodings, two of them in lists; of lists of ids there are two, if any."""
+    seed = draw(st.integers(0, 2**16))
+    # Hypothesis begins with the plainest of all.
+    assume(seed > 0)
+    encodings = draw(st.permutations(encodings))
+    lengths = st.sampled_from([None, 1, 3, LONGEST + 2])
+    columns: list[Column] = []
+    features = [
+        Feature(name="user_id", encoding=Encoding.ID),
+        Feature(name="item_id", encoding=Encoding.ID, space="items"),
+    ]
+    if not ids_in_lists:
+        # Those of lists stand first.
+        encodings = sorted(encodings, key=lambda encoding: encoding in ID_ENCODINGS)
+    for place, encoding in enumerate(encodings):
+        name, is_list = f"number_{place}", place < _LISTS_OF_NUMBERS
+        whole = encoding in TIME_ENCODINGS or draw(st.booleans())
+        entity = draw(st.sampled_from(["user", "item"] if is_list else ["user", "context", "item"]))
+        limit = draw(lengths) if is_list else None
+        dtype = "int64" if whole else "float"
+        high = 1_000_000 if encoding in TIME_ENCODINGS else 100
+        columns.append(
+            Column(
+                name=name, dtype=dtype, entity=entity, variable_length=is_list, max_length=limit,
+                min_value=-high, max_value=high,
+            )
+        )  # fmt: skip
+        features.append(Feature(name=name, encoding=encoding, num_buckets=3))
+    lists = (("list_items", "string", "items"), ("list_tags", "int64", "tags")) if ids_in_lists else ()
+    for name, dtype, space in lists:
+        columns.append(Column(name=name, dtype=dtype, entity="user", variable_length=True, max_length=draw(lengths)))
+        features.append(Feature(name=name, encoding=Encoding.ID, space=space))
+    tags = Space(name="tags", hash_buckets=5) if draw(st.booleans()) else Space(name="tags", prefix=draw(st.booleans()))
+    spaces = (Space(name="items", frequency_threshold=draw(st.integers(1, 3)), num_oov_buckets=2),)
+    spaces += (tags,) if ids_in_lists else ()
+    size = LIST_SIZE if record == "request" else None
+    found = FeatureSet(columns=tuple(columns), features=tuple(features), spaces=spaces, list_size=size)
+    return Generated(found, record, seed)
+
+
+def records_of(made: Generated, split: Split) -> Batch:
+    """Records with a list that has holes, an empty one, one of missing elements, and the longest one, then any.
+
+    Labels tell the records apart.
+    """
+    random = np.random.default_rng([made.seed, len(split)])
+    lengths = [4, 0, 3, LONGEST, *random.integers(0, LONGEST, RECORDS - 4).tolist()]
+    real = np.minimum(random.integers(1, LIST_SIZE + 1, RECORDS), LIST_SIZE)
+    candidate = (np.arange(LIST_SIZE) < real[:, np.newaxis]).astype(np.int64)
+    values: dict[str, Any] = {}
+    for column in made.feature_set.columns_of(made.record):
+        if column.variable_length:
+            flat = _values(column, sum(lengths), random, 0.4)
+            ends = np.cumsum([0, *lengths])
+            flat[ends[2] : ends[3]] = _MISSING[column.dtype]
+            # The last element is missing, and one before it is none.
+            flat[ends[1] - 1], flat[ends[0]] = _MISSING[column.dtype], _values(column, 1, random, 0.0)[0]
+            values[column.name] = Ragged(flat, ends)
+            continue
+        shape = [RECORDS, LIST_SIZE] if column.shape(made.record) == "candidates" else [RECORDS]
+        values[column.name] = _values(column, int(np.prod(shape)), random, 0.2).reshape(shape)
+    values["request_id"] = np.array([b"r%d" % place for place in range(RECORDS)], object)
+    values["timestamp"] = 86_400 * np.arange(RECORDS) * 5 + random.integers(0, 86_400, RECORDS)
+    values["label"] = np.linspace(0.0, 1.0, RECORDS, dtype=np.float32)
+    if made.record == "request":
+        values["label"] = np.repeat(values["label"][:, np.newaxis], LIST_SIZE, axis=1)
+        values["candidate"] = values["exposed"] = candidate
+    return Batch(made.record, split, values)
+
+
+def as_json(batch: Batch, names: Sequence[str], record: int | None = None) -> dict[str, Any]:
+    """Raw values as a client has them: null for what is missing, lists of any lengths, candidates without padding.
+
+    Args:
+      names: of the columns.
+      record: this one alone; None: all, candidates with padding.
+    """
+    chosen = range(len(batch)) if record is None else [record]
+    found: dict[str, Any] = {}
+    for name in names:
+        values = batch.columns[name]
+        if isinstance(values, Ragged):
+            offsets = values.offsets
+            found[name] = [_listed(values.values[offsets[place] : offsets[place + 1]]) for place in chosen]
+        elif name == "candidate":
+            found[name] = [values[place].tolist() for place in chosen]
+        else:
+            found[name] = [_listed(values[place]) for place in chosen]
+    if record is not None and "candidate" in found:
+        count = sum(found["candidate"][0])
+        found = {
+            name: [values[0][:count]] if np.ndim(batch.columns[name]) == 2 else values for name, values in found.items()
+        }
+    return found
+
+
+def _listed(values: Any) -> Any:
+    if isinstance(values, np.ndarray):
+        return [_listed(one) for one in values]
+    if isinstance(values, bytes):
+        return values.decode() or None
+    return None if values == -1 or values != values else values.item()
+
+
+def _values(column: Column, count: int, random: np.random.Generator, missing: float) -> np.ndarray:
+    if column.dtype == "string":
+        found = np.array([b"i%d" % one for one in random.integers(0, 8, count)] + [None], object)[:-1]
+    elif column.dtype == "int64":
+        found = random.integers(0, int(column.max_value or 8), count)
+    else:
+        found = random.uniform(column.min_value or -1.0, column.max_value or 1.0, count).astype(np.float32)
+    found[random.random(count) < missing] = _MISSING[column.dtype]
+    return found.astype(_TYPES[column.dtype])
