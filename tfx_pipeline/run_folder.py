@@ -48,10 +48,11 @@ def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str, told: 
         raise InputError(str(path), str(error), f"a {file} of ours", fix) from error
     for key, value in mine.items():
         if present.get(key) != value:
-            more = _differences(present.get("config"), told.get("config"))
-            received = f"a {kind} with another {key}" + (f": {more}" if more else "")
-            made_by = f", or the command that made it: {present['command']}" if "command" in present else ""
-            raise InputError(str(root), received, f"a new folder{made_by}", fix)
+            differences = _differences(present.get("config"), told.get("config"))
+            received = f"a {kind} with another {key}" + (f": {differences}" if differences else "")
+            expected = "the values of that folder" if differences else f"{key} {value}"
+            made_by = f"; this made it: {present['command']}" if "command" in present else ""
+            raise InputError(str(root), received, expected, fix + made_by)
     return True
 
 
