@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import tensorflow as tf
-import tf_keras as keras
 
+from models.keras_file import KerasFileModel
 from models.layers.field_embeddings import FieldEmbeddings
 from models.layers.interleaved_embeddings import L2Scope
 from transforms.features import ModelInput
 
 
-class TableModel(keras.Model, abc.ABC):
+class TableModel(KerasFileModel, abc.ABC):
     """Embeddings of the fields, and a head.
 
     The head knows nothing of the lookup: `interact` takes vectors from anywhere, so that peers may
@@ -102,6 +102,10 @@ class TableModel(keras.Model, abc.ABC):
           NotImplementedError: the class has none.
         """
         raise NotImplementedError(f"{type(self).__name__} has no last hidden layer")
+
+    def build_variables(self) -> None:
+        self.embeddings.build(None)
+        self.build_head()
 
     @abc.abstractmethod
     def build_head(self) -> None:

@@ -10,9 +10,7 @@ from models.training.fit import FitResult
 
 def build_peers(group: PeerModel) -> None:
     """Makes all variables of a group, as its first batch would."""
-    group.embeddings.build(None)
-    for peer in group.peers:
-        peer.build_head()
+    group.build_variables()
 
 
 def check_peers(models: Sequence[Any]) -> None:

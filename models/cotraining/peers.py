@@ -8,6 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.clicks import Clicks
+from models.keras_file import KerasFileModel
 from models.layers.degrees import Extreme
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
 from models.table_model import TableModel
@@ -16,7 +17,7 @@ from models.training.distribution import whole
 from models.training.losses import ClickLoss, Examples
 
 
-class PeerModel(keras.Model, abc.ABC):
+class PeerModel(KerasFileModel, abc.ABC):
     """K models that see the same batches; a subclass says what they learn, and what from each other.
 
     The peers may be of different classes and sizes, but take the same features. Their tables are the
@@ -157,6 +158,11 @@ class PeerModel(keras.Model, abc.ABC):
 
     def watch(self, clicks: Clicks, logits: Sequence[tf.Tensor]) -> None:
         """Updates a subclass's own metrics."""
+
+    def build_variables(self) -> None:
+        self.embeddings.build(None)
+        for peer in self.peers:
+            peer.build_head()
 
     def start_at(self, base_rate: float) -> None:
         """Lets untrained peers begin with a share of clicks; see `TableModel.start_at`. They must be built."""

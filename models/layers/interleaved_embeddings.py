@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.field_stack import FieldStack, assembled
+from models.layers.id_ranges import out_of_range
 from models.layers.lookup import distinct_rows, look_up, repeat_rows
 from models.layers.padded_lists import with_ragged_lists
 from models.layers.replicas import replica_mean, shares
@@ -161,9 +162,13 @@ class InterleavedEmbeddings(keras.layers.Layer):
         features, history_mask = with_ragged_lists(features, self.inputs), None
         if as_sets:
             features, history_mask = with_dense_lists(features, self.inputs)
+        try:
+            embedded = self._embedded(features, bool(training))
+        except tf.errors.InvalidArgumentError as error:
+            raise self._named(error, features) from error
         found = [
             (self._groups[shape, is_id], sides)
-            for is_id, kind in ((True, self._embedded(features, bool(training))), (False, self._numbers(features)))
+            for is_id, kind in ((True, embedded), (False, self._numbers(features)))
             for shape, sides in kind.items()
         ]
         if training:
@@ -175,6 +180,11 @@ class InterleavedEmbeddings(keras.layers.Layer):
         count = len(self._widths) + int(self._num_linear > 0)
         sides = [assembled([one[k] for one in shared], [one[k] for one in candidates]) for k in range(count)]
         return self._by_part(sides)
+
+    def _named(self, error: tf.errors.InvalidArgumentError, features: Mapping[str, Any]) -> Exception:
+        """The error of a lookup, with the feature whose id lies outside its space."""
+        told = out_of_range(self.inputs, self.table_sizes, features) if tf.executing_eagerly() else ""
+        return tf.errors.InvalidArgumentError(None, None, told) if told else error
 
     def _sets(
         self,

@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from models.layers.choices import checked_choice, checked_count
 from models.layers.feature_maps import FeatureMap, map_keys, map_queries
+from models.layers.masks import all_real
 from models.layers.seeds import derived_seed
 
 EPSILON = 1e-6
@@ -39,7 +40,7 @@ class LinearAttention(keras.layers.Layer):
     Call arguments:
       queries: `[B, M, Dq]`.
       keys: `[B, N, Dk]`; N may be 0.
-      mask: bool `[B, N]`, True for real keys.
+      mask: bool `[B, N]`, True for real keys; None: all are real.
 
     Output shape: `[B, M, W]`, and the degrees D `[B, M, H]`, float32; those of `exact` are 1, or 0 without keys.
 
@@ -62,7 +63,8 @@ class LinearAttention(keras.layers.Layer):
         start = keras.initializers.GlorotNormal(seed=derived_seed(self.seed, name))
         return keras.layers.Dense(units, use_bias=False, kernel_initializer=start, name=name)
 
-    def call(self, queries: tf.Tensor, keys: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def call(self, queries: tf.Tensor, keys: tf.Tensor, mask: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        mask = all_real(keys) if mask is None else mask
         projected = self._query(queries), self._key(keys), self._value(keys)
         if self.feature_map == "exact":
             return self._exact(*projected, mask)

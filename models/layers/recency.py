@@ -5,6 +5,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.masks import all_real
+
 
 @keras.utils.register_keras_serializable(package="consort")
 class Recency(keras.layers.Layer):
@@ -15,7 +17,7 @@ class Recency(keras.layers.Layer):
 
     Call arguments:
       history: `[B, N, W]`, most recent last among the real ones.
-      mask: bool `[B, N]`.
+      mask: bool `[B, N]`; None: all are real.
 
     Output shape: `[B, N, W]`. The vectors start at 0: at first the order says nothing.
     """
@@ -29,8 +31,8 @@ class Recency(keras.layers.Layer):
         self._vectors = self.add_weight(name="vectors", shape=[self.max_age + 1, width], initializer="zeros")
         super().build(input_shape)
 
-    def call(self, history: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
-        real = tf.cast(mask, tf.int32)
+    def call(self, history: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        real = tf.cast(all_real(history) if mask is None else mask, tf.int32)
         ages = tf.cumsum(real, axis=1, exclusive=True, reverse=True)
         return history + tf.gather(self._vectors, tf.minimum(ages, self.max_age))
 

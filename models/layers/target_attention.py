@@ -7,6 +7,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.choices import checked_count
+from models.layers.masks import all_real
 from models.layers.mlp import MLP
 from models.layers.seeds import derived_seed
 
@@ -28,7 +29,7 @@ class TargetAttention(keras.layers.Layer):
     Call arguments:
       queries: `[B, M, Dq]`.
       keys: `[B, N, Dk]`.
-      mask: bool `[B, N]`, True for real keys.
+      mask: bool `[B, N]`, True for real keys; None: all are real.
 
     Output shape: `[B, M, W]`.
     """
@@ -45,7 +46,8 @@ class TargetAttention(keras.layers.Layer):
         start = keras.initializers.GlorotNormal(seed=derived_seed(self.seed, name))
         return keras.layers.Dense(units, use_bias=False, kernel_initializer=start, name=name)
 
-    def call(self, queries: tf.Tensor, keys: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+    def call(self, queries: tf.Tensor, keys: tf.Tensor, mask: tf.Tensor | None = None) -> tf.Tensor:
+        mask = all_real(keys) if mask is None else mask
         asked, known = self._query(queries)[:, :, tf.newaxis], self._key(keys)[:, tf.newaxis]
         product = asked * known
         pairs = tf.concat([tf.broadcast_to(asked, tf.shape(product)), asked - known, product], axis=-1)

@@ -33,7 +33,7 @@ class TransformerBlock(keras.layers.Layer):
 
     Call arguments:
       elements: `[B, N, W]`; N may be 0.
-      mask: bool `[B, N]`, True for real elements.
+      mask: bool `[B, N]`, True for real elements; None: all are real.
 
     Output shape: `[B, N, W]`.
 
@@ -72,7 +72,7 @@ class TransformerBlock(keras.layers.Layer):
         start = keras.initializers.GlorotNormal(seed=derived_seed(self.seed, part))
         return Dense(width, activation=activation, kernel_initializer=start, name=part)
 
-    def call(self, elements: tf.Tensor, mask: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+    def call(self, elements: tf.Tensor, mask: tf.Tensor | None = None, training: bool | None = None) -> tf.Tensor:
         attended, _ = self.attention(elements, elements, mask)
         seen = self._summed(0, elements, self.joined(attended), training)
         return self._summed(1, seen, self.last(self.first(seen)), training)

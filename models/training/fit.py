@@ -1,15 +1,18 @@
 """Fits a model with checkpoints; a killed run continues with the batches and the state that it would have had."""
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.id_ranges import out_of_range
+from models.layers.interleaved_embeddings import InterleavedEmbeddings
 from models.training.checkpoints import Checkpoints, RunState
 from models.training.compiling import OptimizerName, compile_model
 from models.training.distribution import cluster_under, is_chief, telling_lost_peers
@@ -114,7 +117,8 @@ def fit(
         with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
             told = Told(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
             run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, told)
-            return run.to_the_end(epochs, patience)
+            with _naming_ids(model):
+                return run.to_the_end(epochs, patience)
 
 
 def build_to_train(
@@ -132,6 +136,24 @@ def build_to_train(
             compile_model(model, learning_rate, optimizer)
         model(_zeros(features), training=False)
         model.optimizer.build(model.trainable_variables)
+
+
+@contextlib.contextmanager
+def _naming_ids(model: keras.Model) -> Iterator[None]:
+    """An error of a training step on a batch with an id outside its space names the feature."""
+    try:
+        yield
+    except tf.errors.InvalidArgumentError as error:
+        embeddings = getattr(model, "embeddings", None)
+        if not isinstance(embeddings, InterleavedEmbeddings):
+            raise
+        for batch in getattr(model.train_function, "batches", []):
+            features = keras.utils.unpack_x_y_sample_weight(batch)[0]
+            told = out_of_range(embeddings.inputs, embeddings.table_sizes, features)
+            if told:
+                received, expected, fix = told.split("; ")
+                raise InputError("training data", received, expected.removeprefix("expected "), fix) from error
+        raise
 
 
 class _Run:

@@ -226,6 +226,14 @@ def test_without_linear_weights_a_table_has_only_the_embeddings() -> None:
     assert layer.rows("items").shape == (7, 3)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_an_id_outside_its_space_is_told_with_its_feature(training: bool) -> None:
+    layer = FieldEmbeddings((_USER, _HISTORY), _SIZES, 2)
+    batch = {"user": tf.constant([1], tf.int64), "history": tf.ragged.constant([[1, 99]], tf.int64, ragged_rank=1)}
+    with pytest.raises(tf.errors.InvalidArgumentError, match="'history' has the id 99; expected 0 to"):
+        layer(batch, training=training)
+
+
 def test_a_missing_feature_is_named() -> None:
     with pytest.raises(ValueError, match="no feature 'user'; received item"):
         FieldEmbeddings((_USER,), _SIZES, 2)({"item": tf.constant([1], tf.int64)})

@@ -298,6 +298,15 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(steps_per_execution: int,
     assert max(int(path.stem.removeprefix("step-")) for path in tmp_path.glob("step-*.index")) < 5
 
 
+def test_an_id_outside_its_space_is_told_with_its_feature(tmp_path: Path) -> None:
+    features = {"user": np.arange(16) + 100, "price": np.ones(16, np.float32)}
+    data = tf.data.Dataset.from_tensor_slices((features, np.arange(16) % 2.0)).batch(8)
+    inputs = (_USER, ModelInput(name="price", space=None, shape="scalar", entity="item"))
+    model = DeepFM(inputs, _SIZES, embedding_dim=4, hidden_units=(8,))
+    with pytest.raises(InputError, match="training data: received feature 'user' has the id 100; expected 0 to"):
+        _fit(model, tmp_path, train_dataset=lambda epoch: data)
+
+
 def test_checkpoints_of_another_model_are_refused(uninterrupted: _Whole) -> None:
     wider = DeepFM((_USER, _ITEM, _HISTORY), _SIZES, embedding_dim=5, hidden_units=(8,))
     deeper = DeepFM((_USER, _ITEM, _HISTORY), _SIZES, embedding_dim=4, hidden_units=(8, 8))

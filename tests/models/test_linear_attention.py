@@ -241,3 +241,11 @@ def test_degrees_stay_float32_in_mixed_precision() -> None:
 def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LinearAttention(**options)
+
+
+@pytest.mark.parametrize("feature_map", ["elu1", "relu", "softmax_qk", "exact"])
+def test_without_a_mask_all_keys_are_real(feature_map: Any) -> None:
+    queries, keys = tf.random.stateless_normal([2, 3, 4], [1, 2]), tf.random.stateless_normal([2, 5, 4], [3, 4])
+    layer = LinearAttention(8, 2, feature_map, seed=1)
+    for found, expected in zip(layer(queries, keys), layer(queries, keys, tf.ones([2, 5], tf.bool)), strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -72,3 +72,9 @@ def test_the_rankers_logit_is_a_linear_function_of_what_it_shares() -> None:
 def test_one_hidden_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least two widths; the last is shared"):
         TargetAttentionRanker(ROW, SIZES, 3, (6,))
+
+
+def test_without_a_mask_all_keys_are_real() -> None:
+    queries, keys = tf.random.stateless_normal([2, 3, 4], [1, 2]), tf.random.stateless_normal([2, 5, 4], [3, 4])
+    layer = TargetAttention(8, seed=1)
+    np.testing.assert_array_equal(layer(queries, keys), layer(queries, keys, tf.ones([2, 5], tf.bool)))
