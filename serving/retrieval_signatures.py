@@ -82,8 +82,8 @@ def _checks(users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor, items: int) -> l
 
     def for_each(name: str, size: tf.Tensor, fix: str) -> Check:
         def words() -> tf.Tensor:
-            received = [f"input {name}: received batch size ", tf.strings.as_string(size), "; expected "]
-            expected = [tf.strings.as_string(batch), f", as many as there are users, or 1 for all{fix}"]
+            received = [f"input {name}: received batch size ", tf.strings.as_string(size)]
+            expected = ["; expected as many as there are users, ", tf.strings.as_string(batch), f", or 1 for all{fix}"]
             return tf.strings.join([*received, *expected])
 
         return (size == batch) | (size == 1), words

@@ -36,14 +36,14 @@ class _Server:
         self.asked: dict[str, Any] = {}
 
     def metadata(self, model: str) -> dict[str, Signature]:
-        user = {"user_id": _tensor(1), "history": _tensor(2)}
+        user = {"user_id": _tensor(1), "history": _tensor(2), "history_lengths": _tensor(1)}
         if model == "towers":
             inputs = {**user, "k": _tensor(0), "exclude": _tensor(2)}
-            return {"retrieve": Signature(inputs, {}, frozenset({"k", "exclude"}))}
+            return {"retrieve": Signature(inputs, {}, frozenset({"k", "exclude", "history_lengths"}))}
         rank = 2 if model == "sets" else 1
         inputs = {**user, "item_id": _tensor(rank), "price": _tensor(rank)}
         mask = {"candidate": _tensor(2)} if model == "sets" else {}
-        return {"serving_default": Signature({**inputs, **mask}, {}, frozenset())}
+        return {"serving_default": Signature({**inputs, **mask}, {}, frozenset({"history_lengths"}))}
 
     def retrieve(self, model: str, inputs: Mapping[str, Any], k: int | None = None) -> Retrieved:
         self.asked[model] = (inputs, k)
@@ -57,10 +57,10 @@ class _Server:
         return Prediction({"logit": logits}, model, 8, "serving_default")
 
 
-def _answers() -> tuple[_Server, Any]:
+def _answers(**more: Any) -> tuple[_Server, Any]:
     server = _Server()
     cascade = Cascade(server, Stage("towers", 4), [Stage("sets", 2), Stage("rows", 1)], ItemTable(_ITEMS))
-    return server, cascade.answer(_USER)
+    return server, cascade.answer({**_USER, **more})
 
 
 def test_each_stage_orders_what_the_one_before_passed_on() -> None:
@@ -84,6 +84,12 @@ def test_a_set_goes_as_one_request_and_rows_one_by_one() -> None:
     inputs, _ = server.asked["rows"]
     assert inputs["item_id"].tolist() == [b"b", b"a"] and "candidate" not in inputs
     assert inputs["user_id"].tolist() == [b"u", b"u"] and inputs["history"].shape == (2, 2)
+
+
+def test_lengths_of_lists_are_passed_on_where_the_user_has_them() -> None:
+    server, _ = _answers(history_lengths=np.array([1]))
+    sent = {model: inputs["history_lengths"].tolist() for model, (inputs, _) in server.asked.items()}
+    assert sent == {"towers": [1], "sets": [1], "rows": [1, 1]}
 
 
 def test_missing_columns_and_several_users_are_refused_by_name() -> None:

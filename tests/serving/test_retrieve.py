@@ -174,14 +174,14 @@ def test_every_signature_refuses_inputs_of_another_batch_size(towers: ToyTowers,
 
 def test_lists_with_holes_are_sent_as_they_are(towers: ToyTowers, client: PredictClient) -> None:
     inputs = user_inputs(towers, 3)
-    lists: list[list[Any]] = [["i1", None, "i3"], [], [None, None, "i2", None]]
-    padded = [["i1", "", "i3", ""], [""] * 4, ["", "", "i2", ""]]
-    given = {**inputs, "history": np.array(padded, object), "history_lengths": np.array([3, 0, 4])}
+    lists: list[list[Any]] = [["i1", None, "i3"], [], ["i1", "i2", None]]
+    padded = [["i1", "", "i3", ""], [""] * 4, ["i1", "i2", "", ""]]
+    given = {**inputs, "history": np.array(padded, object), "history_lengths": np.array([3, 0, 3])}
     expected = client.predict(NAME, given, "user_embedding").outputs["embedding"]
     del inputs["history_lengths"]
     found = client.predict(NAME, {**inputs, "history": lists}, "user_embedding").outputs["embedding"]
     np.testing.assert_array_equal(found, expected)
-    # The model reads the last two elements: of the last user one that is missing.
+    # The model reads the last two elements, of which the last user's last one is missing.
     dense = {**inputs, "history": np.array(padded, object)}
     without = client.predict(NAME, dense, "user_embedding").outputs["embedding"]
     np.testing.assert_array_equal(without[:2], expected[:2])
@@ -248,6 +248,10 @@ def test_the_contract_tells_signatures_catalogue_and_digest_and_no_flag(towers: 
     assert (
         signatures["retrieve"]["limits"] == {"k": ITEMS} and signatures["retrieve"]["inputs"]["k"]["default"] == ITEMS
     )
+    assert signatures["retrieve"]["inputs"]["history_lengths"] == {
+        "dtype": "int64", "shape": ["B"], "lengths_of": "history", "default": -1,
+    }  # fmt: skip
+    assert contract["batching"] == {"max_batch_size": 32, "pad_variable_length_inputs": "with_lengths"}
     told = contract["retrieval"]
     assert told["items"] == ITEMS and told["vector_shape"] == [6] and len(told["sha256"]) == 64
     assert told["similarity"] == {"kind": "inner_product", "scale": 2.0, "bias": -0.5}

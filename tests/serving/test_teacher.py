@@ -158,9 +158,14 @@ def _older(path: Path) -> Path:
     return _told(path, lambda contract: contract["signatures"].pop("last_hidden"))
 
 
+def _without_lengths(path: Path) -> Path:
+    return _told(path, lambda contract: contract["signatures"]["last_hidden"]["inputs"].pop("history_lengths"))
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
+        (_without_lengths, "received a model that cannot be told the lengths of history, .*; expected one that can"),
         (_nothing_there, "received no such folder; expected an exported ranker of rows"),
         (_without_contract, "received no readable file .*; expected an exported ranker of rows"),
         (_of_requests, "received a ranker of request records; expected one of rows"),
