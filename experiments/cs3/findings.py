@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from experiments.cs3.catalogue_names import RECALL
 from experiments.cs3.grid import CS3Grid
-from experiments.cs3.methods import BASE, FULL, SHUFFLED, decay_method, tuned_as
+from experiments.cs3.methods import BASE, FULL, LEAKY, SHUFFLED, decay_method, tuned_as
 from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
 from experiments.cs3.rates import EQUAL, RATES, TUNED, best_rate
 from experiments.statistics import Paired, Verdict, adjusted_p_values, corrected, paired, rela_imp
@@ -247,10 +247,12 @@ class Findings:
         ]
 
     def _drift_questions(self) -> list[Question]:
+        """None without results of a second world."""
         backbone = self.grid.studied
+        variants = [own for own in self.grid.variants("drift").values() if self.methods("drift", backbone, own)]
         return [
             Question(backbone, method, BASE, mode, self.metric, variant)
-            for variant in self.grid.variants("drift").values()
+            for variant in (variants if len(variants) > 1 else ())
             for method in self.methods("drift", backbone, variant)
             for mode in MODES
             if method != BASE
@@ -307,8 +309,10 @@ class Findings:
         return rela_imp(of_better, of_worse) if of_worse > 0.5 else None
 
     def orders(self) -> list[Order]:
-        """Of the methods by which the order is tried."""
-        backbone, found = self.grid.studied, []
+        """Of the methods by which the order is tried; none without results of the control."""
+        backbone, found = self.grid.studied, list[Order]()
+        if LEAKY not in self.methods("order", backbone):
+            return found
         train, prequential = (self.values(backbone, BASE, AUC, mode) for mode in (TRAIN, PREQUENTIAL))
         base_loss = statistics.fmean(train) - statistics.fmean(prequential) if train else 0.0
         for method in self.methods("order", backbone):

@@ -198,6 +198,15 @@ def test_a_page_with_all_parts_has_their_sections_and_plots():
         assert f"({name})" in files["cs3.md"]
 
 
+def test_parts_without_results_of_their_own_have_no_section():
+    # The grid names them; what they share with the main table is there.
+    text = page(results(drift=DRIFT, main=["base", "full"]) | {"cells": results()["cells"]})
+    assert "## Drift" not in text and "where tastes move" not in text
+    found = results(order=["full", "leaky"])
+    found["cells"] = [own for own in found["cells"] if own["method"] != "leaky"]
+    assert "## The order of reading" not in page(found) and "nothing speaks against" not in page(found)
+
+
 def test_every_row_of_a_table_is_as_long_as_its_header():
     tables = re.findall(r"(?:^\|.*\n)+", page(results(**PARTS)), re.MULTILINE)
     widths = [{len(line.strip("|\n").split(" | ")) for line in own.splitlines() if "---" not in line} for own in tables]
