@@ -36,7 +36,7 @@ UNPICKLER = Path("transforms/sources/restricted_pickle.py")
 def test_the_linter_refuses_readers_that_can_run_code() -> None:
     ruff = Path(sys.executable).with_name("ruff")
     command = [
-        ruff,
+        str(ruff),
         "check",
         "--output-format=json",
         "--stdin-filename=transforms/example.py",

@@ -159,8 +159,8 @@ def write_with_train(folder, features, batch: Batch) -> None:
 
 def test_impossible_values_are_stopped_by_the_gate_with_the_reasons(tmp_path):
     train = learnable_rows("train", 200, 1)
-    price, label = (np.asarray(train.columns[name]).copy() for name in ("price", "label"))
-    times, items = np.asarray(train.columns["timestamp"]) * 10**6, train.columns["item_id"].copy()
+    price, label, items = (np.asarray(train.columns[name]).copy() for name in ("price", "label", "item_id"))
+    times = np.asarray(train.columns["timestamp"]) * 10**6
     price[7], label[9], items[11] = -5.0, np.nan, b""
     features = toy_features().model_copy(update={"requires_item_id": True})
     write_with_train(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.helpers.served_sets import RequestLog
+from transforms.features import Split
 
 pytestmark = pytest.mark.e2e
 
@@ -97,7 +98,8 @@ def test_recall_in_the_catalogue_is_that_of_what_is_retrieved(made, client, requ
     told = json.loads((tmp_path / "told.json").read_text())["retrieval"]
     dataset = load_dataset(data)
     # The catalogue is that of the train split: its items are as they were when the eval split began.
-    files = [file for split in ("eval", "test") for file in shard_paths(data, dataset, "request", split)]
+    splits: tuple[Split, ...] = ("eval", "test")
+    files = [file for split in splits for file in shard_paths(data, dataset, "request", split)]
     examples = first_examples(files, 10_000)
     batch = tf.io.parse_example(list(examples), parse_spec(features, "request"))
     shown = (batch["candidate"].numpy() == 1) & (batch["exposed"].numpy() == 1)

@@ -12,6 +12,7 @@ from experiments.cs3.simulated import simulated_data
 from experiments.cs3.stream import Data, Lists, Stream, shuffled
 from tests.helpers.tiny_grids import WORLD
 from tests.helpers.tower_pairs import moved
+from transforms.features import Split
 from transforms.simulation.parameters import World
 
 GRID = CS3Grid.model_validate(
@@ -36,7 +37,7 @@ def stream(items, prices, clicks, start=0):
 
 def data():
     """Items 1 to 4 are known; 5 is the id of all strangers."""
-    splits = {
+    splits: dict[Split, Stream] = {
         "train": stream([1, 2, 1], [10, 20, 11], [1, 0, 1]),
         "eval": stream([2, 3, 5], [21, 30, 50], [1, 1, 1], 3),
         "test": stream([3, 4], [31, 40], [1, 1], 6),

@@ -7,8 +7,8 @@ import pytest
 
 from experiments.cs3.dataset import dataset_data, groups
 from experiments.cs3.measures import cold_masks, course, kendall, measured
-from experiments.cs3.simulated import impressions, joined, simulated_data
-from experiments.cs3.stream import Lists, Stream, load_data, save_data
+from experiments.cs3.simulated import impressions, simulated_data
+from experiments.cs3.stream import Lists, Stream, joined, load_data, save_data
 from experiments.duet.requests import Requests
 from transforms.errors import InputError
 from transforms.features import SPLITS, ModelInput, Shape

@@ -42,7 +42,12 @@ def test_one_learning_rate_is_not_tuned_and_several_are_tried_before_the_cell_th
 def test_several_tuning_seeds_choose_a_rate_by_their_mean(tmp_path):
     found = grid(learning_rates=[0.1, 0.01], tuning_seeds=[1001, 1002])
     *tried, chosen = cells_of(found)
-    losses = {(1001, 0.1): 0.2, (1001, 0.01): 0.3, (1002, 0.1): 0.5, (1002, 0.01): 0.3}
+    losses: dict[tuple[int, float | None], float] = {
+        (1001, 0.1): 0.2,
+        (1001, 0.01): 0.3,
+        (1002, 0.1): 0.5,
+        (1002, 0.01): 0.3,
+    }
     assert {(cell.place.seed, cell.learning_rate) for cell in tried} == set(losses)
     (tmp_path / "cells").mkdir()
     for cell in tried:

@@ -53,9 +53,9 @@ def ratings() -> Iterable[np.ndarray]:
     """Simulated requests on a matrix of ratings with gaps."""
     cells = np.arange(USERS * ITEMS, dtype=np.float64).reshape(USERS, ITEMS)
     values = np.where(cells % 7 == 3, np.nan, (cells * 37 % 401) / 20 - 10)
-    names = [np.array([b"%d" % number for number in range(size)]) for size in (USERS, ITEMS)]
+    users, items = (np.array([b"%d" % number for number in range(size)]) for size in (USERS, ITEMS))
     options = RatingsMatrixOptions(format="jester", candidates=20, exposed_items=4, seed=7)
-    matrix = Ratings(values, *names)
+    matrix = Ratings(values, users, items)
     yield from (yes_probability(matrix, options), preferences(matrix, options))
     for requests in rounds(matrix, options):
         for field in vars(requests).values():

@@ -37,16 +37,17 @@ def _kinds(record: RecordKind) -> dict[str, list[ModelInput]]:
 
 _FIELD_MODELS = {"deepfm", "dcn", "pnn", "fibinet", "cold"}
 _TOWERS = {"dssm", "int_tower", "dat", "transformer_two_tower", "two_tower"}
+_RECORDS: tuple[RecordKind, ...] = ("row", "request")
 _CASES = [
     (name, record, kind)
     for name in MODELS
-    for record in ("row", "request")
+    for record in _RECORDS
     for kind in _kinds(record)
     if record == "row" or name not in _FIELD_MODELS or kind not in ("user alone", "histories alone")
 ]
 
 
-def _is_refused(name: str, record: str, kind: str) -> bool:
+def _is_refused(name: str, record: RecordKind, kind: str) -> bool:
     is_set = name not in _FIELD_MODELS
     has_item_id = "item" in kind
     return (

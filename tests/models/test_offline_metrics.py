@@ -171,7 +171,9 @@ def test_ids_of_pandas_and_masked_ones_may_be_missing_too() -> None:
     label, probability = _random(300)
     expected = _loop(label[100:], probability[100:], _USERS[100:], by_size=False)
     mask = np.arange(300) < 100
-    for ids in (pd.array(_USERS, "Int64"), pd.array(_USERS.astype(str), "string"), pd.Categorical(_USERS)):
+    names = [str(user) for user in _USERS]
+    forms: tuple[Any, ...] = (pd.array(_USERS.tolist(), "Int64"), pd.array(names, "string"), pd.Categorical(_USERS))
+    for ids in forms:
         ids[:100] = None
         assert uauc(label, probability, ids) == pytest.approx(expected, abs=1e-12)
     assert uauc(label, probability, np.ma.masked_array(_USERS, mask)) == pytest.approx(expected, abs=1e-12)

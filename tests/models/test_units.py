@@ -45,7 +45,8 @@ def test_a_kind_without_ids_and_an_unknown_one_are_refused() -> None:
 def test_the_result_says_what_was_drawn_and_how_many() -> None:
     data = request_arrays()
     users = len(np.unique(data["user_id"]))
-    found = {kind: evaluate_requests(**data, resamples=9, resample=kind) for kind in (None, "user", "request")}
+    kinds: tuple[Resample | None, ...] = (None, "user", "request")
+    found = {kind: evaluate_requests(**data, resamples=9, resample=kind) for kind in kinds}
     assert found[None] == found["user"] and found[None]["resampled_users"] == users
     assert found["request"]["resampled_requests"] == 30 and "resampled_users" not in found["request"]
     data["user_id"][:3] = b""
@@ -102,10 +103,15 @@ def test_a_user_is_drawn_whole_by_metrics_of_users_and_of_requests() -> None:
     random = np.random.default_rng(1)
     score, label = random.random((80, 2, 4)), np.zeros((80, 2, 4))
     label[:, :, 0] = 1.0
-    once = [label.reshape(-1), score.reshape(-1), np.repeat(np.arange(80), 8), np.repeat(np.arange(160), 4)]
-    many = [np.tile(label, (20, 1, 1, 1)).reshape(-1), np.tile(score, (20, 1, 1, 1)).reshape(-1)]
-    many += [np.tile(once[2], 20), np.repeat(np.arange(20), 640) * 160 + np.tile(once[3], 20)]
-    found = [evaluate(*arrays, resamples=50) for arrays in (once, many)]
+    user, request = np.repeat(np.arange(80), 8), np.repeat(np.arange(160), 4)
+    once = (label.reshape(-1), score.reshape(-1), user, request)
+    many = (
+        np.tile(label, (20, 1, 1, 1)).reshape(-1),
+        np.tile(score, (20, 1, 1, 1)).reshape(-1),
+        np.tile(user, 20),
+        np.repeat(np.arange(20), 640) * 160 + np.tile(request, 20),
+    )
+    found = [evaluate(*once, resamples=50), evaluate(*many, resamples=50)]
     for key in ("auc", "logloss", "gauc_request", "uauc", "gauc_user"):
         for end in ("", "_low", "_high"):
             assert found[1][key + end] == pytest.approx(found[0][key + end], abs=1e-9)

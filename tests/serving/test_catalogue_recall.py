@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from models.retrieval.dssm import DSSM
 from models.retrieval.int_tower import IntTower
+from models.training.units import RESAMPLES, Resample
 from serving.catalogue import Catalogue, user_columns
 from serving.catalogue_recall import Catalogued, Places, SeenItems, catalogued, catalogued_export, recall_of
 from serving.retrieval_signatures import ServedTowers
@@ -170,18 +171,21 @@ def test_what_a_user_was_shown_before_is_not_retrieved_and_its_clicks_do_not_cou
         return -tf.cast(best, tf.float32), best
 
     items = Catalogued(Places(np.array([b"a", b"b", b"c", b"d"], object)), search)
-    arguments: Any = (items, files[1], _COLUMNS, toy_features(), "row")
-    all_of_them = recall_of(*arguments, resamples=0)
+
+    def recall(**options: Any) -> dict[str, Any]:
+        return recall_of(items, files[1], _COLUMNS, toy_features(), "row", **options)
+
+    all_of_them = recall(resamples=0)
     assert all_of_them == {"clicks": 4, "items": 4, "not_in_catalogue": 0, "catalogue_recall@1": 0.0}
-    found = recall_of(*arguments, seen=SeenItems(files[0], toy_features(), "row"))
+    found = recall(seen=SeenItems(files[0], toy_features(), "row"))
     # Without a and b, c is u's first; v has b before it.
     assert found["catalogue_recall@1"] == pytest.approx(1 / 3)
     assert found["clicks"] == 3 and found["clicks_of_seen_items"] == 1
     # Of users u and v there is one each; who has no id is drawn by request.
     assert found["resampled_users"] == 2 and found["resampled_requests"] == 1
     seen_all = SeenItems([*files[0], *files[1]], toy_features(), "row")
-    assert recall_of(*arguments, seen=seen_all) == {
-        **{key: value for key, value in recall_of(*arguments, seen=seen_all).items() if "@" in key},
+    assert recall(seen=seen_all) == {
+        **{key: value for key, value in recall(seen=seen_all).items() if "@" in key},
         "clicks": 1, "items": 4, "not_in_catalogue": 0, "clicks_of_seen_items": 3, "resampled_requests": 1,
     }  # fmt: skip
 
@@ -200,9 +204,11 @@ def test_intervals_of_recall_are_over_users_or_over_what_is_asked_for(tmp_path: 
         return -tf.cast(best, tf.float32), best
 
     items = Catalogued(Places(np.array([b"a", b"b"], object)), search)
-    arguments: Any = (items, [file], _COLUMNS, toy_features(), "row")
-    kinds: tuple[Any, ...] = (None, "user", "request", "row")
-    found = {kind: recall_of(*arguments, resamples=400, resample=kind) for kind in kinds}
+
+    def recall(kind: Resample | None) -> dict[str, Any]:
+        return recall_of(items, [file], _COLUMNS, toy_features(), "row", resamples=400, resample=kind)
+
+    found = {kind: recall(kind) for kind in (None, *RESAMPLES)}
     assert found[None] == found["user"] and found["user"]["resampled_users"] == 40
     assert found["request"]["resampled_requests"] == 200 and found["row"]["resampled_rows"] == 400
     key = "catalogue_recall@1"

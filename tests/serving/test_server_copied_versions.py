@@ -10,6 +10,7 @@ import pytest
 from serving.client import PredictClient
 from serving.protocol import ServingError
 from serving.server.model_versions import ModelVersions
+from serving.server.predict import Servable
 from serving.server.saved_model_files import missing_part
 from serving.server.server import LocalServer
 from tests.serving import toy_models
@@ -67,7 +68,8 @@ def test_an_index_of_variables_is_there_when_its_end_is(copy):
     content = (copy / INDEX).read_bytes()
     for size in (0, 1, len(content) // 2, len(content) - 1):
         (copy / INDEX).write_bytes(content[:size])
-        assert missing_part(copy).startswith(INDEX)
+        part = missing_part(copy)
+        assert part is not None and part.startswith(INDEX)
     (copy / INDEX).write_bytes(content)
     assert missing_part(copy) is None
 
@@ -163,14 +165,19 @@ def test_a_version_that_failed_is_loaded_when_it_is_repaired_in_place(two, tmp_p
         assert client.status("m")[0].error_code == "OK"
 
 
-class _Model:
+class _Model(Servable):
+    """Stands for a loaded version in tests of when versions are loaded; it has no graph and answers nothing."""
+
+    def __init__(self):
+        pass
+
     def close(self):
         pass
 
 
 def test_a_version_whose_files_change_while_it_is_loaded_is_loaded_again(tmp_path):
     (tmp_path / "1").mkdir()
-    loads = []
+    loads: list[int] = []
 
     def load(path):
         loads.append(len(loads))
@@ -187,7 +194,7 @@ def test_a_version_whose_files_change_while_it_is_loaded_is_loaded_again(tmp_pat
 
 def test_a_version_is_not_loaded_while_its_files_change(tmp_path):
     (tmp_path / "1").mkdir()
-    writing, sizes = threading.Event(), []
+    writing, loaded = threading.Event(), []
 
     def write():
         with (tmp_path / "1" / "words.txt").open("w") as file:
@@ -196,13 +203,17 @@ def test_a_version_is_not_loaded_while_its_files_change(tmp_path):
                 file.flush()
                 time.sleep(0.005)
 
+    def load(path):
+        loaded.append(path)
+        return _Model()
+
     writer = threading.Thread(target=write, daemon=True)
-    versions = ModelVersions("m", tmp_path, lambda path: sizes.append(path) or _Model(), poll_s=0.1)
+    versions = ModelVersions("m", tmp_path, load, poll_s=0.1)
     writer.start()
     _until((tmp_path / "1" / "words.txt").exists)
     versions.start()
     time.sleep(0.5)
-    assert sizes == []
+    assert loaded == []
     writing.set()
     writer.join()
     _until(lambda: versions.is_available(1))

@@ -63,11 +63,18 @@ def root(tmp_path_factory):
     return root
 
 
+class ServerProcess(subprocess.Popen[str]):
+    """A server in a process of its own, and where it listens."""
+
+    address: str
+
+
 @pytest.fixture(scope="module")
 def process(root):
     command = [sys.executable, "-c", SCRIPT, str(root), str(MOST_BYTES), *BUILDERS]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    process = ServerProcess(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
     process.address = process.stdout.readline().strip()
     yield process
     process.kill()

@@ -8,8 +8,9 @@ import pytest
 
 from serving.client import PredictClient
 from serving.protocol import ServingError
-from serving.server.model_versions import ModelVersions, choose, scan
+from serving.server.model_versions import ModelVersions, choose
 from serving.server.server import LocalServer
+from serving.version_folders import scan
 from tests.serving import toy_models
 from transforms.errors import InputError
 

@@ -4,8 +4,8 @@ import time
 import pytest
 
 from serving.server.model_versions import ModelVersions
-from serving.server.model_versions import scan as server_scan
-from serving.version_folders import LARGEST_VERSION, version_number
+from serving.server.predict import Servable
+from serving.version_folders import LARGEST_VERSION, scan, version_number
 from serving.versions import find_saved_model, model_bases, next_version, publish, versions_in
 from transforms.errors import InputError
 
@@ -58,9 +58,14 @@ def test_what_is_listed_is_what_the_server_serves(tmp_path, names, expected):
     for name in names:
         (tmp_path / name).mkdir()
     assert {number: path.name for number, path in versions_in(tmp_path)} == expected
-    assert {number: path.name for number, path in server_scan(tmp_path).items()} == expected
+    assert {number: path.name for number, path in scan(tmp_path).items()} == expected
     loaded = []
-    versions = ModelVersions("m", tmp_path, lambda path: loaded.append(path.name) or _Loaded(), "all", poll_s=0.01)
+
+    def load(path):
+        loaded.append(path.name)
+        return _Loaded()
+
+    versions = ModelVersions("m", tmp_path, load, "all", poll_s=0.01)
     versions.start()
     deadline = time.monotonic() + 10.0
     while len(loaded) < len(expected) and time.monotonic() < deadline:
@@ -69,7 +74,12 @@ def test_what_is_listed_is_what_the_server_serves(tmp_path, names, expected):
     assert sorted(loaded) == sorted(expected.values())
 
 
-class _Loaded:
+class _Loaded(Servable):
+    """Stands for a loaded version in tests of when versions are loaded; it has no graph and answers nothing."""
+
+    def __init__(self):
+        pass
+
     def close(self):
         pass
 

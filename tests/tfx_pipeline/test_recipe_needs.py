@@ -11,16 +11,15 @@ from tests.helpers.toy_data import learnable_rows, toy_features
 from tfx_pipeline.plan import make_plan
 from transforms.batches import Batch
 from transforms.errors import InputError
-from transforms.features import Column, Encoding, Feature, FeatureSet
+from transforms.features import SPLITS, Column, Encoding, Feature, FeatureSet
 from transforms.writing import write_dataset
 
 _DUET = {"name": "duet"}
 _SETS = {"name": "set_ranker", "hidden_units": [4]}
-_SPLITS = ("train", "eval", "test")
 
 
 def _rows(folder: Path, label: float | None = None) -> Path:
-    batches = [learnable_rows(split, 40, 1) for split in _SPLITS]
+    batches = [learnable_rows(split, 40, 1) for split in SPLITS]
     if label is not None:
         batches[0].columns["label"][:] = label  # type: ignore[index]
     write_dataset(batches, folder, "toy", toy_features(), {})
@@ -46,7 +45,7 @@ def _requests(folder: Path, shown: int, stages: bool = False) -> Path:
         "exposed": exposed,
         **({"stage": real + exposed} if stages else {}),
     }
-    write_dataset([Batch("request", split, values) for split in _SPLITS], folder, "toy", feature_set, {})
+    write_dataset([Batch("request", split, values) for split in SPLITS], folder, "toy", feature_set, {})
     return folder
 
 

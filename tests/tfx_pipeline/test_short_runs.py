@@ -78,7 +78,7 @@ def test_without_an_evaluation_only_the_steps_are_looked_at() -> None:
 def test_the_mean_label_of_rows_is_that_of_the_file(tmp_path: Path) -> None:
     dataset = write_learnable(tmp_path / "data")
     files = shard_paths(tmp_path / "data", dataset, "row", "train")
-    label = learnable_rows("train", 3000, 1).columns["label"]
+    label = np.asarray(learnable_rows("train", 3000, 1).columns["label"])
     assert mean_label(files, parse_spec(toy_features(), "row")) == pytest.approx(float(np.mean(label)), rel=1e-6)
 
 

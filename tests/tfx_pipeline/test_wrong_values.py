@@ -17,7 +17,7 @@ from tfx_pipeline.standalone import train_run
 from tfx_pipeline.tuner_search import tune_run
 from transforms.batches import Batch, encode
 from transforms.errors import InputError
-from transforms.features import SPLITS
+from transforms.features import SPLITS, Split
 from transforms.records import load_dataset, shard_paths
 from transforms.spans import cut_spans
 
@@ -32,7 +32,7 @@ def good(tmp_path_factory) -> Path:
     return folder
 
 
-def spoil(folder: Path, split: str) -> None:
+def spoil(folder: Path, split: Split) -> None:
     """Another writer's label of 2 in the fourth record of a split; dataset.json knows nothing of it."""
     rows = learnable_rows(split, 50, 1)
     label = np.asarray(rows.columns["label"]).copy()

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tests.helpers.toy_data import EVAL, TEST, TRAIN, ragged, toy_features, write_toy
 from transforms.arrow import pa
-from transforms.batches import Batch, Ragged, encode
+from transforms.batches import Batch, Ragged, Values, encode
 from transforms.beam.import_dataset import WriteShards
 from transforms.domains import outside
 from transforms.errors import InputError
@@ -178,7 +178,9 @@ def test_a_number_that_the_columns_type_cannot_hold_is_refused(column, values, m
 
 @pytest.mark.parametrize("offsets", [[0, 1, 1, 4, 5, 5, 7], [1, 1, 1, 4, 5, 5, 6], [0, 3, 1, 4, 5, 5, 6]])
 def test_lists_whose_offsets_do_not_fit_their_elements_are_refused(offsets):
-    lists = Ragged(TRAIN.columns["history"].values, np.array(offsets))
+    history = TRAIN.columns["history"]
+    assert isinstance(history, Ragged)
+    lists = Ragged(history.values, np.array(offsets))
     with pytest.raises(ValueError, match="'history' has offsets"):
         encode(with_columns(TRAIN, history=lists), toy_features())
 
@@ -196,7 +198,9 @@ def test_records_of_another_form_are_refused_with_the_file(tmp_path):
 
 def test_the_number_of_a_record_counts_from_the_start_of_its_file(tmp_path):
     many = 5000
-    rows = {name: np.resize(np.asarray(TEST.columns[name]), many) for name in TEST.columns if name != "history"}
+    rows: dict[str, Values] = {
+        name: np.resize(np.asarray(values), many) for name, values in TEST.columns.items() if name != "history"
+    }
     rows |= {"timestamp": np.arange(many), "history": Ragged(np.array([], object), np.zeros(many + 1, np.int64))}
     batch = changed(Batch("row", "train", rows), "label", 4321, 2.0)
     dataset = written_as_it_is(tmp_path / "data", batch, toy_features())

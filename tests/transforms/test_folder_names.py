@@ -11,6 +11,7 @@ from tests.helpers.toy_data import EVAL, TEST, TRAIN, toy_features, toy_rows, wr
 from transforms.beam.import_dataset import import_dataset
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import ConsortError, InputError
+from transforms.features import SPLITS
 from transforms.files import check_model_folder, check_no_pattern, escaped
 from transforms.input import expand_patterns
 from transforms.integrity import checked
@@ -61,10 +62,11 @@ def test_what_is_transformed_is_the_named_folder_and_not_the_one_that_it_could_m
     write_other(tmp_path / MEANT_BY_IT)
     transform_dataset(tmp_path / ODD, dataset, tmp_path / "out {a} b", toy_features(), "row", ("train", "eval", "test"))
     assert set(load_transform(tmp_path / "out {a} b").vocabulary_by_name("items")) == {b"a", b"b"}
-    for split, rows in (("train", TRAIN), ("eval", EVAL), ("test", TEST)):
+    for split, rows in zip(SPLITS, (TRAIN, EVAL, TEST), strict=True):
         records = [record for file in transformed_files(tmp_path / "out {a} b", split) for record in read(file)]
         spec = load_transform(tmp_path / "out {a} b").transformed_feature_spec()
-        np.testing.assert_array_equal(tf.io.parse_example(records, spec)["label"], rows.columns["label"])
+        label = np.asarray(rows.columns["label"])
+        np.testing.assert_array_equal(tf.io.parse_example(records, spec)["label"], label)
 
 
 def read(file: str) -> list[bytes]:
