@@ -93,7 +93,9 @@ class _Log:
         self.transform = load_transform(folder / "transformed")
         self.examples = encode(self.batch, self.features)
         self.files = shard_paths(folder / "data", dataset, self.record, "train")
-        self.real = self.batch.columns[CANDIDATE] == 1 if self.record == "request" else np.ones(len(self.batch), bool)
+        self.real: np.ndarray = np.ones(len(self.batch), bool)
+        if self.record == "request":
+            self.real = np.asarray(self.batch.columns[CANDIDATE]) == 1
         (written,) = transformed_files(folder / "transformed", "train")
         records = [one.numpy() for one in tf.data.TFRecordDataset(written)]
         training = tf.io.parse_example(records, self.transform.transformed_feature_spec())

@@ -79,7 +79,7 @@ def generated_sets(
         columns.append(Column(name=name, dtype=dtype, entity="user", variable_length=True, max_length=draw(lengths)))
         features.append(Feature(name=name, encoding=Encoding.ID, space=space))
     tags = Space(name="tags", hash_buckets=5) if draw(st.booleans()) else Space(name="tags", prefix=draw(st.booleans()))
-    spaces = (Space(name="items", frequency_threshold=draw(st.integers(1, 3)), num_oov_buckets=2),)
+    spaces: tuple[Space, ...] = (Space(name="items", frequency_threshold=draw(st.integers(1, 3)), num_oov_buckets=2),)
     spaces += (tags,) if ids_in_lists else ()
     size = LIST_SIZE if record == "request" else None
     found = FeatureSet(columns=tuple(columns), features=tuple(features), spaces=spaces, list_size=size)
@@ -136,9 +136,8 @@ def as_json(batch: Batch, names: Sequence[str], record: int | None = None) -> di
             found[name] = [_listed(values[place]) for place in chosen]
     if record is not None and "candidate" in found:
         count = sum(found["candidate"][0])
-        found = {
-            name: [values[0][:count]] if np.ndim(batch.columns[name]) == 2 else values for name, values in found.items()
-        }
+        wide = {name for name in names if np.ndim(np.asarray(batch.columns[name])) == 2}
+        found = {name: [values[0][:count]] if name in wide else values for name, values in found.items()}
     return found
 
 

@@ -259,7 +259,7 @@ def test_the_contract_tells_signatures_catalogue_and_digest_and_no_flag(towers: 
 
 
 def test_warm_up_asks_for_items_too(towers: ToyTowers) -> None:
-    found = []
+    found: list[int] = []
     for record in tf.data.TFRecordDataset(str(towers.version / WARMUP)):
         sent = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         if sent.model_spec.signature_name == "retrieve":

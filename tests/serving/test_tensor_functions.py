@@ -123,7 +123,7 @@ def _request(**changed: Any) -> dict[str, Any]:
 
 def test_sets_are_checked_too(sets: TensorFunction) -> None:
     assert sets(_request())["logit"].shape == (2, 2)
-    wrong = {
+    wrong: dict[str, dict[str, Any]] = {
         f"input {CANDIDATE}: received batch size 1; expected 2": {CANDIDATE: [[1, 1]]},
         "input items: received batch size 1; expected 2": {"items": [["x"]]},
         "input user: received batch size 1; expected 2": {"user": ["u"]},
