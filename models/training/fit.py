@@ -88,11 +88,9 @@ def fit(
       eval_dataset: batches of the same form; None: no evaluation.
       directory: of the checkpoints; one a run.
       epochs: passes over the training data.
-      learning_rate: a number or a schedule.
-      optimizer: `adam`, `adagrad` or `ftrl`.
+      learning_rate, optimizer: as in `compile_model`.
       patience: evaluations without a lower log loss before stopping; None never stops early.
-      checkpoint_steps: steps between checkpoints; each epoch ends with one, too.
-      keep_checkpoints: so many are kept.
+      checkpoint_steps, keep_checkpoints: steps between checkpoints, of which an epoch's last is one; so many are kept.
       steps_per_execution: steps between two looks at the loss, at `progress` and at what is due.
       max_steps: stop after so many steps, those before a resume included.
       seed: of TensorFlow's and NumPy's global generators, which no model of ours uses.
@@ -110,32 +108,35 @@ def fit(
     if not is_chief(model.distribute_strategy):
         progress, log_dir = False, None
     with telling_lost_peers(cluster_under(model.distribute_strategy)):
-        build_to_train(model, first.element_spec[0], learning_rate, optimizer)
-        if base_rate is not None and hasattr(model, "start_at"):
-            model.start_at(base_rate)
+        build_to_train(model, first.element_spec[0], learning_rate, optimizer, base_rate)
         checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
         with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
             told = Told(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
             run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, told)
-            with _naming_ids(model):
-                return run.to_the_end(epochs, patience)
+            return run.to_the_end(epochs, patience)
 
 
 def build_to_train(
-    model: keras.Model, features: Mapping[str, Any], learning_rate: Any, optimizer: OptimizerName
+    model: keras.Model,
+    features: Mapping[str, Any],
+    learning_rate: Any,
+    optimizer: OptimizerName,
+    base_rate: float | None = None,
 ) -> None:
     """Makes all variables of a model, and the optimizer of one that has none.
 
     Args:
       model: see `fit`.
       features: specs of a batch's features.
-      learning_rate, optimizer: as in `fit`.
+      learning_rate, optimizer, base_rate: as in `fit`.
     """
     with model.distribute_strategy.scope():
         if getattr(model, "optimizer", None) is None:
             compile_model(model, learning_rate, optimizer)
         model(_zeros(features), training=False)
         model.optimizer.build(model.trainable_variables)
+        if base_rate is not None and hasattr(model, "start_at"):
+            model.start_at(base_rate)
 
 
 @contextlib.contextmanager
@@ -212,7 +213,9 @@ class _Run:
         if self.max_steps is not None:
             dataset = dataset.take(self.max_steps - state.step)
         watch = Watch(state.epoch + 1, self.speed, self.told, self._after_step)
-        metrics = self._metrics() if self.loop.train(dataset, watch) else {}
+        with _naming_ids(self.model):
+            had_batch = self.loop.train(dataset, watch)
+        metrics = self._metrics() if had_batch else {}
         if state.step_in_epoch == 0:
             raise InputError(
                 f"training data, epoch {state.epoch + 1}", "no batch", "at least one", "check the split and its filter"
