@@ -225,10 +225,13 @@ class Findings:
 
     @cached_property
     def _adjusted(self) -> dict[Any, float | None]:
-        """P values of all tests that the page tells, adjusted together; a test that it tells twice counts once."""
+        """P values of all tests that the page tells, adjusted together; a test that it tells twice counts once.
+
+        What a single seed tells is no test.
+        """
         asked = [*self._gain_questions(), *self._drift_questions(), *self._more_questions()]
         found = [self._compared(question) for question in asked]
-        tests = {one.key: one.test for one in found if one is not None}
+        tests = {one.key: one.test for one in found if one is not None and one.test.p is not None}
         return dict(zip(tests, adjusted_p_values(list(tests.values())), strict=True))
 
     @property

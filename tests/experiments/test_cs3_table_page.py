@@ -239,6 +239,17 @@ def test_one_seed_decides_nothing():
     assert "not significantly better" in text and not re.search(r"(?<!not )significantly (better|worse) [(|]", text)
 
 
+def test_a_comparison_of_one_seed_leaves_the_others_adjusted():
+    found = results(backbones=["dssm"])
+    whole = gains(found, "frozen")["dssm", "full"]
+    found["cells"] = [own for own in found["cells"] if own["method"] != "cms" or own["seed"] == 1]
+    # 12 gains and 3 of CS3 alone; without CMS 3 less.
+    assert Findings(found).tests == 12 and whole.adjusted_p == pytest.approx(15 * whole.test.p, rel=0.3)
+    one = gains(found, "frozen")
+    assert one["dssm", "full"].adjusted_p > one["dssm", "full"].test.p
+    assert one["dssm", "cms"].test.p is None and one["dssm", "cms"].verdict == "not decided"
+
+
 def test_the_page_holds_what_can_be_traced_and_a_changed_figure_changes_it():
     text = page(results())
     assert "`" + "0" * 16 + "…`" in text and "`" + "f" * 16 + "…`" in text and "2026-01-01" in text
