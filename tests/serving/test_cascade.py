@@ -114,5 +114,5 @@ def test_items_come_back_as_they_were_written(tmp_path: Path) -> None:
 def test_unknown_items_and_missing_tables_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="received b'z'; expected one of its 3 ids"):
         ItemTable(_ITEMS).rows(_ids("a", "z"))
-    with pytest.raises(InputError, match="items.parquet: received no whole table"):
+    with pytest.raises(InputError, match="items.parquet: received no such file"):
         read_items(tmp_path)
