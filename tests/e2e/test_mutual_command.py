@@ -80,14 +80,14 @@ def test_finished_runs_take_the_place_of_pretraining(folder: Path) -> None:
 def test_runs_on_other_data_or_features_are_refused(folder: Path, trained: Path) -> None:
     write_learnable(folder / "other", seed=5)
     run = json.loads((trained / "run.json").read_text())
-    recipe = f"{{name: mutual_learning, options: {{pretrained: [{trained}]}}}}"
+    recipe = f"{{name: mutual_learning, options: {{pretrained: [{trained}, {trained}]}}}}"
     answer = consort(
         "train", folder / "run.yaml", "--data", folder / "other", "--out", folder / "no", "--set", f"recipe={recipe}"
     )
     assert answer.code == 2 and f"a run with dataset_sha256 {run['dataset_sha256']}" in answer.err
     answer = _train(folder, "no", f"recipe={recipe}", "features.drop=[price]")
     assert answer.code == 2 and "a run with features" in answer.err
-    answer = _train(folder, "no", "recipe={name: mutual_learning, options: {pretrained: [nowhere]}}")
+    answer = _train(folder, "no", "recipe={name: mutual_learning, options: {pretrained: [nowhere, nowhere]}}")
     assert answer.code == 2 and "expected a finished run" in answer.err
     assert not (folder / "no").exists()
 
