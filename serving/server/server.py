@@ -207,7 +207,7 @@ class LocalServer:
         servable = Servable(directory, self._config)
         try:
             if self._warmup:
-                warm_up(servable, directory)
+                warm_up(servable, directory, xla=not xla_is_disabled())
         except ServingError:
             servable.close()
             raise

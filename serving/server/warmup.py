@@ -14,6 +14,8 @@ from serving.server.example_requests import classify, multi_inference, regress
 from serving.server.predict import Servable
 
 REQUESTS = os.path.join("assets.extra", "tf_serving_warmup_requests")
+XLA_REQUESTS = os.path.join("assets.extra", "xla_warmup_requests")
+"""Those of `consort export` that need XLA; TensorFlow Serving knows only the other file."""
 MOST_RECORDS = 1000
 MOST_REPEATED_BYTES = 1 << 30
 """Memory of a record's tensors that hold fewer values than elements: a model's own requests may be large."""
@@ -21,14 +23,23 @@ MOST_REPEATED_BYTES = 1 << 30
 _HEADER_BYTES, _CHECKSUM_BYTES = 12, 4
 
 
-def warm_up(servable: Servable, directory: str | os.PathLike[str]) -> int:
+def warm_up(servable: Servable, directory: str | os.PathLike[str], xla: bool = False) -> int:
     """Runs every record once, in order, and returns how many there were.
 
+    Args:
+      servable: the model.
+      directory: of its version.
+      xla: also run the requests that need XLA, so that nothing is compiled while requests wait.
+
     Raises:
-      ServingError: the file is no TFRecord file (DATA_LOSS), a folder (FAILED_PRECONDITION), holds too many records or
+      ServingError: a file is no TFRecord file (DATA_LOSS), a folder (FAILED_PRECONDITION), holds too many records or
         such as cannot be run, or the model refused a record. The version must not be served then.
     """
-    path = Path(directory) / REQUESTS
+    files = (REQUESTS, XLA_REQUESTS) if xla else (REQUESTS,)
+    return sum(_run_all(servable, Path(directory) / file) for file in files)
+
+
+def _run_all(servable: Servable, path: Path) -> int:
     if not path.exists():
         return 0
     count = 0

@@ -18,7 +18,7 @@ from serving.client import PredictClient
 from serving.protocol import ServingError
 from serving.server.predict import Servable
 from serving.server.server import LocalServer
-from serving.server.warmup import REQUESTS, warm_up
+from serving.server.warmup import REQUESTS, XLA_REQUESTS, warm_up
 from tests.serving import toy_models
 
 
@@ -123,6 +123,15 @@ def test_w06_more_than_a_thousand_records_are_invalid(model):
 def test_w07_session_runs_and_streams_are_unimplemented(model, log):
     _write(model, [log])
     _load_fails(model, "UNIMPLEMENTED", "Unsupported log_type")
+
+
+def test_requests_that_need_xla_run_where_it_is_on(model):
+    _write(model, [_increase_by(1.0)] * 2)
+    (model / XLA_REQUESTS).write_bytes((model / REQUESTS).read_bytes())
+    servable = Servable(model)
+    assert warm_up(servable, model) == 2
+    assert warm_up(servable, model, xla=True) == 4
+    servable.close()
 
 
 def _served(model):
