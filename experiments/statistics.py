@@ -88,9 +88,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def adjusted_p_values(tests: Sequence[Paired]) -> list[float | None]:
-    """P values of tests that stand together, adjusted by Holm; None for all of them where one has none."""
-    known = [test.p for test in tests if test.p is not None]
-    return [*holm(known)] if len(known) == len(tests) else [None] * len(tests)
+    """P values of tests that stand together, adjusted by Holm; None of a test that has none, as of a single pair."""
+    adjusted = iter(holm([test.p for test in tests if test.p is not None]))
+    return [None if test.p is None else next(adjusted) for test in tests]
 
 
 def corrected(test: Paired, adjusted_p: float | None) -> Verdict:

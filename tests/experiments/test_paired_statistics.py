@@ -111,6 +111,12 @@ def test_a_test_among_others_is_decided_by_its_adjusted_p_value():
     assert {corrected(narrow, p) for p in family} == {"not decided"}
 
 
-def test_where_a_test_has_no_p_value_none_of_its_family_is_adjusted():
-    assert adjusted_p_values([paired([1.0, 2.0], [0.0, 0.0]), paired([1.0], [0.0])]) == [None, None]
+def test_a_test_without_a_p_value_leaves_the_others_corrected():
+    narrow, single = paired([1.8, 2.0, 2.2], [0.0] * 3), paired([1.0], [0.0])
+    assert adjusted_p_values([single, narrow, narrow]) == [
+        None,
+        pytest.approx(2 * narrow.p),
+        pytest.approx(2 * narrow.p),
+    ]
+    assert corrected(single, None) == "not decided"
     assert adjusted_p_values([]) == []
