@@ -106,12 +106,12 @@ def test_a_run_killed_in_any_stage_ends_with_the_very_same_weights(
     whole = recipe.train(_job(), tmp_path / "whole")
     fit = TrainingJob.fit
 
-    def killed(job: TrainingJob, model: Any, directory: Path, settings: Any, seed: int) -> FitResult:
+    def killed(job: TrainingJob, model: Any, directory: Path, settings: Any, seed: int, **changes: Any) -> FitResult:
         def report(progress: Any) -> None:
             if directory.name == stage and progress.step == 3:
                 raise _Killed
 
-        return fit(job, model, directory, settings, seed, progress=report)
+        return fit(job, model, directory, settings, seed, progress=report, **changes)
 
     with monkeypatch.context() as patched, pytest.raises(_Killed):
         patched.setattr(TrainingJob, "fit", killed)
