@@ -69,7 +69,7 @@ def test_a_killed_training_goes_on_to_the_same_model(folder):
     (run / ".run.json.tmp-999999999-abc").write_text("{")
     kill_when(appears(run, ".transformed.partial-*"), folder, *command)
     assert not (run / "transformed").exists()
-    kill_when(appears(run, "checkpoints/step-35.index"), folder, *command)
+    kill_when(appears(run, "checkpoints/step-42.index"), folder, *command)
     assert (run / "transformed").is_dir() and not (run / "model").exists()
     kill_when(appears(run, ".model.partial-*/saved_model.pb"), folder, *command)
     resumed = json.loads((run / "run.json").read_text())["training"]
@@ -91,7 +91,7 @@ def golden(run):
 def test_a_killed_pipeline_goes_on_from_its_checkpoint(folder):
     root = folder / "root"
     command = ("pipeline", "run", "toy.yaml", "--data", "toy", "--root", "root")
-    kill_when(appears(root, "checkpoints/*/step-35.index"), folder, *command)
+    kill_when(appears(root, "checkpoints/*/step-42.index"), folder, *command)
     assert not (root / "serving").exists() and states(root)["Trainer"] == [RUNNING]
     again = finish(start(folder, *command))
     assert again.code == 0, again.err
