@@ -44,7 +44,8 @@ def _recall_at_10(folder: Path, split: str, before: list[str]) -> float:
     items = item(item_id=tf.constant(ids), price=prices, count=counts)["embedding"].numpy()
     asked = _columns(log, split)
     clicked = np.flatnonzero(asked["label"].numpy() > 0)
-    raw = {name: tf.gather(asked[name], clicked) for name in user.structured_input_signature[1]}
+    raw = {name: tf.gather(asked[name], clicked) for name in user.structured_input_signature[1] if name in asked}
+    raw["history_lengths"] = raw["history"].row_lengths()
     raw["history"] = raw["history"].to_tensor(default_value=b"")
     scores = user(**raw)["embedding"].numpy() @ items.T
     own = scores[np.arange(len(clicked)), [ids.index(one) for one in asked["item_id"].numpy()[clicked].tolist()]]
