@@ -8,6 +8,9 @@ from transforms.errors import InputError
 from transforms.plain_text import parse_json
 
 CONTRACT = os.path.join("assets.extra", "contract.json")
+WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
+XLA_WARMUP = os.path.join("assets.extra", "xla_warmup_requests")
+"""More of the same, which needs XLA: to be appended to `WARMUP` for a TensorFlow Serving that has it."""
 CONTRACT_VERSION = 1
 XLA_FLAG = "--xla_cpu_compilation_enabled=true"
 """Of TensorFlow Serving, on CPUs."""

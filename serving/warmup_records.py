@@ -11,15 +11,15 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from serving.buckets import Buckets
 from serving.catalogue import user_columns
 from serving.contract import MAX_BATCH_SIZE
+from serving.contract_file import WARMUP, XLA_WARMUP
 from serving.requests import request_inputs
 from serving.retrieval_signatures import EXCLUDE, RETRIEVE, K
 from serving.signatures import DEFAULT, PLAIN, request_columns
 from transforms.features import ITEM_ID, FeatureSet, RecordKind, Shape, with_lengths
 from transforms.schema import tf_dtype
 
-WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
-XLA_WARMUP = os.path.join("assets.extra", "xla_warmup_requests")
-"""More of the same, which needs XLA: to be appended to `WARMUP` for a server that has it."""
+__all__ = ["SET_WARMUP_SIZES", "WARMUP", "WARMUP_SIZES", "XLA_WARMUP", "write_warmup"]
+
 WARMUP_SIZES = (1, 8, MAX_BATCH_SIZE)
 """Batch sizes of the logged records, as far as there are examples."""
 SET_WARMUP_SIZES = (1, 8)

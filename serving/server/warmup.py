@@ -10,13 +10,12 @@ from typing import Any
 import google_crc32c
 from google.protobuf.message import DecodeError
 
+from serving.contract_file import WARMUP, XLA_WARMUP
 from serving.protocol import PredictionLog, PredictResponse, ServingError
 from serving.server.example_requests import classify, multi_inference, regress
 from serving.server.predict import Servable
 
-REQUESTS = os.path.join("assets.extra", "tf_serving_warmup_requests")
-XLA_REQUESTS = os.path.join("assets.extra", "xla_warmup_requests")
-"""Those of `consort export` that need XLA; TensorFlow Serving knows only the other file."""
+REQUESTS, XLA_REQUESTS = WARMUP, XLA_WARMUP
 MOST_RECORDS = 1000
 MOST_REPEATED_BYTES = 1 << 30
 """Memory of a record's tensors that hold fewer values than elements: a model's own requests may be large."""
