@@ -15,6 +15,7 @@ from typing import IO, Any, cast
 import benchmarks
 from benchmarks.peers.task import Task
 from transforms.errors import ConsortError
+from transforms.packages import PREFIX
 
 START_PATIENCE_S = 600.0
 """Until a worker is ready: imports, data, tables, compilation."""
@@ -114,16 +115,17 @@ class Worker:
 
 def own_path() -> Path:
     """Where a worker with Consort inside finds its modules."""
-    return _ROOM.parent
+    return _ROOM.parents[PREFIX.count(".")]
 
 
 @contextmanager
 def peer_path() -> Iterator[Path]:
     """A folder with the peers' workers alone: beside an installed Consort lie packages that are not the peer's."""
     with tempfile.TemporaryDirectory() as folder:
-        room = Path(folder, "benchmarks")
-        shutil.copytree(_ROOM / "peers", room / "peers", ignore=shutil.ignore_patterns("__pycache__", "*.txt"))
-        (room / "__init__.py").touch()
+        package = Path(folder, *PREFIX.split("."), "benchmarks")
+        shutil.copytree(_ROOM / "peers", package / "peers", ignore=shutil.ignore_patterns("__pycache__", "*.txt"))
+        (package / "__init__.py").touch()
+        (package.parent / "__init__.py").touch()
         yield Path(folder)
 
 

@@ -61,7 +61,7 @@ OPTIONAL_PROGRAMS = {
 _PROBE = """
 import json, warnings
 warnings.simplefilter("ignore")
-import transforms
+import consort
 import tensorflow as tf
 import tf_keras
 print(json.dumps({

@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from transforms.errors import InputError
+from transforms.packages import PREFIX
 from transforms.plain_text import parse_yaml
 
 Grid = TypeVar("Grid", bound=BaseModel)
@@ -17,7 +18,7 @@ Grid = TypeVar("Grid", bound=BaseModel)
 
 def packaged_grids(table: str) -> dict[str, Path]:
     """Names and paths of the grids of a table that come with the package."""
-    folder = Path(str(resources.files("experiments") / "grids"))
+    folder = Path(str(resources.files(f"{PREFIX}experiments") / "grids"))
     return {path.stem: path for path in sorted(folder.glob(f"{table}_*.yaml"))}
 
 

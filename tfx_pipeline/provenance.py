@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from consort.config import RunConfig
 from transforms.locks import this_command
+from transforms.packages import PREFIX
 
 if TYPE_CHECKING:
     from serving.teacher import TeacherExport
@@ -34,7 +35,7 @@ def code_version(*packages: str) -> str:
     """
     digest = hashlib.sha256()
     for package in packages:
-        root = Path(str(resources.files(package)))
+        root = Path(str(resources.files(f"{PREFIX}{package}")))
         for path in sorted(root.rglob("*.py")):
             digest.update(f"{package}/{path.relative_to(root)}\n".encode())
             digest.update(path.read_bytes())

@@ -5,7 +5,9 @@ import os
 import sys
 import warnings
 
-OURS = ("transforms", "models", "serving", "tfx_pipeline", "consort", "benchmarks", "experiments")
+from transforms.packages import PACKAGES
+
+OURS = (*PACKAGES, "consort")
 
 
 def be_quiet() -> None:

@@ -67,13 +67,8 @@ def test_packages_that_a_room_imports_are_among_its_requirements(room: str) -> N
 
 def test_the_wheel_agrees_with_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wheel = targets()["wheel"].attributes
-    assert wheel["requires"] == project["dependencies"]
-    assert wheel["version"] == project["version"]
-    assert wheel["distribution"] == project["name"]
-    assert wheel["python_requires"] == project["requires-python"]
-    scripts = [f"{name} = {target}" for name, target in project["scripts"].items()]
-    assert wheel["entry_points"] == {"console_scripts": scripts}
+    name = project["name"].replace("-", "_")
+    assert targets()["wheel"].strings("outs") == [f"{name}-{project['version']}-py3-none-any.whl"]
 
 
 def test_module_bazel_reads_the_lock_for_python_3_11() -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-RULES = ("py_library", "py_test", "py_binary", "py_package", "py_wheel", "filegroup")
+RULES = ("py_library", "py_test", "py_binary", "genrule", "filegroup")
 
 
 @dataclass(frozen=True)

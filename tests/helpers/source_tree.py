@@ -19,7 +19,9 @@ LEAVES = frozenset(
         "transforms.plain_text",
         "transforms.one_keras",
         "transforms.names",
+        "transforms.packages",
         "transforms.declaration_checks",
+        "consort.checkout",
         "consort.config",
         "consort.tuning",
     }
