@@ -15,7 +15,7 @@ from transforms.errors import InputError
 from transforms.files import check_model_folder, write_text
 
 GRID_FILE = "grid.json"
-_CODE = ("transforms", "models", "experiments")
+_CODE = ("transforms", "evaluation", "models", "experiments")
 
 
 def worker_count(workers: int | None, threads: int) -> int:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.retrieval.factorized_top_k import CatalogueRecall, Search, brute_force
-from models.training.grouped import group_indices
-from models.training.resampling import Means, with_intervals
-from models.training.units import Resample, units_of
+from evaluation.bootstrap import with_intervals
+from evaluation.catalogue import CatalogueRecall, Search
+from evaluation.statistics import Means
+from evaluation.units import Resample, group_indices, units_of
+from models.retrieval.factorized_top_k import brute_force
 from serving.catalogue import Catalogue, joined
 from serving.exact_search import INNER_PRODUCT
 from serving.item_table import read_items
@@ -171,7 +172,7 @@ def recall_of(
             new = ~seen.has(clicks.user, clicks.item)
             of_seen, clicks, places = of_seen + int((~new).sum()), clicks.where(new), places[new]
         if len(places):
-            recall.take(clicks.raw, places, None if seen is None else seen.of(clicks.user, items.places))
+            recall.update(clicks.raw, places, None if seen is None else seen.of(clicks.user, items.places))
         unknown += int((places < 0).sum())
         parts.append(clicks)
     told: dict[str, Any] = {} if seen is None else {"clicks_of_seen_items": of_seen}
@@ -183,9 +184,9 @@ def recall_of(
     if not count:
         return {"clicks": 0, **told} if of_seen else {}
     units = units_of(count, {kind: group_indices(own, count) for kind, own in ids.items()}, resample)
-    means = with_intervals([Means(recall.found(), units.index, len(units))], len(units), resamples, seed)
+    means = with_intervals([Means(recall.hits(), units.index, len(units))], len(units), resamples, seed)
     told = {"clicks": count, "items": len(items.places.ids), "not_in_catalogue": unknown, **told, **means}
-    return told | units.told() if resamples else told
+    return told | units.counts() if resamples else told
 
 
 @dataclass(frozen=True)

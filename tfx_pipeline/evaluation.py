@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from models.training.grouped import group_indices
-from models.training.metrics import evaluate as compute_metrics
-from models.training.ranking_metrics import CUT_OFFS, RankingDefinition
-from models.training.request_metrics import evaluate_requests
-from models.training.units import Resample
+from evaluation.metrics import evaluate as evaluate_rows
+from evaluation.metrics import evaluate_requests
+from evaluation.ranking import CUT_OFFS, RankingDefinition
+from evaluation.units import Resample, group_indices
 from serving.catalogue import catalogue_at, user_columns
 from serving.catalogue_recall import SeenItems, catalogued_export, recall_of
 from serving.contract import read_contract
@@ -260,7 +259,7 @@ def metrics_of(
 ) -> dict[str, float]:
     """Metrics with confidence intervals; on simulated data also the oracle's and the logging policy's.
 
-    Rows have the metrics of `metrics.evaluate`, requests those of `request_metrics.evaluate_requests`.
+    Rows have the metrics of `evaluation.metrics.evaluate`, requests those of `evaluate_requests`.
 
     Args:
       scored: of `score`.
@@ -294,13 +293,10 @@ def metrics_of(
             seed,
             resample,
         )
-    references = {
-        key: _complete(column, scored.extra[column], np.True_)
-        for column, key in ((TRUTH, "oracle_auc"), (LOGGED_SCORE, "logging_policy_auc"))
-        if column in scored.extra
-    }
+    extra = {name: _complete(name, values, np.True_) for name, values in scored.extra.items()}
+    references = (extra.get(TRUTH), extra.get(LOGGED_SCORE))
     ids = (scored.user_id, scored.request_id)
-    return compute_metrics(scored.label, scored.probability, *ids, resamples, seed, resample, references)
+    return evaluate_rows(scored.label, scored.probability, *ids, *references, resamples, seed, resample)
 
 
 def _check_resample(scored: Scored, resample: Resample | None) -> None:

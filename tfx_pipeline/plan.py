@@ -105,7 +105,7 @@ class Plan:
         return {
             "config": json.dumps(values),
             "feature_set": self.feature_set.model_dump_json(),
-            "code_version": code_version("transforms", "models", "serving", "tfx_pipeline"),
+            "code_version": code_version("transforms", "evaluation", "models", "serving", "tfx_pipeline"),
             "dataset_sha256": self.dataset.sha256,
             "teacher_sha256": self.teacher.sha256 if self.teacher else "",
             "source": self.dataset.source,

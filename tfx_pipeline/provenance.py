@@ -71,7 +71,7 @@ def run_info(
         "config_sha256": config.digest(),
         "source": source,
         "dataset_sha256": dataset_sha256,
-        "code_sha256": code_version("transforms", "models", "serving", "tfx_pipeline"),
+        "code_sha256": code_version("transforms", "evaluation", "models", "serving", "tfx_pipeline"),
         "versions": versions(),
         "command": this_command(),
         **taught,

@@ -86,7 +86,7 @@ def warnings_of(trained: Trained, training: TrainingConfig, examples: int, eval_
     found = []
     if steps < FEW_STEPS:
         found.append(f"the run was short: {ran}; expected at least {FEW_STEPS} steps; {fix}")
-    entropy = _normalised_entropy(trained, eval_rate)
+    entropy = _normalized_entropy(trained, eval_rate)
     if entropy is not None and entropy >= 1:
         if steps >= FEW_STEPS:
             fix = "lower training.learning_rate, raise training.embedding_l2, or look at the features and the split"
@@ -104,7 +104,7 @@ def _steps(trained: Trained) -> int:
     return trained.result.steps + int(before[best].get("steps", FEW_STEPS) if best < len(before) else 0)
 
 
-def _normalised_entropy(trained: Trained, rate: float | None) -> float | None:
+def _normalized_entropy(trained: Trained, rate: float | None) -> float | None:
     """Eval log loss over the entropy of the eval split's mean label; None where either is not known."""
     best = trained.result.best
     loss = best.get(f"eval_logloss/peer_{trained.report.get('best_peer', 0)}", best.get("eval_logloss"))

@@ -107,7 +107,7 @@ def eval_metrics(model: Any, task: "Task") -> dict[str, float]:
     import numpy as np
     import tensorflow as tf
 
-    from models.training.metrics import auc, logloss
+    from evaluation.pointwise import auc, logloss
     from tfx_pipeline.training_data import labelled
     from transforms.errors import ConsortError
     from transforms.input import parsed, serialized

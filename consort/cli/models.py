@@ -10,7 +10,7 @@ from consort.cli.config import Run, Set
 from consort.cli.output import JsonFile, Seed, check_unused, progress, save, say, show, tell_changed, what_is_kept
 
 if TYPE_CHECKING:
-    from models.training.ranking_metrics import RankingDefinition
+    from evaluation.ranking import RankingDefinition
     from tfx_pipeline.evaluation import Scored
 
 Data = Annotated[Path, typer.Option("--data", help="A dataset of `consort data`.")]
@@ -119,7 +119,7 @@ def _sizes(scored: "Scored", definition: "RankingDefinition") -> dict[str, Any]:
     found: dict[str, Any] = {"dataset_sha256": scored.dataset_sha256, "examples": len(scored.label)}
     if scored.requests is None:
         return found
-    from models.training.ranking_metrics import MEANINGS
+    from evaluation.ranking import MEANINGS
 
     return {
         **found,

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 from scipy import stats
 
+from evaluation.pointwise import auc, logloss
 from experiments.cs3.stream import Stream
-from models.training.pointwise import auc, logloss
 
 SLICES = 20
 """Parts of the stream, equally long, of which the course is told."""

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.metrics import evaluate_requests
 from experiments.duet.requests import Requests
-from models.training.request_metrics import evaluate_requests
 
 _LEAST = 1e-6
 _AGREEMENT = 0.01

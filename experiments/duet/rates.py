@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import machine
+from evaluation.metrics import evaluate_requests
 from experiments.duet.page import render
 from experiments.duet.results_file import RESULTS_FILE, read_results
 from experiments.results_file import write_results
-from models.training.request_metrics import evaluate_requests
 from tfx_pipeline.evaluation import LOGGED_SCORE, TRUTH
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, ITEM_ID, LABEL, FeatureSet

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tf_keras as keras
 
+from evaluation.pointwise import auc, logloss
 from experiments.arrays import Arrays, Rows, load_arrays
 from experiments.batches import SCORED_AT_ONCE, batches, click_probabilities
 from experiments.mutual.cells import ARMS, Cell, Member, order_seed, peer_seed
@@ -18,7 +19,6 @@ from models.cotraining.peer_training import build_peers
 from models.registry import build_model
 from models.training.compiling import precision, to_a_tenth
 from models.training.fit import FitResult, fit
-from models.training.pointwise import auc, logloss
 from transforms.features import Split
 from transforms.files import replacing_file
 

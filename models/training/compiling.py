@@ -13,7 +13,7 @@ from models.training.optimizer import LazyAdam
 from models.training.row_sparse import RowSparseOptimizer
 
 AUC_THRESHOLDS = 1000
-"""Of the AUC shown while training, whose memory does not grow; the exact one is `metrics.evaluate`."""
+"""Thresholds of the AUC reported while training, whose memory does not grow; `evaluation.metrics` has the exact one."""
 
 OptimizerName = Literal["adam", "adagrad", "ftrl"]
 Precision = Literal["float32", "mixed_bfloat16"]

@@ -1,5 +1,6 @@
 """Rooms import only downwards (docs: CONTRIBUTING.md)."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,12 +8,13 @@ import pytest
 from tests.helpers.source_tree import LEAVES, ROOMS, Module, imports, module_of, modules
 
 MAY_IMPORT = {
-    "transforms": {"transforms"},
-    "models": {"models"},
-    "serving": {"serving", "models", "transforms"},
-    "tfx_pipeline": {"tfx_pipeline", "serving", "models", "transforms"},
-    "benchmarks": {"benchmarks", "tfx_pipeline", "serving", "models", "transforms"},
-    "experiments": {"experiments", "benchmarks", "tfx_pipeline", "serving", "models", "transforms"},
+    "evaluation": {"evaluation"},
+    "transforms": {"transforms", "evaluation"},
+    "models": {"models", "evaluation"},
+    "serving": {"serving", "models", "evaluation", "transforms"},
+    "tfx_pipeline": {"tfx_pipeline", "serving", "models", "evaluation", "transforms"},
+    "benchmarks": {"benchmarks", "tfx_pipeline", "serving", "models", "evaluation", "transforms"},
+    "experiments": {"experiments", "benchmarks", "tfx_pipeline", "serving", "models", "evaluation", "transforms"},
     "consort": set(ROOMS),
 }
 # Their modules; a Dataflow worker, a trainer or a client must come up without them.
@@ -29,6 +31,8 @@ def offences(module: Module) -> list[str]:
             found.append(f"{module.path}:{imported.line}: {module.room} imports {imported.name}")
         if module.room == "models" and top in NOT_IN_MODELS:
             found.append(f"{module.path}:{imported.line}: models imports {imported.name}")
+        if module.room == "evaluation" and top not in {*sys.stdlib_module_names, *ROOMS, "numpy"}:
+            found.append(f"{module.path}:{imported.line}: evaluation imports {imported.name}")
         if module.name in NO_TENSORFLOW and top in {"tensorflow", "tf_keras"}:
             found.append(f"{module.path}:{imported.line}: {module.name} imports {imported.name}")
         if module.name in LEAVES and top in ROOMS and not _is_leaf(imported.name):
@@ -50,6 +54,8 @@ def test_rooms_import_only_downwards() -> None:
         ("models/layers/fm.py", "from transforms import batches"),
         ("models/layers/fm.py", "import apache_beam as beam"),
         ("models/training/fit.py", "def fit():\n    import tensorflow_transform as tft"),
+        ("evaluation/pointwise.py", "from models.layers import fm"),
+        ("evaluation/pointwise.py", "from scipy import stats"),
         ("serving/export.py", "from tfx_pipeline import nodes"),
         ("tfx_pipeline/pipeline.py", "from consort.demo import run"),
         ("benchmarks/train.py", "from consort import __main__"),
@@ -70,6 +76,8 @@ def test_a_forbidden_import_is_found(path: str, text: str) -> None:
         ("models/ranking/deepfm.py", "from transforms.features import FeatureSet"),
         ("models/ranking/deepfm.py", "from transforms import features"),
         ("models/training/fit.py", "from consort.config import TrainingConfig"),
+        ("models/training/fit.py", "from evaluation.pointwise import auc"),
+        ("evaluation/catalogue.py", "import numpy as np\nfrom transforms.errors import InputError"),
         ("serving/export.py", "from models.ranking.deepfm import DeepFM\nfrom transforms.input import read"),
         ("tfx_pipeline/pipeline.py", "from serving.export import export\nimport apache_beam as beam"),
         ("consort/train.py", "from benchmarks.train import measure"),

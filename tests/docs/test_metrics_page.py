@@ -27,13 +27,13 @@ def test_the_page_names_every_metric_and_no_other() -> None:
 
 
 def test_the_cut_offs_of_the_catalogue_are_those_of_the_code() -> None:
-    from models.retrieval.factorized_top_k import CUT_OFFS
+    from evaluation.catalogue import CUT_OFFS
 
     assert f"of the catalogue, k = {', '.join(map(str, CUT_OFFS))} where it has so many" in PAGE
 
 
 def test_the_definitions_of_the_page_are_those_of_the_code() -> None:
-    from models.training.ranking_metrics import CUT_OFFS, RANKING_DEFINITIONS
+    from evaluation.ranking import CUT_OFFS, RANKING_DEFINITIONS
 
     for definition in RANKING_DEFINITIONS:
         assert f"\n| `{definition}` |" in PAGE

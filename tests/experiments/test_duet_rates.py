@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from evaluation.pointwise import auc
 from experiments.duet.rates import add_rates, import_command, rates_of
 from experiments.duet.results_file import read_results
 from experiments.results_file import write_results
-from models.training.pointwise import auc
 from tests.helpers.command_line import consort
 from transforms.errors import InputError
 from transforms.records import load_dataset, shard_paths

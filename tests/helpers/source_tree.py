@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("transforms", "models", "serving", "tfx_pipeline", "consort", "benchmarks", "experiments")
+ROOMS = ("transforms", "evaluation", "models", "serving", "tfx_pipeline", "consort", "benchmarks", "experiments")
 LEAVES = frozenset(
     {
         "transforms.features",

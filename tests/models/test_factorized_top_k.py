@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.retrieval.factorized_top_k import CatalogueRecall, Search, brute_force
+from evaluation.catalogue import CatalogueRecall, Search
+from models.retrieval.factorized_top_k import brute_force
 from transforms.errors import InputError
 
 
 def _recall(search: Search, items: int, users: np.ndarray, clicked: np.ndarray, batch: int = 7) -> dict[str, float]:
     recall = CatalogueRecall(search, items)
     for start in range(0, len(users), batch):
-        recall.take(tf.constant(users[start : start + batch], tf.float32), clicked[start : start + batch])
+        recall.update(tf.constant(users[start : start + batch], tf.float32), clicked[start : start + batch])
     return recall.result()
 
 
@@ -83,7 +84,7 @@ def test_any_exact_search_will_do() -> None:
 
     rows = np.array([[0.0], [0.0], [1.0], [1.0]])
     recall = CatalogueRecall(search, 3, (1, 2, 3, 4))
-    recall.take(tf.constant(rows, tf.float32), np.array([0, 2, 0, 2]))
+    recall.update(tf.constant(rows, tf.float32), np.array([0, 2, 0, 2]))
     # Ranks 1, 2, 2 (its equal before it) and 3; four of three items nobody asks for.
     expected = {"catalogue_recall@1": 0.25, "catalogue_recall@2": 0.75, "catalogue_recall@3": 1.0}
     assert recall.result() == pytest.approx(expected)
@@ -104,22 +105,22 @@ def test_items_that_are_left_out_stand_before_nobody(items: int) -> None:
     for start in range(0, 50, 20):
         part = slice(start, start + 20)
         rows = tf.constant(np.arange(50.0)[part, np.newaxis], tf.float32)
-        recall.take(rows, clicked[part], left_out[part])
+        recall.update(rows, clicked[part], left_out[part])
     fewer = scores.copy()
     for row in range(50):
         others = [place for place in left_out[row] if place not in (-1, clicked[row])]
         fewer[row, others] = -np.inf
     assert recall.result() == pytest.approx(_of_numpy(fewer, clicked), abs=1e-9)
     assert recall.result() != pytest.approx(_of_numpy(scores, clicked), abs=1e-9)
-    found = recall.found()["catalogue_recall@1"]
+    found = recall.hits()["catalogue_recall@1"]
     assert found.shape == (50,) and found.mean() == recall.result()["catalogue_recall@1"]
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
     recall = CatalogueRecall(brute_force(np.array([[1.0], [2.0]]), 1.0), 2)
-    recall.take(tf.constant([[1.0]]), np.array([1]))
+    recall.update(tf.constant([[1.0]]), np.array([1]))
     with pytest.raises(InputError, match="a score of NaN for the user of click 2;"):
-        recall.take(tf.constant([[1.0], [math.nan]]), np.array([0, 1]))
+        recall.update(tf.constant([[1.0], [math.nan]]), np.array([0, 1]))
 
 
 def test_only_the_search_itself_imports_tensorflow_recommenders() -> None:

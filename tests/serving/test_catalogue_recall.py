@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from evaluation.units import RESAMPLES, Resample
 from models.retrieval.dssm import DSSM
 from models.retrieval.int_tower import IntTower
-from models.training.units import RESAMPLES, Resample
 from serving.catalogue import Catalogue, user_columns
 from serving.catalogue_recall import Catalogued, Places, SeenItems, catalogued, catalogued_export, recall_of
 from serving.retrieval_signatures import ServedTowers

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss, roc_auc_score
 
-from models.training.grouped import group_indices
-from models.training.metrics import (
+from evaluation.metrics import evaluate
+from evaluation.pointwise import (
     auc,
     calibration,
     ece,
-    evaluate,
     gauc_request,
     gauc_user,
     logloss,
-    normalised_entropy,
+    normalized_entropy,
     uauc,
 )
+from evaluation.units import group_indices
 
 _LABEL = np.array([1, 0, 1, 0, 0.0])
 _PROBABILITY = np.array([0.8, 0.8, 0.3, 0.1, 0.4])
@@ -65,13 +65,13 @@ def test_log_loss_clips() -> None:
     assert logloss(np.array([1.0, 0.0]), np.array([0.0, 0.0])) == pytest.approx((-math.log(1e-7) + 1e-7) / 2)
 
 
-def test_normalised_entropy_of_the_base_rate_is_one() -> None:
+def test_normalized_entropy_of_the_base_rate_is_one() -> None:
     label = np.array([1, 0, 0, 0.0])
-    assert normalised_entropy(label, np.full(4, 0.25)) == pytest.approx(1)
+    assert normalized_entropy(label, np.full(4, 0.25)) == pytest.approx(1)
     # log loss -ln(0.5) over the entropy of 1/4
     entropy = -(0.25 * math.log(0.25) + 0.75 * math.log(0.75))
-    assert normalised_entropy(label, np.full(4, 0.5)) == pytest.approx(math.log(2) / entropy)
-    assert normalised_entropy(np.ones(4), np.full(4, 0.5)) is None
+    assert normalized_entropy(label, np.full(4, 0.5)) == pytest.approx(math.log(2) / entropy)
+    assert normalized_entropy(np.ones(4), np.full(4, 0.5)) is None
 
 
 def test_calibration_by_hand() -> None:
@@ -231,7 +231,7 @@ def test_evaluate_gives_each_metric_with_an_interval_around_it() -> None:
     expected = {
         "auc": auc(label, probability),
         "logloss": logloss(label, probability),
-        "ne": normalised_entropy(label, probability),
+        "ne": normalized_entropy(label, probability),
         "ece": ece(label, probability),
         "calibration": calibration(label, probability),
         "gauc_user": gauc_user(label, probability, data["user_id"]),

@@ -1,16 +1,17 @@
-"""Exact metrics of probabilities against labels, example by example, in float64."""
+"""Exact metrics of probabilities against labels, over all examples and within groups of them, in float64."""
 
 import numpy as np
 
-from models.training.ranks import RankedGroups
+from evaluation.ranks import RankedGroups
+from evaluation.units import group_indices
 
 CLIP = 1e-7
-"""Probabilities are kept so far from 0 and 1 in logarithms."""
+"""Least distance of a probability from 0 and 1 in logarithms."""
 ECE_BINS = 15
 
 
 def auc(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> float | None:
-    """Share of pairs of a positive and a negative that are in order; ties count one half.
+    """Returns the share of the pairs of a positive and a negative that are in order; ties count one half.
 
     A label y between 0 and 1 counts as a positive of weight y and a negative of weight 1 - y.
 
@@ -29,13 +30,13 @@ def auc(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = 
 
 
 def logloss(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> float | None:
-    """Weighted mean of -[y ln p + (1 - y) ln(1 - p)], p clipped to [1e-7, 1 - 1e-7]; None without weight."""
+    """Returns the weighted mean of -[y ln p + (1 - y) ln(1 - p)], p within [1e-7, 1 - 1e-7]; None without weight."""
     label, probability, weight = checked(label, probability, weight)
     return ratio(float(weight @ losses(label, probability)), float(weight.sum()))
 
 
-def normalised_entropy(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> float | None:
-    """Log loss over that of always giving the base rate; None if all labels are equal.
+def normalized_entropy(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> float | None:
+    """Returns the log loss over that of always predicting the base rate; None if all labels are equal.
 
     Reference: He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook" (ADKDD 2014), equation 1.
     """
@@ -45,13 +46,13 @@ def normalised_entropy(label: np.ndarray, probability: np.ndarray, weight: np.nd
 
 
 def calibration(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> float | None:
-    """Sum of the probabilities over the sum of the labels; None if that is 0."""
+    """Returns the sum of the probabilities over the sum of the labels; None if that is 0."""
     label, probability, weight = checked(label, probability, weight)
     return ratio(float(weight @ probability), float(weight @ label))
 
 
 def ece(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = None) -> float | None:
-    """Expected calibration error: mean over examples of |mean p - mean y| in the example's bin.
+    """Returns the expected calibration error: the mean over examples of |mean p - mean y| in the example's bin.
 
     15 bins of equal weight by probability, because click probabilities crowd near 0, where bins of
     equal width would put nearly all of them in one. Equal probabilities share a bin.
@@ -62,14 +63,52 @@ def ece(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = 
     return ratio(float(np.abs(gaps).sum()), float(weight.sum()))
 
 
+def gauc_user(label: np.ndarray, probability: np.ndarray, user_id: np.ndarray) -> float | None:
+    """Returns the mean of the users' AUCs, each weighted by the user's impressions.
+
+    Users without both a click and a non-click have no AUC and are left out, as are rows without a user
+    (`group_indices` defines which ids are missing). None if no user is left.
+
+    Reference: Zhu et al., "Optimized Cost per Click in Taobao Display Advertising" (KDD 2017), equation 17.
+    """
+    return _mean_auc(label, probability, user_id, by_impressions=True)
+
+
+def uauc(label: np.ndarray, probability: np.ndarray, user_id: np.ndarray) -> float | None:
+    """Returns the mean of the users' AUCs, each of weight 1; otherwise as `gauc_user`."""
+    return _mean_auc(label, probability, user_id, by_impressions=False)
+
+
+def gauc_request(label: np.ndarray, probability: np.ndarray, request_id: np.ndarray) -> float | None:
+    """Returns the mean of the AUCs within lists; lists without both a click and a non-click are left out."""
+    return _mean_auc(label, probability, request_id, by_impressions=False)
+
+
+def _mean_auc(label: np.ndarray, probability: np.ndarray, ids: np.ndarray, by_impressions: bool) -> float | None:
+    label, probability, _ = checked(label, probability, None, scores=True)
+    group = group_indices(ids, len(label))
+    known = group >= 0
+    label, group = label[known], group[known]
+    ranked = RankedGroups(group, probability[known])
+    return mean_over_groups(ranked.auc(label, 1 - label), np.bincount(group) if by_impressions else None)
+
+
+def mean_over_groups(aucs: np.ndarray, weight: np.ndarray | None) -> float | None:
+    """Returns the weighted mean over the groups that have an AUC; None if none has."""
+    defined = np.isfinite(aucs)
+    weights = defined * (1.0 if weight is None else np.asarray(weight, np.float64))
+    total = weights.sum()
+    return float(np.where(defined, aucs, 0.0) @ weights / total) if total > 0 else None
+
+
 def losses(label: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Log loss of each example."""
+    """Returns the log loss of each example."""
     clipped = np.clip(probability, CLIP, 1 - CLIP)
     return -(label * np.log(clipped) + (1 - label) * np.log1p(-clipped))
 
 
 def entropy_ratio(loss: float, positives: float, total: float) -> float | None:
-    """Normalised entropy from the summed loss, the summed labels and the summed weights."""
+    """Returns the normalized entropy from the summed loss, the summed labels and the summed weights."""
     if not 0 < positives < total:
         return None
     rate = positives / total
@@ -77,7 +116,7 @@ def entropy_ratio(loss: float, positives: float, total: float) -> float | None:
 
 
 def equal_mass_bins(probability: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """For each example its bin, 0 to 14: bins of about equal weight, equal probabilities together."""
+    """Returns the bin of each example, 0 to 14: bins of about equal weight, equal probabilities in one bin."""
     order = np.argsort(probability, kind="stable")
     sorted_probability, sorted_weight = probability[order], weight[order]
     first = np.searchsorted(sorted_probability, sorted_probability, side="left")
@@ -89,17 +128,17 @@ def equal_mass_bins(probability: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def ratio(numerator: float, denominator: float) -> float | None:
-    """The quotient; None where it is not defined."""
+    """Returns the quotient; None where it is not defined."""
     return numerator / denominator if denominator > 0 else None
 
 
 def checked(
     label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None, scores: bool = False
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The three as float64 `[n]`.
+    """Returns the three arrays as float64 `[n]`.
 
     Args:
-      scores: True lets `probability` be any finite number.
+      scores: True: `probability` may be any finite number.
 
     Raises:
       ValueError: lengths differ, a value is not finite or outside its domain.
@@ -120,8 +159,8 @@ def checked(
     return label, probability, weight
 
 
-def _check(name: str, values: np.ndarray, right: np.ndarray, expected: str) -> None:
-    wrong = np.flatnonzero(~right)
+def _check(name: str, values: np.ndarray, valid: np.ndarray, expected: str) -> None:
+    wrong = np.flatnonzero(~valid)
     if len(wrong):
         received = f"{len(wrong)} of {len(values)} values are wrong, the first, {values[wrong[0]]}, in row {wrong[0]}"
         raise ValueError(f"{name}: {received}; expected {expected}")

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from models.training.pointwise import ratio
+from evaluation.pointwise import ratio
 
 RankingDefinition = Literal["standard", "recflow"]
 RANKING_DEFINITIONS: tuple[RankingDefinition, ...] = get_args(RankingDefinition)
@@ -17,7 +17,7 @@ MEANINGS: dict[RankingDefinition, str] = {
     "recflow": "clicked items in the top k, and their sum of 1 / log2(rank + 2) without an ideal divisor, "
     "both over all clicked items; of the requests with a click and a candidate without",
 }
-"""What each definition computes, in words for reports."""
+"""What each definition computes, for reports."""
 
 _COMPARED = 1 << 22
 """Scores compared at once."""
@@ -35,7 +35,7 @@ class RequestRanking:
     published figures: the sums of all requests with a positive and a negative over all their positives,
     without the divisor of the best possible order, so that a request counts by its number of positives.
 
-    Equal scores share their ranks: each of their possible orders counts alike, so that the order in which
+    Equal scores share their ranks: each of their possible orders has the same weight, so that the order in which
     candidates are stored has no influence. A k above the number of candidates takes all of them.
 
     Args:
@@ -64,15 +64,15 @@ class RequestRanking:
         requests, size = candidate.shape
         request, column = np.nonzero(label > 0)
         gain = label[request, column]
-        actual = _places(probability, candidate, request, column)
-        best = _best_places(request, gain)
+        actual = _ranks(probability, candidate, request, column)
+        best = _best_ranks(request, gain)
         discount = 1 / np.log2(np.arange(size) + 2)
         positives = np.bincount(request, gain, requests)
         has_positive = positives > 0
         negative = candidate.sum(axis=1) > np.bincount(request, minlength=requests)
 
-        def summed(places: _Places, value: np.ndarray) -> np.ndarray:
-            return np.bincount(request, gain * places.mean_of(value), requests)
+        def summed(ranks: _Ranks, value: np.ndarray) -> np.ndarray:
+            return np.bincount(request, gain * ranks.mean_of(value), requests)
 
         self._values: dict[str, np.ndarray] = {}
         for k in cut_offs:
@@ -100,35 +100,35 @@ def _check_options(cut_offs: Sequence[int], definition: str) -> None:
 
 
 @dataclass(frozen=True)
-class _Places:
-    """The ranks that items may take: from `first`, `level` of them, all alike; both `[P]`."""
+class _Ranks:
+    """The ranks that each item may take: `tied` ranks from `first` on, equally likely; both `[P]`."""
 
     first: np.ndarray
-    level: np.ndarray
+    tied: np.ndarray
 
     def mean_of(self, value: np.ndarray) -> np.ndarray:
-        """Mean over the possible ranks of `value[rank]`, `[P]`."""
+        """Returns the mean over the possible ranks of `value[rank]`, `[P]`."""
         sums = np.concatenate([[0.0], np.cumsum(value)])
-        means: np.ndarray = (sums[self.first + self.level] - sums[self.first]) / self.level
+        means: np.ndarray = (sums[self.first + self.tied] - sums[self.first]) / self.tied
         return means
 
 
-def _places(score: np.ndarray, candidate: np.ndarray, request: np.ndarray, column: np.ndarray) -> _Places:
+def _ranks(score: np.ndarray, candidate: np.ndarray, request: np.ndarray, column: np.ndarray) -> _Ranks:
     masked = np.where(candidate, score, -np.inf)
-    first, level = np.empty(len(request), np.int64), np.empty(len(request), np.int64)
+    first, tied = np.empty(len(request), np.int64), np.empty(len(request), np.int64)
     step = max(_COMPARED // max(candidate.shape[1], 1), 1)
     for start in range(0, len(request), step):
         part = slice(start, start + step)
-        others, own = masked[request[part]], masked[request[part], column[part]][:, None]
-        first[part] = (others > own).sum(axis=1)
-        level[part] = (others == own).sum(axis=1)
-    return _Places(first, level)
+        others, score_of_item = masked[request[part]], masked[request[part], column[part]][:, None]
+        first[part] = (others > score_of_item).sum(axis=1)
+        tied[part] = (others == score_of_item).sum(axis=1)
+    return _Ranks(first, tied)
 
 
-def _best_places(request: np.ndarray, gain: np.ndarray) -> _Places:
+def _best_ranks(request: np.ndarray, gain: np.ndarray) -> _Ranks:
     order = np.lexsort((-gain, request))
     new = np.diff(request[order], prepend=-1) != 0
     begins = np.flatnonzero(new)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order)) - begins[np.cumsum(new) - 1]
-    return _Places(place, np.ones(len(order), np.int64))
+    rank = np.empty(len(order), np.int64)
+    rank[order] = np.arange(len(order)) - begins[np.cumsum(new) - 1]
+    return _Ranks(rank, np.ones(len(order), np.int64))

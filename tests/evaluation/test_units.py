@@ -6,10 +6,10 @@ import time
 import numpy as np
 import pytest
 
-from models.training.metrics import evaluate
-from models.training.request_metrics import evaluate_requests
-from models.training.resampling import Sums, with_intervals
-from models.training.units import RESAMPLES, Resample, units_of
+from evaluation.bootstrap import with_intervals
+from evaluation.metrics import evaluate, evaluate_requests
+from evaluation.statistics import PointwiseSums
+from evaluation.units import RESAMPLES, Resample, units_of
 from tests.helpers.simulated_requests import request_arrays
 
 _USER = np.array([0, 0, 1, -1, -1, -1, -1])
@@ -20,15 +20,15 @@ _GROUPS: dict[Resample, np.ndarray] = {"user": _USER, "request": _REQUEST}
 def test_users_come_with_all_their_rows_and_rows_without_one_by_request_or_alone() -> None:
     units = units_of(7, _GROUPS)
     assert units.index.tolist() == [0, 0, 1, 2, 2, 3, 4] and len(units) == 5
-    assert units.told() == {"resampled_users": 2, "resampled_requests": 1, "resampled_rows": 2}
+    assert units.counts() == {"resampled_users": 2, "resampled_requests": 1, "resampled_rows": 2}
     assert units_of(7, _GROUPS, "user").index.tolist() == units.index.tolist()
 
 
 def test_requests_or_rows_are_drawn_where_asked_for_and_where_there_is_no_larger_id() -> None:
     by_request = units_of(7, _GROUPS, "request")
     assert by_request.index.tolist() == [0, 1, 2, 3, 3, 4, 5]
-    assert by_request.told() == {"resampled_requests": 4, "resampled_rows": 2}
-    assert units_of(7, {"user": np.full(7, -1), "request": _REQUEST}).told() == by_request.told()
+    assert by_request.counts() == {"resampled_requests": 4, "resampled_rows": 2}
+    assert units_of(7, {"user": np.full(7, -1), "request": _REQUEST}).counts() == by_request.counts()
     assert units_of(7, _GROUPS, "row").index.tolist() == list(range(7)) == units_of(7, {}).index.tolist()
     assert len(units_of(0, {})) == 0
 
@@ -74,8 +74,8 @@ def test_intervals_over_users_cover_and_over_requests_are_too_narrow_by_a_known_
         for kind in covered:
             units = units_of(len(label), {"user": user, "request": request}, kind)
             # The mean rate is 0.3: sums of 0.3 over sums of labels are 1 over all logs.
-            part = Sums(label, np.full(len(label), 0.3), units.index, len(units))
-            found = with_intervals([part], len(units), 100, 1)
+            statistic = PointwiseSums(label, np.full(len(label), 0.3), units.index, len(units))
+            found = with_intervals([statistic], len(units), 100, 1)
             low, high = found["calibration_low"], found["calibration_high"]
             covered[kind].append(low <= 1.0 <= high)
             width[kind].append(high - low)

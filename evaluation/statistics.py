@@ -1,49 +1,22 @@
-"""Metrics as functions of how often each unit (user, request, row) was drawn: made once, asked for every resample."""
+"""Metrics of rows as functions of how often each unit (user, request, row) was drawn: prepared once, computed often."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from models.training.confidence import bootstrap_intervals
-from models.training.grouped import mean_over_groups
-from models.training.pointwise import ECE_BINS, entropy_ratio, equal_mass_bins, losses, ratio
-from models.training.pooled_auc import PooledAuc
-from models.training.ranks import RankedGroups
-
-Part = Callable[[np.ndarray], Mapping[str, float | None]]
-"""Takes the counts of the units, `[U]`, gives metrics by key; None where one is not defined."""
+from evaluation.pointwise import ECE_BINS, entropy_ratio, equal_mass_bins, losses, mean_over_groups, ratio
+from evaluation.ranks import PooledAuc, RankedGroups
 
 
-def with_intervals(parts: Sequence[Part], num_units: int, resamples: int, seed: int) -> dict[str, float]:
-    """All defined metrics of the parts, and their 95 % intervals as `<key>_low` and `<key>_high`.
-
-    Args:
-      parts: keys are distinct.
-      num_units: U.
-      resamples: bootstrap resamples; 0: no intervals.
-      seed: of the bootstrap.
-    """
-
-    def metrics(counts: np.ndarray) -> dict[str, float]:
-        found: dict[str, float] = {}
-        for part in parts:
-            found |= {key: value for key, value in part(counts).items() if value is not None}
-        return found
-
-    point = metrics(np.ones(num_units))
-    bounds = bootstrap_intervals(metrics, num_units, resamples, seed)
-    return point | {key: value for key, value in bounds.items() if key.rpartition("_")[0] in point}
-
-
-class Sums:
+class PointwiseSums:
     """`logloss`, `ne`, `ece` and `calibration`: ratios of sums over rows.
 
     Args:
       label: `[n]`.
       probability: `[n]`.
-      unit: of each row, `[n]`.
-      num_units: U.
-      keys: the metrics wanted, by the keys that they are to have; None: all by their own.
+      unit: index of each row's unit, `[n]`.
+      num_units: U, also those without rows.
+      keys: key to report each wanted metric under, by its name; None: all of them by name.
     """
 
     def __init__(
@@ -56,7 +29,7 @@ class Sums:
     ):
         per_row = [np.ones(len(label)), label, probability, losses(label, probability)]
         self._sums = [np.bincount(unit, values, num_units) for values in per_row]
-        # Of each bin, the gaps that each unit brings: with large units these are few.
+        # The gaps of each unit in each bin: with large units these pairs are few.
         pairs, pair = np.unique(
             unit * ECE_BINS + equal_mass_bins(probability, np.ones(len(label))), return_inverse=True
         )
@@ -66,41 +39,41 @@ class Sums:
     def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
         rows, positives, predicted, loss = (float(counts @ sums) for sums in self._sums)
         gaps = np.bincount(self._bins, counts[self._unit] * self._gaps, ECE_BINS)
-        found = {
+        values = {
             "logloss": ratio(loss, rows),
             "ne": entropy_ratio(loss, positives, rows),
             "ece": ratio(float(np.abs(gaps).sum()), rows),
             "calibration": ratio(predicted, positives),
         }
-        return found if self._keys is None else {key: found[name] for name, key in self._keys.items()}
+        return values if self._keys is None else {key: values[name] for name, key in self._keys.items()}
 
 
 class Means:
-    """Means over rows.
+    """Means of values over rows.
 
     Args:
-      values: `[n]` each, by the key of their mean.
-      unit: of each row, `[n]`.
-      num_units: U.
+      values: `[n]` each, by the key to report their mean under.
+      unit: index of each row's unit, `[n]`.
+      num_units: U, also those without rows.
     """
 
     def __init__(self, values: Mapping[str, np.ndarray], unit: np.ndarray, num_units: int):
         self._rows = np.bincount(unit, minlength=num_units).astype(np.float64)
-        self._sums = {key: np.bincount(unit, own, num_units) for key, own in values.items()}
+        self._sums = {key: np.bincount(unit, value, num_units) for key, value in values.items()}
 
     def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
         rows = float(counts @ self._rows)
         return {key: ratio(float(counts @ sums), rows) for key, sums in self._sums.items()}
 
 
-class Overall:
-    """The AUC of one score over all rows, under a key of its own.
+class Auc:
+    """AUC of one score over all rows.
 
     Args:
-      key: of the metric.
+      key: to report it under.
       label: `[n]`.
       score: any finite numbers, `[n]`.
-      unit: of each row, `[n]`.
+      unit: index of each row's unit, `[n]`.
     """
 
     def __init__(self, key: str, label: np.ndarray, score: np.ndarray, unit: np.ndarray):
@@ -113,16 +86,16 @@ class Overall:
 class GroupedAucs:
     """AUCs within groups of rows.
 
-    A group whose rows are all of one unit comes whole or not at all, so that its AUC is computed once; drawn twice,
-    it is two groups. A group with rows of several units is one, with the rows that were drawn.
+    A group whose rows all belong to one unit is drawn as a whole, so that its AUC is computed once; drawn twice, it
+    counts as two groups. A group with rows of several units stays one group, with the rows that were drawn.
 
     Args:
-      group: index of each row's group, without gaps, `[n]`; rows of group -1 are left out.
+      group: index of each row's group, from 0 without gaps, `[n]`; rows of group -1 are left out.
       label: `[n]`.
       probability: `[n]`.
-      unit: of each row, `[n]`.
-      by_group: key of the mean over groups.
-      by_row: key of the mean in which a group counts by its rows; None: without.
+      unit: index of each row's unit, `[n]`.
+      by_group: key to report the mean over groups under.
+      by_row: key to report the mean weighted by the groups' rows under; None: do not compute it.
     """
 
     def __init__(
@@ -143,7 +116,7 @@ class GroupedAucs:
         self._unit[group] = unit
         mixed = np.zeros(len(self._aucs), bool)
         mixed[group[unit != self._unit[group]]] = True
-        self._mixed = _Mixed(mixed, group, label, probability, unit) if mixed.any() else None
+        self._mixed = _MixedGroups(mixed, group, label, probability, unit) if mixed.any() else None
 
     def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
         aucs, times = self._aucs, counts[self._unit]
@@ -152,12 +125,12 @@ class GroupedAucs:
             aucs = aucs.copy()
             aucs[self._mixed.which], rows[self._mixed.which] = self._mixed.drawn(counts)
             times[self._mixed.which] = 1.0
-        found = {self._by_group: mean_over_groups(aucs, times)}
-        return found if self._by_row is None else {self._by_row: mean_over_groups(aucs, rows), **found}
+        means = {self._by_group: mean_over_groups(aucs, times)}
+        return means if self._by_row is None else {self._by_row: mean_over_groups(aucs, rows), **means}
 
 
-class _Mixed:
-    """The groups with rows of several units."""
+class _MixedGroups:
+    """Groups with rows of several units."""
 
     def __init__(
         self, mixed: np.ndarray, group: np.ndarray, label: np.ndarray, probability: np.ndarray, unit: np.ndarray
@@ -169,7 +142,7 @@ class _Mixed:
         self._group, self._label, self._unit = group[order], label[rows][order], unit[rows][order]
 
     def drawn(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """AUCs of the rows that were drawn, and how many these are."""
+        """Returns the AUC of each group's drawn rows, and their number."""
         weight = counts[self._unit]
         positive = weight * self._label
         aucs = self._ranked.auc_of_sorted(positive, weight - positive)

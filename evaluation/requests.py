@@ -1,11 +1,11 @@
-"""The arrays that request metrics are made of, checked."""
+"""The arrays of requests that metrics are computed from, checked."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from models.training.entire_space import LOGGING, MODEL, ORACLE
+from evaluation.entire_space import LOGGING, MODEL, ORACLE
 
 _FIXES = {
     MODEL: ("probability", "probabilities; apply a sigmoid"),
@@ -16,14 +16,14 @@ _FIXES = {
 
 @dataclass(frozen=True)
 class RequestArrays:
-    """R requests of M candidates; what is said of n holds for the real candidates, request by request.
+    """R requests of M candidates; `[n]` arrays hold the real candidates, request by request.
 
     Args:
       candidate: True = real, `[R, M]`.
       shown: real and exposed, `[R, M]`.
       probability: float64, `[R, M]`.
       clicks: the labels where shown, 0 elsewhere, `[R, M]`.
-      scores: by whose they are, the keys of `EntireSpace`: `[n]` each.
+      scores: by whose scores they are (the keys of `EntireSpace`), `[n]` each.
     """
 
     candidate: np.ndarray
@@ -41,7 +41,7 @@ def request_arrays(
     truth: np.ndarray | None,
     logging_score: np.ndarray | None,
 ) -> RequestArrays:
-    """Checks and converts; nothing is read in padding, and no label where nothing was shown.
+    """Checks and converts the arrays; reads nothing in padding, and labels of shown candidates only.
 
     Raises:
       ValueError: shapes differ, or a value is outside its domain.
@@ -83,9 +83,9 @@ def _mask(values: np.ndarray, name: str) -> np.ndarray:
 
 
 def _check_values(values: np.ndarray, mask: np.ndarray, what: str, expected: str, bounded: bool = True) -> None:
-    """Of the values where a mask is True."""
-    right = (values >= 0) & (values <= 1) if bounded else np.isfinite(values)
-    wrong = np.flatnonzero(~right)
+    """Checks the values of the places where a mask is True."""
+    valid = (values >= 0) & (values <= 1) if bounded else np.isfinite(values)
+    wrong = np.flatnonzero(~valid)
     if len(wrong):
         request, column = np.argwhere(mask)[wrong[0]]
         domain = "outside [0, 1]" if bounded else "not finite"

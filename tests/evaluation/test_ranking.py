@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.training.ranking_metrics import RankingDefinition, RequestRanking
+from evaluation.ranking import RankingDefinition, RequestRanking
 
 # Request 0: clicks at ranks 0 and 2; request 1: one click at rank 1, its last candidate is padding.
 _SCORE = np.array([[0.9, 0.1, 0.5, 0.7], [0.2, 0.6, 0.4, 0.99]])
@@ -105,7 +105,7 @@ def test_many_comparisons_are_made_in_parts(monkeypatch: pytest.MonkeyPatch) -> 
     random = np.random.default_rng(0)
     score, clicked = random.random((40, 7)), (random.random((40, 7)) < 0.3).astype(float)
     whole = _metrics(score, np.ones((40, 7), bool), clicked)
-    monkeypatch.setattr("models.training.ranking_metrics._COMPARED", 20)
+    monkeypatch.setattr("evaluation.ranking._COMPARED", 20)
     assert _metrics(score, np.ones((40, 7), bool), clicked) == whole
 
 

@@ -1,14 +1,14 @@
-"""How well scores rank all candidates of requests, shown or not, where the truth is known (simulated worlds)."""
+"""AUCs over all candidates of requests, shown or not, where the truth is known (simulated worlds)."""
 
 from collections.abc import Mapping
 
 import numpy as np
 
-from models.training.pooled_auc import PooledAuc
+from evaluation.ranks import PooledAuc
 
 MODEL, ORACLE, LOGGING = "", "oracle_", "logging_"
 _LEAST_GAP = 1e-9
-"""Below this the logging policy is as good as the oracle but for rounding, and there is no gap to close."""
+"""Below it the logging policy equals the oracle up to rounding, and there is no gap to close."""
 
 
 class EntireSpace:
@@ -27,10 +27,10 @@ class EntireSpace:
     and `gap_closed_unexposed` likewise: 0 is as good as the logging policy, 1 as the oracle.
 
     Args:
-      scores: by whose they are: `MODEL` always, `ORACLE` and `LOGGING` where there are any; `[n]` each.
+      scores: by whose scores they are: `MODEL` always, `ORACLE` and `LOGGING` where known; `[n]` each.
       truth: probability of a click, in [0, 1], `[n]`.
       exposed: True = shown, `[n]`.
-      unit: index of what each candidate is drawn with, `[n]`.
+      unit: index of each candidate's bootstrap unit, `[n]`.
     """
 
     def __init__(self, scores: Mapping[str, np.ndarray], truth: np.ndarray, exposed: np.ndarray, unit: np.ndarray):
@@ -44,11 +44,11 @@ class EntireSpace:
                 self._pools["auc_exposed_truth"] = PooledAuc(order[shown], score, truth, unit)
 
     def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
-        found = {key: pool.auc(counts) for key, pool in self._pools.items()}
+        values = {key: pool.auc(counts) for key, pool in self._pools.items()}
         for space, key in (("entire", "gap_closed"), ("unexposed", "gap_closed_unexposed")):
-            values = (found.get(f"{whose}auc_{space}") for whose in (MODEL, ORACLE, LOGGING))
-            found[key] = _share_closed(*values)
-        return found
+            aucs = (values.get(f"{whose}auc_{space}") for whose in (MODEL, ORACLE, LOGGING))
+            values[key] = _share_closed(*aucs)
+        return values
 
 
 def _share_closed(model: float | None, oracle: float | None, logging: float | None) -> float | None:

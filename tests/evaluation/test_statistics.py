@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from models.training.grouped import gauc_request, gauc_user, uauc
-from models.training.pointwise import auc, calibration, logloss, normalised_entropy
-from models.training.resampling import GroupedAucs, Overall, Part, Sums, with_intervals
+from evaluation.bootstrap import Statistic, with_intervals
+from evaluation.pointwise import auc, calibration, gauc_request, gauc_user, logloss, normalized_entropy, uauc
+from evaluation.statistics import Auc, GroupedAucs, PointwiseSums
 
 _LABEL = np.array([1, 0, 1, 0, 0, 1, 1, 0.0])
 _PROBABILITY = np.array([0.8, 0.5, 0.3, 0.1, 0.4, 0.7, 0.2, 0.6])
@@ -20,21 +20,21 @@ def test_sums_count_each_row_as_often_as_its_unit() -> None:
     # Eight different probabilities have a bin each, so that the calibration error is the mean gap of a row.
     expected = {
         "logloss": logloss(label, probability),
-        "ne": normalised_entropy(label, probability),
+        "ne": normalized_entropy(label, probability),
         "ece": np.abs(label - probability).mean(),
         "calibration": calibration(label, probability),
     }
-    assert Sums(_LABEL, _PROBABILITY, _UNIT, 4)(_COUNTS) == pytest.approx(expected)
+    assert PointwiseSums(_LABEL, _PROBABILITY, _UNIT, 4)(_COUNTS) == pytest.approx(expected)
 
 
 def test_sums_under_other_keys_leave_the_rest_out() -> None:
-    found = Sums(_LABEL, _PROBABILITY, _UNIT, 4, {"calibration": "there"})(np.ones(4))
+    found = PointwiseSums(_LABEL, _PROBABILITY, _UNIT, 4, {"calibration": "there"})(np.ones(4))
     assert found == {"there": pytest.approx(calibration(_LABEL, _PROBABILITY))}
 
 
 def test_rankings_count_each_row_as_often_as_its_unit() -> None:
     label, probability, user = _LABEL[_DRAWN], _PROBABILITY[_DRAWN], _USER[_DRAWN]
-    assert Overall("mine", _LABEL, _PROBABILITY, _UNIT)(_COUNTS) == {"mine": pytest.approx(auc(label, probability))}
+    assert Auc("mine", _LABEL, _PROBABILITY, _UNIT)(_COUNTS) == {"mine": pytest.approx(auc(label, probability))}
     users = GroupedAucs(_USER, _LABEL, _PROBABILITY, _UNIT, "uauc", "gauc_user")(_COUNTS)
     assert users["gauc_user"] == pytest.approx(gauc_user(label, probability, user))
     assert users["uauc"] == pytest.approx(uauc(label, probability, user))
@@ -64,7 +64,10 @@ def test_groups_of_one_unit_and_of_several_stand_beside_each_other() -> None:
 
 
 def test_units_without_rows_are_drawn_too() -> None:
-    parts: list[Part] = [Sums(_LABEL, _PROBABILITY, _UNIT, 9), Overall("auc", _LABEL, _PROBABILITY, _UNIT)]
-    found = with_intervals(parts, 9, 30, 1)
+    statistics: list[Statistic] = [
+        PointwiseSums(_LABEL, _PROBABILITY, _UNIT, 9),
+        Auc("auc", _LABEL, _PROBABILITY, _UNIT),
+    ]
+    found = with_intervals(statistics, 9, 30, 1)
     assert found["auc"] == auc(_LABEL, _PROBABILITY)
     assert found["logloss_low"] < found["logloss"] < found["logloss_high"]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.training.metrics import auc, calibration, ece, evaluate, logloss
-from models.training.request_metrics import evaluate_requests
+from evaluation.metrics import evaluate, evaluate_requests
+from evaluation.pointwise import auc, calibration, ece, logloss
 from tests.helpers.simulated_requests import request_arrays, soft_auc
 
 _TRUTH_KEYS = {

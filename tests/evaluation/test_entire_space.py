@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.training.entire_space import LOGGING, MODEL, ORACLE, EntireSpace
-from models.training.pooled_auc import PooledAuc
+from evaluation.entire_space import LOGGING, MODEL, ORACLE, EntireSpace
+from evaluation.ranks import PooledAuc
 from tests.helpers.simulated_requests import soft_auc
 
 _TRUTH = np.array([0.5, 0.2, 0.8, 0.1])
@@ -81,7 +81,7 @@ def test_chunks_and_ties_never_change_the_value(rows: list[tuple[int, int, int]]
     score, truth, unit = (np.array(column) for column in zip(*rows, strict=True))
     order = np.argsort(score)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.training.pooled_auc.CHUNK", 3)
+        patch.setattr("evaluation.ranks.CHUNK", 3)
         found = PooledAuc(order, score, truth / 4, unit).auc(np.array([1.0, 3.0, 2.0]))
     items = np.repeat(np.arange(len(rows)), np.array([1, 3, 2])[unit])
     if 0 < truth.sum() < 4 * len(rows):
