@@ -6,7 +6,7 @@ from typing import Any
 import tf_keras as keras
 
 from consort.config import RunConfig
-from models.cotraining.recipe import Recipe
+from models.cotraining.base import Recipe
 from models.layers.vector_store import StoreContent
 from models.training.job import FitSettings, TrainingJob
 from tfx_pipeline.training import model_of

@@ -10,7 +10,7 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from consort.config import RunConfig
-from models.cotraining.recipe import Recipe
+from models.cotraining.base import Recipe
 from models.layers.vector_store import StoreContent
 from serving.teacher import TeacherExport
 from tfx_pipeline.earlier_caches import caches_identity, carried_to

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from consort.config import RunConfig
-from models.cotraining.recipe import Recipe
+from models.cotraining.base import Recipe
 from tfx_pipeline.short_runs import mean_label
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, STAGE, FeatureSet

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from consort.config import TrainingConfig
-from models.cotraining.recipe import Trained
+from models.cotraining.base import Trained
 from transforms.features import CANDIDATE, EXPOSED, LABEL
 from transforms.input import parsed, serialized
 

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from consort.config import RunConfig
-from models.cotraining.recipe import Trained
+from models.cotraining.base import Trained
 from tfx_pipeline.distributed import Part
 from tfx_pipeline.plan import LOG_DIR, Plan, make_plan
 from tfx_pipeline.provenance import run_info

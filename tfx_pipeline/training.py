@@ -12,7 +12,7 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from consort.config import RunConfig, TrainingConfig
-from models.cotraining.recipe import Recipe, Trained, build_recipe
+from models.cotraining.base import Recipe, Trained, build_recipe
 from models.registry import build_model
 from models.retrieval.tower_model import TowerModel
 from models.table_model import TableModel

@@ -9,9 +9,7 @@ from experiments.cs3.grid import CS3Grid
 from experiments.cs3.methods import Method
 from experiments.cs3.stream import Data
 from models.cotraining.clicks import Clicks
-from models.cotraining.cs3 import CS3
-from models.cotraining.cs3_recipe import RANKER
-from models.cotraining.peer_training import build_peers
+from models.cotraining.cs3 import CS3, RANKER
 from models.layers.tower_caches import SIDES
 from models.registry import build_model
 from models.retrieval.tower_model import TowerInput
@@ -86,7 +84,7 @@ def build(backbone: str, method: Method, data: Data, grid: CS3Grid, seed: int, r
         softmax_weight=grid.softmax_weight,
         written_ids=data.written_ids,
     )
-    build_peers(group)
+    group.build_variables()
     group.start_at(float(data.splits["train"].label[:_KNOWN_ROWS].mean()))
     compile_model(group, rate)
     return group

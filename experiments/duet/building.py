@@ -9,7 +9,7 @@ from experiments.duet.grid import DuetGrid
 from experiments.duet.methods import Method
 from experiments.duet.requests import Data
 from models.cotraining.duet import Duet
-from models.preranking.entire_space_recipe import EntireSpaceRecipe
+from models.cotraining.entire_space import EntireSpaceRecipe
 from models.registry import build_model
 
 _SEEDS_OF_A_RUN = 10

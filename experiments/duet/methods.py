@@ -17,7 +17,7 @@ class Method:
       model: name of `models.registry`.
       model_options: of every model.
       outputs: of each model; nothing where `baseline` knows.
-      baseline: a key of `models.preranking.entire_space_recipe.METHODS`.
+      baseline: a key of `models.cotraining.entire_space.METHODS`.
       pair: options of `Duet`; None is no pair.
       options: of the baseline.
       warmup: share of the greatest number of steps in which the pseudo-labels' weight grows.

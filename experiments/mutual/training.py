@@ -15,7 +15,6 @@ from experiments.batches import SCORED_AT_ONCE, batches, click_probabilities
 from experiments.mutual.cells import ARMS, Cell, Member, order_seed, peer_seed
 from experiments.mutual.grid import MutualGrid
 from models.cotraining.mutual_learning import MutualLearning
-from models.cotraining.peer_training import build_peers
 from models.registry import build_model
 from models.training.compiling import precision, to_a_tenth
 from models.training.fit import FitResult, fit
@@ -94,7 +93,7 @@ def _train(cell: Cell, grid: MutualGrid, arrays: Arrays, place: Place) -> tuple[
         return [_pretrained(needed, grid, arrays, place) for needed in cell.needs()], None
     peers = [_peer(member, cell.group, grid, arrays) for member in cell.members]
     group = MutualLearning(peers, arm.mutual_weight, arm.loss, arm.stop_gradient)
-    build_peers(group)
+    group.build_variables()
     for index, needed in enumerate(cell.needs()):
         group.load_peer(index, _pretrained(needed, grid, arrays, place))
     return [group], _fit(group, cell, grid, arrays, place)

@@ -1,13 +1,14 @@
-"""What a batch says of its records: which are real, which were shown, and what was clicked."""
+"""Labels of a batch, and losses over the entire candidate space."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.replicas import batch_mean
+from models.table_model import TableModel
 from models.training.losses import cross_entropies
 from transforms.features import CANDIDATE, STAGE
 
@@ -79,3 +80,87 @@ class Clicks:
                 "it, such as simulator or recflow, or a recipe without stages"
             )
         return tf.cast(self.features[STAGE], tf.int64)
+
+
+def conditional_loss(
+    clicks: Clicks,
+    logits: tf.Tensor,
+    labels: tf.Tensor,
+    unexposed_weight: float | tf.Tensor = 1.0,
+    average: Literal["union", "group_mean"] = "union",
+    by_confidence: bool = False,
+) -> tf.Tensor:
+    """Log loss against clicks on exposed candidates E and against given labels on unexposed ones N.
+
+    `union`: 1/|E + N| (sum_E l_i + w sum_N l_i), DUET's equation 11 for w = 1; `group_mean`: mean_E l + w mean_N l.
+
+    Args:
+      clicks: labels and masks.
+      logits: `[B, M]`.
+      labels: of N, `[B, M]`; no gradient passes.
+      unexposed_weight: w.
+      average: as above.
+      by_confidence: weighs each l_i of N by |2 label - 1| too.
+    """
+    labels = tf.stop_gradient(labels)
+    known = cross_entropies(clicks.label, logits)
+    given = cross_entropies(labels, logits) * unexposed_weight
+    if by_confidence:
+        given *= tf.abs(2 * labels - 1)
+    if average == "group_mean":
+        return clicks.mean_over_exposed(known) + clicks.mean_over_unexposed(given)
+    return clicks.mean_over_real(tf.where(clicks.exposed > 0, known, given))
+
+
+def symmetric_kl(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """1/2 [KL(p||q) + KL(q||p)] of Bernoulli distributions, from logits: 1/2 (p - q)(logit p - logit q).
+
+    Exact, with no logarithm of a clipped probability.
+    """
+    return (tf.sigmoid(one) - tf.sigmoid(other)) * (one - other) / 2
+
+
+def side_outputs_of(peers: Sequence[TableModel]) -> tuple[int, ...]:
+    """Side outputs of models that give a click and the stages beyond the first.
+
+    Raises:
+      ValueError: a model has no output beside the click.
+    """
+    for peer in peers:
+        if peer.outputs < 2:
+            raise ValueError(
+                f"{type(peer).__name__} has {peer.outputs} output; expected one for the click and one for each stage "
+                "beyond the first; set model.options.outputs, e.g. to 3 for the stages ranked and exposed"
+            )
+    return tuple(peer.outputs - 1 for peer in peers)
+
+
+def stage_loss(clicks: Clicks, logits: Sequence[tf.Tensor]) -> tf.Tensor:
+    """Log losses of "the candidate got at least to stage j + 2", summed over outputs j = 0, 1, ..., real candidates.
+
+    The stages hold what the log's own scoring saw in every candidate, in an order of a few levels, for ten
+    times as many candidates as have a label; what they share with clicks, the backbone learns from both.
+
+    Args:
+      clicks: with stages.
+      logits: `[B, M]`, one a stage beyond the first.
+    """
+    stage = clicks.stage()
+    reached = [tf.cast(stage >= level, tf.float32) for level in range(2, 2 + len(logits))]
+    return tf.add_n([clicks.mean_over_real(cross_entropies(own, out)) for own, out in zip(reached, logits)])
+
+
+def pairwise_loss(priority: tf.Tensor, real: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """Mean of softplus(-(s_i - s_j)) over all pairs of a request with priority_i > priority_j.
+
+    Reference: FS-LTR in "RecFlow: An Industrial Full Flow Recommendation Dataset" (ICLR 2025), with weights of 1.
+
+    Args:
+      priority: `[B, M]`.
+      real: 1 for candidates, 0 for padding, `[B, M]`.
+      scores: `[B, M]`.
+    """
+    above = tf.cast(priority[:, :, tf.newaxis] > priority[:, tf.newaxis, :], tf.float32)
+    above *= real[:, :, tf.newaxis] * real[:, tf.newaxis, :]
+    costs = tf.nn.softplus(scores[:, tf.newaxis, :] - scores[:, :, tf.newaxis])
+    return tf.math.divide_no_nan(tf.reduce_sum(above * costs), tf.reduce_sum(above))

@@ -1,14 +1,20 @@
 """Mutual learning: click models that finetune each other."""
 
+import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import tensorflow as tf
 import tf_keras as keras
 
+from models.cotraining.base import Recipe, Trained
 from models.cotraining.clicks import Clicks
-from models.cotraining.peers import PeerModel
+from models.cotraining.peers import PeerModel, best_peer, check_peers
 from models.ranking.field_model import FieldModel
+from models.table_model import TableModel
+from models.training.job import FitSettings, TrainingJob
 
 MutualLoss = Literal["mse", "logit_mse", "symmetric_kl"]
 
@@ -105,3 +111,128 @@ class MutualLearning(PeerModel):
             "loss": self.mutual_loss,
             "stop_gradient": self.stop_gradient,
         }
+
+
+@dataclass(frozen=True)
+class MutualLearningRecipe(Recipe):
+    """Pretrains K models from K seeds, finetunes them by `MutualLearning`, and keeps the best peer.
+
+    The settings of the run's section `training` are those of pretraining, or of the whole training
+    with `from_scratch`.
+
+    Reference: "Mutual Learning for Finetuning Click-Through Rate Prediction Models" (2024, arXiv
+    2406.12087), section 4.1.
+
+    Args:
+      peers: K; ignored where `models` or `pretrained` says it.
+      models: a class a peer, by name; empty: the run's own model for all.
+      mutual_weight, loss, stop_gradient: as in `MutualLearning`.
+      epochs: of finetuning; the paper found more than one to degrade.
+      learning_rate: of finetuning; the paper tunes one apart.
+      decay_epochs: of finetuning, as in `training`.
+      from_scratch: leaves pretraining out: the peers learn together from their first step.
+      pretrained: folders of finished runs of `consort train`, one a peer, instead of pretraining.
+    """
+
+    peers: int = 4
+    models: Sequence[str] = ()
+    mutual_weight: float = 1.0
+    loss: MutualLoss = "mse"
+    stop_gradient: bool = True
+    epochs: int = 1
+    learning_rate: float = 1e-4
+    decay_epochs: float | None = None
+    from_scratch: bool = False
+    pretrained: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.peers < 1:
+            raise ValueError(f"peers is {self.peers}; expected at least 1; the paper has 4")
+        if self.epochs < 1 or self.learning_rate <= 0:
+            raise ValueError(
+                f"epochs is {self.epochs}, learning_rate {self.learning_rate}; expected at least 1 and above 0"
+            )
+        if self.pretrained and self.from_scratch:
+            raise ValueError("pretrained and from_scratch are both given; expected one of them; leave one out")
+        if self.pretrained and self.models and len(self.pretrained) != len(self.models):
+            raise ValueError(
+                f"{len(self.pretrained)} pretrained runs for {len(self.models)} models; expected one a peer; "
+                "give as many of each, or leave models out"
+            )
+        # Wrong values show before anything is pretrained.
+        MutualLearning.check(self.mutual_weight, self.loss)
+
+    @property
+    def num_peers(self) -> int:
+        """K."""
+        return len(self.models) or len(self.pretrained) or self.peers
+
+    def row_widths(self, width: int) -> list[int]:
+        # While a pretrained peer is copied, it is there beside the group.
+        return [width] * (self.num_peers + (0 if self.from_scratch else 1))
+
+    def model_names(self) -> list[str]:
+        return list(self.models)
+
+    def check(self, models: Sequence[Any]) -> None:
+        check_peers(models)
+        if self.num_peers < 2:
+            raise ValueError(
+                f"there is {self.num_peers} peer; expected at least 2, as peers learn from each other; raise "
+                "recipe.options.peers, or choose the recipe single"
+            )
+
+    def earlier_runs(self) -> list[str]:
+        return [str(folder) for folder in self.pretrained]
+
+    def train(self, job: TrainingJob, directory: Path) -> Trained:
+        names: list[str | None] = [*self.models] or [None] * self.num_peers
+        seeds = [job.seed + index for index in range(self.num_peers)]
+        group = MutualLearning(
+            [job.build(seed, name) for seed, name in zip(seeds, names, strict=True)],
+            self.mutual_weight,
+            self.loss,
+            self.stop_gradient,
+        )
+        group.build_variables()
+        before: list[dict[str, Any]] = []
+        if not self.from_scratch:
+            before = [
+                self._load(job, group, index, directory / f"peer_{index}", seeds[index], names[index])
+                for index in range(self.num_peers)
+            ]
+        start = {} if self.from_scratch else {"base_rate": None}
+        result = job.fit(group, directory / "together", self._settings(job.settings), job.seed, **start)
+        best = best_peer(result, self.num_peers)
+        report = {
+            "recipe": "mutual_learning",
+            "peers": [{"seed": seed, "model": type(peer).__name__} for seed, peer in zip(seeds, group.peers)],
+            "pretraining": before,
+            "best_peer": best,
+        }
+        return Trained(group.peer(best), result, report)
+
+    def _settings(self, settings: FitSettings) -> FitSettings:
+        if self.from_scratch:
+            return settings
+        return dataclasses.replace(
+            settings,
+            epochs=self.epochs,
+            learning_rate=self.learning_rate,
+            decay_epochs=self.decay_epochs,
+            patience=None,
+            max_steps=None,
+        )
+
+    def _load(
+        self, job: TrainingJob, group: MutualLearning, index: int, directory: Path, seed: int, name: str | None
+    ) -> dict[str, Any]:
+        """Gives a peer its pretrained weights, and tells where they are from."""
+        if self.pretrained:
+            group.load_peer(index, job.load(self.pretrained[index]))
+            return {"from": str(self.pretrained[index])}
+        model: TableModel = job.build(seed, name)
+        result = job.fit(model, directory, job.settings, seed)
+        group.load_peer(index, model)
+        metrics = result.best or (dict(result.history[-1]) if result.history else {})
+        return {"seed": seed, "best_epoch": result.best_epoch, "steps": result.steps, "metrics": metrics}

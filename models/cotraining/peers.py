@@ -14,6 +14,7 @@ from models.layers.interleaved_embeddings import InterleavedEmbeddings
 from models.table_model import TableModel
 from models.training.compiling import AUC_THRESHOLDS
 from models.training.distribution import whole
+from models.training.fit import FitResult
 from models.training.losses import ClickLoss, Examples
 
 
@@ -262,3 +263,22 @@ def _checked(peers: Sequence[TableModel]) -> list[TableModel]:
                 "expected one vocabulary for all peers; build all from one transform"
             )
     return list(peers)
+
+
+def check_peers(models: Sequence[Any]) -> None:
+    """Refuses what cannot be a peer.
+
+    Raises:
+      ValueError: a model whose table others cannot share.
+    """
+    for model in models:
+        if not isinstance(model, TableModel):
+            raise ValueError(
+                f"{type(model).__name__} cannot be a peer; expected a TableModel, whose table peers can share; "
+                "derive it from models.table_model.TableModel"
+            )
+
+
+def best_peer(result: FitResult, num_peers: int) -> int:
+    """The peer with the least eval log loss, of the weights that are kept; the first one if nothing was evaluated."""
+    return min(range(num_peers), key=lambda index: result.best.get(f"eval_logloss/peer_{index}", 0.0))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import tf_keras as keras
 
-from models.cotraining.recipe import Recipe, Trained
+from models.cotraining.base import Recipe, Trained
 from models.training.job import TrainingJob
 
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from consort.config import load_config, parse_config
-from models.cotraining.cs3_recipe import CS3Recipe
+from models.cotraining.cs3 import CS3Recipe
 from models.registry import MODELS
 from serving.versions import versions_in
 from tests.helpers.command_line import consort

@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from consort.config import load_config, parse_config
-from models.cotraining.duet_recipe import COLLAPSE, DIVERGENCE, LEAST_DEGREE, DuetRecipe
-from models.cotraining.recipe import build_recipe
-from models.preranking.entire_space_recipe import METHODS, EntireSpaceRecipe
+from models.cotraining.base import build_recipe
+from models.cotraining.duet import COLLAPSE, DIVERGENCE, LEAST_DEGREE, DuetRecipe
+from models.cotraining.entire_space import METHODS, EntireSpaceRecipe
 from models.preranking.set_ranker import SetRanker
 from tests.helpers.command_line import consort
 from tests.helpers.set_batches import INPUTS, SIZES

@@ -45,8 +45,8 @@ def test_the_commands_of_the_recipe_run(tmp_path, monkeypatch):
 
 
 def test_the_section_of_the_run_file_is_right_and_whole():
-    from models.cotraining.mutual_learning_recipe import MutualLearningRecipe
-    from models.cotraining.recipe import build_recipe
+    from models.cotraining.base import build_recipe
+    from models.cotraining.mutual_learning import MutualLearningRecipe
 
     (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
     section = parse_config({"name": "mine", "source": "toy", **yaml.safe_load(text)}).recipe
@@ -60,7 +60,7 @@ def test_the_section_of_the_run_file_is_right_and_whole():
 
 @pytest.mark.parametrize("name", ["criteo_mutual", "avazu_mutual", "simulated_ctr_mutual"])
 def test_the_presets_of_the_page_are_there_and_their_recipes_are_right(name):
-    from models.cotraining.recipe import build_recipe
+    from models.cotraining.base import build_recipe
 
     assert f"`{name}`" in PAGE
     config = load_config(name)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
-from models.cotraining.recipe import Recipe, Trained
+from models.cotraining.base import Recipe, Trained
 from models.training.fit import FitResult
 from models.training.job import TrainingJob
 

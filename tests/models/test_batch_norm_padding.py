@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 from models.cotraining.mutual_learning import MutualLearning
-from models.cotraining.peer_training import build_peers
 from models.layers.mlp import MLP
 from models.registry import build_model
 from models.training.compiling import precision
@@ -94,7 +93,7 @@ def test_a_step_on_requests_padded_to_6_is_that_on_60(case: str) -> None:
 def test_a_step_of_peers_is_the_same_too() -> None:
     def group() -> Any:
         peers = MutualLearning([_model("deepfm"), _model("cold")])
-        build_peers(peers)
+        peers.build_variables()
         return peers
 
     _assert_padding_does_not_matter(group)

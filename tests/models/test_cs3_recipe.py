@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from models.cotraining.cs3_recipe import RANKER, CS3Recipe
-from models.cotraining.recipe import Trained, build_recipe
+from models.cotraining.base import Trained, build_recipe
+from models.cotraining.cs3 import RANKER, CS3Recipe
 from models.layers.vector_store import StoreContent
 from models.registry import build_model
 from models.retrieval.tower_model import TowerModel

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.cotraining.cs3 import CS3
-from models.cotraining.cs3_recipe import RANKER, CS3Recipe
-from models.cotraining.recipe import Recipe, build_recipe
+from models.cotraining.base import Recipe, build_recipe
+from models.cotraining.cs3 import CS3, RANKER, CS3Recipe
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.registry import build_model
 from models.retrieval.dssm import DSSM

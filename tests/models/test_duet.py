@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.cotraining.clicks import Clicks
+from models.cotraining.clicks import Clicks, conditional_loss, symmetric_kl
 from models.cotraining.duet import Duet
 from models.cotraining.peers import head_weights
-from models.cotraining.pseudo_labels import conditional_loss, symmetric_kl
 from models.layers.linear_attention import LinearAttention
 from models.preranking.cold import Cold
 from tests.helpers.duet_pairs import CLICKED, SHOWN, compiled, pair, ranker, train_step, two_heads

@@ -11,9 +11,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from models.cotraining.duet import Duet
-from models.cotraining.duet_recipe import DuetRecipe, warnings_of
-from models.cotraining.recipe import Trained, build_recipe
+from models.cotraining.base import Trained, build_recipe
+from models.cotraining.duet import Duet, DuetRecipe, warnings_of
 from models.ranking.deepfm import DeepFM
 from models.registry import build_model
 from models.training.fit import FitResult

@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
+from models.cotraining.base import build_recipe
 from models.cotraining.clicks import Clicks
+from models.cotraining.entire_space import METHODS, EntireSpaceRecipe, with_outputs
 from models.cotraining.peers import PeerModel
-from models.cotraining.recipe import build_recipe
 from models.preranking.cold import Cold
-from models.preranking.entire_space_recipe import METHODS, EntireSpaceRecipe, with_outputs
 from models.preranking.set_ranker import SetRanker
 from models.training.job import FitSettings, TrainingJob
 from tests.helpers.set_batches import INPUTS, REAL, SIZES, set_batch

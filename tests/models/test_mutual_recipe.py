@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from models.cotraining.mutual_learning_recipe import MutualLearningRecipe
-from models.cotraining.peer_training import best_peer
-from models.cotraining.recipe import Trained, build_recipe
+from models.cotraining.base import Trained, build_recipe
+from models.cotraining.mutual_learning import MutualLearningRecipe
+from models.cotraining.peers import best_peer
 from models.ranking.deepfm import DeepFM
 from models.registry import build_model
 from models.training.fit import FitResult

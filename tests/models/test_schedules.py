@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.cotraining.schedules import ScheduledWeight, WeightSchedule
+from models.cotraining.duet import ScheduledWeight, WeightSchedule
 
 _STEPS = (0, 5, 10, 20, 21, 1000)
 

@@ -10,7 +10,6 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.mutual_learning import MutualLearning
-from models.cotraining.peer_training import build_peers
 from models.registry import MODELS, build_model
 from models.training.ftrl import LazyFtrl
 from models.training.job import FitSettings, TrainingJob
@@ -100,7 +99,7 @@ def test_the_side_outputs_of_a_model_are_left_alone() -> None:
 def test_peers_begin_there_too_and_never_at_an_infinite_logit(rate: float, expected: float) -> None:
     inputs = generated_inputs(3, "row")
     group = MutualLearning([build_model(name, inputs, SIZES, hidden_units=(4,)) for name in ("deepfm", "dcn")])
-    build_peers(group)
+    group.build_variables()
     group.start_at(rate)
     for logits in group(generated_batch(3, inputs, [3]), training=False).values():
         np.testing.assert_allclose(tf.sigmoid(logits), expected, atol=1e-4)

@@ -10,7 +10,7 @@ import tensorflow_transform as tft
 from pydantic import BaseModel
 
 from consort.config import RunConfig, parse_config
-from models.cotraining import recipe
+from models.cotraining.base import RECIPES
 from tests.helpers.recording_recipe import Recording
 from tests.helpers.toy_data import write_learnable
 from tfx_pipeline.pipeline import create_pipeline
@@ -123,7 +123,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> _Data:
 
 @pytest.fixture(autouse=True)
 def _recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(recipe.RECIPES, "recording", "tests.helpers.recording_recipe.Recording")
+    monkeypatch.setitem(RECIPES, "recording", "tests.helpers.recording_recipe.Recording")
 
 
 def _seen(config: RunConfig, data: _Data) -> str:
@@ -168,7 +168,7 @@ def _training() -> list[Any]:
 @pytest.fixture(scope="module")
 def base(data: _Data) -> str:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(recipe.RECIPES, "recording", "tests.helpers.recording_recipe.Recording")
+        patch.setitem(RECIPES, "recording", "tests.helpers.recording_recipe.Recording")
         first = _seen(_config({}), data)
         assert _seen(_config({}), data) == first
     return first

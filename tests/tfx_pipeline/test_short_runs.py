@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from consort.config import TrainingConfig, load_config
-from models.cotraining.recipe import Trained
+from models.cotraining.base import Trained
 from models.training.fit import FitResult
 from tests.helpers.toy_data import learnable_rows, toy_features, write_learnable
 from tfx_pipeline.short_runs import batch_size_of, mean_label, smaller_batches, warnings_of

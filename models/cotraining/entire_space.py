@@ -1,4 +1,4 @@
-"""The baselines of pre-ranking as one recipe."""
+"""One recipe for all baselines that use unexposed candidates."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -6,16 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.cotraining.peer_training import build_peers, check_peers
-from models.cotraining.peers import PeerModel
-from models.cotraining.recipe import Recipe, Trained
+from models.cotraining.base import Recipe, Trained
+from models.cotraining.entire_space_methods import (
+    Escm2,
+    InversePropensity,
+    SelfTraining,
+    StageHeads,
+    StageRanking,
+    UncertaintyDistillation,
+    UnexposedNegatives,
+)
+from models.cotraining.peers import PeerModel, check_peers
 from models.layers.choices import checked_choice
-from models.preranking.distillation import UncertaintyDistillation
-from models.preranking.escm2 import Escm2
-from models.preranking.propensity import InversePropensity
-from models.preranking.self_training import SelfTraining
-from models.preranking.stage_ranking import StageHeads, StageRanking
-from models.preranking.unexposed_negatives import UnexposedNegatives
 from models.training.job import TrainingJob
 
 
@@ -109,7 +111,7 @@ class EntireSpaceRecipe(Recipe):
         counts = self.outputs()
         peers = [with_outputs(job.build(job.seed + index, None), count) for index, count in enumerate(counts)]
         group = self.group(peers)
-        build_peers(group)
+        group.build_variables()
         result = job.fit(group, directory / "together", job.settings, job.seed)
         return Trained(group.peer(0), result, {"recipe": "entire_space", "method": self.method})
 

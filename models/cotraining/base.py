@@ -1,4 +1,4 @@
-"""Ways to train: one model alone, or several that teach each other, one of which is served."""
+"""Recipes: ways to train one model alone, or several that teach each other, one of which is served."""
 
 import abc
 import difflib
@@ -16,10 +16,10 @@ from models.training.job import TrainingJob
 
 RECIPES = {
     "single": "models.cotraining.single.Single",
-    "mutual_learning": "models.cotraining.mutual_learning_recipe.MutualLearningRecipe",
-    "duet": "models.cotraining.duet_recipe.DuetRecipe",
-    "cs3": "models.cotraining.cs3_recipe.CS3Recipe",
-    "entire_space": "models.preranking.entire_space_recipe.EntireSpaceRecipe",
+    "mutual_learning": "models.cotraining.mutual_learning.MutualLearningRecipe",
+    "duet": "models.cotraining.duet.DuetRecipe",
+    "cs3": "models.cotraining.cs3.CS3Recipe",
+    "entire_space": "models.cotraining.entire_space.EntireSpaceRecipe",
 }
 """Names and import paths."""
 
