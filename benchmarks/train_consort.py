@@ -12,7 +12,7 @@ from benchmarks.peers.worker import Run, serve
 from models.cotraining.mutual_learning import MutualLearning
 from models.registry import build_model
 from models.training.compiling import Precision, compile_model, precision
-from models.training.stepping import sound_steps
+from models.training.loops import keras_loop
 from transforms.features import ModelInput, Shape
 
 SPACE = "ids"
@@ -36,7 +36,7 @@ def training(model: keras.Model, dataset: tf.data.Dataset) -> Run:
     """What `fit` does in each step, without its callbacks: the one place that follows the training runtime."""
     compile_model(model, LEARNING_RATE)
     # Open until the process ends: it takes the functions away again.
-    _open.enter_context(sound_steps(model, dataset, None, 1))
+    _open.enter_context(keras_loop(model, dataset, None, 1))
     batches = iter(dataset)
 
     def run(steps: int) -> float:

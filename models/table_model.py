@@ -116,7 +116,7 @@ class TableModel(KerasFileModel, abc.ABC):
         """The variable that is added to the logits, `[]` or `[outputs]`; None: there is none."""
         return None
 
-    def start_at(self, base_rate: float, outputs: int | None = None) -> None:
+    def initialize_bias(self, base_rate: float, outputs: int | None = None) -> None:
         """Lets an untrained model that is built begin with a share of clicks, so that no step is spent on finding it.
 
         Args:

@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 from consort.config import RunConfig
-from models.training.distribution import DistributionName, strategy_of, telling_lost_peers
-from models.training.distribution_cluster import (
+from models.training.cluster import (
     Cluster,
     ClusterKind,
     answers,
@@ -19,6 +18,7 @@ from models.training.distribution_cluster import (
     present,
     wait_for,
 )
+from models.training.distribution import DistributionName, raise_on_lost_worker, strategy_of
 from transforms.errors import InputError
 
 CONNECT_PATIENCE_S = 120.0
@@ -73,7 +73,7 @@ class Part:
         if self.cluster is None:
             yield
             return
-        with self._presence, telling_lost_peers(self.cluster):
+        with self._presence, raise_on_lost_worker(self.cluster):
             self._presence.enter_context(present(self.cluster))
             wait_for(self.cluster, tuple(self.cluster.jobs), self._say)
             if self.distribution == "multi_worker":

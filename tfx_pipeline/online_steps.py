@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.training.distribution import cluster_under, has_servers
-from models.training.distribution_loops import CoordinatorLoop
+from models.training.loops import CoordinatorLoop
 from tfx_pipeline.online_events import Batch
 
 

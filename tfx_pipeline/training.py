@@ -18,7 +18,7 @@ from models.retrieval.tower_model import TowerModel
 from models.table_model import TableModel
 from models.training.checkpoints import read_weights
 from models.training.compiling import precision
-from models.training.distribution import num_servers, strategy_of, whole
+from models.training.distribution import num_servers, strategy_of, unshard
 from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
 from serving.catalogue import Catalogue, catalogue_at, catalogue_of, user_columns
@@ -268,7 +268,7 @@ def _plain(model: TableModel) -> TableModel:
         copy = type(model).from_config({**model.get_config(), "jit_compile": False})
     copy.embeddings.build(None)
     copy.build_head()
-    for target, source in zip(copy.weights, whole(model.weights), strict=True):
+    for target, source in zip(copy.weights, unshard(model.weights), strict=True):
         target.assign(tf.convert_to_tensor(source))
     return copy
 

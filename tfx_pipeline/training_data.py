@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from models.training.distribution import own_part
+from models.training.distribution import worker_shard
 from serving.teacher import Teacher
 from tfx_pipeline.short_runs import batch_size_of, mean_label
 from transforms.features import CANDIDATE, EXPOSED, LABEL, RecordKind
@@ -60,7 +60,7 @@ def transformed_data(task: "Task", strategy: tf.distribute.Strategy) -> Training
     size = batch_size_of(settings, examples)
 
     def batches(files: Sequence[str], **options: Any) -> tf.data.Dataset:
-        found = own_part(serialized(files, size, **options), strategy)
+        found = worker_shard(serialized(files, size, **options), strategy)
         return parsed(found, spec, lambda columns: labelled(columns, task.config.record))
 
     def train_dataset(seed: int, epoch: int) -> tf.data.Dataset:

@@ -85,7 +85,7 @@ def build(backbone: str, method: Method, data: Data, grid: CS3Grid, seed: int, r
         written_ids=data.written_ids,
     )
     group.build_variables()
-    group.start_at(float(data.splits["train"].label[:_KNOWN_ROWS].mean()))
+    group.initialize_bias(float(data.splits["train"].label[:_KNOWN_ROWS].mean()))
     compile_model(group, rate)
     return group
 

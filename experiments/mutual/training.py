@@ -16,7 +16,7 @@ from experiments.mutual.cells import ARMS, Cell, Member, order_seed, peer_seed
 from experiments.mutual.grid import MutualGrid
 from models.cotraining.mutual_learning import MutualLearning
 from models.registry import build_model
-from models.training.compiling import precision, to_a_tenth
+from models.training.compiling import exponential_decay, precision
 from models.training.fit import FitResult, fit
 from transforms.features import Split
 from transforms.files import replacing_file
@@ -104,7 +104,7 @@ def _fit(model: keras.Model, cell: Cell, grid: MutualGrid, arrays: Arrays, place
     steps = -(-len(train) // grid.batch_size)
     rate: Any = phase.learning_rate
     if phase.decay_epochs is not None:
-        rate = to_a_tenth(rate, phase.decay_epochs, steps)
+        rate = exponential_decay(rate, phase.decay_epochs, steps)
     # The epoch of pretraining is chosen on the eval split; finetuning ends where it is told to.
     chooses = not ARMS[cell.arm].pretrained
     return fit(

@@ -36,7 +36,7 @@ class CS3(PeerModel):
     The user's tower sees [x_i ; c_i ; s_i], the item's [x_j ; c_j ; s_j]: a step reads all caches, takes its
     gradients, and only then writes, in the order of time. So a batch never sees what its own labels left. The
     caches are state, not parameters: no gradient enters them. CAS is an option of the towers. Data must come
-    in order, and once: before a second pass the caches are emptied (`begin_pass`).
+    in order, and once: before a second pass the caches are emptied (`reset_state`).
 
     With `softmax_weight` the towers also learn to find each clicked item among the items of its batch
     (`SampledSoftmax`), as retrieval must find it in the whole catalogue, of which the log shows a biased part.
@@ -202,7 +202,7 @@ class CS3(PeerModel):
         self._carried = MappingProxyType(dict(contents))
         self.caches.fill(contents)
 
-    def begin_pass(self) -> None:
+    def reset_state(self) -> None:
         """Forgets what a pass left in the caches: the next one would see its own labels; see also `carry`."""
         self.caches.reset()
         self.caches.fill(self._carried)
@@ -334,7 +334,7 @@ class CS3Recipe(Recipe):
         group = self._group(towers, ranker, job.written_ids, job.teacher_width)
         group.build_variables()
         if job.base_rate is not None:
-            group.start_at(job.base_rate)
+            group.initialize_bias(job.base_rate)
         group.carry(job.carried)
         return group
 

@@ -13,7 +13,7 @@ from models.layers.degrees import Extreme
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
 from models.table_model import TableModel
 from models.training.compiling import AUC_THRESHOLDS
-from models.training.distribution import whole
+from models.training.distribution import unshard
 from models.training.fit import FitResult
 from models.training.losses import ClickLoss, Examples
 
@@ -165,10 +165,10 @@ class PeerModel(KerasFileModel, abc.ABC):
         for peer in self.peers:
             peer.build_head()
 
-    def start_at(self, base_rate: float) -> None:
-        """Lets untrained peers begin with a share of clicks; see `TableModel.start_at`. They must be built."""
+    def initialize_bias(self, base_rate: float) -> None:
+        """Lets untrained peers begin with a share of clicks; see `TableModel.initialize_bias`. They must be built."""
         for peer, side in zip(self.peers, self.side_outputs, strict=True):
-            peer.start_at(base_rate, peer.outputs - side)
+            peer.initialize_bias(base_rate, peer.outputs - side)
 
     def load_peer(self, index: int, model: TableModel) -> None:
         """Gives a peer the weights of a model of its own kind, such as a pretrained one. Both must be built.
@@ -214,8 +214,8 @@ class PeerModel(KerasFileModel, abc.ABC):
 
 def head_weights(model: TableModel) -> list[tf.Variable]:
     """The weights of a model but those of its tables; one that lies in shards once."""
-    tables = {id(weight) for weight in whole(model.embeddings.weights)}
-    return [weight for weight in whole(model.weights) if id(weight) not in tables]
+    tables = {id(weight) for weight in unshard(model.embeddings.weights)}
+    return [weight for weight in unshard(model.weights) if id(weight) not in tables]
 
 
 def _rows(embeddings: InterleavedEmbeddings) -> list[tf.Variable]:

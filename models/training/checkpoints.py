@@ -13,7 +13,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.training.distribution import is_chief, meet, whole
+from models.training.distribution import barrier, is_chief, unshard
 from transforms.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Checkpoints:
         # Parameter servers write their own shards, and have other working directories.
         self._directory, self._keep, self._state = Path(os.path.abspath(directory)), keep, _Text()
         self._state_class = state_class
-        weights = whole(model.weights)
+        weights = unshard(model.weights)
         self._strategy = model.distribute_strategy
         parts: dict[str, Any] = {"weights": weights, "optimizer": list(optimizer.variables), "state": self._state}
         if beside:
@@ -133,7 +133,7 @@ class Checkpoints:
             # To read these is work of all processes, so the others read them while the chief writes.
             with tempfile.TemporaryDirectory() as folder:
                 tf.train.Checkpoint(weights=self._summed).write(str(Path(folder) / name))
-        meet(self._strategy)
+        barrier(self._strategy)
 
     def _read(self, checkpoint: tf.train.Checkpoint, path: str) -> None:
         try:
@@ -182,7 +182,7 @@ def read_weights(directory: str | os.PathLike[str], model: keras.Model) -> None:
     if not _is_whole(path):
         raise InputError(path, "no whole file", "the best epoch's weights", "train it again in a new directory")
     try:
-        status = tf.train.Checkpoint(weights=whole(model.weights)).read(path)
+        status = tf.train.Checkpoint(weights=unshard(model.weights)).read(path)
         status.expect_partial().assert_existing_objects_matched()
     except (AssertionError, ValueError, tf.errors.InvalidArgumentError) as error:
         fix = "name a run of the same model, features and data"

@@ -6,11 +6,8 @@ from typing import Any, Literal, get_args
 
 import tf_keras as keras
 
-from models.training.adagrad import LazyAdagrad
-from models.training.ftrl import LazyFtrl
 from models.training.losses import ClickLoss, Examples, LogLoss
-from models.training.optimizer import LazyAdam
-from models.training.row_sparse import RowSparseOptimizer
+from models.training.optimizers import LazyAdagrad, LazyAdam, LazyFtrl, RowSparseOptimizer
 
 AUC_THRESHOLDS = 1000
 """Thresholds of the AUC reported while training, whose memory does not grow; `evaluation.metrics` has the exact one."""
@@ -51,7 +48,7 @@ def compile_model(
     model.compile(optimizer=chosen, loss=ClickLoss(), metrics=[Examples()], weighted_metrics=[auc, LogLoss()])
 
 
-def to_a_tenth(
+def exponential_decay(
     learning_rate: float, epochs: float, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
     """Exponential decay to a tenth: lr(t) = learning_rate 10^(-t / (epochs steps_per_epoch)).

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from models.training.distribution_cluster import Cluster, lost
+from models.training.cluster import Cluster, lost
 from transforms.errors import ConsortError
 
 DistributionName = Literal["none", "mirrored", "multi_worker", "parameter_server"]
@@ -78,7 +78,7 @@ def is_chief(strategy: tf.distribute.Strategy) -> bool:
     return cluster is None or cluster.is_chief
 
 
-def own_part(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
+def worker_shard(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
     """This process's part of each batch, where each process trains on a part; the whole batches elsewhere.
 
     Every process must be given the same batches in the same order. The parts of a batch together are
@@ -91,12 +91,12 @@ def own_part(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.d
     position = workers.index((cluster.job, cluster.index))
 
     def cut(*batch: Any) -> Any:
-        return part_of(batch if len(batch) > 1 else batch[0], position, len(workers))
+        return slice_of(batch if len(batch) > 1 else batch[0], position, len(workers))
 
     return dataset.map(cut, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
 
 
-def part_of(batch: Any, position: int | tf.Tensor, count: int) -> Any:
+def slice_of(batch: Any, position: int | tf.Tensor, count: int) -> Any:
     """The elements of a batch that one of `count` takes: a consecutive piece."""
     position = tf.cast(position, tf.int64)
     first = tf.nest.flatten(batch)[0]
@@ -105,14 +105,14 @@ def part_of(batch: Any, position: int | tf.Tensor, count: int) -> Any:
     return tf.nest.map_structure(lambda values: values[begin:end], batch)
 
 
-def meet(strategy: tf.distribute.Strategy) -> None:
+def barrier(strategy: tf.distribute.Strategy) -> None:
     """Returns when every process that trains on a part has come here."""
     if cluster_under(strategy) is not None and not has_servers(strategy):
         ones = strategy.run(lambda: tf.ones([]))
         strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
 
 
-def whole(variables: Iterable[tf.Variable]) -> list[Any]:
+def unshard(variables: Iterable[tf.Variable]) -> list[Any]:
     """The same variables, a table that is cut into shards once, as one."""
     found: dict[int, Any] = {}
     for variable in variables:
@@ -130,7 +130,7 @@ def _silent(cluster: Cluster, patience_s: float) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def telling_lost_peers(cluster: Cluster | None) -> Iterator[None]:
+def raise_on_lost_worker(cluster: Cluster | None) -> Iterator[None]:
     """Says which process has gone, where TensorFlow says that a collective or a call was aborted.
 
     Args:

@@ -15,11 +15,9 @@ from models.layers.id_ranges import out_of_range
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
 from models.training.checkpoints import Checkpoints, RunState
 from models.training.compiling import OptimizerName, compile_model
-from models.training.distribution import cluster_under, is_chief, telling_lost_peers
-from models.training.distribution_loops import loop_of
-from models.training.progress import Progress, Speed, Told, Watch, check_finite, reporter
-from models.training.stepping import Loop
-from models.training.tensorboard import BoardLog
+from models.training.distribution import cluster_under, is_chief, raise_on_lost_worker
+from models.training.loops import Loop, loop_of
+from models.training.progress import BoardLog, Progress, Reporter, Speed, StepMonitor, check_finite, reporter
 from transforms.errors import InputError
 
 
@@ -82,9 +80,9 @@ def fit(
     with the last ones. A model built under a strategy of `tf.distribute` is trained under it.
 
     Args:
-      model: gives logits `[B]` or `[B, M]`. Its method `begin_pass`, if it has one, is called before each epoch.
+      model: gives logits `[B]` or `[B, M]`. Its method `reset_state`, if it has one, is called before each epoch.
       train_dataset: gives the batches `(features, label[, weight])` of an epoch, from 0; the same ones whenever
-        it is asked; each of several workers its own part (`own_part`). Label and weight have the logits' shape.
+        it is asked; each of several workers its own part (`worker_shard`). Label and weight have the logits' shape.
       eval_dataset: batches of the same form; None: no evaluation.
       directory: of the checkpoints; one a run.
       epochs: passes over the training data.
@@ -96,7 +94,7 @@ def fit(
       seed: of TensorFlow's and NumPy's global generators, which no model of ours uses.
       steps_per_epoch: if known, progress tells the time left.
       log_dir: of TensorBoard's event files; None writes none.
-      base_rate: share of clicks that a model with a method `start_at` begins with; None leaves it as it is.
+      base_rate: share of clicks that a model with a method `initialize_bias` begins with; None leaves it as it is.
       progress: True writes a line on stderr if that is a terminal; or a function that takes `Progress`.
 
     Raises:
@@ -107,11 +105,11 @@ def fit(
     first = train_dataset(0)
     if not is_chief(model.distribute_strategy):
         progress, log_dir = False, None
-    with telling_lost_peers(cluster_under(model.distribute_strategy)):
+    with raise_on_lost_worker(cluster_under(model.distribute_strategy)):
         build_to_train(model, first.element_spec[0], learning_rate, optimizer, base_rate)
         checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
         with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
-            told = Told(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
+            told = Reporter(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
             run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, told)
             return run.to_the_end(epochs, patience)
 
@@ -135,8 +133,8 @@ def build_to_train(
             compile_model(model, learning_rate, optimizer)
         model(_zeros(features), training=False)
         model.optimizer.build(model.trainable_variables)
-        if base_rate is not None and hasattr(model, "start_at"):
-            model.start_at(base_rate)
+        if base_rate is not None and hasattr(model, "initialize_bias"):
+            model.initialize_bias(base_rate)
 
 
 @contextlib.contextmanager
@@ -167,7 +165,7 @@ class _Run:
         checkpoints: Checkpoints,
         checkpoint_steps: int,
         max_steps: int | None,
-        told: Told,
+        told: Reporter,
     ):
         self.model, self.loop, self.train_dataset, self.eval_dataset = model, loop, train_dataset, eval_dataset
         self.checkpoints, self.checkpoint_steps, self.max_steps = checkpoints, checkpoint_steps, max_steps
@@ -207,12 +205,12 @@ class _Run:
         """Trains what is left of the epoch, or of the steps."""
         state = self.state
         state.ends_here = False
-        if state.step_in_epoch == 0 and hasattr(self.model, "begin_pass"):
-            self.model.begin_pass()
+        if state.step_in_epoch == 0 and hasattr(self.model, "reset_state"):
+            self.model.reset_state()
         dataset = self.train_dataset(state.epoch).skip(state.step_in_epoch)
         if self.max_steps is not None:
             dataset = dataset.take(self.max_steps - state.step)
-        watch = Watch(state.epoch + 1, self.speed, self.told, self._after_step)
+        watch = StepMonitor(state.epoch + 1, self.speed, self.told, self._after_step)
         with _naming_ids(self.model):
             had_batch = self.loop.train(dataset, watch)
         metrics = self._metrics() if had_batch else {}

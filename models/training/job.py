@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.vector_store import StoreContent
-from models.training.compiling import OptimizerName, to_a_tenth
+from models.training.compiling import OptimizerName, exponential_decay
 from models.training.fit import FitResult, fit
 
 
@@ -83,7 +83,7 @@ class TrainingJob:
         """
         rate: Any = settings.learning_rate
         if settings.decay_epochs is not None:
-            rate = to_a_tenth(settings.learning_rate, settings.decay_epochs, self.steps_per_epoch)
+            rate = exponential_decay(settings.learning_rate, settings.decay_epochs, self.steps_per_epoch)
         return fit(
             model,
             lambda epoch: self.train_dataset(seed, epoch),

@@ -2,20 +2,19 @@
 
 import contextlib
 import math
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tf_keras as keras
 
-from models.training.stepping import wrong_values
+from models.training.loops import wrong_values
 from transforms.errors import ConsortError
-
-if TYPE_CHECKING:
-    from models.training.tensorboard import BoardLog
 
 LOG_EVERY_S = 15.0
 """Seconds between two lines where stderr is no terminal."""
@@ -74,8 +73,41 @@ class Speed:
         return examples / seconds if examples else None
 
 
+class BoardLog:
+    """Writes the loss and the speed as training goes, and the metrics of each epoch.
+
+    Args:
+      directory: of the event files; None writes nothing.
+      every: steps between two points of the loss.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str] | None, every: int = 50):
+        self._writer = None if directory is None else tf.summary.create_file_writer(os.fspath(directory))
+        self._every, self._last = every, 0
+
+    def steps(self, progress: Progress) -> None:
+        """Takes what `fit` reports."""
+        if self._writer is None or progress.step - self._last < self._every:
+            return
+        self._last = progress.step
+        with self._writer.as_default(step=progress.step):
+            tf.summary.scalar("train/loss", progress.loss)
+            if progress.examples_per_second is not None:
+                tf.summary.scalar("train/examples_per_second", progress.examples_per_second)
+
+    def epoch(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Takes the metrics after an epoch; `eval_` ones stand apart."""
+        if self._writer is None:
+            return
+        with self._writer.as_default(step=step):
+            for name, value in metrics.items():
+                side, _, rest = name.rpartition("eval_")
+                tf.summary.scalar(f"eval/{rest}" if side == "" and name.startswith("eval_") else f"epoch/{name}", value)
+        self._writer.flush()
+
+
 @dataclass
-class Told:
+class Reporter:
     """Who is told how training goes.
 
     Args:
@@ -85,7 +117,7 @@ class Told:
     """
 
     report: Callable[[Progress], None]
-    board: "BoardLog"
+    board: BoardLog
     total_steps: int | None = None
 
     def __call__(self, progress: Progress) -> None:
@@ -93,7 +125,7 @@ class Told:
         self.board.steps(progress)
 
 
-class Watch(keras.callbacks.Callback):
+class StepMonitor(keras.callbacks.Callback):
     """Watches one epoch's `fit`: refuses a loss that is not finite, times, reports, and calls `after_step`.
 
     Args:
@@ -103,7 +135,7 @@ class Watch(keras.callbacks.Callback):
       after_step: called with the optimizer's step when it is known to be sound; may save a checkpoint.
     """
 
-    def __init__(self, epoch: int, speed: Speed, told: Told, after_step: Callable[[int], None]):
+    def __init__(self, epoch: int, speed: Speed, told: Reporter, after_step: Callable[[int], None]):
         super().__init__()
         self._epoch, self._speed, self._told, self._after_step = epoch, speed, told, after_step
         self._examples = 0

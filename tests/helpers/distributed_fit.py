@@ -126,7 +126,7 @@ def fit_case(case: str, folder: Path, strategy: Any = None) -> dict[str, Any]:
     """Fits a case; gives its history, its weights and whether its table lies in shards."""
     import tensorflow as tf
 
-    from models.training.distribution import own_part, whole
+    from models.training.distribution import unshard, worker_shard
     from models.training.fit import fit
 
     build, batches, options = CASES[case]
@@ -135,8 +135,8 @@ def fit_case(case: str, folder: Path, strategy: Any = None) -> dict[str, Any]:
         model = build()
     result = fit(
         model,
-        lambda epoch: own_part(batches(epoch), strategy),
-        own_part(batches(99), strategy),
+        lambda epoch: worker_shard(batches(epoch), strategy),
+        worker_shard(batches(99), strategy),
         folder / case,
         **{"epochs": 2, "learning_rate": 0.01, "progress": False, "checkpoint_steps": 4, **options},
     )
@@ -144,7 +144,7 @@ def fit_case(case: str, folder: Path, strategy: Any = None) -> dict[str, Any]:
     weights = [weight for weight in model.weights if id(weight) not in metrics]
     return {
         "history": result.history,
-        "weights": [tf.convert_to_tensor(weight).numpy().tolist() for weight in whole(weights)],
+        "weights": [tf.convert_to_tensor(weight).numpy().tolist() for weight in unshard(weights)],
         "shards": len(getattr(model.embeddings.table, "variables", [None])),
         "step": int(model.optimizer.iterations.numpy()),
         "resumed_from": result.resumed_from,

@@ -8,7 +8,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.training.checkpoints import Checkpoints, RunState
-from models.training.optimizer import LazyAdam
+from models.training.optimizers import LazyAdam
 from transforms.errors import InputError
 
 _HISTORY: list[dict[str, float]] = [{"epoch": 1, "loss": 0.1 + 0.2}]

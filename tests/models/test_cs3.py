@@ -12,7 +12,7 @@ from models.cotraining.cs3 import CS3
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.retrieval.dssm import DSSM
 from models.retrieval.int_tower import IntTower
-from models.training.optimizer import LazyAdam
+from models.training.optimizers import LazyAdam
 from tests.helpers.model_batches import ROW, SIZES
 from tests.helpers.tower_pairs import HIDDEN, VECTOR, cs3, events, moved
 
@@ -135,7 +135,7 @@ def test_evaluation_writes_nothing_and_a_reset_forgets() -> None:
     model.test_step((features, label))
     for name, value in _state(model).items():
         np.testing.assert_array_equal(value, before[name])
-    model.begin_pass()
+    model.reset_state()
     assert not any(value.any() for value in _state(model).values())
 
 
@@ -217,7 +217,7 @@ def test_items_are_counted_once_a_step_has_been_taken_and_forgotten_before_a_pas
     model = _stepped(moved(cs3(softmax_weight=0.5), features), (features, label))
     np.testing.assert_array_equal(model.item_counts.numpy(), np.bincount(features["item"].numpy(), minlength=7))
     assert "loss/softmax" in model.get_metrics_result()
-    model.begin_pass()
+    model.reset_state()
     assert not model.item_counts.numpy().any()
     again = CS3.from_config(model.get_config())
     assert (again.softmax_weight, again.temperature) == (0.5, 1.0)

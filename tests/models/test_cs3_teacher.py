@@ -14,7 +14,7 @@ from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.registry import build_model
 from models.retrieval.dssm import DSSM
 from models.training.job import FitSettings, TrainingJob
-from models.training.optimizer import LazyAdam
+from models.training.optimizers import LazyAdam
 from tests.helpers.model_batches import ROW, SIZES
 from tests.helpers.tower_pairs import cs3, events, moved
 from transforms.features import TEACHER_HIDDEN, TIMESTAMP

@@ -8,9 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.layers.field_embeddings import FieldEmbeddings
-from models.training.adagrad import LazyAdagrad
-from models.training.ftrl import LazyFtrl
-from models.training.optimizer import LazyAdam
+from models.training.optimizers import LazyAdagrad, LazyAdam, LazyFtrl
 from tests.helpers.layer_check import check_layer
 from transforms.features import ModelInput
 

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from models.training.optimizer import LazyAdam
+from models.training.optimizers import LazyAdam
 
 _RATE, _BETA_1, _BETA_2, _EPSILON = 0.05, 0.8, 0.95, 1e-6
 

@@ -5,10 +5,8 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from models.training.adagrad import LazyAdagrad
-from models.training.compiling import compile_model, precision, to_a_tenth
-from models.training.ftrl import LazyFtrl
-from models.training.row_sparse import RowSparseOptimizer
+from models.training.compiling import compile_model, exponential_decay, precision
+from models.training.optimizers import LazyAdagrad, LazyFtrl, RowSparseOptimizer
 
 
 def _sparse(values: list[list[float]], indices: list[int]) -> tf.IndexedSlices:
@@ -83,7 +81,7 @@ def test_an_unknown_optimizer_is_named_with_the_known_ones() -> None:
 
 
 def test_the_learning_rate_falls_to_a_tenth_after_so_many_epochs() -> None:
-    schedule = to_a_tenth(1e-3, epochs=3, steps_per_epoch=100)
+    schedule = exponential_decay(1e-3, epochs=3, steps_per_epoch=100)
     # 10^(-1/3) = 0.464159
     np.testing.assert_allclose([schedule(0), schedule(100), schedule(300)], [1e-3, 4.64159e-4, 1e-4], rtol=1e-5)
 

@@ -13,7 +13,7 @@ from models.layers.set_vectors import SetVectors
 from models.layers.tower_caches import Extras, TowerCaches
 from models.registry import MODELS
 from models.training.losses import ClickLoss
-from models.training.optimizer import LazyAdam
+from models.training.optimizers import LazyAdam
 from tests.helpers.backbones import BACKBONES, HIDDEN, backbone, in_cs3, moved
 from tests.helpers.layer_check import check_layer, policy
 from tests.helpers.model_batches import REQUEST, ROW, request_batch, row_batch

@@ -11,8 +11,8 @@ import tf_keras as keras
 
 from models.cotraining.mutual_learning import MutualLearning
 from models.registry import MODELS, build_model
-from models.training.ftrl import LazyFtrl
 from models.training.job import FitSettings, TrainingJob
+from models.training.optimizers import LazyFtrl
 from models.training.progress import Progress
 from tests.helpers.generated_batches import SIZES, generated_batch, generated_inputs
 
@@ -83,7 +83,7 @@ def test_an_untrained_model_begins_with_the_share_of_clicks(name: str) -> None:
     batch = generated_batch(3, inputs, [3, 0, 5])
     model = build_model(name, inputs, SIZES, embedding_dim=4, hidden_units=(8, 6), seed=1)
     model(batch)
-    model.start_at(0.2)
+    model.initialize_bias(0.2)
     np.testing.assert_allclose(tf.sigmoid(model(batch, training=False)), 0.2, atol=0.02)
 
 
@@ -91,7 +91,7 @@ def test_the_side_outputs_of_a_model_are_left_alone() -> None:
     inputs = generated_inputs(3, "request")
     model = build_model("set_ranker", inputs, SIZES, embedding_dim=4, hidden_units=(8, 6), outputs=3)
     model(generated_batch(3, inputs, [3, 0]))
-    model.start_at(0.2, outputs=2)
+    model.initialize_bias(0.2, outputs=2)
     np.testing.assert_allclose(model.output_bias, [math.log(0.25)] * 2 + [0], rtol=1e-6)
 
 
@@ -100,7 +100,7 @@ def test_peers_begin_there_too_and_never_at_an_infinite_logit(rate: float, expec
     inputs = generated_inputs(3, "row")
     group = MutualLearning([build_model(name, inputs, SIZES, hidden_units=(4,)) for name in ("deepfm", "dcn")])
     group.build_variables()
-    group.start_at(rate)
+    group.initialize_bias(rate)
     for logits in group(generated_batch(3, inputs, [3]), training=False).values():
         np.testing.assert_allclose(tf.sigmoid(logits), expected, atol=1e-4)
 

@@ -4,8 +4,7 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-from models.training.progress import Progress, reporter
-from models.training.tensorboard import BoardLog
+from models.training.progress import BoardLog, Progress, reporter
 
 
 def _points(folder: Path) -> dict[str, dict[int, float]]:

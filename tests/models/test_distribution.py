@@ -11,7 +11,7 @@ from models.layers import interleaved_embeddings
 from models.layers.interleaved_embeddings import EmbeddingPart, InterleavedEmbeddings
 from models.layers.replicas import batch_mean, num_replicas
 from models.training.checkpoints import Checkpoints, RunState
-from models.training.distribution import is_chief, own_part, part_of, strategy_of, table_partitioner, whole
+from models.training.distribution import is_chief, slice_of, strategy_of, table_partitioner, unshard, worker_shard
 from tests.helpers.distributed_fit import deepfm, fit_case, rows
 from transforms.features import ModelInput
 
@@ -21,7 +21,7 @@ from transforms.features import ModelInput
 def test_the_parts_of_a_batch_are_the_batch(size: int, count: int) -> None:
     history = tf.ragged.range(tf.range(size) % 4)
     batch = ({"item": tf.range(size), "history": history}, tf.reshape(tf.range(2 * size), [size, 2]))
-    parts = [part_of(batch, position, count) for position in range(count)]
+    parts = [slice_of(batch, position, count) for position in range(count)]
     lengths = [len(label) for _, label in parts]
     assert sum(lengths) == size and max(lengths) - min(lengths) <= 1
     assert np.concatenate([features["item"] for features, _ in parts]).tolist() == list(range(size))
@@ -32,7 +32,7 @@ def test_the_parts_of_a_batch_are_the_batch(size: int, count: int) -> None:
 def test_a_process_alone_takes_whole_batches_and_is_the_chief() -> None:
     strategy = strategy_of("none")
     dataset = rows(0)
-    assert own_part(dataset, strategy) is dataset
+    assert worker_shard(dataset, strategy) is dataset
     assert is_chief(strategy) and num_replicas() == 1
 
 
@@ -80,8 +80,8 @@ def test_a_checkpoint_of_shards_is_that_of_the_whole_table(tmp_path: Path) -> No
     shards = [tf.Variable(tf.fill([2, 3], 1.0)), tf.Variable(tf.fill([1, 3], 2.0))]
     table = tf.__internal__.distribute.ShardedVariable(shards)
     other = tf.Variable([7.0])
-    assert [id(one) for one in whole([*table.variables, other])] == [id(table), id(other)]
-    tf.train.Checkpoint(weights=whole([*table.variables, other])).write(str(tmp_path / "c"))
+    assert [id(one) for one in unshard([*table.variables, other])] == [id(table), id(other)]
+    tf.train.Checkpoint(weights=unshard([*table.variables, other])).write(str(tmp_path / "c"))
     plain = [tf.Variable(tf.zeros([3, 3])), tf.Variable([0.0])]
     tf.train.Checkpoint(weights=plain).read(str(tmp_path / "c")).assert_consumed()
     assert plain[0].numpy().tolist() == [[1.0] * 3, [1.0] * 3, [2.0] * 3] and plain[1].numpy().tolist() == [7.0]

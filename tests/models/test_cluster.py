@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.training.distribution_cluster import Cluster, answers, cluster_of, lost, present, wait_for
+from models.training.cluster import Cluster, answers, cluster_of, lost, present, wait_for
 from tests.helpers.source_tree import ROOT
 from transforms.errors import ConsortError, InputError
 

@@ -1,28 +1,32 @@
-"""Training and evaluation over a dataset by several replicas, or by workers that a coordinator sends batches to."""
+"""Loops over a dataset that train or evaluate a compiled model: Keras' own, of replicas, and of a coordinator."""
 
 import contextlib
 import ctypes
 import itertools
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow as tf
 import tf_keras as keras
 
-from models.training.distribution import cluster_under, part_of
-from models.training.distribution_cluster import Cluster, listed, lost
-from models.training.stepping import Loop, sound_steps
+from models.training.cluster import Cluster, WorkerMonitor
+from models.training.distribution import cluster_under, slice_of
 
-_LOG = logging.getLogger(__name__)
 ROUND_STEPS = 16
 """Steps a worker between two looks at the loss and at what is due, where workers do not wait for each other."""
-LOST_AFTER_S = 30.0
-"""So long all workers may be away before a run gives up; one that is back goes on."""
-_LOOK_EVERY_S = 5.0
 WATCHED_METRICS = ("loss", "examples")
 """Of each step; the others are told after an epoch."""
+
+
+class Loop(Protocol):
+    """Goes over a dataset with a compiled model, and leaves the metrics in it."""
+
+    def train(self, dataset: tf.data.Dataset, watch: keras.callbacks.Callback) -> bool:
+        """Trains on each batch; gives whether there was one."""
+
+    def evaluate(self, dataset: tf.data.Dataset) -> bool:
+        """Evaluates on each batch; gives whether there was one."""
 
 
 @contextlib.contextmanager
@@ -38,7 +42,7 @@ def loop_of(model: keras.Model, train: tf.data.Dataset, test: tf.data.Dataset | 
     with model.distribute_strategy.scope():
         is_default = not tf.distribute.has_strategy()
     if is_default:
-        with sound_steps(model, train, test, steps) as loop:
+        with keras_loop(model, train, test, steps) as loop:
             yield loop
         return
     cluster = cluster_under(model.distribute_strategy)
@@ -49,6 +53,100 @@ def loop_of(model: keras.Model, train: tf.data.Dataset, test: tf.data.Dataset | 
         yield several
     finally:
         model.train_function = None
+
+
+class KerasLoop:
+    """Keras' own loop, with our training and test functions.
+
+    Args:
+      model: see `keras_loop`.
+    """
+
+    def __init__(self, model: keras.Model):
+        self._model = model
+
+    def train(self, dataset: tf.data.Dataset, watch: keras.callbacks.Callback) -> bool:
+        return _had_batch(lambda: self._model.fit(without_length(dataset), callbacks=[watch], verbose=0))
+
+    def evaluate(self, dataset: tf.data.Dataset) -> bool:
+        batches = _TestBatches()
+        had = _had_batch(lambda: self._model.evaluate(without_length(dataset), callbacks=[batches], verbose=0))
+        return had and batches.count > 0
+
+
+@contextlib.contextmanager
+def keras_loop(
+    model: keras.Model, train: tf.data.Dataset, test: tf.data.Dataset | None, steps: int
+) -> Iterator[KerasLoop]:
+    """Gives a compiled model our training and test functions, and takes them away at the end.
+
+    Keras fetches the batch inside the compiled function. At the end of data of unknown length the
+    fetch fails, but what does not wait for it may already have run: the optimizer's step count, a
+    metric's count, dropout's state have then advanced by a step that never was, or have not, by
+    chance. Here the batch is fetched first.
+
+    Args:
+      model: compiled.
+      train: of the batches to train on.
+      test: of the batches to evaluate on.
+      steps: training steps in one call.
+    """
+    model.train_function = _Function(model.train_step, train, steps)
+    model.test_function = None if test is None else _Function(model.test_step, test, 1)
+    try:
+        yield KerasLoop(model)
+    finally:
+        model.train_function = model.test_function = None
+
+
+def without_length(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The same batches, of a number that Keras does not know, so that it asks until there are no more."""
+    return dataset.filter(lambda *_: True)
+
+
+class _TestBatches(keras.callbacks.Callback):
+    """Counts the batches of an `evaluate`, of which Keras says nothing if there are none."""
+
+    count = 0
+
+    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.count += 1
+
+
+def _had_batch(work: Callable[[], Any]) -> bool:
+    """False if there was no batch, as after a checkpoint of an epoch's last step."""
+    try:
+        work()
+    except ValueError as error:
+        if "Unexpected result of" not in str(error):  # Keras' complaint about no batch.
+            raise
+        return False
+    return True
+
+
+_Logs = dict[str, tf.Tensor]
+
+
+class _Function:
+    """Some steps on the next batches, which it keeps until it is called again."""
+
+    def __init__(self, step: Callable[[Any], _Logs], dataset: tf.data.Dataset, steps: int):
+        # Keras converts each layer's `call` with AutoGraph by itself; converting all of Keras besides takes
+        # half a minute.
+        self._compiled = tf.function(step, input_signature=[dataset.element_spec], autograph=False)
+        self._steps = steps
+        self.batches: list[Any] = []
+
+    def __call__(self, batches: Iterator[Any]) -> _Logs:
+        self.batches = [next(batches)]  # StopIteration tells Keras that the data has ended.
+        logs: _Logs = self._compiled(self.batches[0])
+        for _ in range(self._steps - 1):
+            batch = next(batches, None)
+            if batch is None:
+                break
+            self.batches.append(batch)
+            logs = self._compiled(batch)
+        return logs
 
 
 class ReplicaLoop:
@@ -104,7 +202,7 @@ class ReplicaLoop:
         def run(batch: Any) -> dict[str, tf.Tensor]:
             def replica() -> None:
                 index = tf.distribute.get_replica_context().replica_id_in_sync_group % here
-                step(part_of(batch, index, here) if here > 1 else batch)
+                step(slice_of(batch, index, here) if here > 1 else batch)
 
             with _without_results(model):
                 strategy.run(replica)
@@ -132,7 +230,7 @@ class CoordinatorLoop:
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(model.distribute_strategy)
         # Its destructor waits for workers that are lost; a process could never end.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coordinator))
-        self._peers = _Peers(cluster)
+        self._monitor = WorkerMonitor(cluster)
         self.round_steps = max(steps, ROUND_STEPS * len(cluster.jobs["worker"]))
         self._functions: dict[str, Callable[[Any], Any]] = {}
         self.batches: list[Any] = []
@@ -169,10 +267,10 @@ class CoordinatorLoop:
         for batch in itertools.islice(batches, self.round_steps):
             self._coordinator.schedule(step, args=(batch,))
             self.batches.append(batch)
-        self._peers.begin()
+        self._monitor.begin()
         # `join` would wait for ever for workers that do not come back.
         while not self._coordinator.done():
-            self._peers.look()
+            self._monitor.look()
             time.sleep(0.001)
         return len(self.batches)
 
@@ -211,52 +309,31 @@ def _compiled(
     return known[step.__name__]
 
 
-class _Peers:
-    """Looks, now and then while a round lasts, whether the other processes still answer."""
-
-    def __init__(self, cluster: Cluster):
-        self._cluster = cluster
-        self._told: set[str] = set()
-        self.begin()
-
-    def begin(self) -> None:
-        """A round begins to wait."""
-        self._looked = time.monotonic()
-        self._away_since: float | None = None
-
-    def look(self) -> None:
-        """Tells of each lost worker once.
-
-        Raises:
-          ConsortError: a parameter server is lost, or all workers are.
-        """
-        if time.monotonic() - self._looked < _LOOK_EVERY_S:
-            return
-        servers, workers = self._cluster.silent(("ps",)), self._cluster.silent(("worker",))
-        if servers:
-            raise lost(servers)
-        self._check(workers)
-        new = {name: address for name, address in workers.items() if name not in self._told}
-        if new:
-            go_on = len(workers) < len(self._cluster.jobs["worker"])
-            then = "the others go on" if go_on else f"waiting {LOST_AFTER_S:.0f} s for it to come back"
-            _LOG.warning("lost %s; %s", listed(new), then)
-        self._told, self._looked = set(workers), time.monotonic()
-
-    def _check(self, silent: dict[str, str]) -> None:
-        now = time.monotonic()
-        if not silent:
-            self._away_since = None
-        elif self._away_since is None and len(silent) == len(self._cluster.jobs["worker"]):
-            self._away_since = now
-        # Once all were away TensorFlow goes on only when all are back.
-        if self._away_since is not None and now - self._away_since > LOST_AFTER_S:
-            raise lost(silent)
-
-
 def _begin(model: keras.Model, watch: keras.callbacks.Callback | None = None) -> None:
     with model.distribute_strategy.scope():
         model.reset_metrics()
     if watch is not None:
         watch.set_model(model)
         watch.on_train_begin()
+
+
+def wrong_values(model: keras.Model) -> str:
+    """Which numbers of the last batches trained on are not finite; "" if all are."""
+    function = model.train_function
+    batches = getattr(function, "batches", [])
+    counts: dict[tuple[str, int], int] = {}
+    for number, batch in enumerate(batches, 1):
+        features, label, weight = keras.utils.unpack_x_y_sample_weight(batch)
+        named = {**features} if isinstance(features, dict) else {"features": features}
+        for name, values in {**named, "label": label, "weight": weight}.items():
+            flat = getattr(values, "flat_values", values)
+            if flat is not None and flat.dtype.is_floating:
+                counts[name, number] = _num_wrong(flat)
+    # Other processes may hold the part of the batch that is wrong.
+    together = getattr(function, "summed", list)(list(counts.values()))
+    found = zip(counts, together, strict=True)
+    return ", ".join(f"{count} of {name!r} in batch {k} of {len(batches)}" for (name, k), count in found if count)
+
+
+def _num_wrong(values: tf.Tensor) -> int:
+    return int(tf.math.count_nonzero(~tf.math.is_finite(values)))

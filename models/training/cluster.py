@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import socket
 import threading
@@ -12,9 +13,13 @@ from typing import Any, Literal
 
 from transforms.errors import ConsortError, InputError
 
+_LOG = logging.getLogger(__name__)
 ClusterKind = Literal["multi_worker", "parameter_server"]
 START_PATIENCE_S = 600.0
 """So long a process waits for the others to start."""
+LOST_AFTER_S = 30.0
+"""So long all workers may be away before a run gives up; one that is back goes on."""
+_LOOK_EVERY_S = 5.0
 _ANSWER_S = 2.0
 _EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
 _PAGE = "set it in the environment of every process, each with its own task; see docs/distributed.md"
@@ -203,3 +208,46 @@ def lost(processes: Mapping[str, str]) -> ConsortError:
         f"lost {listed(processes)}; expected every process to go on until the end. Fix: look there for the reason, "
         "then start the same command again on each process; the run continues from its last checkpoint"
     )
+
+
+class WorkerMonitor:
+    """Looks, now and then while a round lasts, whether the other processes still answer."""
+
+    def __init__(self, cluster: Cluster):
+        self._cluster = cluster
+        self._told: set[str] = set()
+        self.begin()
+
+    def begin(self) -> None:
+        """A round begins to wait."""
+        self._looked = time.monotonic()
+        self._away_since: float | None = None
+
+    def look(self) -> None:
+        """Tells of each lost worker once.
+
+        Raises:
+          ConsortError: a parameter server is lost, or all workers are.
+        """
+        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+            return
+        servers, workers = self._cluster.silent(("ps",)), self._cluster.silent(("worker",))
+        if servers:
+            raise lost(servers)
+        self._check(workers)
+        new = {name: address for name, address in workers.items() if name not in self._told}
+        if new:
+            go_on = len(workers) < len(self._cluster.jobs["worker"])
+            then = "the others go on" if go_on else f"waiting {LOST_AFTER_S:.0f} s for it to come back"
+            _LOG.warning("lost %s; %s", listed(new), then)
+        self._told, self._looked = set(workers), time.monotonic()
+
+    def _check(self, silent: dict[str, str]) -> None:
+        now = time.monotonic()
+        if not silent:
+            self._away_since = None
+        elif self._away_since is None and len(silent) == len(self._cluster.jobs["worker"]):
+            self._away_since = now
+        # Once all were away TensorFlow goes on only when all are back.
+        if self._away_since is not None and now - self._away_since > LOST_AFTER_S:
+            raise lost(silent)
