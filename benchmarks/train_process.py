@@ -124,8 +124,8 @@ def peer_path() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, *PREFIX.split("."), "benchmarks")
         shutil.copytree(_ROOM / "peers", package / "peers", ignore=shutil.ignore_patterns("__pycache__", "*.txt"))
-        (package / "__init__.py").touch()
-        (package.parent / "__init__.py").touch()
+        for parent in (package, *package.parents[: PREFIX.count(".")]):
+            (parent / "__init__.py").touch()
         yield Path(folder)
 
 
