@@ -53,7 +53,7 @@ def _make_stream(base: Path, spans: int, requests: int, seed: int) -> None:
 
 def _learn_and_ask(base: Path) -> dict[str, Any]:
     from serving.client import PredictClient
-    from serving.retrieval_golden import read_golden_retrieval
+    from serving.retrieval.golden import read_golden_retrieval
     from serving.server.server import LocalServer
     from serving.versions import versions_in
 

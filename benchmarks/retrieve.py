@@ -16,12 +16,11 @@ import tensorflow as tf
 
 from benchmarks.machine import machine
 from models.retrieval.tower_model import ScaledProduct
-from serving.exact_search import ProductSearch
-from serving.index import recall_of
-from serving.index_kinds import Hnsw
-from serving.retrieval_signatures import SCORE, Retrieval
-from serving.server.c_api import Tensor
-from serving.server.session import Session, session_config
+from serving.retrieval.index import recall_of
+from serving.retrieval.index_kinds import Hnsw
+from serving.retrieval.search import ProductSearch
+from serving.retrieval.signatures import SCORE, Retrieval
+from serving.server.session import Session, Tensor, session_config
 from serving.tensors import to_proto
 from transforms.features import ITEM_ID
 

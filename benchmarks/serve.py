@@ -17,8 +17,8 @@ from benchmarks.machine import machine
 from consort.config import ModelConfig
 from models.preranking.set_ranker import SetRanker
 from serving.client import PredictClient
-from serving.export import export_model
-from serving.requests import padding_of, request_inputs
+from serving.export.export import export_model
+from serving.export.requests import padding_of, request_inputs
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import ConsortError
 from transforms.features import FeatureSet

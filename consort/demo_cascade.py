@@ -36,8 +36,8 @@ def ask_everything(models: Mapping[str, str], root: Path, data: Path, say: Say) 
       ConsortError: the server does not start.
     """
     from serving.client import PredictClient
-    from serving.golden import TOLERANCE
-    from serving.retrieval_golden import check_golden_retrieval
+    from serving.export.golden import TOLERANCE
+    from serving.retrieval.golden import check_golden_retrieval
     from serving.versions import model_name
 
     names = {stage: model_name(path) for stage, path in models.items()}
@@ -76,8 +76,8 @@ def _server(root: Path) -> Iterator[str]:
 
 def _difference(client: Any, name: str, model: str) -> float:
     """Of served probabilities from the trainer's, the largest of all signatures."""
-    from serving.golden import check_golden
-    from serving.signatures import DEFAULT, EXAMPLES, PLAIN
+    from serving.export.golden import check_golden
+    from serving.export.signatures import DEFAULT, EXAMPLES, PLAIN
 
     found = check_golden(model, lambda signature, inputs: client.predict(name, inputs, signature).outputs)
     return max(difference for signature, difference in found.items() if signature in (DEFAULT, EXAMPLES, PLAIN))
@@ -88,7 +88,7 @@ def _cascade(
 ) -> tuple[dict[str, Any], list[list[str]]]:
     """Latency over some users, and the answer of the first."""
     from serving.cascade import Cascade, Stage
-    from serving.item_table import read_items
+    from serving.retrieval.item_table import read_items
 
     items = read_items(retrieval)
     kept = [min(count, len(items)) for count in (RETRIEVED, PRERANKED, RANKED)]
@@ -129,7 +129,7 @@ def _table(answers: Any, items: Any) -> list[list[str]]:
 
 def _rows_of(data: Path, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Raw columns of the first so many test rows, and their labels."""
-    from serving.requests import request_inputs
+    from serving.export.requests import request_inputs
     from transforms.features import with_lengths
     from transforms.input import first_examples
     from transforms.records import load_dataset, shard_paths

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from serving.client import Prediction, Retrieved, Signature
-from serving.item_table import ItemTable
+from serving.retrieval.item_table import ItemTable
 from transforms.errors import InputError
 from transforms.features import CANDIDATE
 

@@ -1,132 +1,43 @@
-"""contract.json: what a client must know of an exported model, in one file beside it; `contract_file` reads it."""
+"""Reads contract.json, what a server and a client need to know of an exported model, without TensorFlow."""
 
-from collections.abc import Iterable, Mapping
+import os
+from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
+from transforms.errors import InputError
+from transforms.plain_text import parse_json
 
-from serving.buckets import Buckets
-from serving.contract_file import CONTRACT, CONTRACT_VERSION, XLA_FLAG, flags_required, read_contract
-from serving.requests import padding_of
-from serving.signatures import (
-    DEFAULT,
-    EXAMPLES,
-    HIDDEN,
-    LAST_HIDDEN,
-    LOGIT,
-    PLAIN,
-    PROBABILITY,
-    TRANSFORM,
-    request_columns,
-)
-from transforms.features import UNKNOWN_LENGTH, Column, FeatureSet, RecordKind, Shape, with_lengths
-
-__all__ = ["CONTRACT", "CONTRACT_VERSION", "XLA_FLAG", "contract_of", "flags_required", "inputs_of", "read_contract"]
-
-MAX_BATCH_SIZE = 32
-"""Records in the largest warm-up request: a server that joins requests to batches must take as many."""
+CONTRACT = os.path.join("assets.extra", "contract.json")
+WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
+XLA_WARMUP = os.path.join("assets.extra", "xla_warmup_requests")
+"""More of the same, which needs XLA: to be appended to `WARMUP` for a TensorFlow Serving that has it."""
+CONTRACT_VERSION = 1
+XLA_FLAG = "--xla_cpu_compilation_enabled=true"
+"""Of TensorFlow Serving, on CPUs."""
 
 
-def contract_of(
-    name: str,
-    feature_set: FeatureSet,
-    record: RecordKind,
-    run: dict[str, Any],
-    warmup_sizes: list[int],
-    buckets: Buckets | None = None,
-    towers: Mapping[str, Any] | None = None,
-    hidden_width: int | None = None,
-) -> dict[str, Any]:
-    """The contract of a model.
+def flags_required(model_dir: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The flags with which a server must be started for an exported model; none for one without a contract."""
+    if not (Path(model_dir) / CONTRACT).is_file():
+        return ()
+    return tuple(read_contract(model_dir).get("server_flags_required", ()))
 
-    Args:
-      name: of the model in serving.
-      feature_set, record: as trained.
-      run: what made the model: seed, versions, data hash, config digest.
-      warmup_sizes: batch sizes of the warm-up records.
-      buckets: sizes that XLA compiles; None: nothing is compiled.
-      towers: further entries, of a two-tower model: `ServedTowers.contract`.
-      hidden_width: H, of a ranker with `last_hidden`; None: it has no such signature.
+
+def read_contract(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
+    """The contract of an exported model.
+
+    Raises:
+      InputError: there is none, or it cannot be read.
     """
-    columns = request_columns(feature_set, record)
-    inputs = inputs_of(with_lengths(columns), record)
-    scores = _scores(["B"] if record == "row" else ["B", "M"])
-    logged_scores = _scores(["B"] if record == "row" else ["B", feature_set.list_size])
-    signatures: dict[str, Any] = {
-        DEFAULT: {"inputs": inputs, "outputs": scores},
-        EXAMPLES: {
-            "inputs": {EXAMPLES: {"dtype": "string", "shape": ["B"], "content": "serialized tf.Example"}},
-            "outputs": logged_scores,
-        },
-        TRANSFORM: {"inputs": {EXAMPLES: {"dtype": "string", "shape": ["B"]}}, "outputs": "model inputs, padded"},
-    }
-    if buckets is not None:
-        signatures[PLAIN] = dict(signatures[DEFAULT])
-        signatures[DEFAULT] |= {"limits": {"M": buckets.most_candidates}, "server_flags_required": [XLA_FLAG]}
-    if hidden_width is not None:
-        hidden = {HIDDEN: {"dtype": "float", "shape": ["B", hidden_width]}}
-        signatures[LAST_HIDDEN] = {"inputs": inputs, "outputs": hidden}
-    more = dict(towers or {})
-    signatures |= more.pop("signatures", {})
-    return {
-        "contract_version": CONTRACT_VERSION,
-        "model": name,
-        "record": record,
-        "signatures": signatures,
-        "batch_dimension": 0,
-        "buckets": None if buckets is None else {"M": list(buckets.candidates), "N": list(buckets.history)},
-        "warmup_batch_sizes": warmup_sizes,
-        "batching": batching_of(columns, record),
-        "server_flags_required": [] if buckets is None else [XLA_FLAG],
-        "tensorflow": tf.__version__,
-        "feature_set": feature_set.model_dump(mode="json"),
-        "feature_set_sha256": feature_set.digest(),
-        **more,
-        "run": run,
-    }
-
-
-def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
-    """Columns as the inputs of a signature: type, shape, missing marker; of the lengths of lists the default."""
-    shapes = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", "M"]}
-    columns, inputs = tuple(columns), {}
-    lists = {column.lengths.name: column.name for column in columns if column.variable_length}
-    for column in columns:
-        if column.name in lists:
-            inputs[column.name] = {
-                "dtype": column.dtype,
-                "shape": ["B"],
-                "lengths_of": lists[column.name],
-                "default": UNKNOWN_LENGTH,
-            }
-            continue
-        padding = padding_of(column)
-        inputs[column.name] = {
-            "dtype": column.dtype,
-            "shape": shapes[column.shape(record)],
-            "missing": padding.decode() if isinstance(padding, bytes) else str(padding),
-        }
-    return inputs
-
-
-def batching_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
-    """What a server may do that joins requests to batches, TensorFlow Serving with `--enable_batching`.
-
-    Args:
-      columns: raw columns of a request.
-      record: the record kind.
-
-    Returns:
-      `max_batch_size`: the least that the warm-up records need; `pad_variable_length_inputs`: `safe`, `with_lengths`
-      (only if every request holds the lengths of its lists) or `unsafe`.
-    """
-    padding = "with_lengths" if any(column.variable_length for column in columns) else "safe"
-    return {
-        "max_batch_size": MAX_BATCH_SIZE,
-        # That server pads with a tensor's first value: what it adds to `candidate` says that it is a candidate.
-        "pad_variable_length_inputs": "unsafe" if record == "request" else padding,
-    }
-
-
-def _scores(shape: list[Any]) -> dict[str, Any]:
-    return {name: {"dtype": "float", "shape": shape} for name in (PROBABILITY, LOGIT)}
+    path = Path(model_dir) / CONTRACT
+    fix = "export the model with `consort export`, or name a directory that holds such an export"
+    try:
+        contract: dict[str, Any] = parse_json(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), f"no readable file ({error})", "a contract.json", fix) from error
+    if not isinstance(contract, dict):
+        raise InputError(str(path), type(contract).__name__, "a JSON object", fix)
+    if contract.get("contract_version") != CONTRACT_VERSION:
+        found = f"contract_version {contract.get('contract_version')}"
+        raise InputError(str(path), found, f"contract_version {CONTRACT_VERSION}", fix)
+    return contract

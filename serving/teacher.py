@@ -8,12 +8,12 @@ from typing import Any
 
 import tensorflow as tf
 
-from serving.contract import inputs_of, read_contract
-from serving.requests import as_request
-from serving.scoring import loaded_with
-from serving.signatures import HIDDEN, LAST_HIDDEN
-from serving.version_folders import version_number
-from serving.versions import find_saved_model
+from serving.contract import read_contract
+from serving.export.contract import inputs_of
+from serving.export.requests import as_request
+from serving.export.signatures import HIDDEN, LAST_HIDDEN
+from serving.loading import loaded_with
+from serving.versions import find_saved_model, version_number
 from transforms.errors import InputError
 from transforms.features import LENGTHS, FeatureSet
 from transforms.files import folder_sha256

@@ -13,12 +13,12 @@ from evaluation.metrics import evaluate as evaluate_rows
 from evaluation.metrics import evaluate_requests
 from evaluation.ranking import CUT_OFFS, RankingDefinition
 from evaluation.units import Resample, group_indices
-from serving.catalogue import catalogue_at, user_columns
-from serving.catalogue_recall import SeenItems, catalogued_export, recall_of
 from serving.contract import read_contract
-from serving.golden import GOLDEN_SCORES, check_golden
-from serving.scoring import Scorer
-from serving.signatures import request_columns
+from serving.export.golden import GOLDEN_SCORES, check_golden
+from serving.export.signatures import request_columns
+from serving.loading import Scorer
+from serving.retrieval.catalogue import catalogue_at, user_columns
+from serving.retrieval.recall import SeenItems, catalogued_export, recall_of
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, FeatureSet, RecordKind, Split
 from transforms.input import serialized
@@ -116,7 +116,7 @@ def score(
     """Scores a split with an exported model.
 
     Args:
-      model_dir: a SavedModel of `serving.export`.
+      model_dir: a SavedModel of `serving.export.export`.
       data_dir: a dataset.
       split: `train`, `eval`, `test`, several joined by `+`, or `all`.
       batch_size: records scored at once.

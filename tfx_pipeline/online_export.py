@@ -12,7 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from serving.catalogue import Catalogue
+from serving.retrieval.catalogue import Catalogue
 from tfx_pipeline.online_setup import Setup
 from tfx_pipeline.tuner_process import die_with
 from transforms.errors import ConsortError
@@ -88,7 +88,7 @@ def export_version(wanted: Export) -> None:
     from models.retrieval.tower_model import TowerModel
     from models.training.checkpoints import read_weights
     from models.training.fit import build_to_train
-    from serving.export import export_model
+    from serving.export.export import export_model
     from serving.versions import publish
     from tfx_pipeline.online_events import EventBatches
     from tfx_pipeline.training import CHECKPOINT_DIR, GOLDEN_COUNT

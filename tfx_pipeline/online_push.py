@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from serving.newest_items import NewestItems
+from serving.retrieval.catalogue import NewestItems
 from serving.versions import next_version, versions_in
 from tfx_pipeline.online_export import Export, Exporter
 from tfx_pipeline.online_setup import Setup

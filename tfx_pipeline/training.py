@@ -21,11 +21,11 @@ from models.training.compiling import precision
 from models.training.distribution import num_servers, strategy_of, unshard
 from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
-from serving.catalogue import Catalogue, catalogue_at, catalogue_of, user_columns
-from serving.catalogue_recall import catalogued, recall_of
-from serving.export import export_model
-from serving.retrieval_signatures import ServedTowers
-from serving.signatures import ServedModel
+from serving.export.export import export_model
+from serving.export.signatures import ServedModel
+from serving.retrieval.catalogue import Catalogue, catalogue_at, catalogue_of, user_columns
+from serving.retrieval.recall import catalogued, recall_of
+from serving.retrieval.signatures import ServedTowers
 from serving.teacher import TeacherExport
 from tfx_pipeline.distributed import check_one_process
 from tfx_pipeline.short_runs import batch_size_of, smaller_batches, warnings_of

@@ -30,7 +30,7 @@ def index(
 
     Example: consort index /tmp/serving/towers --out /tmp/index
     """
-    from serving.index_kinds import require
+    from serving.retrieval.index_kinds import require
     from serving.versions import find_saved_model
     from transforms.files import check_folder
 
@@ -38,7 +38,7 @@ def index(
     version = find_saved_model(directory)
     require(kind.value)
     from benchmarks.machine import machine
-    from serving.index import build_index
+    from serving.retrieval.index import build_index
 
     told = build_index(
         version, out, kind.value, min_recall, queries, 1 if seed is None else seed, {"machine": machine()}, say

@@ -82,7 +82,7 @@ def _bases(directory: Path, wait_s: float) -> dict[str, Path]:
 
 
 def _asks_for_xla(bases: Mapping[str, Path]) -> bool:
-    from serving.contract_file import XLA_FLAG, flags_required
+    from serving.contract import XLA_FLAG, flags_required
     from serving.versions import newest_with_contract
 
     asking = [name for name, base in bases.items() if XLA_FLAG in flags_required(newest_with_contract(base))]
@@ -121,7 +121,7 @@ def query(
 
     signature, more = asked_for(signature, retrieve, k, exclude)
     from serving.client import PredictClient
-    from serving.json_inputs import read_inputs
+    from serving.client.json_inputs import read_inputs
     from transforms.errors import InputError
     from transforms.features import LENGTHS
     from transforms.records import load_dataset, split_named
@@ -191,7 +191,7 @@ def _from_data(data: Path, split: str, count: int, asked: set[str]) -> dict[str,
         fix = "choose a dataset of the source that the model was trained on"
         raise InputError(str(data), f"no column {', '.join(sorted(missing))}", "all that the model asks for", fix)
     files = shard_paths(data, dataset, record, split_named(split))
-    from serving.requests import request_inputs, without_padding
+    from serving.export.requests import request_inputs, without_padding
 
     arrays = request_inputs(first_examples(files, count), dataset.feature_set, record, asked)
     return dict(without_padding(arrays, dataset.feature_set) if CANDIDATE in arrays else arrays)

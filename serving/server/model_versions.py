@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from serving.protocol import ServingError
-from serving.server.predict import Servable
 from serving.server.saved_model_files import State, age_s, folder_state
-from serving.version_folders import scan
+from serving.server.servable import Servable
+from serving.versions import scan
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_SETTLING_S = 1.0

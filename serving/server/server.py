@@ -21,13 +21,12 @@ from typing import Any
 import grpc
 
 from serving.protocol import ServingError
-from serving.server.c_api import disable_xla, xla_is_disabled
-from serving.server.messages import MOST_MESSAGE_BYTES
+from serving.server.limits import MOST_MESSAGE_BYTES
 from serving.server.model_versions import ModelVersions, Policy, choose
-from serving.server.predict import Servable
 from serving.server.saved_model_files import missing_part
+from serving.server.servable import Servable
 from serving.server.service import LONGEST_CALL_S, Models, Service
-from serving.server.session import session_config
+from serving.server.session import disable_xla, session_config, xla_is_disabled
 from serving.server.warmup import warm_up
 from transforms.errors import InputError
 from transforms.graph_operations import check_saved_model

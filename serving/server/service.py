@@ -9,9 +9,9 @@ import grpc
 
 from serving import protocol
 from serving.protocol import CODES, SERVICES, ServingError
-from serving.server.messages import MOST_MESSAGE_BYTES, parse
+from serving.server.limits import MOST_MESSAGE_BYTES, parse
 from serving.server.model_versions import ModelVersions
-from serving.server.predict import Servable
+from serving.server.servable import Servable
 
 _LONGEST_DETAILS = 1024
 """Bytes, as TensorFlow Serving cuts them; gRPC sends most of them as three, and clients take 8 KB."""

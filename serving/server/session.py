@@ -1,12 +1,191 @@
-"""A SavedModel in a TensorFlow session."""
+"""A SavedModel in a TensorFlow session, through the part of TensorFlow's C API that serves it, bound with ctypes.
+
+It is the loader, the session and the status codes of TensorFlow Serving itself; calls release Python's lock.
+"""
 
 import ctypes
+import functools
+import importlib.util
 import os
+import threading
 from collections.abc import Sequence
+from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_void_p
 from typing import Any
 
-from serving.protocol import ConfigProto, MetaGraphDef, RunOptions, ServingError, SignatureDef
-from serving.server.c_api import Buffer, Output, Status, Tensor, content_of, library
+from serving.protocol import CODES, ConfigProto, MetaGraphDef, RunOptions, ServingError, SignatureDef
+
+
+class Buffer(ctypes.Structure):
+    """`TF_Buffer`: bytes, which a Python object given here keeps alive, and their length."""
+
+    _fields_ = [("data", c_char_p), ("length", c_size_t), ("deallocator", c_void_p)]
+
+
+class Output(ctypes.Structure):
+    """`TF_Output`: an operation and the number of its output."""
+
+    _fields_ = [("operation", c_void_p), ("index", c_int)]
+
+
+_PROTOTYPES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "TF_NewStatus": (c_void_p, ()),
+    "TF_DeleteStatus": (None, (c_void_p,)),
+    "TF_GetCode": (c_int, (c_void_p,)),
+    "TF_Message": (c_void_p, (c_void_p,)),
+    "TF_NewBuffer": (POINTER(Buffer), ()),
+    "TF_DeleteBuffer": (None, (POINTER(Buffer),)),
+    "TF_NewGraph": (c_void_p, ()),
+    "TF_DeleteGraph": (None, (c_void_p,)),
+    "TF_GraphOperationByName": (c_void_p, (c_void_p, c_char_p)),
+    "TF_OperationNumOutputs": (c_int, (c_void_p,)),
+    "TF_NewSessionOptions": (c_void_p, ()),
+    "TF_SetConfig": (None, (c_void_p, c_char_p, c_size_t, c_void_p)),
+    "TF_DeleteSessionOptions": (None, (c_void_p,)),
+    "TF_LoadSessionFromSavedModel": (
+        c_void_p,
+        (c_void_p, POINTER(Buffer), c_char_p, POINTER(c_char_p), c_int, c_void_p, POINTER(Buffer), c_void_p),
+    ),
+    "TF_CloseSession": (None, (c_void_p, c_void_p)),
+    "TF_DeleteSession": (None, (c_void_p, c_void_p)),
+    "TF_SessionRun": (
+        None,
+        (
+            *(c_void_p, POINTER(Buffer)),
+            *(POINTER(Output), POINTER(c_void_p), c_int),
+            *(POINTER(Output), POINTER(c_void_p), c_int),
+            *(c_void_p, c_int, c_void_p, c_void_p),
+        ),
+    ),
+    "TF_AllocateTensor": (c_void_p, (c_int, c_void_p, c_int, c_size_t)),
+    "TF_TensorFromProto": (None, (POINTER(Buffer), c_void_p, c_void_p)),
+    "TF_DeleteTensor": (None, (c_void_p,)),
+    "TF_TensorType": (c_int, (c_void_p,)),
+    "TF_NumDims": (c_int, (c_void_p,)),
+    "TF_Dim": (c_int64, (c_void_p, c_int)),
+    "TF_TensorData": (c_void_p, (c_void_p,)),
+    "TF_TensorByteSize": (c_size_t, (c_void_p,)),
+    "TF_StringGetDataPointer": (c_void_p, (c_void_p,)),
+    "TF_StringGetSize": (c_size_t, (c_void_p,)),
+    # C++: `void tensorflow::DisableXlaCompilation()`, what TensorFlow Serving calls at its start.
+    "_ZN10tensorflow21DisableXlaCompilationEv": (None, ()),
+}
+
+
+@functools.cache
+def library() -> Any:
+    """The library of the installed TensorFlow, its functions typed."""
+    spec = importlib.util.find_spec("tensorflow")
+    if spec is None or not spec.submodule_search_locations:
+        raise ImportError("tensorflow is not installed")
+    loaded = ctypes.CDLL(os.path.join(next(iter(spec.submodule_search_locations)), "libtensorflow_cc.so.2"))
+    for name, (result, arguments) in _PROTOTYPES.items():
+        function = getattr(loaded, name)
+        function.restype, function.argtypes = result, arguments
+    return loaded
+
+
+_XLA_OFF = threading.Event()
+
+
+def disable_xla() -> None:
+    """Makes every XLA-compiled function of this process fail from now on, as TensorFlow Serving does by default."""
+    library()._ZN10tensorflow21DisableXlaCompilationEv()
+    _XLA_OFF.set()
+
+
+def xla_is_disabled() -> bool:
+    """Whether `disable_xla` has been called in this process."""
+    return _XLA_OFF.is_set()
+
+
+def content_of(buffer: Any) -> bytes:
+    """A copy of the bytes that TensorFlow has put into a buffer; `buffer.data` would end at a zero byte."""
+    return ctypes.string_at(ctypes.cast(buffer, POINTER(c_void_p))[0], buffer.contents.length)
+
+
+def _message(status: c_void_p) -> bytes:
+    """A status's text with all of its zero bytes, at the first of which C's functions end it.
+
+    A `TF_Status` is a pointer to what absl keeps of it: a counter and a code of 4 bytes each, and then the text as
+    C++'s pointer and length. They are read only where that pointer is the one that TensorFlow itself gives.
+    """
+    start = library().TF_Message(status)
+    text = ctypes.string_at(start) if start else b""
+    kept = (ctypes.cast(status, POINTER(c_size_t))[0] & ~1) if text else 0
+    if not kept:
+        return text
+    pointer, length = ctypes.cast(kept + 8, POINTER(c_size_t))[0:2]
+    return ctypes.string_at(start, length) if pointer == start and length >= len(text) else text
+
+
+class Status:
+    """A `TF_Status` for the length of a `with` block, at whose end an error is raised as a ServingError."""
+
+    def __enter__(self) -> c_void_p:
+        self._status = c_void_p(library().TF_NewStatus())
+        return self._status
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        tf = library()
+        code = tf.TF_GetCode(self._status)
+        message = _message(self._status).decode(errors="replace") if code else ""
+        tf.TF_DeleteStatus(self._status)
+        if code and kind is None:
+            raise ServingError(CODES[code] if code < len(CODES) else "UNKNOWN", message)
+
+
+class Tensor:
+    """A `TF_Tensor`, freed with this object."""
+
+    __slots__ = ("_free", "pointer")
+
+    def __init__(self, pointer: int):
+        self.pointer, self._free = pointer, library().TF_DeleteTensor
+
+    def __del__(self) -> None:
+        self._free(self.pointer)
+
+    @classmethod
+    def parse(cls, serialized: bytes) -> "Tensor":
+        """The tensor that a serialized TensorProto holds, by TensorFlow's own parser.
+
+        Raises:
+          ServingError: INVALID_ARGUMENT for content that does not fit the shape, or no known dtype.
+        """
+        tf = library()
+        tensor = cls(tf.TF_AllocateTensor(1, None, 0, 4))
+        with Status() as status:
+            tf.TF_TensorFromProto(Buffer(serialized, len(serialized), None), tensor.pointer, status)
+        return tensor
+
+    @property
+    def dtype(self) -> int:
+        """Its DataType's number."""
+        return int(library().TF_TensorType(self.pointer))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its dimensions."""
+        tf = library()
+        return tuple(tf.TF_Dim(self.pointer, axis) for axis in range(tf.TF_NumDims(self.pointer)))
+
+    def content(self) -> bytes:
+        """A copy of its bytes; not for strings."""
+        tf = library()
+        size = tf.TF_TensorByteSize(self.pointer)
+        return ctypes.string_at(tf.TF_TensorData(self.pointer), size) if size else b""
+
+    def strings(self) -> list[bytes]:
+        """A copy of its elements; only for strings."""
+        tf = library()
+        start, size = tf.TF_TensorData(self.pointer), tf.TF_TensorByteSize(self.pointer)
+        addresses = range(start or 0, (start or 0) + size, _STRING_BYTES)
+        return [ctypes.string_at(tf.TF_StringGetDataPointer(a), tf.TF_StringGetSize(a)) for a in addresses]
+
+
+_STRING_BYTES = 24
+"""Size of a `TF_TString`."""
+
 
 _SERVE_TAG = b"serve"
 

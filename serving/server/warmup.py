@@ -10,10 +10,9 @@ from typing import Any
 import google_crc32c
 from google.protobuf.message import DecodeError
 
-from serving.contract_file import WARMUP, XLA_WARMUP
+from serving.contract import WARMUP, XLA_WARMUP
 from serving.protocol import PredictionLog, PredictResponse, ServingError
-from serving.server.example_requests import classify, multi_inference, regress
-from serving.server.predict import Servable
+from serving.server.servable import Servable, classify, multi_inference, regress
 
 REQUESTS, XLA_REQUESTS = WARMUP, XLA_WARMUP
 MOST_RECORDS = 1000

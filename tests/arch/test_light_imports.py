@@ -20,8 +20,8 @@ HEAVY = (
     "pandas",
     "pyarrow",
 )
-CLIENT = ("serving.client", "serving.protocol", "serving.tensors")
-SERVER = ("serving.server.server", "serving.versions", "serving.contract_file", "consort.cli.serving")
+CLIENT = ("serving.client", "serving.client.json_inputs", "serving.protocol", "serving.tensors")
+SERVER = ("serving.server.server", "serving.versions", "serving.contract", "consort.cli.serving")
 # Of processor time, so that a busy machine does not decide.
 MAX_SECONDS = 1.5
 

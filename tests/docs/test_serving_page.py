@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from serving.contract import read_contract
-from serving.index import build_index
+from serving.retrieval.index import build_index
 from serving.server.server import LocalServer
 from tests.helpers.served_towers import NAME, ToyTowers, make_towers, user_inputs
 

@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from consort.config import load_config
 from serving.client import PredictClient
-from serving.item_table import read_items
-from serving.retrieval_golden import check_golden_retrieval, read_golden_retrieval
+from serving.retrieval.golden import check_golden_retrieval, read_golden_retrieval
+from serving.retrieval.item_table import read_items
 from serving.server.server import LocalServer
 from serving.versions import versions_in
 from tests.helpers.pipeline_runs import run

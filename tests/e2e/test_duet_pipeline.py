@@ -81,8 +81,8 @@ def test_the_evaluators_auc_is_that_of_the_shown_candidates_alone(folder: Path, 
 def test_a_served_request_gets_the_trainers_scores(folder: Path, pushed: Path) -> None:
     from serving.client import PredictClient
     from serving.contract import read_contract
-    from serving.golden import read_golden
-    from serving.requests import request_inputs, without_padding
+    from serving.export.golden import read_golden
+    from serving.export.requests import request_inputs, without_padding
     from serving.server.server import LocalServer
     from serving.versions import model_bases
     from transforms.features import FeatureSet

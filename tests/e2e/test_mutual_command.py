@@ -58,7 +58,7 @@ def test_the_exported_model_is_one_peer_in_float32(trained: Path) -> None:
 
 
 def test_the_exported_model_answers_as_its_trainer(trained: Path) -> None:
-    from serving.golden import read_golden
+    from serving.export.golden import read_golden
 
     examples, expected = read_golden(trained / "model")
     signature = tf.saved_model.load(str(trained / "model")).signatures["examples"]

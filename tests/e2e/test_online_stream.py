@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from serving.client import PredictClient, ServingError
 from serving.contract import read_contract
-from serving.retrieval_golden import check_golden_retrieval, read_golden_retrieval
+from serving.retrieval.golden import check_golden_retrieval, read_golden_retrieval
 from serving.server.server import LocalServer
 from serving.versions import versions_in
 from tests.helpers.command_line import consort, finish, kill_when, start

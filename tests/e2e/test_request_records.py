@@ -37,8 +37,8 @@ def test_the_evaluator_counts_exposed_candidates_alone(pushed):
 def test_served_lists_equal_the_trainers_and_do_not_depend_on_the_other_candidates(pushed):
     from serving.client import PredictClient
     from serving.contract import read_contract
-    from serving.golden import read_golden
-    from serving.requests import padding_of, request_inputs
+    from serving.export.golden import read_golden
+    from serving.export.requests import padding_of, request_inputs
     from serving.server.server import LocalServer
     from serving.versions import model_bases
     from transforms.features import FeatureSet

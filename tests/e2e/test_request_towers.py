@@ -12,8 +12,8 @@ pytestmark = pytest.mark.e2e
 @pytest.fixture(scope="module")
 def made(request_log: RequestLog, tmp_path_factory: pytest.TempPathFactory):
     from models.retrieval.dssm import DSSM
-    from serving.catalogue import catalogue_of
-    from serving.export import export_model
+    from serving.export.export import export_model
+    from serving.retrieval.catalogue import catalogue_of
     from transforms.beam.transform_dataset import load_transform
     from transforms.records import load_dataset, shard_paths
     from transforms.vocabularies import table_sizes
@@ -45,7 +45,7 @@ def client(made):
 
 
 def test_retrieved_items_have_the_scores_that_the_default_signature_gives_them(made, client, request_log):
-    from serving.retrieval_golden import read_golden_retrieval
+    from serving.retrieval.golden import read_golden_retrieval
 
     version, _, catalogue = made
     inputs, _, _ = read_golden_retrieval(version)
@@ -59,7 +59,7 @@ def test_retrieved_items_have_the_scores_that_the_default_signature_gives_them(m
 
 def test_golden_answers_hold_and_nothing_is_compiled(made, client):
     from serving.contract import read_contract
-    from serving.retrieval_golden import check_golden_retrieval
+    from serving.retrieval.golden import check_golden_retrieval
 
     def ask(inputs, k):
         found = client.retrieve("dssm", inputs, k)
@@ -85,7 +85,7 @@ def test_recall_in_the_catalogue_is_that_of_what_is_retrieved(made, client, requ
 
     import tensorflow as tf
 
-    from serving.requests import request_inputs
+    from serving.export.requests import request_inputs
     from tests.helpers.command_line import consort
     from transforms.input import first_examples
     from transforms.records import load_dataset, shard_paths

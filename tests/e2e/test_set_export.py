@@ -58,7 +58,7 @@ def test_without_xla_plain_answers_and_the_default_is_internal(set_ranker, contr
 
 
 def test_without_xla_warm_up_of_what_needs_it_keeps_the_version_from_being_served(set_ranker, tmp_path):
-    from serving.warmup_records import WARMUP, XLA_WARMUP
+    from serving.export.warmup import WARMUP, XLA_WARMUP
 
     version = shutil.copytree(set_ranker, tmp_path / "m" / "1")
     with (version / WARMUP).open("ab") as requests:
@@ -96,7 +96,7 @@ def _warmed_up(path):
 
 
 def test_warm_up_asks_plain_and_in_a_file_of_its_own_each_size_that_xla_compiles(set_ranker):
-    from serving.warmup_records import WARMUP, XLA_WARMUP
+    from serving.export.warmup import WARMUP, XLA_WARMUP
 
     assert _warmed_up(set_ranker / WARMUP) == [("plain", batch, 12) for batch in (1, 8)]
     of_each_size = [("serving_default", 1, size) for size in BUCKETS]

@@ -111,8 +111,8 @@ def test_unknown_ids_share_a_row_and_numbers_that_are_none_count_as_missing(clie
 
 
 def test_served_scores_are_the_golden_ones(client, versions, request_log):
-    from serving.golden import TOLERANCE, read_golden
-    from serving.requests import request_inputs, without_padding
+    from serving.export.golden import TOLERANCE, read_golden
+    from serving.export.requests import request_inputs, without_padding
 
     for name, version in versions.items():
         examples, expected = read_golden(version)

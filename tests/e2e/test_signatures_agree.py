@@ -13,14 +13,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from models.registry import MODELS, build_model
 from models.retrieval.tower_model import TowerModel
-from serving.buckets import Buckets
-from serving.catalogue import catalogue_of
-from serving.input_arrays import prepared
-from serving.json_inputs import read_inputs
-from serving.model_signatures import Signature, Tensor
-from serving.requests import request_inputs
-from serving.retrieval_signatures import ServedTowers
-from serving.signatures import ServedModel
+from serving.client.inputs import Signature, Tensor, prepared
+from serving.client.json_inputs import read_inputs
+from serving.export.requests import request_inputs
+from serving.export.set_scoring import Buckets
+from serving.export.signatures import ServedModel
+from serving.retrieval.catalogue import catalogue_of
+from serving.retrieval.signatures import ServedTowers
 from tests.helpers.generated_sets import Generated, as_json, generated_sets, records_of
 from transforms.batches import encode
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files

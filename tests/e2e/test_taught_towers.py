@@ -15,10 +15,10 @@ import yaml
 
 from consort.config import RunConfig, parse_config
 from serving.contract import CONTRACT, read_contract
-from serving.golden import read_golden
-from serving.requests import request_inputs
-from serving.retrieval_golden import asking_saved_model, check_golden_retrieval
-from serving.scoring import Scorer
+from serving.export.golden import read_golden
+from serving.export.requests import request_inputs
+from serving.loading import Scorer
+from serving.retrieval.golden import asking_saved_model, check_golden_retrieval
 from serving.versions import versions_in
 from tests.helpers.command_line import Answer, consort, tree
 from tests.helpers.pipeline_runs import run as run_pipeline

@@ -46,8 +46,8 @@ def served(folder, trained):
 
 
 def test_served_scores_equal_the_trainers(trained, data, served):
-    from serving.golden import read_golden
-    from serving.requests import request_inputs
+    from serving.export.golden import read_golden
+    from serving.export.requests import request_inputs
     from transforms.records import load_dataset
 
     examples, expected = read_golden(trained / "model")
@@ -59,8 +59,8 @@ def test_served_scores_equal_the_trainers(trained, data, served):
 
 
 def test_a_score_does_not_depend_on_its_batch_mates_or_on_history_padding(trained, data, served):
-    from serving.golden import read_golden
-    from serving.requests import request_inputs
+    from serving.export.golden import read_golden
+    from serving.export.requests import request_inputs
     from transforms.records import load_dataset
 
     examples, expected = read_golden(trained / "model")
@@ -76,7 +76,7 @@ def test_a_score_does_not_depend_on_its_batch_mates_or_on_history_padding(traine
 
 
 def test_the_examples_signature_gives_the_same_scores(trained, served):
-    from serving.golden import read_golden
+    from serving.export.golden import read_golden
 
     examples, expected = read_golden(trained / "model")
     answer = served.predict("toy_deepfm", {"examples": np.array(examples, object)}, signature="examples")

@@ -75,7 +75,7 @@ def model_of(log: RequestLog, name: str) -> Any:
 
 def export(log: RequestLog, name: str, base: Path) -> Path:
     """A model of that name as version 1 of a base path."""
-    from serving.export import export_model
+    from serving.export.export import export_model
     from transforms.beam.transform_dataset import load_transform
 
     transform = load_transform(log.folder / "transformed")

@@ -63,7 +63,7 @@ def examples_of(folder: Path, count: int = 24) -> list[bytes]:
 
 
 def catalogue_of_toy(folder: Path) -> Any:
-    from serving.catalogue import catalogue_of
+    from serving.retrieval.catalogue import catalogue_of
     from transforms.records import load_dataset, shard_paths
 
     files = shard_paths(folder / "data", load_dataset(folder / "data"), "row", "train")
@@ -98,7 +98,7 @@ def tower_model(folder: Path, model_class: Any = None, scale: float = 2.0, **opt
 
 def export_towers(folder: Path, base: Path, model: Any = None, version: int = 1, catalogue: Any = ...) -> ToyTowers:
     """A model as a version of a base path; `catalogue` is the train split's unless another, or None, is given."""
-    from serving.export import export_model
+    from serving.export.export import export_model
     from transforms.beam.transform_dataset import load_transform
 
     found = tower_model(folder) if model is None else model
@@ -117,8 +117,8 @@ def make_towers(folder: Path) -> ToyTowers:
 
 def user_inputs(towers: ToyTowers, count: int = 5) -> dict[str, np.ndarray]:
     """Raw inputs of some logged users."""
-    from serving.catalogue import user_columns
-    from serving.requests import request_inputs
+    from serving.export.requests import request_inputs
+    from serving.retrieval.catalogue import user_columns
 
     names = [column.name for column in with_lengths(user_columns(towers.features))]
     return request_inputs(towers.examples[:count], towers.features, "row", names)

@@ -29,7 +29,7 @@ def make_teacher(folder: Path, target: Path, name: str = "deepfm") -> Any:
       name: of the model.
     """
     from models.registry import build_model
-    from serving.export import export_model
+    from serving.export.export import export_model
     from tests.helpers.served_towers import examples_of
     from tests.helpers.toy_data import write_learnable
     from transforms.beam.transform_dataset import load_transform, transform_dataset

@@ -9,7 +9,7 @@ import pytest
 
 from serving.cascade import Cascade, Stage
 from serving.client import Prediction, Retrieved, Signature, Tensor
-from serving.item_table import ItemTable, read_items, write_items
+from serving.retrieval.item_table import ItemTable, read_items, write_items
 from transforms.errors import InputError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.catalogue import catalogue_at, catalogue_of, item_columns, user_columns
+from serving.retrieval.catalogue import catalogue_at, catalogue_of, item_columns, user_columns
 from tests.helpers.toy_data import MONDAY, ragged, toy_features
 from transforms.batches import Batch
 from transforms.errors import InputError

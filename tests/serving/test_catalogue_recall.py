@@ -11,10 +11,10 @@ import tensorflow as tf
 from evaluation.units import RESAMPLES, Resample
 from models.retrieval.dssm import DSSM
 from models.retrieval.int_tower import IntTower
-from serving.catalogue import Catalogue, user_columns
-from serving.catalogue_recall import Catalogued, Places, SeenItems, catalogued, catalogued_export, recall_of
-from serving.retrieval_signatures import ServedTowers
-from serving.signatures import ServedModel
+from serving.export.signatures import ServedModel
+from serving.retrieval.catalogue import Catalogue, user_columns
+from serving.retrieval.recall import Catalogued, Places, SeenItems, catalogued, catalogued_export, recall_of
+from serving.retrieval.signatures import ServedTowers
 from tests.helpers.served_towers import NAME, ToyTowers, exact, export_towers, tower_model
 from tests.helpers.toy_data import toy_features
 from transforms.beam.transform_dataset import load_transform

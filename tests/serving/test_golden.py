@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.golden import GOLDEN_SCORES, TOLERANCE, VECTOR_TOLERANCE, check_golden
-from serving.scoring import Scorer
+from serving.export.golden import GOLDEN_SCORES, TOLERANCE, VECTOR_TOLERANCE, check_golden
+from serving.loading import Scorer
 from tests.helpers.served_towers import ToyTowers
 from transforms.errors import GateRefused, InputError
 

@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 
 from consort.doctor import OPTIONAL_MODULES
-from serving.catalogue import Catalogue
 from serving.contract import CONTRACT, read_contract
-from serving.index import ItemIndex, build_index, recall_of
-from serving.index_kinds import INSTALL, Hnsw, require
-from serving.item_vectors import digest_of, read_item_vectors
+from serving.retrieval.catalogue import Catalogue
+from serving.retrieval.index import ItemIndex, build_index, recall_of
+from serving.retrieval.index_kinds import INSTALL, Hnsw, require
+from serving.retrieval.item_vectors import digest_of, read_item_vectors
 from tests.helpers.served_towers import NAME, ToyTowers, exact, export_towers, tower_model, user_inputs
 from transforms.errors import GateRefused, InputError, MissingPart
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serving.index_kinds import Hnsw
+from serving.retrieval.index_kinds import Hnsw
 from serving.server.server import LocalServer
 from tests.helpers.command_line import consort
 from tests.helpers.served_towers import NAME, ToyTowers

@@ -15,17 +15,18 @@ from tensorflow_serving.apis import prediction_log_pb2
 from models.ranking.deepfm import DeepFM
 from models.retrieval.dssm import DSSM
 from models.retrieval.int_tower import IntTower
-from serving.catalogue import Catalogue, item_columns
-from serving.client import PredictClient, ServingError, _padded
+from serving.client import PredictClient, ServingError
+from serving.client.predict_client import _padded
 from serving.contract import read_contract
-from serving.golden import read_golden
-from serving.requests import request_inputs
-from serving.retrieval_golden import GOLDEN_RETRIEVAL, asking_saved_model, check_golden_retrieval
-from serving.retrieval_signatures import ServedTowers
-from serving.scoring import Scorer
+from serving.export.golden import read_golden
+from serving.export.requests import request_inputs
+from serving.export.signatures import ServedModel
+from serving.export.warmup import WARMUP
+from serving.loading import Scorer
+from serving.retrieval.catalogue import Catalogue, item_columns
+from serving.retrieval.golden import GOLDEN_RETRIEVAL, asking_saved_model, check_golden_retrieval
+from serving.retrieval.signatures import ServedTowers
 from serving.server.server import LocalServer
-from serving.signatures import ServedModel
-from serving.warmup_records import WARMUP
 from tests.helpers.served_towers import ITEMS, NAME, ToyTowers, exact, export_towers, tower_model, user_inputs
 from tests.helpers.toy_data import toy_features
 from transforms.beam.transform_dataset import load_transform

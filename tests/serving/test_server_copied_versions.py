@@ -10,8 +10,8 @@ import pytest
 from serving.client import PredictClient
 from serving.protocol import ServingError
 from serving.server.model_versions import ModelVersions
-from serving.server.predict import Servable
 from serving.server.saved_model_files import missing_part
+from serving.server.servable import Servable
 from serving.server.server import LocalServer
 from tests.serving import toy_models
 

@@ -16,9 +16,9 @@ import pytest
 from serving import protocol, tensors
 from serving.client import PredictClient
 from serving.protocol import SERVICES, ServingError
-from serving.server import tensor_limits
-from serving.server.messages import parse
-from serving.server.predict import Servable
+from serving.server import limits
+from serving.server.limits import parse
+from serving.server.servable import Servable
 from tests.helpers.hostile_requests import KNOWN_DEADLY, crafted_tensors, malformed, request, tensor
 from tests.serving import toy_models
 
@@ -133,7 +133,7 @@ def test_one_value_for_a_large_shape_is_refused_before_memory_is_taken(send, pro
     ):
         code, details = send(request("default", "", x=proto).SerializeToString())
         assert code == "INVALID_ARGUMENT"
-        assert f"expected at most {tensor_limits.MOST_REPEATED_BYTES}" in details
+        assert f"expected at most {limits.MOST_REPEATED_BYTES}" in details
     long = tensor(7, (100_000,), string_val=[b"x" * 100])
     assert send(request("colours", "", colour=long).SerializeToString())[0] == "INVALID_ARGUMENT"
     assert _memory_mb(process, "VmHWM") - before < 100
@@ -166,7 +166,7 @@ def test_one_value_stands_for_all_of_a_shape_within_the_bound(process):
     ],
 )
 def test_memory_is_counted_where_the_values_were_not_sent(proto, expected):
-    assert tensor_limits.repeated_bytes("x", proto) == expected
+    assert limits.repeated_bytes("x", proto) == expected
 
 
 @pytest.mark.parametrize(
@@ -185,13 +185,13 @@ def test_memory_is_counted_where_the_values_were_not_sent(proto, expected):
 )
 def test_what_is_no_tensor_is_refused_by_its_name(proto, said):
     with pytest.raises(ServingError) as caught:
-        tensor_limits.repeated_bytes("x", proto)
+        limits.repeated_bytes("x", proto)
     assert (caught.value.code, caught.value.details) == ("INVALID_ARGUMENT", f"tensor parsing error: x{said}")
 
 
 def test_the_bound_holds_for_all_inputs_together(root):
     sets = toy_models.with_default(root / "two_inputs")
-    half = tensor(1, (tensor_limits.MOST_REPEATED_BYTES // 8 + 1,), float_val=[1.0])
+    half = tensor(1, (limits.MOST_REPEATED_BYTES // 8 + 1,), float_val=[1.0])
     model = Servable(sets)
     response = protocol.PredictResponse()
     model.predict(request("m", "", x=half), response)

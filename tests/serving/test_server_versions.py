@@ -10,7 +10,7 @@ from serving.client import PredictClient
 from serving.protocol import ServingError
 from serving.server.model_versions import ModelVersions, choose
 from serving.server.server import LocalServer
-from serving.version_folders import scan
+from serving.versions import scan
 from tests.serving import toy_models
 from transforms.errors import InputError
 

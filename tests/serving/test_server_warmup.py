@@ -16,7 +16,7 @@ from tensorflow_serving.apis import (
 
 from serving.client import PredictClient
 from serving.protocol import ServingError
-from serving.server.predict import Servable
+from serving.server.servable import Servable
 from serving.server.server import LocalServer
 from serving.server.warmup import REQUESTS, XLA_REQUESTS, warm_up
 from tests.serving import toy_models

@@ -6,8 +6,7 @@ import tensorflow as tf
 
 from models.layers.set_vectors import SetVectors
 from models.preranking.set_ranker import SetRanker
-from serving.buckets import CANDIDATES, HISTORY, Buckets, buckets_of
-from serving.set_scoring import SetScoring
+from serving.export.set_scoring import CANDIDATES, HISTORY, Buckets, SetScoring, buckets_of
 from transforms.features import Column, Feature, FeatureSet
 
 BUCKETS = Buckets((4, 8), (2, 5))

@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from serving.client import PredictClient
 from serving.contract import CONTRACT, read_contract
-from serving.golden import read_golden
-from serving.requests import request_inputs
-from serving.scoring import Scorer
+from serving.export.golden import read_golden
+from serving.export.requests import request_inputs
+from serving.export.signatures import ServedModel
+from serving.loading import Scorer
 from serving.server.server import LocalServer
-from serving.signatures import ServedModel
 from serving.teacher import Teacher, find_teacher
 from tests.helpers.served_towers import ToyTowers, examples_of
 from tests.helpers.teachers import HIDDEN, make_teacher, teacher_features

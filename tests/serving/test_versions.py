@@ -4,9 +4,17 @@ import time
 import pytest
 
 from serving.server.model_versions import ModelVersions
-from serving.server.predict import Servable
-from serving.version_folders import LARGEST_VERSION, scan, version_number
-from serving.versions import find_saved_model, model_bases, next_version, publish, versions_in
+from serving.server.servable import Servable
+from serving.versions import (
+    LARGEST_VERSION,
+    find_saved_model,
+    model_bases,
+    next_version,
+    publish,
+    scan,
+    version_number,
+    versions_in,
+)
 from transforms.errors import InputError
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.contract import CONTRACT, contract_of
+from serving.contract import CONTRACT
+from serving.export.contract import contract_of
 from tests.helpers.command_line import consort
 from tests.helpers.simulated_requests import soft_auc
 from tfx_pipeline.evaluation import LOGGED_SCORE, TRUTH, Scored, metrics_of, score, splits_of

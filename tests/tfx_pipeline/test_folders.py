@@ -5,7 +5,7 @@ import os
 import pytest
 from tfx.proto import example_gen_pb2
 
-from serving.scoring import Scorer
+from serving.loading import Scorer
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_toy
 from tfx_pipeline.components.record_example_gen import NamedFolderDriver

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from serving.contract_file import CONTRACT, CONTRACT_VERSION
+from serving.contract import CONTRACT, CONTRACT_VERSION
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import learnable_rows, toy_features, write_learnable
 from tfx_pipeline.evaluation import score

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from serving.item_table import ITEMS, read_items, write_items
+from serving.retrieval.item_table import ITEMS, read_items, write_items
 from tests.helpers.code_files import write_feather_with_code, write_parquet_with_code
 from tests.helpers.source_tree import ROOT
 from transforms.arrow import feather, ipc, pa, pq, reading

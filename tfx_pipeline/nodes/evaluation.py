@@ -8,7 +8,7 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.channel import BaseChannel
 
 from consort.config import RunConfig
-from serving.signatures import EXAMPLES, PROBABILITY
+from serving.export.signatures import EXAMPLES, PROBABILITY
 from tfx_pipeline.components.model_gate import ModelGate
 from tfx_pipeline.components.served_model import CANDIDATE, MODEL, PUSHED_MODEL, ServedModelStrategy
 from tfx_pipeline.plan import Plan

@@ -1,0 +1,279 @@
+"""The signatures that a server reports, and a request's inputs as the arrays that one asks for; without TensorFlow."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from serving import tensors
+from serving.protocol import ServingError
+from transforms.features import LENGTHS, MISSING_INT, MISSING_STRING, UNKNOWN_LENGTH
+
+_OF_EXPORTS = ("examples", "transform_features")
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """What a signature says of one tensor.
+
+    Args:
+      dtype: NumPy's name, or `string`, `bfloat16`.
+      shape: None stands for any size; a shape of None is any shape.
+    """
+
+    dtype: str
+    shape: tuple[int | None, ...] | None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature's inputs and outputs by name.
+
+    Args:
+      inputs: to send.
+      outputs: to receive.
+      defaults: names of inputs that may be left out.
+    """
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    defaults: frozenset[str]
+
+    def lengths_of(self, name: str) -> str | None:
+        """The input that holds the lengths of a list; None for an input that is no list, or has none."""
+        return f"{name}{LENGTHS}" if f"{name}{LENGTHS}" in self.defaults else None
+
+
+def signatures_of(definitions: Mapping[str, Any]) -> dict[str, Signature]:
+    """Signatures by name.
+
+    Args:
+      definitions: `signature_def` of a SignatureDefMap.
+    """
+    return {
+        name: Signature(_tensors(found.inputs), _tensors(found.outputs), frozenset(found.defaults))
+        for name, found in definitions.items()
+    }
+
+
+def is_export(signatures: Mapping[str, Signature]) -> bool:
+    """True of models of `consort export`: the first dimension of each of their inputs is the batch."""
+    return all(name in signatures for name in _OF_EXPORTS)
+
+
+def shape_text(shape: tuple[int | None, ...] | None) -> str:
+    """As messages tell it."""
+    return "any" if shape is None else "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
+
+
+def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:
+    return {name: _tensor(info) for name, info in infos.items()}
+
+
+def _tensor(info: Any) -> Tensor:
+    kind = tensors.KINDS.get(info.dtype)
+    name = kind.name if kind else f"data type {info.dtype}"
+    if info.tensor_shape.unknown_rank:
+        return Tensor(name, None)
+    return Tensor(name, tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim))
+
+
+MISSING: dict[str, Any] = {"string": MISSING_STRING, "int64": MISSING_INT, "float32": float("nan")}
+"""Missing markers by the dtypes of columns."""
+
+
+def prepared(inputs: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
+    """Arrays to send, of the types of a signature of `consort export`.
+
+    Numbers are widened (int32 to int64) and floats narrowed (float64 to float32); None becomes the missing marker;
+    lists of unequal lengths are padded, and all lists get their lengths: see `padded_lists`. What may be left out and
+    has one value for all records is repeated for each.
+
+    Args:
+      inputs: by name: arrays, or nested lists.
+      signature: which has them. Inputs that it does not know stay as they are, for the server to name.
+
+    Raises:
+      ServingError: INVALID_ARGUMENT: an input of another type, rank or batch size; the message names it.
+      ValueError: values that no tensor holds.
+    """
+    found: dict[str, np.ndarray] = {}
+    for name, values in inputs.items():
+        tensor = signature.inputs.get(name)
+        try:
+            if tensor is None:
+                found[name] = tensors.as_array(values)
+                continue
+            lengths = signature.lengths_of(name)
+            if lengths is not None and tensor.dtype in MISSING:
+                array, found_lengths = padded_lists(values, tensor.dtype)
+                found.setdefault(lengths, found_lengths)
+            else:
+                array = _array(values, tensor.dtype)
+        except ValueError as error:
+            raise ValueError(f"input {name!r}: {error}") from None
+        found[name] = _as_asked(name, array, tensor)
+    return _of_one_batch(found, signature, set(inputs))
+
+
+def padded_lists(values: Any, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+    """Lists as an array `[B, N]`, and their lengths `[B]`.
+
+    None is a missing element, wherever it stands. A missing marker at the end is padding, as it is without lengths, so
+    that padded lists mean what they always meant.
+
+    Args:
+      values: an array `[B, N]`, or lists of any lengths.
+      dtype: `string`, `int64` or `float32`.
+
+    Raises:
+      ValueError: no lists.
+    """
+    is_array = isinstance(values, np.ndarray) and values.ndim == 2
+    if is_array and (values.dtype != object or None not in values.ravel().tolist()):
+        return tensors.as_array(values), np.full(len(values), UNKNOWN_LENGTH)
+    rows, marker = [_row(row) for row in values], MISSING[dtype]
+    lengths = [max(_last_none(row), _last_real(row, dtype)) for row in rows]
+    width = max(map(len, rows), default=0)
+    full = [[marker if one is None else one for one in row] + [marker] * (width - len(row)) for row in rows]
+    array = tensors.as_array(full) if width else np.empty([len(rows), 0], object if dtype == "string" else dtype)
+    return array, np.array(lengths, np.int64)
+
+
+def fill(protos: Any, inputs: Mapping[str, Any]) -> None:
+    """Writes inputs into those of a request.
+
+    Args:
+      protos: `inputs` of a PredictRequest; what it has goes.
+      inputs: arrays or nested lists.
+
+    Raises:
+      ValueError: an input that no tensor holds; the message names it.
+    """
+    protos.clear()
+    for name, values in inputs.items():
+        try:
+            tensors.to_proto(values, protos[name])
+        except ValueError as error:
+            raise ValueError(f"input {name!r}: {error}") from None
+
+
+def number_of_items(k: Any) -> np.ndarray:
+    """The input `k` of a request.
+
+    Raises:
+      ValueError: it is no number that an int32 holds.
+    """
+    limits = np.iinfo(np.int32)
+    if isinstance(k, bool) or not isinstance(k, int | np.integer) or not limits.min <= k <= limits.max:
+        raise ValueError(f"k: received {k!r}; expected a whole number of items, 1 to {limits.max}")
+    return np.asarray(k, np.int32)
+
+
+def words_of(details: str) -> str:
+    """What a check in a served graph says, without the nodes of the graph; other details as they are."""
+    text = re.sub(r"\s*\[\[\{\{.*", "", details, flags=re.DOTALL)
+    found = re.search(r"assertion failed: \[(.*)\]\s*$", text, re.DOTALL)
+    return found[1] if found else details
+
+
+def _row(values: Any) -> list[Any]:
+    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
+        raise ValueError(f"received {values!r}; expected a list of values for each record; nest the lists so")
+    return list(values)
+
+
+def _last_none(row: Sequence[Any]) -> int:
+    return max((place for place, one in enumerate(row, 1) if one is None), default=0)
+
+
+def _last_real(row: Sequence[Any], dtype: str) -> int:
+    """Place of the last element that is neither None nor a missing marker; 0 for none."""
+    return max((place for place, one in enumerate(row, 1) if one is not None and _is_real(one, dtype)), default=0)
+
+
+def _is_real(one: Any, dtype: str) -> bool:
+    if dtype == "string":
+        return one not in ("", b"")
+    if dtype == "int64":
+        return bool(one != MISSING_INT)
+    return not isinstance(one, float | np.floating) or bool(np.isfinite(one))
+
+
+def _array(values: Any, dtype: str) -> np.ndarray:
+    if dtype in MISSING and not (isinstance(values, np.ndarray) and values.dtype != object):
+        listed = values.tolist() if hasattr(values, "tolist") else values
+        if _has_none(listed):
+            return tensors.as_array(_without_none(listed, MISSING[dtype]))
+    return tensors.as_array(values)
+
+
+def _has_none(values: Any) -> bool:
+    if isinstance(values, list | tuple):
+        return (
+            None in values if not any(isinstance(one, list | tuple) for one in values) else any(map(_has_none, values))
+        )
+    return values is None
+
+
+def _without_none(values: Any, marker: Any) -> Any:
+    if isinstance(values, list | tuple):
+        return [_without_none(one, marker) for one in values]
+    return marker if values is None else values
+
+
+def _as_asked(name: str, array: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """The array in the signature's type, which it must have but for the width of its numbers."""
+    if tensor.shape is not None and (
+        len(tensor.shape) != array.ndim or any(size not in (None, n) for size, n in zip(tensor.shape, array.shape))
+    ):
+        raise _refused(name, array, tensor, "nest the lists so")
+    given = "string" if array.dtype == object else array.dtype.name
+    if given == tensor.dtype:
+        return array
+    if not array.size:
+        return array.astype(object if tensor.dtype == "string" else tensor.dtype)
+    if array.dtype.kind in "iu" and tensor.dtype in ("int32", "int64"):
+        limits = np.iinfo(tensor.dtype)
+        if limits.min <= array.min() and array.max() <= limits.max:
+            return array.astype(tensor.dtype)
+    elif array.dtype.kind in "iuf" and tensor.dtype in ("float32", "float64"):
+        return array.astype(tensor.dtype)
+    raise _refused(name, array, tensor, "convert the values")
+
+
+def _refused(name: str, array: np.ndarray, tensor: Tensor, fix: str) -> ServingError:
+    given = "string" if array.dtype == object else array.dtype.name
+    received = f"received {given} values of shape {list(array.shape)}"
+    expected = f"expected {tensor.dtype} values of shape {shape_text(tensor.shape)}"
+    return ServingError("INVALID_ARGUMENT", f"input {name}: {received}; {expected}; {fix}")
+
+
+def _of_one_batch(arrays: Mapping[str, np.ndarray], signature: Signature, given: Set[str]) -> dict[str, np.ndarray]:
+    sizes = {name: len(array) for name, array in arrays.items() if array.ndim and name in signature.inputs}
+    counted = Counter(size for name, size in sizes.items() if name not in signature.defaults)
+    if not counted:
+        return dict(arrays)
+    batch, _ = counted.most_common(1)[0]
+    for_all = [name for name in arrays if name in signature.defaults and _for_all(name, arrays[name], signature)]
+    if other := {name: size for name, size in sizes.items() if size != batch and name in given - set(for_all)}:
+        names, received = ", ".join(other), ", ".join(map(str, other.values()))
+        expected = f"expected {batch}, that of the other inputs; give each record a value in every input"
+        raise ServingError("INVALID_ARGUMENT", f"input {names}: received batch size {received}; {expected}")
+    found = dict(arrays)
+    for name in for_all:
+        array = arrays[name].reshape([1, *arrays[name].shape[1:]])
+        found[name] = np.repeat(array, batch, axis=0)
+    return found
+
+
+def _for_all(name: str, array: np.ndarray, signature: Signature) -> bool:
+    """Whether an input that may be left out has one value for all records, and a signature that takes one for each."""
+    shape = signature.inputs[name].shape
+    if shape == () or (array.ndim > 0 and len(array) != 1):
+        return False
+    is_lengths = any(signature.lengths_of(one) == name for one in signature.inputs)
+    return not is_lengths or (array.ndim == 1 and int(array[0]) == UNKNOWN_LENGTH)

@@ -1,0 +1,372 @@
+"""A client of TensorFlow Serving's gRPC that needs no TensorFlow.
+
+Every call has a deadline; what is retried is only what cannot have been executed twice with effect: UNAVAILABLE, and
+RESOURCE_EXHAUSTED where it means a full server (see `FULL`), not a message that is too large.
+"""
+
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+
+from serving import protocol, tensors
+from serving.client.inputs import Signature, Tensor, fill, number_of_items, signatures_of, words_of
+from serving.client.known_models import Key, KnownModels
+from serving.protocol import SERVICES, ServingError
+
+__all__ = ["Prediction", "PredictClient", "Retrieved", "ServingError", "Signature", "Tensor", "VersionStatus"]
+
+_MESSAGE_LIMIT = 1 << 30
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
+_POLL_S = 0.1
+FULL = (
+    "server threadpool exhausted",
+    "concurrent rpc limit exceeded",
+    "waiting in batching queue",
+)
+"""What the details of RESOURCE_EXHAUSTED hold, in lower case, where a server had no room and nothing has run: of gRPC's
+newer servers in C++ (older ones send no details) and in Python, and of TensorFlow Serving's batching."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An answer.
+
+    Args:
+      outputs: by name; strings as object arrays of bytes.
+      model: the model that answered.
+      version: the version that answered: log it.
+      signature: the signature that answered.
+    """
+
+    outputs: dict[str, np.ndarray]
+    model: str
+    version: int
+    signature: str
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """The best items of each user, best first.
+
+    Args:
+      item_ids: `[B, k]`, bytes or int64; the missing marker (b"" or -1) where exclusions left too few items.
+      scores: their logits `[B, k]`; there minus infinity.
+      model: the model that answered.
+      version: the version that answered: log it.
+    """
+
+    item_ids: np.ndarray
+    scores: np.ndarray
+    model: str
+    version: int
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """State of one version.
+
+    Args:
+      version: its number.
+      state: START, LOADING, AVAILABLE, UNLOADING or END.
+      error_code: name of the status code that loading ended with; OK without an error.
+      error_message: the error, or nothing.
+    """
+
+    version: int
+    state: str
+    error_code: str
+    error_message: str
+
+
+class PredictClient:
+    """A connection to one server; usable from several threads and as a context manager.
+
+    Args:
+      address: `host:port`.
+      timeout_s: deadline of a call, retries included.
+      max_message_bytes: longest message to send or receive; gRPC's own limit of 4 MiB is too short for embeddings.
+      credentials: for a server behind TLS; None connects in the clear.
+      check_inputs: ask the server once a version for the model's signatures, so that the inputs of models of
+        `consort export` are refused before they are sent, by name, if they do not fit; and lists may be ragged.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        timeout_s: float = 5.0,
+        max_message_bytes: int = _MESSAGE_LIMIT,
+        credentials: grpc.ChannelCredentials | None = None,
+        check_inputs: bool = True,
+    ):
+        if timeout_s <= 0:
+            raise ValueError(f"timeout_s: received {timeout_s}; expected more than 0 seconds")
+        self.address, self._timeout_s = address, timeout_s
+        options = [
+            ("grpc.max_send_message_length", max_message_bytes),
+            ("grpc.max_receive_message_length", max_message_bytes),
+            # A server that comes back is found again within a retry, not after gRPC's usual second.
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(address, options)
+        else:
+            self._channel = grpc.secure_channel(address, credentials, options)
+        self._predict = self._method("predict", "Predict", protocol.PredictResponse)
+        self._status = self._method("model", "GetModelStatus", protocol.GetModelStatusResponse)
+        self._metadata = self._method("predict", "GetModelMetadata", protocol.GetModelMetadataResponse)
+        self._known = KnownModels(self._fetch_signatures) if check_inputs else None
+        # Jitter must differ between clients that start together, so it takes no seed.
+        self._jitter, self._jitter_lock = random.Random(), threading.Lock()
+
+    def _method(self, service: str, name: str, response: Any) -> Any:
+        return self._channel.unary_unary(
+            f"/{SERVICES[service]}/{name}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=response.FromString,
+        )
+
+    def __enter__(self) -> "PredictClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection; calls under way end with CANCELLED."""
+        self._channel.close()
+
+    def predict(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        signature: str = "",
+        version: int | None = None,
+        label: str | None = None,
+        outputs: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> Prediction:
+        """Asks a model.
+
+        Args:
+          model: its name on the server.
+          inputs: arrays, or nested lists (floats become float32, ints int64, text UTF-8 bytes). Of models of
+            `consort export` lists may have any lengths, and None is a missing value; see `inputs.prepared`.
+          signature: empty means `serving_default`.
+          version: a version's number; None means the newest.
+          label: a version's label instead of its number.
+          outputs: names to receive; empty means all.
+          timeout_s: this call's deadline; None means the client's.
+
+        Raises:
+          ServingError: the server, or the way to it, refused; INVALID_ARGUMENT also for inputs that do not fit.
+          ValueError: an input that no tensor holds, or both a version and a label.
+        """
+        request = protocol.PredictRequest(model_spec=_model_spec(model, version, label), output_filter=outputs)
+        request.model_spec.signature_name = signature
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        response = self._checked(request, inputs, (model, version, label), time.monotonic() + timeout_s)
+        spec = response.model_spec
+        answers = {name: tensors.from_proto(proto) for name, proto in response.outputs.items()}
+        return Prediction(answers, spec.name, spec.version.value, spec.signature_name)
+
+    def _checked(self, request: Any, inputs: Mapping[str, Any], key: Key, deadline: float) -> Any:
+        """The answer to a request with these inputs, once they are right by what is known of the model."""
+        if self._known is None:
+            return self._sent(request, inputs, deadline)
+        known = self._known.of(key, _left(deadline))
+        try:
+            response = self._sent(request, known.prepared(request, inputs), deadline)
+        except (ServingError, ValueError) as error:
+            # What was remembered may be of an earlier version.
+            stale = not known.fresh and (isinstance(error, ValueError) or error.code == "INVALID_ARGUMENT")
+            newer = self._known.of(key, _left(deadline), again=True) if stale else known
+            if newer.signatures == known.signatures:
+                raise
+            response = self._sent(request, newer.prepared(request, inputs), deadline)
+        self._known.answered(key, response.model_spec.version.value)
+        return response
+
+    def _sent(self, request: Any, inputs: Mapping[str, Any], deadline: float) -> Any:
+        fill(request.inputs, inputs)
+        try:
+            return self._call(self._predict, request, _left(deadline))
+        except ServingError as error:
+            raise ServingError(error.code, words_of(error.details)) from None
+
+    def retrieve(
+        self,
+        model: str,
+        inputs: Mapping[str, Any],
+        k: int | None = None,
+        exclude: Sequence[Sequence[Any]] | None = None,
+        version: int | None = None,
+        label: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Retrieved:
+        """Asks a two-tower model for the best items of its catalogue.
+
+        Args:
+          model: its name on the server.
+          inputs: raw columns of the users and of the context, as `predict` takes them.
+          k: items for each user; None takes the model's default. A server that joins requests to batches needs it.
+          exclude: ids to leave out, a list for each user, of any lengths; one list holds for all.
+          version, label, timeout_s: as in `predict`.
+
+        Raises:
+          ServingError: the server, or the way to it, refused; INVALID_ARGUMENT for a k beyond the catalogue.
+          ValueError: an input that no tensor holds, a k that is no number, or both a version and a label.
+        """
+        sent = dict(inputs)
+        if k is not None:
+            sent["k"] = number_of_items(k)
+        if exclude is not None:
+            sent["exclude"] = _padded(exclude)
+        answer = self.predict(model, sent, "retrieve", version, label, ("item_id", "score"), timeout_s)
+        return Retrieved(answer.outputs["item_id"], answer.outputs["score"], answer.model, answer.version)
+
+    def status(self, model: str, version: int | None = None) -> list[VersionStatus]:
+        """States of a model's versions, newest first.
+
+        Raises:
+          ServingError: NOT_FOUND for a model or a version that the server has never seen.
+        """
+        request = protocol.GetModelStatusRequest(model_spec=_model_spec(model, version, None))
+        response = self._call(self._status, request, None)
+        found = [
+            VersionStatus(
+                item.version,
+                protocol.STATES.get(item.state, "UNKNOWN"),
+                protocol.CODES[item.status.error_code],
+                item.status.error_message,
+            )
+            for item in response.model_version_status
+        ]
+        return sorted(found, key=lambda item: -item.version)
+
+    def metadata(self, model: str, version: int | None = None, label: str | None = None) -> dict[str, Signature]:
+        """The signatures of a model by name.
+
+        Raises:
+          ServingError: NOT_FOUND for a model or a version that is not loaded.
+        """
+        spec = _model_spec(model, version, label)
+        request = protocol.GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+        return _signatures(self._call(self._metadata, request, None))
+
+    def _fetch_signatures(self, key: Key, timeout_s: float) -> tuple[int, dict[str, Signature]]:
+        request = protocol.GetModelMetadataRequest(model_spec=_model_spec(*key), metadata_field=["signature_def"])
+        response = self._once(self._metadata, request, timeout_s)
+        return response.model_spec.version.value, _signatures(response)
+
+    def wait_available(self, model: str, timeout_s: float = 60.0) -> int:
+        """Waits until a version of the model answers, and returns its number.
+
+        Raises:
+          ServingError: no version can become available because loading failed, or none did in time.
+        """
+        deadline = time.monotonic() + timeout_s
+        last = "no answer yet"
+        while (remaining := deadline - time.monotonic()) > 0:
+            try:
+                found = self._once(self._status, _status_request(model), min(remaining, self._timeout_s))
+            except ServingError as error:
+                last = str(error)
+                if error.code not in ("NOT_FOUND", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"):
+                    raise
+            else:
+                ready = [s.version for s in found.model_version_status if protocol.STATES.get(s.state) == "AVAILABLE"]
+                if ready:
+                    return int(max(ready))
+                last = _describe(found)
+                _raise_if_failed(model, found)
+            time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
+        raise ServingError(
+            "DEADLINE_EXCEEDED", f"{model} at {self.address} is not available after {timeout_s:g} s; last: {last}"
+        )
+
+    def _call(self, method: Any, request: Any, timeout_s: float | None) -> Any:
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        deadline = time.monotonic() + timeout_s
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return self._once(method, request, max(0.0, deadline - time.monotonic()))
+            except ServingError as error:
+                with self._jitter_lock:
+                    wait = pause * self._jitter.uniform(0.5, 1.5)
+                if not _retriable(error) or time.monotonic() + wait >= deadline:
+                    raise
+            time.sleep(wait)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+    def _once(self, method: Any, request: Any, timeout_s: float) -> Any:
+        try:
+            return method(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            # Also without details, so that an empty RESOURCE_EXHAUSTED stays recognisable.
+            raise ServingError(error.code().name, error.details() or "") from None
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
+
+
+def _signatures(response: Any) -> dict[str, Signature]:
+    return signatures_of(protocol.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def)
+
+
+def _padded(lists: Sequence[Sequence[Any]]) -> np.ndarray:
+    """Ids `[B, E]`, padded with the missing marker: of text the empty one, of numbers -1."""
+    for ids in lists:
+        if isinstance(ids, str | bytes) or not isinstance(ids, Sequence | np.ndarray):
+            raise ValueError(f"exclude: received {ids!r}; expected a list of ids for each user, or one list for all")
+    numbers = any(isinstance(one, int | np.integer) for ids in lists for one in ids)
+    array = np.full(
+        [len(lists), max(map(len, lists), default=0)], -1 if numbers else b"", np.int64 if numbers else object
+    )
+    for row, ids in enumerate(lists):
+        array[row, : len(ids)] = ids
+    return array
+
+
+def _retriable(error: ServingError) -> bool:
+    if error.code != "RESOURCE_EXHAUSTED":
+        return error.code == "UNAVAILABLE"
+    details = error.details.strip().lower()
+    return not details or any(text in details for text in FULL)
+
+
+def _model_spec(model: str, version: int | None, label: str | None) -> Any:
+    if version is not None and label is not None:
+        raise ValueError(f"received version {version} and label {label!r}; expected one of them")
+    spec = protocol.ModelSpec(name=model)
+    if version is not None:
+        spec.version.value = version
+    if label is not None:
+        spec.version_label = label
+    return spec
+
+
+def _status_request(model: str) -> Any:
+    return protocol.GetModelStatusRequest(model_spec=_model_spec(model, None, None))
+
+
+def _describe(response: Any) -> str:
+    return ", ".join(f"version {s.version} {protocol.STATES.get(s.state)}" for s in response.model_version_status)
+
+
+def _raise_if_failed(model: str, response: Any) -> None:
+    states = list(response.model_version_status)
+    failed = [s for s in states if s.status.error_code]
+    if failed and all(protocol.STATES.get(s.state) == "END" for s in states):
+        newest = max(failed, key=lambda s: s.version)
+        message = f"{model} version {newest.version} failed to load: {newest.status.error_message}"
+        raise ServingError(protocol.CODES[newest.status.error_code], message)

@@ -1,0 +1,1 @@
+"""Exports a trained model as a SavedModel: signatures, contract, warm-up, golden answers."""

@@ -1,0 +1,132 @@
+"""Writes contract.json: what a client needs to know of an exported model, in one file beside it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from serving.contract import CONTRACT, CONTRACT_VERSION, XLA_FLAG, flags_required, read_contract
+from serving.export.requests import padding_of
+from serving.export.set_scoring import Buckets
+from serving.export.signatures import (
+    DEFAULT,
+    EXAMPLES,
+    HIDDEN,
+    LAST_HIDDEN,
+    LOGIT,
+    PLAIN,
+    PROBABILITY,
+    TRANSFORM,
+    request_columns,
+)
+from transforms.features import UNKNOWN_LENGTH, Column, FeatureSet, RecordKind, Shape, with_lengths
+
+__all__ = ["CONTRACT", "CONTRACT_VERSION", "XLA_FLAG", "contract_of", "flags_required", "inputs_of", "read_contract"]
+
+MAX_BATCH_SIZE = 32
+"""Records in the largest warm-up request: a server that joins requests to batches must take as many."""
+
+
+def contract_of(
+    name: str,
+    feature_set: FeatureSet,
+    record: RecordKind,
+    run: dict[str, Any],
+    warmup_sizes: list[int],
+    buckets: Buckets | None = None,
+    towers: Mapping[str, Any] | None = None,
+    hidden_width: int | None = None,
+) -> dict[str, Any]:
+    """The contract of a model.
+
+    Args:
+      name: of the model in serving.
+      feature_set, record: as trained.
+      run: what made the model: seed, versions, data hash, config digest.
+      warmup_sizes: batch sizes of the warm-up records.
+      buckets: sizes that XLA compiles; None: nothing is compiled.
+      towers: further entries, of a two-tower model: `ServedTowers.contract`.
+      hidden_width: H, of a ranker with `last_hidden`; None: it has no such signature.
+    """
+    columns = request_columns(feature_set, record)
+    inputs = inputs_of(with_lengths(columns), record)
+    scores = _scores(["B"] if record == "row" else ["B", "M"])
+    logged_scores = _scores(["B"] if record == "row" else ["B", feature_set.list_size])
+    signatures: dict[str, Any] = {
+        DEFAULT: {"inputs": inputs, "outputs": scores},
+        EXAMPLES: {
+            "inputs": {EXAMPLES: {"dtype": "string", "shape": ["B"], "content": "serialized tf.Example"}},
+            "outputs": logged_scores,
+        },
+        TRANSFORM: {"inputs": {EXAMPLES: {"dtype": "string", "shape": ["B"]}}, "outputs": "model inputs, padded"},
+    }
+    if buckets is not None:
+        signatures[PLAIN] = dict(signatures[DEFAULT])
+        signatures[DEFAULT] |= {"limits": {"M": buckets.most_candidates}, "server_flags_required": [XLA_FLAG]}
+    if hidden_width is not None:
+        hidden = {HIDDEN: {"dtype": "float", "shape": ["B", hidden_width]}}
+        signatures[LAST_HIDDEN] = {"inputs": inputs, "outputs": hidden}
+    more = dict(towers or {})
+    signatures |= more.pop("signatures", {})
+    return {
+        "contract_version": CONTRACT_VERSION,
+        "model": name,
+        "record": record,
+        "signatures": signatures,
+        "batch_dimension": 0,
+        "buckets": None if buckets is None else {"M": list(buckets.candidates), "N": list(buckets.history)},
+        "warmup_batch_sizes": warmup_sizes,
+        "batching": batching_of(columns, record),
+        "server_flags_required": [] if buckets is None else [XLA_FLAG],
+        "tensorflow": tf.__version__,
+        "feature_set": feature_set.model_dump(mode="json"),
+        "feature_set_sha256": feature_set.digest(),
+        **more,
+        "run": run,
+    }
+
+
+def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
+    """Columns as the inputs of a signature: type, shape, missing marker; of the lengths of lists the default."""
+    shapes = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", "M"]}
+    columns, inputs = tuple(columns), {}
+    lists = {column.lengths.name: column.name for column in columns if column.variable_length}
+    for column in columns:
+        if column.name in lists:
+            inputs[column.name] = {
+                "dtype": column.dtype,
+                "shape": ["B"],
+                "lengths_of": lists[column.name],
+                "default": UNKNOWN_LENGTH,
+            }
+            continue
+        padding = padding_of(column)
+        inputs[column.name] = {
+            "dtype": column.dtype,
+            "shape": shapes[column.shape(record)],
+            "missing": padding.decode() if isinstance(padding, bytes) else str(padding),
+        }
+    return inputs
+
+
+def batching_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
+    """What a server may do that joins requests to batches, TensorFlow Serving with `--enable_batching`.
+
+    Args:
+      columns: raw columns of a request.
+      record: the record kind.
+
+    Returns:
+      `max_batch_size`: the least that the warm-up records need; `pad_variable_length_inputs`: `safe`, `with_lengths`
+      (only if every request holds the lengths of its lists) or `unsafe`.
+    """
+    padding = "with_lengths" if any(column.variable_length for column in columns) else "safe"
+    return {
+        "max_batch_size": MAX_BATCH_SIZE,
+        # That server pads with a tensor's first value: what it adds to `candidate` says that it is a candidate.
+        "pad_variable_length_inputs": "unsafe" if record == "request" else padding,
+    }
+
+
+def _scores(shape: list[Any]) -> dict[str, Any]:
+    return {name: {"dtype": "float", "shape": shape} for name in (PROBABILITY, LOGIT)}

@@ -1,0 +1,155 @@
+"""Golden answers: some raw records with what the trainer made of them, beside the exported model.
+
+Whoever serves the model, anywhere, can ask whether every signature still gives the trainer's answers.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from serving.contract import read_contract
+from serving.export.requests import request_inputs
+from serving.export.signatures import DEFAULT, EXAMPLES, HIDDEN, LAST_HIDDEN, PLAIN, PROBABILITY
+from transforms.errors import GateRefused, InputError
+from transforms.features import CANDIDATE, FeatureSet
+from transforms.files import write_text
+from transforms.plain_text import parse_json
+
+GOLDEN_EXAMPLES = os.path.join("assets.extra", "golden.tfrecord")
+GOLDEN_SCORES = os.path.join("assets.extra", "golden.json")
+TOLERANCE = 1e-5
+"""Largest difference between a served probability and the trainer's."""
+VECTOR_TOLERANCE = 1e-4
+"""The same of a number in a vector; of numbers above 1 in proportion."""
+ALONE = 3
+"""Records that are asked for once more, each in a request of its own."""
+
+Ask = Callable[[str, Mapping[str, Any]], Mapping[str, np.ndarray]]
+"""Asks a model: a signature's name and its inputs, to its outputs by name."""
+
+_VECTORS = {LAST_HIDDEN: HIDDEN, "user_embedding": "embedding", "item_embedding": "embedding"}
+"""Signatures that give vectors of records, and the output that holds them."""
+
+
+def write_golden(
+    model_dir: str | os.PathLike[str],
+    examples: Sequence[bytes],
+    scores: np.ndarray,
+    vectors: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Writes raw records and what the trainer made of them.
+
+    Args:
+      model_dir: the export.
+      examples: serialized raw records.
+      scores: probabilities, [B] or [B, M].
+      vectors: by signature, `[B, ...]`: the trainer's `last_hidden`, `user_embedding`, `item_embedding`.
+    """
+    path = Path(model_dir) / GOLDEN_EXAMPLES
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for example in examples:
+            writer.write(example)
+    told = {name: np.asarray(values).tolist() for name, values in {PROBABILITY: scores, **(vectors or {})}.items()}
+    write_text(Path(model_dir) / GOLDEN_SCORES, json.dumps(told) + "\n")
+
+
+def read_golden(model_dir: str | os.PathLike[str]) -> tuple[list[bytes], np.ndarray]:
+    """Raw records and the trainer's probabilities: [B], or [B, M] for request records.
+
+    Raises:
+      InputError: the model has none.
+    """
+    examples, told = _read(model_dir)
+    return examples, told[PROBABILITY]
+
+
+def check_golden(model_dir: str | os.PathLike[str], ask: Ask, leave_out: Sequence[str] = ()) -> dict[str, float]:
+    """Looks whether each signature gives the trainer's answers to the golden records, together and alone.
+
+    Scores are asked of `examples`, `serving_default` and `plain`, vectors of `last_hidden` and of the towers, as far as
+    the model has them; the items of `retrieve` have golden answers of their own, see `check_golden_retrieval`.
+
+    Args:
+      model_dir: the export.
+      ask: whom to ask, e.g. `Scorer(model_dir).ask`, or a client of a server.
+      leave_out: signatures that are not asked, e.g. `serving_default` of a server that lacks the XLA that it needs.
+
+    Returns:
+      The largest difference by signature.
+
+    Raises:
+      GateRefused: a signature gives other answers; a line each.
+      InputError: the model has no golden records.
+    """
+    contract, (examples, told) = read_contract(model_dir), _read(model_dir)
+    features = FeatureSet.model_validate(contract["feature_set"])
+    differences = {}
+    for name, signature in contract["signatures"].items():
+        output = PROBABILITY if name in (EXAMPLES, DEFAULT, PLAIN) else _VECTORS.get(name, "")
+        expected = told.get(output if output == PROBABILITY else name)
+        if expected is None or name in leave_out:
+            continue
+        if name == EXAMPLES:
+            inputs = {EXAMPLES: np.array(examples, object)}
+        else:
+            inputs = request_inputs(examples, features, contract["record"], signature["inputs"])
+        real = np.ones(expected.shape, bool)
+        if output == PROBABILITY and contract["record"] == "request":
+            # Scores of padding mean nothing.
+            real = request_inputs(examples, features, "request", (CANDIDATE,))[CANDIDATE] == 1
+        differences[name] = _largest(partial(_output, ask, name, output), inputs, expected, real)
+    reasons = []
+    for name, difference in differences.items():
+        allowed = VECTOR_TOLERANCE if name in _VECTORS else TOLERANCE
+        if not difference <= allowed:
+            said = f"an answer differs by {difference:.3g} from the trainer's; expected at most {allowed:g}"
+            reasons.append(f"{name}: {said}")
+    if reasons:
+        raise GateRefused("golden records", reasons)
+    return differences
+
+
+def _output(ask: Ask, signature: str, output: str, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.asarray(ask(signature, inputs)[output])
+
+
+def _largest(
+    answer: Callable[[Mapping[str, np.ndarray]], np.ndarray],
+    inputs: Mapping[str, np.ndarray],
+    expected: np.ndarray,
+    real: np.ndarray,
+) -> float:
+    """The largest difference of answers to all records at once, and to some of them alone."""
+    count = len(expected)
+    parts = [slice(0, count), *(slice(place, place + 1) for place in range(min(count, ALONE)))]
+    largest = 0.0
+    for part in parts:
+        found = answer({name: values[part] for name, values in inputs.items()})
+        if found.shape != expected[part].shape:
+            return float("inf")
+        apart = np.abs(found - expected[part]) / np.maximum(1.0, np.abs(expected[part]))
+        # A maximum over NaN is NaN, which no tolerance allows.
+        largest = float(np.maximum(largest, apart[real[part]].max(initial=0.0)))
+    return largest
+
+
+def _read(model_dir: str | os.PathLike[str]) -> tuple[list[bytes], dict[str, np.ndarray]]:
+    path = Path(model_dir) / GOLDEN_SCORES
+    if not path.is_file():
+        raise InputError(str(path), "no such file", "golden scores beside the model", "export it with `consort export`")
+    examples = [record.numpy() for record in tf.data.TFRecordDataset(str(Path(model_dir) / GOLDEN_EXAMPLES))]
+    try:
+        told = {name: np.asarray(values) for name, values in parse_json(path.read_text()).items()}
+        if PROBABILITY not in told:
+            raise KeyError(PROBABILITY)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        fix = "export the model again"
+        raise InputError(str(path), f"no readable file ({error})", "the golden scores of a model", fix) from error
+    return examples, told

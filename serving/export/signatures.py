@@ -1,0 +1,157 @@
+"""The signatures of an exported model: raw features in, the trained preprocessing inside."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_transform as tft
+import tf_keras as keras
+
+from serving.export.request_tensors import TensorFunction
+from serving.export.set_scoring import Buckets, SetScoring
+from transforms.features import CANDIDATE, Column, FeatureSet, RecordKind, Shape
+from transforms.schema import parse_spec
+
+DEFAULT, PLAIN, EXAMPLES, TRANSFORM = "serving_default", "plain", "examples", "transform_features"
+LAST_HIDDEN = "last_hidden"
+"""Of rankers of rows: what they teach others by; its inputs are those of `serving_default`."""
+PROBABILITY, LOGIT, HIDDEN = "probability", "logit", "hidden"
+
+
+def request_columns(feature_set: FeatureSet, record: RecordKind) -> tuple[Column, ...]:
+    """The raw columns that a request carries; for request records also the `candidate` mask.
+
+    Besides, it carries the lengths of those that are lists: `with_lengths` of these.
+    """
+    mask = (feature_set.column(CANDIDATE),) if record == "request" else ()
+    return feature_set.raw_inputs() + mask
+
+
+class ServedModel(tf.Module):
+    """A model behind its trained preprocessing.
+
+    Args:
+      model: takes transformed features, gives logits.
+      transform: the learned transform.
+      feature_set: what the raw features are.
+      record: the record kind that the model was trained on.
+      buckets: the sizes to compile a `SetModel` for; None for other models, which have no `plain` beside.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        transform: tft.TFTransformOutput,
+        feature_set: FeatureSet,
+        record: RecordKind,
+        buckets: Buckets | None = None,
+    ):
+        super().__init__(name="served_model")
+        # An attribute, so that the vocabularies are tracked and saved as assets.
+        self._transform = transform.transform_features_layer()
+        # The model is none: its optimizer and metrics would travel along. `signatures` tracks the variables read.
+        self._plain: Callable[..., tf.Tensor] = lambda features: model(features, training=False)
+        self._hidden: Callable[..., tf.Tensor] | None = None
+        if record == "row" and getattr(model, "has_hidden", False):
+            self._hidden = lambda features: model.hidden(model.look_up(features, training=False), training=False)
+        self._bucketed: Callable[..., tf.Tensor] | None = None
+        if buckets is not None:
+            scoring = SetScoring(model, buckets)
+            self._bucketed = lambda features: scoring.bucketed(model.look_up(features, training=False))
+        self._most_candidates = buckets.most_candidates if buckets else None
+        self._columns = request_columns(feature_set, record)
+        self._record: RecordKind = record
+        inputs = feature_set.model_inputs(record)
+        # A model that reads sets must not take padding for candidates.
+        mask = (CANDIDATE,) if record == "request" else ()
+        self._inputs = tuple(item.name for item in inputs) + mask
+        self._per_candidate = tuple(item.name for item in inputs if item.shape is Shape.CANDIDATES) + mask
+        self._spec = parse_spec(feature_set, record, tuple(column.name for column in self._columns))
+
+    def features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """The model's inputs, for tracing.
+
+        Args:
+          raw: all columns of a request, lists as `tf.RaggedTensor`.
+        """
+        found = self._features({column.name: raw[column.name] for column in self._columns})
+        for name in self._per_candidate:
+            # The transform takes any number of candidates, but says that there are as many as it was learned on.
+            found[name] = tf.compat.v1.placeholder_with_default(found[name], [None, None])
+        return found
+
+    def features_of(self, examples: Sequence[bytes]) -> dict[str, Any]:
+        """The model's inputs of raw records, here and now."""
+        return self._features(tf.io.parse_example(list(examples), self._spec))
+
+    def _features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
+        transformed = self._transform(dict(raw))
+        return {name: transformed[name] for name in self._inputs}
+
+    def _answer(self, features: Mapping[str, Any], score: Callable[..., tf.Tensor]) -> dict[str, tf.Tensor]:
+        logit = tf.cast(score(features), tf.float32)
+        return {PROBABILITY: tf.sigmoid(logit), LOGIT: logit}
+
+    def score(self, examples: Sequence[bytes]) -> np.ndarray:
+        """Probabilities of raw records, computed here and now: what every later answer must equal."""
+        scores: np.ndarray = self._answer(self.features_of(examples), self._plain)[PROBABILITY].numpy()
+        return scores
+
+    def hidden_of(self, features: Mapping[str, Any]) -> np.ndarray | None:
+        """What `last_hidden` must answer to records of which these are the model's inputs; None without it."""
+        if self._hidden is None:
+            return None
+        found: np.ndarray = _last_hidden(self._hidden, features)[HIDDEN].numpy()
+        return found
+
+    def signatures(self) -> dict[str, Callable[..., Any]]:
+        """By name: `serving_default` on plain tensors, `examples` and `transform_features` on tf.Examples.
+
+        With buckets `serving_default` is compiled by XLA, and `plain` is the same without it. Rankers of rows have
+        `last_hidden` besides.
+        """
+        serialized = tf.TensorSpec([None], tf.string, name=EXAMPLES)
+
+        @tf.function(input_signature=[serialized], autograph=False)
+        def examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            return self._answer(self._features(tf.io.parse_example(examples, self._spec)), self._plain)
+
+        @tf.function(input_signature=[serialized], autograph=False)
+        def transform_features(examples: tf.Tensor) -> dict[str, tf.Tensor]:
+            features = self._features(tf.io.parse_example(examples, self._spec))
+            return {name: _dense(value) for name, value in features.items()}
+
+        on_tensors = {DEFAULT: self._on_tensors(partial(self._answer, score=self._plain))}
+        if self._bucketed is not None:
+            on_tensors[PLAIN] = on_tensors[DEFAULT]
+            bucketed = partial(self._answer, score=self._bucketed)
+            on_tensors[DEFAULT] = self._on_tensors(bucketed, self._most_candidates)
+        if self._hidden is not None:
+            on_tensors[LAST_HIDDEN] = self._on_tensors(partial(_last_hidden, self._hidden))
+        # Traced once: from functions the saver would trace again.
+        traced = {
+            EXAMPLES: examples.get_concrete_function(),
+            TRANSFORM: transform_features.get_concrete_function(),
+            **{name: function.traced for name, function in on_tensors.items()},
+        }
+        self._variables = list(
+            {id(variable): variable for one in traced.values() for variable in one.graph.variables}.values()
+        )
+        return traced | {name: function.signature() for name, function in on_tensors.items()}
+
+    def _on_tensors(
+        self, answer: Callable[[dict[str, Any]], Any], most_candidates: int | None = None
+    ) -> TensorFunction:
+        return TensorFunction(self._columns, self._record, lambda raw: answer(self.features(raw)), most_candidates)
+
+
+def _last_hidden(hidden: Callable[..., tf.Tensor], features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
+    found = tf.cast(hidden(features), tf.float32)
+    # A row that is read as a set has one candidate.
+    return {HIDDEN: tf.reshape(found, [-1, found.shape[-1]])}
+
+
+def _dense(values: Any) -> tf.Tensor:
+    return values.to_tensor() if isinstance(values, tf.RaggedTensor) else tf.identity(values)

@@ -1,0 +1,112 @@
+"""Warm-up requests that travel with a model: TF Serving runs them before a version is AVAILABLE."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from serving.contract import WARMUP, XLA_WARMUP
+from serving.export.contract import MAX_BATCH_SIZE
+from serving.export.requests import request_inputs
+from serving.export.set_scoring import Buckets
+from serving.export.signatures import DEFAULT, PLAIN, request_columns
+from serving.retrieval.catalogue import user_columns
+from serving.retrieval.signatures import EXCLUDE, RETRIEVE, K
+from transforms.features import ITEM_ID, FeatureSet, RecordKind, Shape, with_lengths
+from transforms.schema import tf_dtype
+
+__all__ = ["SET_WARMUP_SIZES", "WARMUP", "WARMUP_SIZES", "XLA_WARMUP", "write_warmup"]
+
+WARMUP_SIZES = (1, 8, MAX_BATCH_SIZE)
+"""Batch sizes of the logged records, as far as there are examples."""
+SET_WARMUP_SIZES = (1, 8)
+"""The same with buckets: whole sets are larger than rows, and their sizes have records of their own."""
+
+_REAL: dict[str, Any] = {"string": b"0", "int64": 1, "float": 0.0}
+"""A value that is no missing marker: a candidate, and an element of a history."""
+
+Request = tuple[str, dict[str, Any]]
+"""A signature's name, and its inputs."""
+
+
+def write_warmup(
+    model_dir: str | os.PathLike[str],
+    name: str,
+    examples: Sequence[bytes],
+    feature_set: FeatureSet,
+    record: RecordKind,
+    buckets: Buckets | None = None,
+    k: int | None = None,
+) -> list[int]:
+    """Writes warm-up requests: logged records, and in a file of their own those that XLA compiles for.
+
+    TensorFlow Serving ends if a warm-up request fails, and has XLA off unless it is told otherwise.
+
+    Args:
+      k: items to retrieve for their users; None where the model retrieves none.
+
+    Returns:
+      The batch sizes of the logged records written.
+    """
+    sizes = [size for size in (WARMUP_SIZES if buckets is None else SET_WARMUP_SIZES) if size <= len(examples)]
+    logged = [request_inputs(examples[:size], feature_set, record) for size in sizes]
+    protos = [{key: tf.make_tensor_proto(values) for key, values in inputs.items()} for inputs in logged]
+    requests = [(DEFAULT if buckets is None else PLAIN, inputs) for inputs in protos]
+    if k is not None:
+        requests += [(RETRIEVE, _retrieving(inputs, feature_set, k)) for inputs in logged]
+    _write(Path(model_dir) / WARMUP, name, requests)
+    if buckets is not None:
+        compiled = [*_of_each_size(feature_set, record, buckets), *((DEFAULT, inputs) for inputs in protos)]
+        _write(Path(model_dir) / XLA_WARMUP, name, compiled)
+    return sizes
+
+
+def _write(path: Path, name: str, requests: Iterable[Request]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for signature, inputs in requests:
+            writer.write(_log(name, signature, inputs))
+
+
+def _retrieving(inputs: Mapping[str, Any], feature_set: FeatureSet, k: int) -> dict[str, Any]:
+    # With what has defaults, too: TensorFlow Serving fills them in from 2.16.1 on. Each has a value for every user,
+    # as a server that joins requests to batches takes nothing else.
+    sent = {column.name: inputs[column.name] for column in with_lengths(user_columns(feature_set))}
+    users = len(next(iter(sent.values())))
+    nothing = tf.zeros([users, 0], tf_dtype(feature_set.column(ITEM_ID)))
+    options = {K: tf.fill([users], tf.constant(k)), EXCLUDE: nothing}
+    return {name: tf.make_tensor_proto(value) for name, value in {**sent, **options}.items()}
+
+
+def _of_each_size(feature_set: FeatureSet, record: RecordKind, buckets: Buckets) -> Iterable[Request]:
+    """Requests that hold one value a tensor, which its reader repeats: a few bytes whatever the size."""
+    columns = request_columns(feature_set, record)
+    for candidates, history in buckets.sizes():
+        shapes = {Shape.SCALAR: [1], Shape.RAGGED: [1, history], Shape.CANDIDATES: [1, candidates]}
+        inputs = {
+            column.name: _repeated(_REAL[column.dtype], tf_dtype(column), shapes[column.shape(record)])
+            for column in columns
+        }
+        lists = [column.lengths for column in columns if column.variable_length]
+        yield DEFAULT, inputs | {one.name: _repeated(history, tf_dtype(one), [1]) for one in lists}
+
+
+def _repeated(value: Any, dtype: tf.DType, shape: Sequence[int]) -> Any:
+    proto = tf.make_tensor_proto([value], dtype)
+    proto.tensor_shape.Clear()
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return proto
+
+
+def _log(name: str, signature: str, inputs: Mapping[str, Any]) -> bytes:
+    request = predict_pb2.PredictRequest()
+    request.model_spec.name, request.model_spec.signature_name = name, signature
+    for key, proto in inputs.items():
+        request.inputs[key].CopyFrom(proto)
+    log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
+    serialized: bytes = log.SerializeToString()
+    return serialized

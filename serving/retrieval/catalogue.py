@@ -1,0 +1,239 @@
+"""The items that a retrieval model may answer with: each id once, with its raw values at some time."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from transforms.errors import InputError
+from transforms.features import (
+    CANDIDATE,
+    ITEM_ID,
+    MISSING_INT,
+    MISSING_STRING,
+    TIMESTAMP,
+    Column,
+    FeatureSet,
+    RecordKind,
+)
+from transforms.input import parsed, serialized
+from transforms.schema import parse_spec
+
+_MEMORY: dict[str, Any] = {"string": object, "int64": np.int64, "float": np.float32}
+_BATCH = {"row": 8192, "request": 256}
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Items, sorted by id.
+
+    Args:
+      ids: each once; bytes, or int64 where the source has such ids.
+      columns: raw values by column, in the order of the ids.
+    """
+
+    ids: np.ndarray
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def item_columns(feature_set: FeatureSet) -> tuple[Column, ...]:
+    """The raw columns that an item's tower reads; an item's lists count as history, which is the user's."""
+    return tuple(column for column in feature_set.raw_inputs() if _of_item(column))
+
+
+def user_columns(feature_set: FeatureSet) -> tuple[Column, ...]:
+    """The raw columns that a user's tower reads: all others."""
+    return tuple(column for column in feature_set.raw_inputs() if not _of_item(column))
+
+
+def _of_item(column: Column) -> bool:
+    return column.entity == "item" and not column.variable_length
+
+
+def catalogue_of(
+    files: Sequence[str | os.PathLike[str]],
+    feature_set: FeatureSet,
+    record: RecordKind,
+    batch_size: int | None = None,
+    earliest: bool = False,
+) -> Catalogue:
+    """Every item of some raw shards, with the values of its newest record; of equally new ones the last read.
+
+    Memory grows with the number of items, not of records.
+
+    Args:
+      files: TFRecord files of raw records.
+      feature_set, record: as the dataset says; of requests, the real candidates count.
+      batch_size: records read at once; None takes some thousand rows.
+      earliest: take an item's earliest record instead; of equally old ones the first read.
+
+    Raises:
+      InputError: there is no item with an id, or a file is missing or damaged.
+    """
+    columns, names = item_columns(feature_set), [str(name) for name in files]
+    kept = (Earliest if earliest else Newest)((feature_set.column(ITEM_ID), *columns))
+    wanted = (ITEM_ID, TIMESTAMP, CANDIDATE, *(column.name for column in columns))
+    spec = parse_spec(feature_set, record, wanted)
+    try:
+        for batch in parsed(serialized(names, batch_size or _BATCH[record]), spec) if names else ():
+            kept.take(*_events({name: value.numpy() for name, value in batch.items()}, record))
+    except (tf.errors.DataLossError, tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+        fix = "make the dataset again"
+        raise InputError(", ".join(names), error.message, "whole records of the feature set", fix) from error
+    if not kept.slots:
+        expected, fix = f"records with an {ITEM_ID}", "name the shards of a log in which items were shown"
+        raise InputError(", ".join(names) or "no file", "no item", expected, fix)
+    return kept.catalogue()
+
+
+def catalogue_at(
+    before: Sequence[str | os.PathLike[str]],
+    since: Sequence[str | os.PathLike[str]],
+    feature_set: FeatureSet,
+    record: RecordKind,
+) -> Catalogue:
+    """Every item of some raw shards, with the values that it had when the later shards began.
+
+    Those are the values of its newest record before. An item that came later has those of its first record: what is
+    known of it when it can first be retrieved, counters not yet moved by what the later shards ask about.
+
+    Args:
+      before, since: TFRecord files of raw records, the earlier and the later ones; either may be none.
+      feature_set, record: as the dataset says.
+
+    Raises:
+      InputError: there is no item with an id, or a file is missing or damaged.
+    """
+    if not since:
+        return catalogue_of(before, feature_set, record)
+    first = catalogue_of(since, feature_set, record, earliest=True)
+    return joined(catalogue_of(before, feature_set, record), first) if before else first
+
+
+def joined(one: Catalogue, other: Catalogue) -> Catalogue:
+    """The items of both; those that are in both with the values of the first."""
+    ids = np.concatenate([one.ids, other.ids])
+    # The first of equal ids is that of the first catalogue.
+    distinct, places = np.unique(ids, return_index=True)
+    columns = {name: np.concatenate([own, other.columns[name]])[places] for name, own in one.columns.items()}
+    return Catalogue(distinct, columns)
+
+
+def _events(batch: Mapping[str, np.ndarray], record: RecordKind) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Times, and values by column, of each item in a batch of records."""
+    times, values = batch[TIMESTAMP], {name: value for name, value in batch.items() if name not in _KEYS}
+    if record == "row":
+        return times, values
+    real = batch[CANDIDATE] == 1
+    return np.repeat(times, real.sum(axis=1)), {name: value[real] for name, value in values.items()}
+
+
+_KEYS = (TIMESTAMP, CANDIDATE)
+
+
+class Newest:
+    """The newest values of each id, in arrays that double when they are full."""
+
+    _NEVER = np.iinfo(np.int64).min
+
+    def __init__(self, columns: Sequence[Column]):
+        self.slots: dict[Any, int] = {}
+        self._missing = MISSING_STRING if columns[0].dtype == "string" else MISSING_INT
+        self._times = np.empty(0, np.int64)
+        self._columns = {column.name: np.empty(0, _MEMORY[column.dtype]) for column in columns}
+        self._read = {column.name for column in columns[1:]}
+
+    def take(self, times: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        """Takes a batch of items."""
+        known = values[ITEM_ID] != self._missing
+        times, ids = times[known], values[ITEM_ID][known]
+        order = self._order(times)
+        found, first = np.unique(ids[order], return_index=True)
+        last = order[first]
+        slots = np.array([self.slots.setdefault(one, len(self.slots)) for one in found.tolist()], np.int64)
+        self._grow()
+        better = self._replaces(times[last], self._times[slots])
+        slots, last = slots[better], last[better]
+        self._times[slots] = times[last]
+        for name, kept in self._columns.items():
+            kept[slots] = values[name][known][last]
+
+    def _order(self, times: np.ndarray) -> np.ndarray:
+        """Places of records, of which the first of an id is to be kept."""
+        # By time and, where that is equal, by place, from the end.
+        return np.argsort(times, kind="stable")[::-1]
+
+    def _replaces(self, times: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        return times >= kept
+
+    def _grow(self) -> None:
+        if len(self.slots) <= len(self._times):
+            return
+        more = 2 * len(self.slots) - len(self._times)
+        self._times = np.concatenate([self._times, np.full(more, self._NEVER)])
+        for name, kept in self._columns.items():
+            self._columns[name] = np.concatenate([kept, np.empty(more, kept.dtype)])
+
+    def catalogue(self) -> Catalogue:
+        """What there is, sorted by id."""
+        ids = self._columns[ITEM_ID][: len(self.slots)]
+        order = np.argsort(ids, kind="stable")
+        columns = {name: self._columns[name][: len(ids)][order] for name in self._columns if name in self._read}
+        return Catalogue(ids[order], columns)
+
+
+class Earliest(Newest):
+    """The earliest values of each id."""
+
+    _NEVER = np.iinfo(np.int64).max
+
+    def _order(self, times: np.ndarray) -> np.ndarray:
+        return np.argsort(times, kind="stable")
+
+    def _replaces(self, times: np.ndarray, kept: np.ndarray) -> np.ndarray:
+        return times < kept
+
+
+_READ_AT_ONCE = 8192
+
+
+class NewestItems:
+    """Items of the rows seen so far.
+
+    Args:
+      feature_set: of the rows.
+    """
+
+    def __init__(self, feature_set: FeatureSet):
+        columns = (feature_set.column(ITEM_ID), *item_columns(feature_set))
+        self.names = tuple(column.name for column in columns)
+        self._newest = Newest(columns)
+        self._spec = parse_spec(feature_set, "row", (*self.names, TIMESTAMP))
+
+    def take(self, columns: Mapping[str, np.ndarray]) -> None:
+        """Takes rows: raw values of `names` and the timestamp, by column."""
+        self._newest.take(columns[TIMESTAMP], columns)
+
+    def read(self, files: Sequence[str], rows: int | None = None) -> None:
+        """Takes the rows of raw shards, or the first so many."""
+        batches = serialized(files, _READ_AT_ONCE)
+        if rows is not None:
+            batches = batches.unbatch().take(rows).batch(_READ_AT_ONCE)
+        for batch in parsed(batches, self._spec):
+            self.take({name: values.numpy() for name, values in batch.items()})
+
+    def catalogue(self) -> Catalogue:
+        """All items, sorted by id.
+
+        Raises:
+          InputError: no row had an item.
+        """
+        if not self._newest.slots:
+            raise InputError("the stream", "no item", f"rows with an {ITEM_ID}", "look at the first span")
+        return self._newest.catalogue()

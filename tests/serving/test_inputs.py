@@ -1,0 +1,177 @@
+"""What a client makes of a request's inputs before it sends them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving.client.inputs import Signature, Tensor, number_of_items, padded_lists, prepared, words_of
+from serving.client.known_models import KnownModels
+from serving.protocol import ServingError
+
+_B, _N = (None,), (None, None)
+_INPUTS = {
+    "user": Tensor("string", _B), "age": Tensor("int64", _B), "price": Tensor("float32", _B),
+    "items": Tensor("string", _N), "items_lengths": Tensor("int64", _B),
+    "tags": Tensor("int64", _N), "tags_lengths": Tensor("int64", _B),
+}  # fmt: skip
+_ROW = Signature(_INPUTS, {}, frozenset({"items_lengths", "tags_lengths"}))
+_MORE = {"k": Tensor("int32", None), "exclude": Tensor("string", _N)}
+_RETRIEVE = Signature({"user": _INPUTS["user"], **_MORE}, {}, frozenset(_MORE))
+
+
+def _inputs(**changed: Any) -> dict[str, Any]:
+    found = {"user": ["u", "v"], "age": [1, 2], "price": [1.0, 2.0], "items": [["a"], ["b"]], "tags": [[1], [2]]}
+    return {**found, **changed}
+
+
+def test_lists_of_any_lengths_are_padded_and_none_is_an_element() -> None:
+    array, lengths = padded_lists([["a", None, "b"], [], [None, None], ["c", None]], "string")
+    assert array.tolist() == [[b"a", b"", b"b"], [b""] * 3, [b""] * 3, [b"c", b"", b""]]
+    assert lengths.tolist() == [3, 0, 2, 2]
+    array, lengths = padded_lists([[1.5, None], [], [float("nan")]], "float32")
+    np.testing.assert_array_equal(array, np.array([[1.5, np.nan], [np.nan] * 2, [np.nan] * 2], np.float32))
+    assert lengths.tolist() == [2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("lists", "dtype", "lengths"),
+    [
+        ([["a", "", "b", ""], ["", ""], ["c"]], "string", [3, 0, 1]),
+        ([[5, -1, 6, -1], [-1], [7]], "int64", [3, 0, 1]),
+        ([[5, -1], [None, -1], [-1, None]], "int64", [1, 1, 2]),
+    ],
+)
+def test_markers_at_the_end_are_padding_as_they_are_in_arrays(lists: Any, dtype: str, lengths: list[int]) -> None:
+    assert padded_lists(lists, dtype)[1].tolist() == lengths
+    # A list alone means what it means among others.
+    assert [padded_lists([one], dtype)[1].tolist() for one in lists] == [[one] for one in lengths]
+
+
+def test_of_an_array_the_server_finds_the_ends() -> None:
+    array = np.array([[b"a", b""], [b"", b""]], object)
+    found, lengths = padded_lists(array, "string")
+    assert found is array and lengths.tolist() == [-1, -1]
+    # Unless it holds None, as a table's column of objects does.
+    assert padded_lists(np.array([["a", None], ["b", "c"]], object), "string")[1].tolist() == [2, 2]
+    ragged = np.empty(2, object)
+    ragged[:] = [np.array([1, 2]), np.array([3])]
+    found, lengths = padded_lists(ragged, "int64")
+    assert found.tolist() == [[1, 2], [3, -1]] and lengths.tolist() == [2, 1]
+
+
+def test_lengths_are_sent_and_those_that_are_given_stay() -> None:
+    found = prepared(_inputs(items=[["a", None], []], tags_lengths=[0, 1]), _ROW)
+    assert found["items_lengths"].tolist() == [2, 0] and found["tags_lengths"].tolist() == [0, 1]
+    assert found["items"].tolist() == [[b"a", b""], [b"", b""]]
+
+
+def test_none_is_the_marker_of_its_type_and_numbers_get_the_widths_asked_for() -> None:
+    found = prepared(_inputs(user=[None, "v"], age=[None, 3], price=[None, 2]), _ROW)
+    assert found["user"].tolist() == [b"", b"v"] and found["age"].tolist() == [-1, 3]
+    np.testing.assert_array_equal(found["price"], np.array([np.nan, 2.0], np.float32))
+    narrow = prepared(_inputs(age=np.array([1, 2], np.int32), price=np.array([0.1, 2.0])), _ROW)
+    assert narrow["age"].dtype == np.int64 and narrow["price"].dtype == np.float32
+    assert narrow["price"][0] == np.float32(0.1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"price": ["cheap", "dear"]},
+            r"input price: received string values of shape \[2\]; expected float32 values of",
+        ),
+        (
+            {"user": [1, 2]},
+            r"input user: received int64 values of shape \[2\]; expected string values of shape \[any\]",
+        ),
+        ({"age": [0.5, 1.0]}, "input age: received float32 .*; expected int64"),
+        ({"age": np.array([2**63, 1], np.uint64)}, "input age: received uint64"),
+        ({"price": [True, False]}, "input price: received bool"),
+        ({"user": [["u"], ["v"]]}, r"input user: received string values of shape \[2, 1\]"),
+        ({"user": ["u"]}, "input user: received batch size 1; expected 2, that of the other inputs"),
+        ({"items": [["a"]]}, "input items: received batch size 1; expected 2"),
+        ({"items_lengths": [1]}, "input items_lengths: received batch size 1; expected 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ServingError, match=f"INVALID_ARGUMENT: {message}"):
+        prepared(_inputs(**changed), _ROW)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"items": ["a", "b"]}, "input 'items': received 'a'; expected a list of values for each record"),
+        ({"user": ["u", 7]}, "input 'user': .*received 7; expected str or bytes"),
+        ({"user": [["u"], ["v", "w"]]}, "input 'user': .*ragged"),
+    ],
+)
+def test_values_that_no_tensor_holds_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        prepared(_inputs(**changed), _ROW)
+
+
+def test_what_holds_for_all_is_sent_for_each_so_that_requests_can_be_joined() -> None:
+    found = prepared({"user": ["u", "v", "w"], "k": number_of_items(5), "exclude": [["a", "b"]]}, _RETRIEVE)
+    assert found["k"].tolist() == [5, 5, 5] and found["k"].dtype == np.int32
+    assert found["exclude"].tolist() == [[b"a", b"b"]] * 3
+    assert prepared(_inputs(items_lengths=[-1]), _ROW)["items_lengths"].tolist() == [-1, -1]
+    with pytest.raises(ServingError, match="input k: received batch size 2; expected 3"):
+        prepared({"user": ["u", "v", "w"], "k": [5, 6]}, _RETRIEVE)
+    earlier = Signature({**_RETRIEVE.inputs, "k": Tensor("int32", ())}, {}, _RETRIEVE.defaults)
+    assert prepared({"user": ["u", "v"], "k": number_of_items(5)}, earlier)["k"].shape == ()
+
+
+@pytest.mark.parametrize("k", [5.0, True, "5", 2**40, None])
+def test_a_k_that_is_no_number_of_items_is_refused(k: Any) -> None:
+    with pytest.raises(ValueError, match="k: received .*; expected a whole number of items"):
+        number_of_items(k)
+
+
+def test_a_check_s_words_come_without_the_graph() -> None:
+    nodes = "\n\t [[{{function_node g}}{{node a/Assert}}]]\n\t [[{{node b}}]]"
+    assert words_of(f"{{{{function_node f}}}} assertion failed: [k: received 9; expected [1]]{nodes}") == (
+        "k: received 9; expected [1]"
+    )
+    assert words_of("no such model") == "no such model"
+
+
+def _fetching(*answers: Any) -> tuple[list[Any], Callable[..., Any]]:
+    asked, left = [], list(answers)
+
+    def fetch(key: Any, timeout_s: float) -> Any:
+        asked.append(key)
+        found = left.pop(0) if len(left) > 1 else left[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    return asked, fetch
+
+
+_EXPORT = {"examples": _ROW, "transform_features": _ROW, "serving_default": _ROW}
+_KEY = ("m", None, None)
+
+
+def test_signatures_are_asked_for_once_a_version() -> None:
+    asked, fetch = _fetching((1, _EXPORT), (2, _EXPORT))
+    models = KnownModels(fetch)
+    assert models.of(_KEY, 1.0).fresh and not models.of(_KEY, 1.0).fresh and len(asked) == 1
+    models.answered(_KEY, 1)
+    assert models.of(_KEY, 1.0).version == 1 and len(asked) == 1
+    models.answered(_KEY, 2)
+    assert models.of(_KEY, 1.0).version == 2 and len(asked) == 2
+    assert models.of(_KEY, 1.0, again=True).fresh and len(asked) == 3
+
+
+@pytest.mark.parametrize(("code", "times"), [("UNIMPLEMENTED", 1), ("UNAVAILABLE", 2)])
+def test_what_the_server_does_not_tell_is_not_known(code: str, times: int) -> None:
+    asked, fetch = _fetching(ServingError(code, ""))
+    models = KnownModels(fetch)
+    assert [models.of(_KEY, 1.0).signatures for _ in range(2)] == [None, None] and len(asked) == times
+    _, fetch = _fetching((1, {"serving_default": _ROW}))
+    # Inputs of other people's models may be of any kind.
+    assert KnownModels(fetch).of(_KEY, 1.0).signatures is None
