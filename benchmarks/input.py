@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.machine import machine
+from runs.provenance import machine
 from transforms.batches import Batch, Ragged
 from transforms.features import Column, Feature, FeatureSet
 from transforms.input import parsed, serialized

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine
+from runs.provenance import machine
 from transforms.errors import ConsortError
 
 PRESET = "simulated_cs3_online"

@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from benchmarks.machine import machine
 from evaluation.pointwise import auc, logloss
 from models.registry import build_model
 from models.training.compiling import compile_model, precision
 from models.training.fit import fit
 from models.training.losses import ClickLoss
+from runs.provenance import machine
 from transforms.features import LABEL
 from transforms.simulation.ctr_parameters import TRUTH, ClickLogParameters
 from transforms.simulation.ctr_world import ClickLogWorld

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
-from consort.config import RunConfig, load_config
+from consort.config import load_config
+from runs.config import RunConfig
+from runs.provenance import machine
 from transforms.errors import ConsortError
 
 STAGES = ("import", "tfx")
@@ -75,7 +76,7 @@ def _import(work: Path) -> dict[str, float]:
 
 
 def _tfx(work: Path) -> dict[str, float]:
-    from tfx_pipeline.plan import make_plan
+    from runs.plan import make_plan
     from tfx_pipeline.run import run_data_half
 
     config = RunConfig.model_validate_json((work / "config.json").read_text())

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.machine import machine
 from models.retrieval.tower_model import ScaledProduct
+from runs.provenance import machine
 from serving.retrieval.index import recall_of
 from serving.retrieval.index_kinds import Hnsw
 from serving.retrieval.search import ProductSearch

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchmarks.machine import machine
 from benchmarks.score_process import Case, Request, to_json
 from benchmarks.train_process import environment, own_path
+from runs.provenance import machine
 from transforms.errors import ConsortError
 
 LINEAR, EXACT = "elu1", "exact"

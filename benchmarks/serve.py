@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from benchmarks.machine import machine
-from consort.config import ModelConfig
 from models.preranking.set_ranker import SetRanker
+from runs.config import ModelConfig
+from runs.provenance import machine
 from serving.client import PredictClient
 from serving.export.export import export_model
 from serving.export.requests import padding_of, request_inputs

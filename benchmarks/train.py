@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from benchmarks.machine import machine
 from benchmarks.peers.environments import PEERS, Environments
 from benchmarks.peers.task import Task, distinct_ids
 from benchmarks.train_process import Worker, own_path, peer_path
 from benchmarks.train_results import OWN, SAME_MODEL, Timing, ratios, raw_results
+from runs.provenance import machine
 
 SIZES = {"100k": 100_000, "1m": 1_000_000, "4m": 4_000_000}
 """Ids of all fields together, by the name that results have for them."""

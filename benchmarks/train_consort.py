@@ -6,13 +6,13 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from benchmarks.machine import machine
 from benchmarks.peers.task import Task, field_sizes, make_batches
 from benchmarks.peers.worker import Run, serve
 from models.cotraining.mutual_learning import MutualLearning
 from models.registry import build_model
 from models.training.compiling import Precision, compile_model, precision
 from models.training.loops import keras_loop
+from runs.provenance import machine
 from transforms.features import ModelInput, Shape
 
 SPACE = "ids"

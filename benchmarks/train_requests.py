@@ -7,13 +7,13 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from benchmarks.machine import machine
 from benchmarks.peers.task import CLICK_RATE, Task
 from benchmarks.peers.worker import Run, serve
 from benchmarks.train_consort import PRECISIONS, training
 from models.cotraining.duet import Duet
 from models.registry import build_model
 from models.training.compiling import precision
+from runs.provenance import machine
 from transforms.features import CANDIDATE, ModelInput, Shape
 from transforms.simulation.parameters import World
 from transforms.sources.simulator import feature_set

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.machine import machine
 from benchmarks.peers.task import CLICK_RATE, Task
 from benchmarks.peers.worker import Run, serve
 from benchmarks.train import FULL, STORE
@@ -16,6 +15,7 @@ from models.cotraining.cs3 import CS3
 from models.layers.vector_store import VectorStore
 from models.registry import build_model
 from models.training.compiling import precision
+from runs.provenance import machine
 from transforms.features import TIMESTAMP, ModelInput, Shape
 from transforms.simulation.parameters import World
 from transforms.sources.simulator import feature_set

@@ -11,7 +11,7 @@ from unittest import mock
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from benchmarks.machine import machine
+from runs.provenance import machine
 from transforms.beam.import_dataset import import_dataset
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.beam.vocabulary import learn_vocabulary

@@ -51,7 +51,7 @@ def _tell_interrupted() -> None:
 
 
 def _end(code: int) -> NoReturn:
-    distributed = sys.modules.get("tfx_pipeline.distributed")
+    distributed = sys.modules.get("runs.workers")
     if distributed is not None and distributed.is_connected():
         # All is said and closed; TensorFlow would wait for minutes for processes that are gone.
         sys.stdout.flush()

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
 from consort.config import load_config
 from consort.demo_cascade import ask_everything
+from runs.provenance import machine
 from transforms.errors import ConsortError, InputError
 from transforms.files import check_folder
 
@@ -77,9 +77,9 @@ def _simulate(data: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
 
 def _stage(stage: str, preset: str, data: Path, root: Path, say: Say) -> dict[str, Any]:
     """A pipeline, and what the model that it pushed is worth on the test split."""
+    from runs.evaluate import metrics_of, score
+    from runs.plan import make_plan
     from serving.contract import read_contract
-    from tfx_pipeline.evaluation import metrics_of, score
-    from tfx_pipeline.plan import make_plan
     from tfx_pipeline.run import run_pipeline
 
     say(f"{stage}: pipeline {preset}")

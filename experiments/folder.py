@@ -8,9 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import machine
 from experiments.pool import TimeLeft
-from tfx_pipeline.provenance import code_version
+from runs.provenance import code_version, machine
 from transforms.errors import InputError
 from transforms.files import check_model_folder, write_text
 

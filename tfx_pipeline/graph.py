@@ -1,7 +1,7 @@
 """Draw the pipeline as it is wired."""
 
+from runs.plan import Plan
 from tfx_pipeline.pipeline import create_pipeline
-from tfx_pipeline.plan import Plan
 
 
 def edges(plan: Plan) -> list[tuple[str, str]]:

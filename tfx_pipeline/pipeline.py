@@ -5,6 +5,7 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.channel import BaseChannel
 
+from runs.plan import Plan
 from tfx_pipeline.nodes.evaluation import evaluation
 from tfx_pipeline.nodes.examples import examples
 from tfx_pipeline.nodes.pusher import pusher
@@ -12,7 +13,6 @@ from tfx_pipeline.nodes.trainer import trainer
 from tfx_pipeline.nodes.transform import transform
 from tfx_pipeline.nodes.tuner import tuner
 from tfx_pipeline.nodes.validation import validation
-from tfx_pipeline.plan import Plan
 
 
 def create_pipeline(plan: Plan) -> tfx.dsl.Pipeline:

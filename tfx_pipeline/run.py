@@ -4,12 +4,12 @@ from typing import Any
 
 from tfx import v1 as tfx
 
+from runs.plan import Plan, write_schema
+from runs.workers import check_one_process
 from serving.versions import versions_in
-from tfx_pipeline.distributed import check_one_process
 from tfx_pipeline.leftovers import remove_failed_executions
 from tfx_pipeline.local_runner import OnNode, WatchedDagRunner
 from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
-from tfx_pipeline.plan import Plan, write_schema
 from transforms.beam.credentials import check_credentials
 from transforms.errors import ConsortError
 from transforms.locks import locked

@@ -1,20 +1,20 @@
 """run_fn of the TFX Trainer."""
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from consort.config import RunConfig
-from tfx_pipeline.plan import teacher_of
-from tfx_pipeline.provenance import run_info
-from tfx_pipeline.training import GOLDEN_COUNT, Task, catalogue, export, finished_run, retrieval_metrics, train
-from tfx_pipeline.tuner_space import tuned
+from runs.building import teacher_of
+from runs.config import RunConfig
+from runs.data import Task
+from runs.fitting import fit_task
+from runs.provenance import RUN_FILE, run_info
+from runs.train import GOLDEN_COUNT, export_run
+from runs.tuning.space import tuned
 from transforms.features import FeatureSet
-from transforms.files import write_text
 from transforms.input import expand_patterns, first_examples
 from transforms.transform_graph import read_transform
 
@@ -46,11 +46,8 @@ def run_fn(fn_args: FnArgs) -> None:
     properties = {**properties, "teacher_sha256": teacher.sha256 if teacher else ""}
     key = _key(config, properties, fn_args.transform_output)
     checkpoint_dir = Path(properties["checkpoint_root"]) / key
-    trained = train(task, checkpoint_dir, log_dir=Path(properties["log_root"]) / f"{config.name}-{key}")
-    items = catalogue(task, trained.model)
-    run = finished_run(task, trained) | retrieval_metrics(task, trained.model, items)
-    export(task, trained.model, run, fn_args.serving_model_dir, items)
-    write_text(Path(fn_args.model_run_dir) / "run.json", json.dumps(run, indent=2) + "\n")
+    trained = fit_task(task, checkpoint_dir, log_dir=Path(properties["log_root"]) / f"{config.name}-{key}")
+    export_run(task, trained, Path(fn_args.model_run_dir) / RUN_FILE, fn_args.serving_model_dir)
     shutil.rmtree(checkpoint_dir, ignore_errors=True)
 
 

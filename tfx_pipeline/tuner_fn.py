@@ -8,10 +8,10 @@ from typing import Any
 from tfx import v1 as tfx
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from consort.config import RunConfig
-from tfx_pipeline.tuner import IsolatedTuner
-from tfx_pipeline.tuner_runner import TrialData, TrialRunner
-from tfx_pipeline.tuner_space import trials_digest
+from runs.config import RunConfig
+from runs.tuning.space import trials_digest
+from runs.tuning.trials import TrialData, TrialRunner
+from runs.tuning.tuner import IsolatedTuner
 from transforms.features import FeatureSet
 from transforms.input import expand_patterns
 

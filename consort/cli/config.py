@@ -45,7 +45,7 @@ def check(
     from consort.config import load_config
 
     config = load_config(run, tuple(set_ or ()))
-    from tfx_pipeline.plan import check_names, check_run
+    from runs.plan import check_names, check_run
 
     check_names(config)
     if data is not None:

@@ -54,7 +54,7 @@ def simulate(
     result = {**_summary(out, dataset), "seconds": seconds, **_speed(dataset, seconds), "notes": dataset.notes}
     show(result)
     if json_file is not None:
-        from benchmarks.machine import machine
+        from runs.provenance import machine
 
         save({**result, "machine": machine()}, json_file)
 
@@ -94,7 +94,7 @@ def import_(
     json_file: JsonFile = None,
 ) -> None:
     """Raw files to records."""
-    from consort.config import yaml_value
+    from runs.config import yaml_value
     from transforms.errors import InputError
     from transforms.files import check_local
     from transforms.sources.registry import get_source

@@ -11,7 +11,7 @@ from consort.cli.output import JsonFile, Seed, check_unused, progress, save, say
 
 if TYPE_CHECKING:
     from evaluation.ranking import RankingDefinition
-    from tfx_pipeline.evaluation import Scored
+    from runs.evaluate import Scored
 
 Data = Annotated[Path, typer.Option("--data", help="A dataset of `consort data`.")]
 
@@ -49,7 +49,7 @@ def train(
     overrides = (*(set_ or ()), *((f"seed={seed}",) if seed is not None else ()))
     config = load_config(run, overrides)
     check_unused(out, config)
-    from tfx_pipeline.standalone import train_run
+    from runs.train import train_run
 
     result = train_run(config, data, out, say)
     for section in ("training", "recipe"):
@@ -96,7 +96,7 @@ def evaluate(
 
     model = find_saved_model(directory)
     load_dataset(data)
-    from tfx_pipeline.evaluation import metrics_of, retrieval_metrics, score
+    from runs.evaluate import metrics_of, retrieval_metrics, score
 
     with progress("scoring") as update:
         scored = score(model, data, split, progress=update)
@@ -108,7 +108,7 @@ def evaluate(
         result["resample"] = _drawn(metrics)
     shown = {**result, **({"retrieval": _with_intervals(retrieval)} if retrieval else {})}
     show({**shown, "metrics": _with_intervals(metrics)})
-    from benchmarks.machine import machine
+    from runs.provenance import machine
 
     told = {"retrieval": {"exclude_seen": exclude_seen, **retrieval}} if retrieval else {}
     save({**result, **told, "metrics": metrics, "machine": machine()}, json_file)

@@ -39,7 +39,7 @@ def online(
 
     config = load_config(run, (*(set_ or ()), *((f"seed={seed}",) if seed is not None else ())))
     check_unused(out, config)
-    from tfx_pipeline.online import OnlineSettings, learn_online
+    from runs.online.learn import OnlineSettings, learn_online
 
     settings = OnlineSettings(push_events, max_lateness, follow, poll_seconds, idle_seconds)
     result = learn_online(config, stream, out, serve, settings, say)

@@ -15,7 +15,7 @@ from transforms.files import check_folder, check_local, write_text
 from transforms.locks import check_unlocked
 
 if TYPE_CHECKING:
-    from consort.config import RunConfig
+    from runs.config import RunConfig
 
 LOG_EVERY_S = 15.0
 """Seconds between two lines of progress where stderr is no terminal."""

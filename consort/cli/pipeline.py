@@ -33,7 +33,7 @@ def run(
 
     config = load_config(run, _overrides(set_, beam_arg, seed))
     check_unused(root, config)
-    from tfx_pipeline.plan import make_plan
+    from runs.plan import make_plan
 
     plan = make_plan(config, data, root, "--root")
     tell_changed(plan.changed_shards)
@@ -57,8 +57,8 @@ def graph(run: Run, data: Data, root: Root, set_: Set = None, json_file: JsonFil
     from consort.config import load_config
 
     config = load_config(run, tuple(set_ or ()))
+    from runs.plan import make_plan
     from tfx_pipeline.graph import edges, mermaid
-    from tfx_pipeline.plan import make_plan
 
     plan = make_plan(config, data, root, "--root")
     print(mermaid(plan))

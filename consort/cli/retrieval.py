@@ -37,7 +37,7 @@ def index(
     check_folder(out, "--out")
     version = find_saved_model(directory)
     require(kind.value)
-    from benchmarks.machine import machine
+    from runs.provenance import machine
     from serving.retrieval.index import build_index
 
     told = build_index(

@@ -30,7 +30,7 @@ def tune(
     overrides += [f"seed={seed}"] if seed is not None else []
     config = load_config(run, tuple(overrides))
     check_unused(out, config)
-    from tfx_pipeline.tuner_search import BEST_FILE, tune_run
+    from runs.tuning.search import BEST_FILE, tune_run
 
     found = tune_run(config, data, out, say)
     keys = list(config.tuning.space)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.cs3.stream import Data, Lists, Stream
-from tfx_pipeline.evaluation import TRUTH
+from runs.evaluate import TRUTH
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import LABEL, SPLITS, TIMESTAMP, FeatureSet, ModelInput, Shape

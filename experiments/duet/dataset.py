@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.duet.requests import Data, Requests
+from runs.evaluate import LOGGED_SCORE, TRUTH
 from serving.export.signatures import request_columns
-from tfx_pipeline.evaluation import LOGGED_SCORE, TRUTH
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, FeatureSet, ModelInput, Shape

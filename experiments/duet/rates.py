@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import machine
 from evaluation.metrics import evaluate_requests
 from experiments.duet.page import render
 from experiments.duet.results_file import RESULTS_FILE, read_results
 from experiments.results_file import write_results
-from tfx_pipeline.evaluation import LOGGED_SCORE, TRUTH
+from runs.evaluate import LOGGED_SCORE, TRUTH
+from runs.provenance import machine
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, ITEM_ID, LABEL, FeatureSet
 from transforms.files import write_text

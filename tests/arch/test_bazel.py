@@ -31,7 +31,7 @@ def test_every_room_is_a_library_with_all_its_modules() -> None:
 
 def test_leaves_are_the_leaves_and_their_packages() -> None:
     expected = {f"{leaf.replace('.', '/')}.py" for leaf in LEAVES}
-    assert set(targets()["leaves"].strings("srcs")) == expected | {"transforms/__init__.py", "consort/__init__.py"}
+    assert set(targets()["leaves"].strings("srcs")) == expected | {"transforms/__init__.py"}
 
 
 def test_every_test_file_is_a_py_test() -> None:

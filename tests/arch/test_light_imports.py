@@ -22,11 +22,15 @@ HEAVY = (
 )
 CLIENT = ("serving.client", "serving.client.json_inputs", "serving.protocol", "serving.tensors")
 SERVER = ("serving.server.server", "serving.versions", "serving.contract", "consort.cli.serving")
+RUN_FILES = ("runs.config", "runs.tuning.config", "consort.config")
 # Of processor time, so that a busy machine does not decide.
 MAX_SECONDS = 1.5
 
 
-@pytest.mark.parametrize("name", [*ROOMS, *sorted(LEAVES), "consort.__main__", "consort.doctor", *CLIENT, *SERVER])
+@pytest.mark.parametrize(
+    "name",
+    [*ROOMS, *sorted(LEAVES), *RUN_FILES, "consort.__main__", "consort.doctor", *CLIENT, *SERVER],
+)
 def test_importing_it_brings_in_nothing_heavy(name: str) -> None:
     if find_spec(name) is None:
         pytest.fail(f"there is no module {name}; rename it here too")

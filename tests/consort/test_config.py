@@ -1,6 +1,7 @@
 import pytest
 
-from consort.config import RunConfig, load_config, parse_config, presets
+from consort.config import load_config, presets
+from runs.config import RunConfig, parse_config
 from tests.helpers.toy_data import toy_features
 from transforms.errors import InputError
 

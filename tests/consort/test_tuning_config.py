@@ -2,8 +2,9 @@
 
 import pytest
 
-from consort.config import RunConfig, load_config, parse_config, presets, with_values
-from consort.tuning import Range, TuningConfig
+from consort.config import load_config, presets
+from runs.config import RunConfig, parse_config, with_values
+from runs.tuning.config import Range, TuningConfig
 from transforms.errors import InputError
 
 MINIMAL = {"name": "mine", "source": "toy"}

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from consort.config import load_config, parse_config
+from consort.config import load_config
 from models.cotraining.cs3 import CS3Recipe
 from models.registry import MODELS
+from runs.config import parse_config
+from runs.online.learn import REMEMBERED
 from serving.versions import versions_in
 from tests.helpers.command_line import consort
 from tests.helpers.source_tree import ROOT
-from tfx_pipeline.online import REMEMBERED
 
 PAGE = (ROOT / "docs" / "cs3.md").read_text()
 _CONSOLE = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)

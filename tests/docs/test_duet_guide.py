@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 import yaml
 
-from consort.config import load_config, parse_config
+from consort.config import load_config
 from models.cotraining.base import build_recipe
 from models.cotraining.duet import COLLAPSE, DIVERGENCE, LEAST_DEGREE, DuetRecipe
 from models.cotraining.entire_space import METHODS, EntireSpaceRecipe
 from models.preranking.set_ranker import SetRanker
+from runs.config import parse_config
 from tests.helpers.command_line import consort
 from tests.helpers.set_batches import INPUTS, SIZES
 from tests.helpers.source_tree import ROOT
@@ -73,8 +74,8 @@ def test_the_history_has_what_the_page_says(trained: tuple[Path, dict[str, Any]]
 
 @pytest.mark.e2e
 def test_the_baseline_of_the_page_is_a_run_that_the_data_takes(trained: tuple[Path, dict[str, Any]]) -> None:
-    from tfx_pipeline.plan import check_model
-    from tfx_pipeline.training import recipe_of
+    from runs.building import recipe_of
+    from runs.plan import check_model
     from transforms.records import load_dataset
 
     ((_, preset, *parts),) = _BLOCKS[2]

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from consort.config import load_config, parse_config
+from consort.config import load_config
+from runs.config import parse_config
 from tests.helpers.command_line import consort
 from tests.helpers.source_tree import ROOT
 

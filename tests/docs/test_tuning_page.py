@@ -7,7 +7,8 @@ import shlex
 import pytest
 import yaml
 
-from consort.config import load_config, parse_config
+from consort.config import load_config
+from runs.config import parse_config
 from tests.helpers.command_line import consort
 from tests.helpers.source_tree import ROOT
 
@@ -42,6 +43,6 @@ def test_the_override_on_the_page_is_right():
 
 
 def test_the_page_names_every_key_of_the_section():
-    from consort.tuning import TuningConfig
+    from runs.tuning.config import TuningConfig
 
     assert [key for key in TuningConfig.model_fields if not re.search(rf"\b{key}\b", PAGE)] == []

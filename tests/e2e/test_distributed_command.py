@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from consort.config import RunConfig
+from runs.config import RunConfig
+from runs.data import Task
+from runs.fitting import fit_task
+from runs.plan import make_plan
 from tests.helpers.command_line import consort
 from tests.helpers.distributed_fit import free_jobs, processes, tf_config
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_learnable
-from tfx_pipeline.plan import make_plan
-from tfx_pipeline.training import Task, train
 from transforms.beam.transform_dataset import load_transform, transformed_files
 
 pytestmark = pytest.mark.e2e
@@ -107,7 +108,7 @@ def assert_as_one_process(training: dict[str, Any], folder: Path, config: RunCon
         run={},
         warmup_examples=(),
     )
-    alone = train(task, folder / "alone").result
+    alone = fit_task(task, folder / "alone").result
     for row, expected in zip(training["history"], alone.history, strict=True):
         # The metrics of training, in the epoch that was resumed, are of the steps since.
         for name in ("eval_loss", "eval_logloss", "eval_auc"):

@@ -62,7 +62,7 @@ def _evaluation(folder: Path) -> dict[str, Any]:
 
 
 def test_the_evaluators_auc_is_that_of_the_shown_candidates_alone(folder: Path, pushed: Path) -> None:
-    from tfx_pipeline.evaluation import score
+    from runs.evaluate import score
 
     scored = score(pushed, folder / "data", "test").requests
     assert scored is not None

@@ -26,7 +26,7 @@ def test_the_evaluator_counts_exposed_candidates_alone(pushed):
     (evaluation,) = (folder / "root" / "artifacts" / "Evaluator" / "evaluation").iterdir()
     metrics = tfma.load_eval_result(str(evaluation)).get_metrics_for_slice()
     assert metrics["example_count"]["doubleValue"] == 600  # 60 test requests with 10 exposed each
-    from tfx_pipeline.evaluation import metrics_of, score
+    from runs.evaluate import metrics_of, score
 
     found = metrics_of(score(pushed[1]["model"], folder / "data", "test"), resamples=0)
     # TFMA's AUC has 10,000 thresholds; ours is exact.

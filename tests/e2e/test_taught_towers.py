@@ -13,7 +13,10 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import yaml
 
-from consort.config import RunConfig, parse_config
+from runs import train
+from runs.config import RunConfig, parse_config
+from runs.online import learn
+from runs.online.learn import OnlineSettings, learn_online
 from serving.contract import CONTRACT, read_contract
 from serving.export.golden import read_golden
 from serving.export.requests import request_inputs
@@ -24,8 +27,6 @@ from tests.helpers.command_line import Answer, consort, tree
 from tests.helpers.pipeline_runs import run as run_pipeline
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import learnable_rows, toy_features, write_learnable
-from tfx_pipeline import online, standalone
-from tfx_pipeline.online import OnlineSettings, learn_online
 from transforms.beam.transform_dataset import load_transform
 from transforms.errors import InputError
 from transforms.input import serialized
@@ -172,30 +173,30 @@ def test_a_killed_run_goes_on_unless_its_teacher_has_changed(
 ) -> None:
     out, config = tmp_path / "run", _config(teacher)
     with monkeypatch.context() as patch, pytest.raises(_Killed):
-        patch.setattr(standalone, "train", _kill)
-        standalone.train_run(config, folder / "log", out)
+        patch.setattr(train, "fit_task", _kill)
+        train.train_run(config, folder / "log", out)
     before, file = tree(out), teacher / "model" / "assets.extra" / "golden.json"
     kept = file.read_text()
     file.write_text(kept + "\n")
     with pytest.raises(InputError, match="received a run with another teacher_sha256; expected teacher_sha256 "):
-        standalone.train_run(config, folder / "log", out)
+        train.train_run(config, folder / "log", out)
     assert tree(out) == before
     file.write_text(kept)
-    assert standalone.train_run(config, folder / "log", out)["training"]["steps"] == 47
+    assert train.train_run(config, folder / "log", out)["training"]["steps"] == 47
 
 
 def test_a_teacher_that_changes_while_the_run_transforms_is_refused(
     folder: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    transform = standalone._transform
+    prepare = train._prepare
 
     def changing(*arguments: Any) -> None:
-        transform(*arguments)
+        prepare(*arguments)
         (teacher / "model" / "more.txt").write_text("new")
 
-    monkeypatch.setattr(standalone, "_transform", changing)
+    monkeypatch.setattr(train, "_prepare", changing)
     with pytest.raises(InputError, match="received a teacher with sha256 .*; expected sha256 .*, as before"):
-        standalone.train_run(_config(teacher), folder / "log", tmp_path / "run")
+        train.train_run(_config(teacher), folder / "log", tmp_path / "run")
     assert not (tmp_path / "run" / "checkpoints").exists()
 
 
@@ -254,7 +255,7 @@ def test_a_stream_is_learned_from_with_it_and_goes_on_unless_it_has_changed(
 ) -> None:
     config, out, settings = _config(teacher), tmp_path / "out", OnlineSettings()
     with monkeypatch.context() as patch, pytest.raises(_Killed):
-        patch.setattr(online._Learner, "_end", _kill)
+        patch.setattr(learn._Learner, "_end", _kill)
         learn_online(config, folder / "stream", out, tmp_path / "served", settings)
     before, file = tree(out), teacher / "model" / "assets.extra" / "golden.json"
     kept = file.read_text()

@@ -26,7 +26,7 @@ def data(folder):
 
 @pytest.fixture(scope="module")
 def trained(folder, data):
-    from tfx_pipeline.standalone import train_run
+    from runs.train import train_run
 
     train_run(small_config(), data, folder / "run")
     return folder / "run"
@@ -106,7 +106,7 @@ def test_the_signature_asks_for_raw_columns_alone(served):
 
 
 def test_the_model_learned_and_evaluate_says_so(trained, data):
-    from tfx_pipeline.evaluation import metrics_of, score
+    from runs.evaluate import metrics_of, score
 
     scored = score(trained / "model", data, "test")
     metrics = metrics_of(scored, resamples=50)
@@ -128,14 +128,14 @@ def test_saved_graph_holds_stock_ops_alone(trained):
 
 
 def test_a_finished_run_is_not_overwritten(trained, data):
-    from tfx_pipeline.standalone import train_run
+    from runs.train import train_run
 
     with pytest.raises(InputError, match="a finished run"):
         train_run(small_config(), data, trained)
 
 
 def test_a_folder_of_another_run_is_refused(trained, data):
-    from tfx_pipeline.standalone import train_run
+    from runs.train import train_run
 
     with pytest.raises(InputError, match="another config_sha256"):
         train_run(small_config(seed=2), data, trained)

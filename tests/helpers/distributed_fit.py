@@ -156,7 +156,7 @@ def main() -> None:
     distribution, folder, cases = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     import tensorflow as tf
 
-    from tfx_pipeline.distributed import Part
+    from runs.workers import Part
     from transforms.errors import ConsortError
 
     if distribution == "mirrored":

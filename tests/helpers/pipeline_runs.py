@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from consort.config import RunConfig, parse_config
+from runs.config import RunConfig, parse_config
 
 SMALL: dict[str, Any] = {
     "name": "toy_deepfm",
@@ -22,7 +22,7 @@ def small_config(**changes: Any) -> RunConfig:
 
 
 def run(config: RunConfig, data: Path, root: Path) -> dict[str, Any]:
-    from tfx_pipeline.plan import make_plan
+    from runs.plan import make_plan
     from tfx_pipeline.run import run_pipeline
 
     return run_pipeline(make_plan(config, data, root))

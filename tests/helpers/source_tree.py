@@ -9,7 +9,18 @@ from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("transforms", "evaluation", "models", "serving", "tfx_pipeline", "consort", "benchmarks", "experiments")
+ROOMS = (
+    "evaluation",
+    "transforms",
+    "models",
+    "serving",
+    "runs",
+    "tfx_pipeline",
+    "consort",
+    "benchmarks",
+    "experiments",
+)
+"""From the bottom: what follows may import what precedes."""
 LEAVES = frozenset(
     {
         "transforms.features",
@@ -21,11 +32,9 @@ LEAVES = frozenset(
         "transforms.names",
         "transforms.packages",
         "transforms.declaration_checks",
-        "consort.checkout",
-        "consort.config",
-        "consort.tuning",
     }
 )
+"""What every room may import."""
 
 
 @dataclass(frozen=True)

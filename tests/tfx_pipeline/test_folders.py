@@ -5,13 +5,13 @@ import os
 import pytest
 from tfx.proto import example_gen_pb2
 
+from runs.online.learn import OnlineSettings, learn_online
+from runs.plan import make_plan
+from runs.train import train_run
 from serving.loading import Scorer
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_toy
 from tfx_pipeline.components.record_example_gen import NamedFolderDriver
-from tfx_pipeline.online import OnlineSettings, learn_online
-from tfx_pipeline.plan import make_plan
-from tfx_pipeline.standalone import train_run
 from transforms.errors import InputError
 
 

@@ -17,15 +17,15 @@ from tfx.types.standard_component_specs import (
     TUNER_RESULTS_KEY,
 )
 
+from runs.plan import make_plan
+from runs.tuning.trial import Outcome
+from runs.tuning.tuner import IsolatedTuner
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.source_tree import imports, modules
 from tests.helpers.toy_data import toy_features, write_toy
 from tfx_pipeline.components.isolated_tuner import SearchTrials
 from tfx_pipeline.graph import edges
 from tfx_pipeline.pipeline import create_pipeline
-from tfx_pipeline.plan import make_plan
-from tfx_pipeline.tuner import IsolatedTuner
-from tfx_pipeline.tuner_trial import Outcome
 from transforms.errors import ConsortError, InputError
 
 DROPOUT = "model.dropout"
@@ -153,8 +153,8 @@ def test_a_stock_tuner_is_refused(execute, tmp_path):
 
 def test_keras_tuner_is_imported_by_our_tuner_alone():
     users = {module.name for module in modules() for found in imports(module) if found.name.startswith("keras_tuner")}
-    assert users == {"tfx_pipeline.tuner"}
-    (tuner,) = [module for module in modules() if module.name == "tfx_pipeline.tuner"]
+    assert users == {"runs.tuning.tuner"}
+    (tuner,) = [module for module in modules() if module.name == "runs.tuning.tuner"]
     names = {ast.unparse(part) for part in ast.walk(tuner.tree) if isinstance(part, ast.Attribute)}
     stock = {"Tuner", "RandomSearch", "BayesianOptimization", "Hyperband", "GridSearch"}
     assert not {name for name in names if name.startswith("keras_tuner.") and name.rpartition(".")[2] in stock}

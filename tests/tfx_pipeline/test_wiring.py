@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from runs.plan import Plan, make_plan
+from runs.provenance import code_version
 from serving.teacher import TeacherExport
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_toy
 from tfx_pipeline.graph import edges, mermaid
 from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
-from tfx_pipeline.plan import Plan, make_plan
-from tfx_pipeline.provenance import code_version
 
 
 @pytest.fixture(scope="module")

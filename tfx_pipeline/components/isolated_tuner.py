@@ -14,10 +14,10 @@ from tfx.components.util import udf_utils
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils, standard_component_specs
 
-from consort.config import RunConfig
-from tfx_pipeline.provenance import run_info
-from tfx_pipeline.tuner import IsolatedTuner
-from tfx_pipeline.tuner_report import report_of
+from runs.config import RunConfig
+from runs.provenance import run_info
+from runs.tuning.report import report_of
+from runs.tuning.tuner import IsolatedTuner
 from transforms.errors import ConsortError
 from transforms.files import write_text
 

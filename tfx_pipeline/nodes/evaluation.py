@@ -7,11 +7,11 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.channel import BaseChannel
 
-from consort.config import RunConfig
+from runs.config import RunConfig
+from runs.plan import Plan
 from serving.export.signatures import EXAMPLES, PROBABILITY
 from tfx_pipeline.components.model_gate import ModelGate
 from tfx_pipeline.components.served_model import CANDIDATE, MODEL, PUSHED_MODEL, ServedModelStrategy
-from tfx_pipeline.plan import Plan
 from transforms.features import EXPOSED, LABEL
 
 _OVERALL = [tfma.SlicingSpec()]

@@ -2,8 +2,8 @@
 
 from tfx.proto import example_gen_pb2
 
+from runs.plan import Plan
 from tfx_pipeline.components.record_example_gen import RecordExampleGen
-from tfx_pipeline.plan import Plan
 
 
 def examples(plan: Plan) -> RecordExampleGen:

@@ -3,8 +3,8 @@
 from tfx.proto import pusher_pb2
 from tfx.types.channel import BaseChannel
 
+from runs.plan import Plan
 from tfx_pipeline.components.atomic_pusher import AtomicPusher
-from tfx_pipeline.plan import Plan
 
 
 def pusher(plan: Plan, model: BaseChannel, blessing: BaseChannel) -> AtomicPusher:

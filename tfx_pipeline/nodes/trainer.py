@@ -3,7 +3,7 @@
 from tfx import v1 as tfx
 from tfx.types.channel import BaseChannel
 
-from tfx_pipeline.plan import Plan
+from runs.plan import Plan
 
 RUN_FN = "tfx_pipeline.trainer.run_fn"
 

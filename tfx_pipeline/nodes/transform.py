@@ -4,7 +4,7 @@ from tfx import v1 as tfx
 from tfx.proto import transform_pb2
 from tfx.types.channel import BaseChannel
 
-from tfx_pipeline.plan import Plan
+from runs.plan import Plan
 
 PREPROCESSING_FN = "transforms.preprocessing.preprocessing_fn"
 

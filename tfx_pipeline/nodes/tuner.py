@@ -2,9 +2,9 @@
 
 from tfx import v1 as tfx
 
+from runs.plan import Plan
+from runs.tuning.space import check_search
 from tfx_pipeline.components.isolated_tuner import IsolatedTunerNode
-from tfx_pipeline.plan import Plan
-from tfx_pipeline.tuner_space import check_search
 
 TUNER_FN = "tfx_pipeline.tuner_fn.tuner_fn"
 

@@ -7,8 +7,8 @@ from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.types.channel import BaseChannel
 
+from runs.plan import Plan
 from tfx_pipeline.components.anomaly_gate import AnomalyGate
-from tfx_pipeline.plan import Plan
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,121 @@
+"""From a run file to its recipe and its models."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import tf_keras as keras
+
+from models.cotraining.base import Recipe, build_recipe
+from models.layers.vector_store import StoreContent
+from models.registry import build_model
+from models.training.compiling import precision
+from models.training.job import FitSettings, TrainingJob
+from runs.config import RunConfig, TrainingConfig
+from serving.teacher import TeacherExport, find_teacher
+from transforms.errors import InputError
+from transforms.features import FeatureSet
+from transforms.vocabularies import written_ids
+
+
+def recipe_of(config: RunConfig) -> Recipe:
+    """Builds the recipe of a run file.
+
+    Raises:
+      InputError: no such recipe, or options that it does not take.
+    """
+    try:
+        return build_recipe(config.recipe.name, **config.recipe.options)
+    except (TypeError, ValueError) as error:
+        fix = "correct the section recipe of the run file; see `consort config show`"
+        raise InputError("recipe", str(error), "a recipe and its options", fix) from error
+
+
+def model_of(
+    config: RunConfig,
+    feature_set: FeatureSet,
+    sizes: dict[str, int],
+    seed: int | None = None,
+    name: str | None = None,
+) -> keras.Model:
+    """Builds the model of a run file, its weights a function of the seed.
+
+    Args:
+      config: the run.
+      feature_set: the declaration.
+      sizes: ids of each space.
+      seed: None: the config's.
+      name: of another class, a peer's, which then takes no `model.options`; None: the config's.
+    """
+    seed = config.seed if seed is None else seed
+    keras.utils.set_random_seed(seed)
+    model, training = config.model, config.training
+    with precision(training.precision):
+        return build_model(
+            name or model.name,
+            feature_set.model_inputs(config.record),
+            sizes,
+            embedding_dim=model.embedding_dim,
+            hidden_units=model.hidden_units,
+            dropout=model.dropout,
+            batch_norm=model.batch_norm,
+            embedding_l2=training.embedding_l2,
+            seed=seed,
+            **_unless_default(training, "l2_scope", "jit_compile"),
+            **(model.options if name in (None, model.name) else {}),
+        )
+
+
+def _unless_default(section: TrainingConfig, *names: str) -> dict[str, Any]:
+    # A custom model need not take an argument that no run file sets.
+    values = {name: getattr(section, name) for name in names}
+    return {name: value for name, value in values.items() if value != TrainingConfig.model_fields[name].default}
+
+
+def streaming_model_of(
+    config: RunConfig,
+    recipe: Recipe,
+    feature_set: FeatureSet,
+    sizes: dict[str, int],
+    base_rate: float | None = None,
+    carried: Mapping[str, StoreContent] | None = None,
+    teacher_width: int = 0,
+) -> keras.Model:
+    """Builds what a recipe trains on a stream, its weights a function of the seed.
+
+    Args:
+      config: the run.
+      recipe: its way to train.
+      feature_set: the declaration, with the config's changes applied.
+      sizes: ids of each space.
+      base_rate: share of clicks that it begins with; None: a half.
+      carried: what its stores begin with, by name; None: zeros.
+      teacher_width: of its teacher's last hidden layer; 0: it has none.
+    """
+    job = TrainingJob(
+        build=lambda seed, name: model_of(config, feature_set, sizes, seed, name),
+        train_dataset=_no_data,
+        eval_dataset=None,
+        steps_per_epoch=0,
+        settings=FitSettings(learning_rate=config.training.learning_rate),
+        seed=config.seed,
+        load=_no_data,
+        written_ids=written_ids(feature_set, sizes),
+        base_rate=base_rate,
+        carried=carried or {},
+        teacher_width=teacher_width,
+    )
+    return recipe.streamed(job)
+
+
+def _no_data(*_: Any) -> Any:
+    raise InputError("recipe", "one that reads data by itself", "one that learns from a stream", "choose cs3 or single")
+
+
+def teacher_of(config: RunConfig, feature_set: FeatureSet) -> TeacherExport | None:
+    """Finds the ranker of an earlier run that the config's recipe learns from; writes nothing.
+
+    Raises:
+      InputError: there is none at its path, or none that can be asked about rows of this feature set.
+    """
+    path = recipe_of(config).taught_by()
+    return None if path is None else find_teacher(path, feature_set)

@@ -1,0 +1,171 @@
+"""What a run trains on: its files, and the batches that are made of them."""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from models.training.distribution import worker_shard
+from runs.config import RunConfig, TrainingConfig
+from serving.teacher import Teacher, TeacherExport
+from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
+from transforms.input import Features, count_examples, parsed, serialized
+from transforms.stream import RowEncoder, transformed_stream
+
+_FIRST_RECORDS = 10_000
+"""Of the train split, by which an untrained model's share of clicks is chosen."""
+_READ_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train on.
+
+    Args:
+      config: the run.
+      feature_set: the declaration, with the config's changes applied.
+      transform: learned from the train split.
+      train_files, eval_files: transformed TFRecords; no eval files means no early stop.
+      run: see `provenance.run_info`; travels with the model.
+      warmup_examples: some raw records, for the exported model's warm-up.
+      raw_files: raw TFRecords of each split, in the order of time.
+      teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
+    """
+
+    config: RunConfig
+    feature_set: FeatureSet
+    transform: tft.TFTransformOutput
+    train_files: Sequence[str]
+    eval_files: Sequence[str]
+    run: dict[str, Any]
+    warmup_examples: Sequence[bytes]
+    raw_files: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    teacher: TeacherExport | None = None
+
+
+def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
+    """Transformed columns as (features, label) or, for requests, (features, label, weight).
+
+    The weight of a candidate is 1 where it is real and exposed, else 0: nobody knows its label. The
+    features of requests hold the mask `candidate`, too, which is no input of a model, and what the recipe
+    may want of each candidate, such as `stage`.
+    """
+    features = {name: value for name, value in columns.items() if name not in (LABEL, EXPOSED)}
+    if record == "row":
+        return features, columns[LABEL]
+    return features, columns[LABEL], tf.cast(columns[EXPOSED] * columns[CANDIDATE], tf.float32)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The data that a run trains on.
+
+    Args:
+      train: batches of an epoch by the seed of their order and the epoch.
+      eval: those of the eval split.
+      examples: records to train on.
+      base_rate: mean label of the first of them.
+      eval_rate: mean label of the eval split.
+    """
+
+    train: Callable[[int, int], tf.data.Dataset]
+    eval: tf.data.Dataset | None
+    examples: int
+    base_rate: float | None
+    eval_rate: float | None
+
+
+def transformed_data(task: Task, strategy: tf.distribute.Strategy) -> TrainingData:
+    """Of the transformed records of a task; each of several workers gets its own part of a batch."""
+    settings, spec = task.config.training, task.transform.transformed_feature_spec()
+    examples = count_examples(task.train_files)
+    size = batch_size_of(settings, examples)
+
+    def batches(files: Sequence[str], **options: Any) -> tf.data.Dataset:
+        found = worker_shard(serialized(files, size, **options), strategy)
+        return parsed(found, spec, lambda columns: labelled(columns, task.config.record))
+
+    def train_dataset(seed: int, epoch: int) -> tf.data.Dataset:
+        order = seed * 1_000_003 + epoch
+        return batches(task.train_files, shuffle_buffer=settings.shuffle_buffer, seed=order)
+
+    evaluated = batches(task.eval_files) if task.eval_files else None
+    return TrainingData(
+        train_dataset,
+        evaluated,
+        examples,
+        base_rate=mean_label(task.train_files, spec, most=_FIRST_RECORDS),
+        eval_rate=mean_label(task.eval_files, spec) if task.eval_files else None,
+    )
+
+
+def data_in_time_order(task: Task) -> TrainingData:
+    """Of the raw rows of a task, transformed as they are read."""
+    plain = RowEncoder(task.transform, task.feature_set)
+    examples = count_examples(task.raw_files["train"])
+    size = batch_size_of(task.config.training, examples)
+
+    def batches(split: str, encode: RowEncoder = plain) -> tf.data.Dataset:
+        then = partial(labelled, record="row")
+        return transformed_stream(task.raw_files[split], size, encode, then)
+
+    evaluated = batches("eval") if task.raw_files.get("eval") else None
+    first = next(iter(batches("train")), None)
+    rate = None if first is None else float(tf.reduce_mean(first[1]))
+    # It is asked in training alone: evaluation writes nothing, so it reads nothing of a teacher.
+    taught = plain
+    if task.teacher:
+        taught = RowEncoder(task.transform, task.feature_set, teacher=Teacher(task.teacher, task.feature_set))
+    eval_rate = mean_label(task.raw_files["eval"], plain.spec) if task.raw_files.get("eval") else None
+    return TrainingData(lambda seed, epoch: batches("train", taught), evaluated, examples, rate, eval_rate)
+
+
+def batch_size_of(training: TrainingConfig, examples: int) -> int:
+    """Records a step: `batch_size`, or so many less that an epoch has `min_steps_per_epoch` steps.
+
+    Args:
+      training: of the run.
+      examples: records of the train split.
+    """
+    return max(1, min(training.batch_size, examples // training.min_steps_per_epoch))
+
+
+def smaller_batches(training: TrainingConfig, examples: int) -> str | None:
+    """What to say of a batch size that was lowered; None if it was not."""
+    chosen = batch_size_of(training, examples)
+    if chosen >= min(training.batch_size, max(examples, 1)):
+        return None
+    return (
+        f"batches of {chosen} in the place of batch_size {training.batch_size}, so that an epoch of {examples:,} "
+        f"records has min_steps_per_epoch, {training.min_steps_per_epoch}"
+    )
+
+
+def mean_label(files: Sequence[str], spec: dict[str, Any], most: int | None = None) -> float | None:
+    """Mean label of rows, or of the exposed candidates of requests; None if there are none.
+
+    Args:
+      files: TFRecords.
+      spec: of their columns, for `tf.io.parse_example`.
+      most: records to read, about; None: all.
+    """
+    if not files:
+        return None
+    used = {name: spec[name] for name in (LABEL, EXPOSED, CANDIDATE) if name in spec}
+    batches = serialized(files, _READ_AT_ONCE)
+    if most is not None:
+        batches = batches.take(-(-most // _READ_AT_ONCE))
+    clicks = shown = 0.0
+    for columns in parsed(batches, used):
+        label = tf.cast(columns[LABEL], tf.float64)
+        weight = tf.ones_like(label)
+        for name in (EXPOSED, CANDIDATE):
+            if name in columns:
+                weight *= tf.cast(columns[name], tf.float64)
+        clicks += float(tf.reduce_sum(label * weight))
+        shown += float(tf.reduce_sum(weight))
+    return clicks / shown if shown else None

@@ -1,0 +1,297 @@
+"""What the caches of an earlier run hold, for the ids of a new one: each row by the token that it stands for."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_transform as tft
+
+from models.layers.tower_caches import SIDES, TowerCaches
+from models.layers.vector_store import StoreContent
+from models.training.checkpoints import read_weights
+from runs.building import recipe_of, streaming_model_of, teacher_of
+from runs.config import RunConfig
+from runs.provenance import CHECKPOINT_DIR, read_run
+from transforms.beam.transform_dataset import load_declaration, load_transform
+from transforms.errors import InputError
+from transforms.features import LEARNED_SPACE_ENCODINGS, FeatureSet
+from transforms.records import Dataset
+from transforms.vocabularies import least_table_sizes, table_sizes
+
+OPTION, IDENTITY = "recipe.options.caches_from", "caches_sha256"
+_TRANSFORMS = ("transform", "transformed")
+"""Where `consort online` and `consort train` keep what they learned."""
+
+
+@dataclass(frozen=True)
+class IdKind:
+    """How the ids of a side come about; ids of two runs stand for the same things if this is the same.
+
+    Args:
+      column: raw.
+      encoding: of the feature.
+      prefix: that tokens carry; "" for none.
+      hash_buckets: None: a vocabulary.
+    """
+
+    column: str
+    encoding: str
+    prefix: str
+    hash_buckets: int | None
+
+    def __str__(self) -> str:
+        how = "a vocabulary" if self.hash_buckets is None else f"{self.hash_buckets:,} hash_buckets"
+        prefix = f", prefix {self.prefix!r}" if self.prefix else ""
+        return f"column {self.column!r} as {self.encoding}{prefix}, by {how}"
+
+
+@dataclass(frozen=True)
+class EarlierCaches:
+    """The caches of an earlier run.
+
+    Args:
+      folder: of the run.
+      source: of its data.
+      kinds: of the ids of each side.
+      tokens: that the ids from 1 on stand for, by side; hashed ones: none.
+      contents: by store.
+    """
+
+    folder: str
+    source: str
+    kinds: Mapping[str, IdKind]
+    tokens: Mapping[str, Sequence[bytes]]
+    contents: Mapping[str, StoreContent]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all that is carried over."""
+        digest = hashlib.sha256(repr((self.source, dict(self.kinds))).encode())
+        for side in SIDES:
+            digest.update(repr(list(self.tokens[side])).encode())
+        for name, content in sorted(self.contents.items()):
+            digest.update(f"{name} {content.vectors.shape}".encode())
+            for part in content:
+                digest.update(np.ascontiguousarray(part).tobytes())
+        return digest.hexdigest()
+
+    @property
+    def last_time(self) -> int:
+        """Of the last event that left anything."""
+        return max(int(content.last_times.max()) for content in self.contents.values())
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What the stores of a new run begin with.
+
+    Args:
+      contents: by store, of the new run's ids.
+      report: plain JSON: the earlier run, its sha256, and by store how many ids have been `carried`; `dropped`, as the
+        new run does not know them; and are `new`, and begin with zeros.
+    """
+
+    contents: Mapping[str, StoreContent]
+    report: dict[str, Any]
+
+    def told(self) -> str:
+        """The report in a line."""
+        stores = (
+            f"{name} {', '.join(f'{count:,} {what}' for what, count in row.items())}"
+            for name, row in self.report["stores"].items()
+        )
+        return f"caches of {self.report['run']}: {'; '.join(stores)}"
+
+
+def caches_identity(config: RunConfig, feature_set: FeatureSet, dataset: Dataset) -> dict[str, str]:
+    """What tells runs apart that begin with the caches of others; empty for a run that does not. Writes nothing.
+
+    Args:
+      config: the new run, which can be built.
+      feature_set: its declaration.
+      dataset: what it learns from, or the first part of that.
+
+    Raises:
+      InputError: there is no such earlier run, its caches do not fit those of the new one, or they have seen events
+        that are later than the first one of the dataset.
+    """
+    fitting = _fitting(config, feature_set)
+    if fitting is None:
+        return {}
+    earlier = fitting[0]
+    ranges = [split.time_range for split in dataset.records["row"].values()]
+    first = min((found[0] for found in ranges if found is not None), default=None)
+    if first is not None and first < earlier.last_time:
+        raise InputError(
+            f"{OPTION}, {earlier.folder}",
+            f"caches that have seen events up to timestamp {earlier.last_time}, for data that begins at {first}",
+            "data of later events, as vectors that have seen an event give its label away",
+            "begin the new data where the earlier run's ended, or leave caches_from out",
+        )
+    return {IDENTITY: earlier.sha256}
+
+
+def carried_to(
+    config: RunConfig, feature_set: FeatureSet, transform: tft.TFTransformOutput, run: Mapping[str, Any]
+) -> Carried | None:
+    """What a run's caches begin with; None where it names no earlier run.
+
+    Args:
+      config: the new run.
+      feature_set: its declaration.
+      transform: learned for it.
+      run: what is known of it; where that has what `caches_identity` gave, the caches must still be the same.
+
+    Raises:
+      InputError: there is no such earlier run, its caches do not fit those of the new one, or they have changed.
+    """
+    fitting = _fitting(config, feature_set)
+    if fitting is None:
+        return None
+    earlier, caches = fitting
+    if run.get(IDENTITY, earlier.sha256) != earlier.sha256:
+        fix = "wait until the earlier run has ended, and begin again in a new folder"
+        raise InputError(f"{OPTION}, {earlier.folder}", "caches that have changed meanwhile", run[IDENTITY], fix)
+    sizes = table_sizes(feature_set, transform)
+    contents: dict[str, StoreContent] = {}
+    stores: dict[str, dict[str, int]] = {}
+    for name in dict.fromkeys([*caches.stores, *earlier.contents]):
+        side = name.partition("_")[2]
+        rows = _old_rows(
+            earlier.tokens[side], earlier.kinds[side], _tokens(feature_set, transform, caches.features[side])
+        )
+        held = earlier.contents.get(name)
+        if held is None or name not in caches.stores:
+            kept = 0
+        else:
+            size = sizes[_space(feature_set, caches.features[side])]
+            contents[name] = _moved(held, rows, size)
+            kept = _count(contents[name])
+        dropped = 0 if held is None else _count(held) - kept
+        stores[name] = {"carried": kept, "dropped": dropped, "new": len(rows) - kept if name in caches.stores else 0}
+    return Carried(contents, {"run": earlier.folder, "sha256": earlier.sha256, "stores": stores})
+
+
+def read_caches(folder: str) -> EarlierCaches:
+    """The caches of a run of `consort train` or `consort online`, as its last or best checkpoint has them.
+
+    Raises:
+      InputError: it is no such run, has no caches, or its files are damaged.
+    """
+    where, root = f"{OPTION}, {folder}", Path(folder)
+    run, config = read_run(where, folder)
+    recipe = recipe_of(config)
+    learned = next((root / name for name in _TRANSFORMS if (root / name).is_dir()), root / _TRANSFORMS[0])
+    feature_set = load_declaration(learned)
+    transform = load_transform(learned)
+    width = run.get("recipe", {}).get("teacher", {}).get("hidden_width", 0)
+    try:
+        learner = streaming_model_of(
+            config, recipe, feature_set, table_sizes(feature_set, transform), teacher_width=width
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(where, str(error), "a run of a recipe with caches", "name a run of cs3") from error
+    caches = recipe.caches(learner)
+    if caches is None or not caches.stores:
+        received = f"a run of recipe {config.recipe.name!r} without caches"
+        raise InputError(where, received, "one that keeps vectors by id", "name a run of cs3 with cts or cms")
+    read_weights(_checkpoints_of(root), learner)
+    features = caches.features
+    return EarlierCaches(
+        folder=folder,
+        source=str(run.get("source")),
+        kinds={side: _kind(feature_set, features[side]) for side in SIDES},
+        tokens={side: _tokens(feature_set, transform, features[side]) for side in SIDES},
+        contents=caches.contents(),
+    )
+
+
+def _checkpoints_of(root: Path) -> Path:
+    """A recipe may keep its checkpoints in a folder below."""
+    found = sorted({path.parent for path in (root / CHECKPOINT_DIR).rglob("*.index")})
+    return found[0] if found else root / CHECKPOINT_DIR
+
+
+def _fitting(config: RunConfig, feature_set: FeatureSet) -> tuple[EarlierCaches, TowerCaches] | None:
+    """The caches that a run begins with, and those of a model like its own; None where it names no earlier run."""
+    recipe = recipe_of(config)
+    folder = recipe.earlier_caches()
+    if folder is None:
+        return None
+    teacher = teacher_of(config, feature_set)
+    width = teacher.hidden_width if teacher else 0
+    caches = recipe.caches(
+        streaming_model_of(config, recipe, feature_set, least_table_sizes(feature_set), teacher_width=width)
+    )
+    if caches is None:
+        raise InputError(f"{OPTION}, {folder}", f"recipe {config.recipe.name!r}", "one with caches", "choose cs3")
+    earlier = read_caches(folder)
+    _check(earlier, config, feature_set, caches)
+    return earlier, caches
+
+
+def _check(earlier: EarlierCaches, config: RunConfig, feature_set: FeatureSet, caches: TowerCaches) -> None:
+    where = f"{OPTION}, {earlier.folder}"
+    if earlier.source != config.source:
+        raise InputError(where, f"a run on source {earlier.source!r}", repr(config.source), "name a run on that source")
+    shared = [name for name in earlier.contents if name in caches.stores]
+    if not shared:
+        names, own = ", ".join(earlier.contents), ", ".join(caches.stores) or "none"
+        fix = "switch on the mechanism, cts or cms, that both are to have, or leave caches_from out"
+        raise InputError(where, f"stores {names}", f"at least one of the new run's: {own}", fix)
+    widths = {name: (earlier.contents[name].vectors.shape[1], caches.stores[name].width) for name in shared}
+    if wrong := {name: pair for name, pair in widths.items() if pair[0] != pair[1]}:
+        received, expected = (", ".join(f"{name} {pair[end]}" for name, pair in wrong.items()) for end in (0, 1))
+        fix = "give the model the hidden_units and options of the earlier run, or leave caches_from out"
+        raise InputError(where, f"vectors of widths {received}", f"{expected}, those of the new run", fix)
+    for side in SIDES:
+        kind, wanted = earlier.kinds[side], _kind(feature_set, caches.features[side])
+        if kind != wanted:
+            fix = "declare the space and the feature as the earlier run did, or leave caches_from out"
+            raise InputError(where, f"{side} ids of {kind}", f"of {wanted}", fix)
+
+
+def _kind(feature_set: FeatureSet, name: str) -> IdKind:
+    feature = next(feature for feature in feature_set.features if feature.name == name)
+    space = next((space for space in feature_set.id_spaces if space.name == feature.space), None)
+    if space is None or feature.encoding not in LEARNED_SPACE_ENCODINGS:
+        fix = "keep caches by an id of encoding 'id', or leave caches_from out"
+        raise InputError(OPTION, f"ids by {name!r}, of encoding {feature.encoding.value}", "ids with tokens", fix)
+    prefix = f"{feature.name}=" if space.prefix else ""
+    return IdKind(feature.column, feature.encoding.value, prefix, space.hash_buckets)
+
+
+def _space(feature_set: FeatureSet, name: str) -> str:
+    return next(feature.space for feature in feature_set.features if feature.name == name)
+
+
+def _tokens(feature_set: FeatureSet, transform: tft.TFTransformOutput, name: str) -> list[bytes]:
+    if _kind(feature_set, name).hash_buckets is not None:
+        return []
+    return list(transform.vocabulary_by_name(_space(feature_set, name)))
+
+
+def _old_rows(old: Sequence[bytes], kind: IdKind, new: Sequence[bytes]) -> np.ndarray:
+    """Of each id from 1 on that stands for a token, the earlier run's id of the same; 0 for none."""
+    if kind.hash_buckets is not None:
+        return np.arange(1, kind.hash_buckets + 1)
+    places = {token: row for row, token in enumerate(old, start=1)}
+    return np.array([places.get(token, 0) for token in new], np.int64)
+
+
+def _moved(held: StoreContent, rows: np.ndarray, size: int) -> StoreContent:
+    def moved(part: np.ndarray) -> np.ndarray:
+        found = np.zeros((size, *part.shape[1:]), part.dtype)
+        # Row 0 holds zeros, and so do the rows behind, of ids out of the vocabulary.
+        found[1 : 1 + len(rows)] = part[rows]
+        return found
+
+    return StoreContent(*map(moved, held))
+
+
+def _count(content: StoreContent) -> int:
+    return int((content.counts > 0).sum())

@@ -1,0 +1,141 @@
+"""What a run on a stream begins with: its folder, the transform learned from the first span, and the model."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import tensorflow_transform as tft
+import tf_keras as keras
+
+from models.cotraining.base import Recipe
+from models.layers.vector_store import StoreContent
+from runs.building import recipe_of, streaming_model_of, teacher_of
+from runs.config import RunConfig
+from runs.earlier_caches import caches_identity, carried_to
+from runs.fitting import has_checkpoints
+from runs.plan import check_model
+from runs.provenance import CHECKPOINT_DIR, RUN_FILE, claim, run_identity, run_info
+from serving.teacher import TeacherExport
+from transforms.beam.credentials import check_credentials
+from transforms.beam.transform_dataset import load_transform, transform_dataset
+from transforms.errors import InputError
+from transforms.features import Column, FeatureSet
+from transforms.files import check_model_folder, write_text
+from transforms.integrity import check_files
+from transforms.locks import locked
+from transforms.records import Dataset, load_dataset
+from transforms.spans import files_of, spans_in
+from transforms.vocabularies import table_sizes
+
+TRANSFORM_DIR, CONFIG_FILE = "transform", "config.yaml"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What does not change while a stream is learned from; it may be sent to another process.
+
+    Args:
+      config: the run.
+      recipe: its way to train.
+      out: folder of the run.
+      stream: folder of the spans.
+      columns: of every span.
+      feature_set: the declaration, with the config's changes applied.
+      info: seed, versions, hash of the first span.
+      base_rate: share of clicks in the first span.
+      teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
+      carried: what the caches begin with, by store; the others begin with zeros.
+    """
+
+    config: RunConfig
+    recipe: Recipe
+    out: Path
+    stream: Path
+    columns: tuple[Column, ...]
+    feature_set: FeatureSet
+    info: dict[str, Any]
+    base_rate: float
+    teacher: TeacherExport | None = None
+    carried: Mapping[str, StoreContent] = field(default_factory=dict, repr=False)
+
+    @property
+    def transform(self) -> tft.TFTransformOutput:
+        """Learned from the first span."""
+        return load_transform(self.out / TRANSFORM_DIR)
+
+    def model(self) -> keras.Model:
+        """What learns, its weights a function of the seed."""
+        sizes = table_sizes(self.feature_set, self.transform)
+        width = self.teacher.hidden_width if self.teacher else 0
+        return streaming_model_of(
+            self.config, self.recipe, self.feature_set, sizes, self.base_rate, self.carried, width
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process reads a checkpoint over what the caches begin with.
+        return {**vars(self), "carried": {}}
+
+
+def prepared(
+    config: RunConfig,
+    stream: Path,
+    out: Path,
+    say: Callable[[str], None],
+    stack: contextlib.ExitStack | None = None,
+) -> Setup:
+    """Checks the run against the stream's first span, and learns the transform from it, if that is not done.
+
+    Args:
+      config, stream, out, say: as in `learn_online`.
+      stack: gets the lock of `out`, which holds until it is closed; None: `out` is not locked.
+
+    Raises:
+      InputError: there is no span, it is of another source, the model cannot be built, the recipe cannot learn
+        from a stream, there is no such teacher, `out` is another run's or in use by one, or the run cannot begin with
+        the caches of the one that it names.
+    """
+    check_model_folder(out, "--out")
+    spans = spans_in(stream)
+    if not spans:
+        raise InputError(str(stream), "no span", "at least one", "make some with `consort data spans`")
+    first = load_dataset(spans[0])
+    _check(config, spans[0], first)
+    feature_set = config.features.apply(first.feature_set)
+    check_model(config, feature_set, first.sha256)
+    recipe, teacher = recipe_of(config), teacher_of(config, feature_set)
+    info = run_info(config, first.source, first.sha256, teacher) | caches_identity(config, feature_set, first)
+    check_credentials(config.pipeline.beam_args)
+    if stack is not None:
+        stack.enter_context(locked(out))
+    if not (out / TRANSFORM_DIR).exists():
+        check_files(files_of(spans[0], first), first.feature_set, "row")
+    claim(out, RUN_FILE, run_identity(info), info, "run")
+    write_text(out / CONFIG_FILE, config.to_yaml())
+    if not (out / TRANSFORM_DIR).exists():
+        say(f"learning the transform from {spans[0].name}")
+        beam_args = config.pipeline.beam_args
+        transform_dataset(spans[0], first, out / TRANSFORM_DIR, feature_set, "row", (), beam_args=beam_args)
+    shown = first.records["row"]["train"]
+    rate = shown.positives / shown.examples
+    carried = carried_to(config, feature_set, load_transform(out / TRANSFORM_DIR), info)
+    setup = Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, info, rate, teacher)
+    if carried is None:
+        return setup
+    if not has_checkpoints(out / CHECKPOINT_DIR):
+        say(carried.told())
+    report = {**info.get("recipe", {}), "caches_from": carried.report}
+    return replace(setup, info={**info, "recipe": report}, carried=carried.contents)
+
+
+def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:
+    if dataset.source != config.source:
+        raise InputError(str(span), f"source {dataset.source!r}", repr(config.source), "choose a preset of that source")
+    if config.record != "row":
+        raise InputError("record", repr(config.record), "'row': a stream has rows", "set record to row")
+    if config.training.distribution not in ("none", "parameter_server"):
+        found = repr(config.training.distribution)
+        raise InputError("training.distribution", found, "'none' or 'parameter_server'", "leave it out")
+    if "train" not in dataset.records.get("row", {}):
+        raise InputError(str(span), "no row of split train", "rows to learn the transform from", "cut the data anew")

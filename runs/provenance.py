@@ -1,0 +1,231 @@
+"""What made a run, as `run.json` records it; and which run an output folder belongs to."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runs.config import NOT_TRAINING, RunConfig
+from transforms.errors import InputError
+from transforms.files import write_text
+from transforms.locks import this_command
+from transforms.packages import PREFIX
+from transforms.plain_text import parse_json
+
+if TYPE_CHECKING:
+    from serving.teacher import TeacherExport
+
+RUN_FILE, CONFIG_FILE, MODEL_DIR, CHECKPOINT_DIR = "run.json", "config.yaml", "model", "checkpoints"
+"""In the folder of a run."""
+CODE = ("transforms", "evaluation", "models", "serving", "runs", "tfx_pipeline")
+"""Packages on which the result of a run depends."""
+
+_PARTS = (
+    "tensorflow",
+    "tf-keras",
+    "tfx",
+    "tensorflow-transform",
+    "tensorflow-model-analysis",
+    "apache-beam",
+    "numpy",
+    "consort-recommenders",
+)
+
+
+@lru_cache
+def code_version(*packages: str) -> str:
+    """Sha256 over the Python sources of installed packages: changes when their code does.
+
+    TFX sees only import paths, so this goes into the execution properties of every node whose code is ours.
+    """
+    digest = hashlib.sha256()
+    for package in packages:
+        root = Path(str(resources.files(f"{PREFIX}{package}")))
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{package}/{path.relative_to(root)}\n".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of the parts that decide a result."""
+    found = {"python": platform.python_version()}
+    for part in _PARTS:
+        try:
+            found[part] = importlib.metadata.version(part)
+        except importlib.metadata.PackageNotFoundError:
+            found[part] = "not installed"
+    return found
+
+
+def run_info(
+    config: RunConfig, source: str, dataset_sha256: str, teacher: "TeacherExport | None" = None
+) -> dict[str, Any]:
+    """What is saved with every run and travels with its model.
+
+    Args:
+      config: the run.
+      source, dataset_sha256: of its data.
+      teacher: that its recipe learns from, if there is one.
+    """
+    taught = {} if teacher is None else {"teacher_sha256": teacher.sha256, "recipe": {"teacher": teacher.told()}}
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "config": config.model_dump(mode="json"),
+        "config_sha256": config.digest(),
+        "source": source,
+        "dataset_sha256": dataset_sha256,
+        "code_sha256": code_version(*CODE),
+        "versions": versions(),
+        "command": this_command(),
+        **taught,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores usable, memory, versions, date."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
+        "system": platform.platform(),
+        "versions": versions(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor()
+
+
+def read_run(where: str, folder: str) -> tuple[dict[str, Any], RunConfig]:
+    """What a run tells of itself, and its config.
+
+    Args:
+      where: key of the run file that names it.
+      folder: of the run.
+
+    Raises:
+      InputError: it is the folder of no run.
+    """
+    try:
+        run = dict(parse_json((Path(folder) / RUN_FILE).read_text()))
+        return run, RunConfig.model_validate(run["config"])
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        fix = "name a folder that `consort train`, or for caches `consort online`, wrote"
+        raise InputError(where, str(error), "a finished run", fix) from error
+
+
+def check_earlier_run(folder: str, config: RunConfig, dataset_sha256: str) -> RunConfig:
+    """The config of a finished run of `consort train`, if its vocabulary is that of this run.
+
+    Raises:
+      InputError: it is no such run, or one on other data or features.
+    """
+    where = f"recipe.options.pretrained, {folder}"
+    run, earlier = read_run(where, folder)
+    found, wanted = (run.get("dataset_sha256"), earlier.features), (dataset_sha256, config.features)
+    for name, one, other in zip(("dataset_sha256", "features"), found, wanted, strict=True):
+        if one != other:
+            fix = "pretrain on the same dataset and features: ids of another vocabulary mean other things"
+            raise InputError(where, f"a run with {name} {one}", f"{name} {other}", fix)
+    return earlier
+
+
+RUN_KEYS = ("config_sha256", "dataset_sha256", "teacher_sha256", "caches_sha256")
+"""What of `run.json` tells two runs apart; the last two only of runs that begin with what another left."""
+
+_SHOWN = 4
+
+
+def run_identity(info: Mapping[str, Any]) -> dict[str, Any]:
+    """What tells a run from another.
+
+    Args:
+      info: of `provenance.run_info`, and of `earlier_caches.caches_identity`.
+    """
+    return {key: info.get(key) for key in RUN_KEYS}
+
+
+def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str, told: Mapping[str, Any]) -> bool:
+    """Whether a folder is one's own already.
+
+    Args:
+      root: the folder.
+      file: name of the JSON file that tells.
+      mine: what it must hold.
+      kind: `run` or `search`, for messages.
+      told: what the file would get, for messages: its `config` is compared with the file's.
+
+    Raises:
+      InputError: it is another's, or the file cannot be read.
+    """
+    path = root / file
+    if not path.is_file():
+        return False
+    fix = "choose another --out, or delete this one"
+    try:
+        present = dict(parse_json(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise InputError(str(path), str(error), f"a {file} of ours", fix) from error
+    for key, value in mine.items():
+        if present.get(key) != value:
+            differences = _differences(present.get("config"), told.get("config"))
+            received = f"a {kind} with another {key}" + (f": {differences}" if differences else "")
+            expected = "the values of that folder" if differences else f"{key} {value}"
+            made_by = f"; this made it: {present['command']}" if "command" in present else ""
+            raise InputError(str(root), received, expected, fix + made_by)
+    return True
+
+
+def _differences(there: Any, now: Any) -> str:
+    """Keys of the run file in which two runs differ, with the values of both."""
+    if not isinstance(there, Mapping) or not isinstance(now, Mapping):
+        return ""
+    one, other = dict(_flat(there)), dict(_flat(now))
+    keys = [key for key in {**one, **other} if key.partition(".")[0] not in NOT_TRAINING]
+    parts = [
+        f"{key} is {json.dumps(one.get(key))} there and {json.dumps(other.get(key))} here"
+        for key in keys
+        if one.get(key) != other.get(key)
+    ]
+    more = f", and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
+    return ", ".join(parts[:_SHOWN]) + more
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def claim(root: Path, file: str, mine: Mapping[str, Any], told: Mapping[str, Any], kind: str) -> None:
+    """Makes a folder one's own, or finds that it is.
+
+    Args:
+      root, file, mine, kind: as in `is_claimed`.
+      told: what the file gets.
+
+    Raises:
+      InputError: it is another's, or in use.
+    """
+    if is_claimed(root, file, mine, kind, told):
+        return
+    # A hidden file is what one leaves that was killed while it wrote its first one.
+    if root.exists() and any(not path.name.startswith(".") for path in root.iterdir()):
+        raise InputError(str(root), "a folder in use", "a new or empty folder", "choose another --out")
+    root.mkdir(parents=True, exist_ok=True)
+    write_text(root / file, json.dumps(told, indent=2) + "\n")

@@ -1,0 +1,1 @@
+"""Searching for better values of the run file's keys."""
