@@ -101,7 +101,7 @@ def _part(case: Case, request: Request) -> Callable[..., tf.Tensor]:
     own: dict[str, Any] = {"width": request.width, "heads": request.heads, "feature_map": case.feature_map}
     if case.part == "ranker":
         inputs = _inputs()
-        sizes = {str(item.space): 2 for item in inputs if item.space is not None}
+        sizes = {str(item.vocabulary): 2 for item in inputs if item.vocabulary is not None}
         model = SetRanker(inputs, sizes, embedding_dim=EMBEDDING_DIM, seed=request.seed, **own)
         model.build_head()
         return lambda *vectors: model.interact(SetVectors(*vectors), training=False)

@@ -15,7 +15,7 @@ from models.training.loops import keras_loop
 from runs.provenance import machine
 from transforms.features import ModelInput, Shape
 
-SPACE = "ids"
+VOCABULARY = "ids"
 LEARNING_RATE = 1e-3
 """Keras' and PyTorch's default for Adam, which the peers keep."""
 
@@ -24,7 +24,7 @@ _open = ExitStack()
 
 
 def prepare(task: Task) -> tuple[Run, dict[str, Any]]:
-    """Fields share one id space, as those of the Criteo source do."""
+    """Fields share one vocabulary, as those of the Criteo source do."""
     tf.config.threading.set_intra_op_parallelism_threads(task.threads)
     tf.config.threading.set_inter_op_parallelism_threads(task.threads)
     model = make_model(task)
@@ -50,9 +50,11 @@ def training(model: keras.Model, dataset: tf.data.Dataset) -> Run:
 
 def make_model(task: Task) -> keras.Model:
     """One model, or several that teach each other."""
-    inputs = [ModelInput(name=name, space=SPACE, shape=Shape.SCALAR, entity="context") for name in _names(task)]
+    inputs = [
+        ModelInput(name=name, vocabulary=VOCABULARY, shape=Shape.SCALAR, entity="context") for name in _names(task)
+    ]
     # Id 0 is padding.
-    sizes = {SPACE: task.ids + 1}
+    sizes = {VOCABULARY: task.ids + 1}
     with precision(PRECISIONS[task.dtype]):
         models = [
             build_model(

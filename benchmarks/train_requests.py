@@ -22,10 +22,10 @@ CANDIDATES, HISTORY = 100, 50
 """Of each request; none is padding."""
 
 EXPOSED_SHARE = 0.1
-LARGE_SPACES = ("user_id", "item_id")
-"""They share the task's ids; the other spaces are as small as the simulator's."""
+LARGE_VOCABULARIES = ("user_id", "item_id")
+"""They share the task's ids; the other vocabularies are as small as the simulator's."""
 
-SMALL_SPACE = 25
+SMALL_VOCABULARY = 25
 
 
 def prepare(task: Task) -> tuple[Run, dict[str, Any]]:
@@ -61,10 +61,10 @@ def inputs_of_requests() -> tuple[ModelInput, ...]:
 
 
 def table_sizes(task: Task) -> dict[str, int]:
-    """Of each space, id 0 (padding) included."""
-    large = 1 + task.ids // len(LARGE_SPACES)
-    spaces = [item.space for item in inputs_of_requests() if item.space is not None]
-    return {space: large if space in LARGE_SPACES else SMALL_SPACE for space in spaces}
+    """Of each vocabulary, id 0 (padding) included."""
+    large = 1 + task.ids // len(LARGE_VOCABULARIES)
+    vocabularies = [item.vocabulary for item in inputs_of_requests() if item.vocabulary is not None]
+    return {vocabulary: large if vocabulary in LARGE_VOCABULARIES else SMALL_VOCABULARY for vocabulary in vocabularies}
 
 
 def make_dataset(task: Task) -> tf.data.Dataset:
@@ -85,11 +85,11 @@ def make_dataset(task: Task) -> tf.data.Dataset:
 def drawn_field(
     rng: np.random.Generator, item: ModelInput, shape: tuple[int, ...], sizes: Mapping[str, int], exponent: float
 ) -> Any:
-    """Values of a field: numbers, ids of its space, or lists of them."""
-    if item.space is None:
+    """Values of a field: numbers, ids of its vocabulary, or lists of them."""
+    if item.vocabulary is None:
         values = rng.normal(size=shape).astype(np.float32)
     else:
-        values = drawn_ids(rng, shape, sizes[item.space] - 1, exponent)
+        values = drawn_ids(rng, shape, sizes[item.vocabulary] - 1, exponent)
     return _as_lists(values) if item.shape is Shape.RAGGED else values
 
 

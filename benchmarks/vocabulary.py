@@ -15,12 +15,12 @@ from runs.provenance import machine
 from transforms.beam.import_dataset import import_dataset
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.beam.vocabulary import learn_vocabulary
-from transforms.features import Space
+from transforms.features import Vocabulary
 from transforms.files import write_text
 from transforms.sources.criteo_synthetic import write_criteo_like
 from transforms.sources.registry import get_source
 
-SPACE = "criteo"
+VOCABULARY = "criteo"
 
 
 def bench_vocabulary(rows: int = 100_000, seed: int = 1) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def bench_vocabulary(rows: int = 100_000, seed: int = 1) -> dict[str, Any]:
             with mock.patch("transforms.ops.ids.learn_vocabulary", learn):
                 transform_dataset(work / "data", dataset, work / name, dataset.feature_set, "row")
             seconds[name] = time.perf_counter() - start
-            assets = Path(load_transform(work / name).transform_savedmodel_dir, "assets", SPACE)
+            assets = Path(load_transform(work / name).transform_savedmodel_dir, "assets", VOCABULARY)
             tokens[name] = set(assets.read_bytes().splitlines())
     return {
         "seconds": seconds,
@@ -54,8 +54,8 @@ def bench_vocabulary(rows: int = 100_000, seed: int = 1) -> dict[str, Any]:
     }
 
 
-def _tft_vocabulary(tokens: tf.Tensor, space: Space) -> tf.Tensor:
-    return tft.vocabulary(tokens, frequency_threshold=space.frequency_threshold, vocab_filename=space.name)
+def _tft_vocabulary(tokens: tf.Tensor, vocabulary: Vocabulary) -> tf.Tensor:
+    return tft.vocabulary(tokens, frequency_threshold=vocabulary.frequency_threshold, vocab_filename=vocabulary.name)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Arrays:
 
     Args:
       inputs: of a model.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       splits: the rows of each.
       sha256: of all arrays.
       about: where they come from, for a reader.
@@ -103,7 +103,7 @@ def simulated_arrays(folder: Path, parameters: ClickLogParameters, rows: int, se
     number = random_splits(np.arange(rows), seed)
     sizes = {
         name: _join_rare_ids(columns, name, number == 0, FREQUENCY_THRESHOLD) for name in world.table_sizes
-    }  # The world has a space for each of its categories.
+    }  # The world has a vocabulary for each of its categories.
     about = {
         "source": "simulated",
         "rows": rows,
@@ -226,8 +226,8 @@ def _mapped(path: Path) -> np.ndarray:
 
 
 def _ids(inputs: Sequence[ModelInput]) -> list[ModelInput]:
-    return [item for item in inputs if item.space is not None]
+    return [item for item in inputs if item.vocabulary is not None]
 
 
 def _numbers(inputs: Sequence[ModelInput]) -> list[ModelInput]:
-    return [item for item in inputs if item.space is None]
+    return [item for item in inputs if item.vocabulary is None]

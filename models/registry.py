@@ -36,7 +36,7 @@ def build_model(
       name: a short name, or the import path of a `keras.Model` of one's own, `package.module.Class`,
         whose constructor takes `inputs` and `table_sizes`.
       inputs: the features, as `FeatureSet.model_inputs` gives them.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       **arguments: further arguments of the class.
 
     Raises:

@@ -21,7 +21,7 @@ class TableModel(KerasFileModel, abc.ABC):
 
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       embedding_dim: width of every embedding.
       embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
       seed: of all weights and of dropout.

@@ -42,7 +42,7 @@ def model_of(
     Args:
       config: the run.
       feature_set: the declaration.
-      sizes: ids of each space.
+      sizes: ids of each vocabulary.
       seed: None: the config's.
       name: of another class, a peer's, which then takes no `model.options`; None: the config's.
     """
@@ -86,7 +86,7 @@ def streaming_model_of(
       config: the run.
       recipe: its way to train.
       feature_set: the declaration, with the config's changes applied.
-      sizes: ids of each space.
+      sizes: ids of each vocabulary.
       base_rate: share of clicks that it begins with; None: a half.
       carried: what its stores begin with, by name; None: zeros.
       teacher_width: of its teacher's last hidden layer; 0: it has none.

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from runs.tuning.config import FIXED, TuningConfig
 from transforms.errors import InputError
-from transforms.features import Feature, FeatureSet, RecordKind, Space
+from transforms.features import Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.plain_text import parse_yaml
 
 NOT_TRAINING = ("gate", "pipeline", "tuning")
@@ -33,40 +33,43 @@ class FeaturesConfig(_Section):
     Args:
       drop: features that the model must not see.
       add: features to add, on columns of the dataset.
-      spaces: id spaces to declare anew (thresholds, hashing).
+      vocabularies: those to declare anew (thresholds, hashing).
     """
 
     drop: tuple[str, ...] = ()
     add: tuple[Feature, ...] = ()
-    spaces: tuple[Space, ...] = ()
+    vocabularies: tuple[Vocabulary, ...] = ()
 
     def apply(self, feature_set: FeatureSet) -> FeatureSet:
         """The FeatureSet with these changes.
 
         Raises:
-          InputError: a dropped feature does not exist, no feature has a space that is changed, or the result is not a
-            valid FeatureSet.
+          InputError: a dropped feature does not exist, no feature has a changed vocabulary, or the result is
+            not a valid FeatureSet.
         """
         known = [feature.name for feature in feature_set.features]
         for name in self.drop:
             if name not in known:
                 raise InputError("features.drop", repr(name), f"one of {', '.join(known)}", nearest(name, known))
-        replaced = {space.name for space in self.spaces}
+        replaced = {vocabulary.name for vocabulary in self.vocabularies}
         kept = tuple(feature for feature in feature_set.features if feature.name not in self.drop)
-        spaces = tuple(space for space in feature_set.spaces if space.name not in replaced) + self.spaces
+        vocabularies = (
+            tuple(vocabulary for vocabulary in feature_set.vocabularies if vocabulary.name not in replaced)
+            + self.vocabularies
+        )
         try:
             changed = FeatureSet(
                 columns=feature_set.columns,
                 features=kept + self.add,
-                spaces=spaces,
+                vocabularies=vocabularies,
                 list_size=feature_set.list_size,
                 requires_item_id=feature_set.requires_item_id,
             )
         except ValidationError as error:
             raise InputError("features", _reason(error), "a valid FeatureSet", "correct the run file") from error
-        used = [space.name for space in changed.id_spaces]
+        used = [vocabulary.name for vocabulary in changed.id_vocabularies]
         for name in replaced.difference(used):
-            raise InputError("features.spaces", repr(name), f"one of {', '.join(used)}", nearest(name, used))
+            raise InputError("features.vocabularies", repr(name), f"one of {', '.join(used)}", nearest(name, used))
         return changed
 
 

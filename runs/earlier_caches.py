@@ -18,7 +18,7 @@ from runs.config import RunConfig
 from runs.provenance import CHECKPOINT_DIR, read_run
 from transforms.beam.transform_dataset import load_declaration, load_transform
 from transforms.errors import InputError
-from transforms.features import LEARNED_SPACE_ENCODINGS, FeatureSet
+from transforms.features import VOCABULARY_ENCODINGS, FeatureSet
 from transforms.records import Dataset
 from transforms.vocabularies import least_table_sizes, table_sizes
 
@@ -168,7 +168,7 @@ def carried_to(
         if held is None or name not in caches.stores:
             kept = 0
         else:
-            size = sizes[_space(feature_set, caches.features[side])]
+            size = sizes[_vocabulary(feature_set, caches.features[side])]
             contents[name] = _moved(held, rows, size)
             kept = _count(contents[name])
         dropped = 0 if held is None else _count(held) - kept
@@ -251,28 +251,30 @@ def _check(earlier: EarlierCaches, config: RunConfig, feature_set: FeatureSet, c
     for side in SIDES:
         kind, wanted = earlier.kinds[side], _kind(feature_set, caches.features[side])
         if kind != wanted:
-            fix = "declare the space and the feature as the earlier run did, or leave caches_from out"
+            fix = "declare the vocabulary and the feature as the earlier run did, or leave caches_from out"
             raise InputError(where, f"{side} ids of {kind}", f"of {wanted}", fix)
 
 
 def _kind(feature_set: FeatureSet, name: str) -> IdKind:
     feature = next(feature for feature in feature_set.features if feature.name == name)
-    space = next((space for space in feature_set.id_spaces if space.name == feature.space), None)
-    if space is None or feature.encoding not in LEARNED_SPACE_ENCODINGS:
+    vocabulary = next(
+        (vocabulary for vocabulary in feature_set.id_vocabularies if vocabulary.name == feature.vocabulary), None
+    )
+    if vocabulary is None or feature.encoding not in VOCABULARY_ENCODINGS:
         fix = "keep caches by an id of encoding 'id', or leave caches_from out"
         raise InputError(OPTION, f"ids by {name!r}, of encoding {feature.encoding.value}", "ids with tokens", fix)
-    prefix = f"{feature.name}=" if space.prefix else ""
-    return IdKind(feature.column, feature.encoding.value, prefix, space.hash_buckets)
+    prefix = f"{feature.name}=" if vocabulary.prefix else ""
+    return IdKind(feature.column, feature.encoding.value, prefix, vocabulary.hash_buckets)
 
 
-def _space(feature_set: FeatureSet, name: str) -> str:
-    return next(feature.space for feature in feature_set.features if feature.name == name)
+def _vocabulary(feature_set: FeatureSet, name: str) -> str:
+    return next(feature.vocabulary for feature in feature_set.features if feature.name == name)
 
 
 def _tokens(feature_set: FeatureSet, transform: tft.TFTransformOutput, name: str) -> list[bytes]:
     if _kind(feature_set, name).hash_buckets is not None:
         return []
-    return list(transform.vocabulary_by_name(_space(feature_set, name)))
+    return list(transform.vocabulary_by_name(_vocabulary(feature_set, name)))
 
 
 def _old_rows(old: Sequence[bytes], kind: IdKind, new: Sequence[bytes]) -> np.ndarray:

@@ -28,8 +28,8 @@ def check_key(column: "Column", key: "Column") -> None:
         raise ValueError(f"column {column.name!r} is one that every record has; expected {expected}; or leave it out")
 
 
-def check_spaces(features: Iterable["Feature"]) -> None:
-    """Refuses features that share an id space though their ids are of two kinds: it has one table, of one size.
+def check_vocabularies(features: Iterable["Feature"]) -> None:
+    """Refuses features that share a vocabulary though their ids are of two kinds: it has one table, of one size.
 
     Raises:
       ValueError: two of them.
@@ -37,9 +37,10 @@ def check_spaces(features: Iterable["Feature"]) -> None:
     first: dict[str, Feature] = {}
     for feature in features:
         if feature.is_id:
-            other = first.setdefault(feature.space, feature)
+            other = first.setdefault(feature.vocabulary, feature)
             if other.id_kind != feature.id_kind:
                 raise ValueError(
-                    f"features {other.name!r} and {feature.name!r} share the space {feature.space!r}, and their ids "
-                    f"are of two kinds ({other.id_kind}; {feature.id_kind}); give one of them another space"
+                    f"features {other.name!r} and {feature.name!r} share the vocabulary {feature.vocabulary!r}, "
+                    f"and their ids are of two kinds ({other.id_kind}; {feature.id_kind}); "
+                    "give one of them another vocabulary"
                 )

@@ -1,6 +1,6 @@
 """The one declaration that drives records, schema, transform, model inputs and serving requests.
 
-A `Column` is what stands in a record; a `Feature` is what a model sees of it; a `Space` is a set of
+A `Column` is what stands in a record; a `Feature` is what a model sees of it; a `Vocabulary` is a set of
 ids that features may share (the item ids of candidates and of histories, say). Nothing here imports
 TensorFlow: anybody may import this module.
 """
@@ -15,7 +15,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from transforms.declaration_checks import check_key, check_spaces
+from transforms.declaration_checks import check_key, check_vocabularies
 from transforms.names import MAX_LIST_NAME_LENGTH, Name, refuse_alike
 
 RecordKind = Literal["row", "request"]
@@ -48,7 +48,7 @@ class Shape(StrEnum):
 class Encoding(StrEnum):
     """How a column becomes a feature; x is the raw value."""
 
-    ID = "id"  # index of the token in its space; 0 = missing
+    ID = "id"  # index of the token in its vocabulary; 0 = missing
     SQUARED_LOG = "squared_log"  # token of floor(ln(x)^2) if x > 2 else int(x), then as ID
     QUANTILE = "quantile"  # 1 + index of the quantile bucket of x; 0 = missing
     ZSCORE = "zscore"  # (x - mean) / std over the training split; missing = 0
@@ -62,9 +62,9 @@ class Encoding(StrEnum):
 
 TIME_ENCODINGS = frozenset({Encoding.HOUR_OF_DAY, Encoding.DAY_OF_WEEK, Encoding.WEEKEND})
 ID_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG, Encoding.QUANTILE}) | TIME_ENCODINGS
-LEARNED_SPACE_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG})
+VOCABULARY_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG})
 NUMERIC_ENCODINGS = frozenset(Encoding) - {Encoding.ID}
-FIXED_SPACE_SIZES = {Encoding.HOUR_OF_DAY: 25, Encoding.DAY_OF_WEEK: 8, Encoding.WEEKEND: 3}
+FIXED_TABLE_SIZES = {Encoding.HOUR_OF_DAY: 25, Encoding.DAY_OF_WEEK: 8, Encoding.WEEKEND: 3}
 
 
 class _Frozen(BaseModel):
@@ -126,7 +126,7 @@ class Column(_Frozen):
         return Shape.CANDIDATES if record == "request" and self.entity == "item" else Shape.SCALAR
 
 
-class Space(_Frozen):
+class Vocabulary(_Frozen):
     """A set of ids with one embedding table.
 
     Ids: 0 = missing or padding, then the vocabulary, then the out-of-vocabulary buckets; or, hashed,
@@ -156,14 +156,14 @@ class Feature(_Frozen):
       name: of the model input.
       encoding: how the column becomes the feature.
       column: the raw column; default: the column of the same name.
-      space: for `id` and `squared_log`: the id space; default: a space of the feature's own name.
+      vocabulary: for `id` and `squared_log`: which one holds its tokens; default: one of the feature's own name.
       num_buckets: for `quantile`: number of buckets.
     """
 
     name: Name
     encoding: Encoding
     column: str = ""
-    space: Name = ""
+    vocabulary: Name = ""
     num_buckets: int = Field(default=10, ge=2)
 
     @model_validator(mode="before")
@@ -171,7 +171,7 @@ class Feature(_Frozen):
     def _fill_names(cls, values: dict[str, object]) -> dict[str, object]:
         values = dict(values)
         values["column"] = values.get("column") or values.get("name", "")
-        values["space"] = values.get("space") or values.get("name", "")
+        values["vocabulary"] = values.get("vocabulary") or values.get("name", "")
         return values
 
     @property
@@ -181,8 +181,8 @@ class Feature(_Frozen):
 
     @property
     def id_kind(self) -> str:
-        """What its ids stand for; features of one space must have it in common."""
-        if self.encoding in LEARNED_SPACE_ENCODINGS:
+        """What its ids stand for; features of one vocabulary must have it in common."""
+        if self.encoding in VOCABULARY_ENCODINGS:
             return "tokens"
         return f"{self.num_buckets} quantiles" if self.encoding == Encoding.QUANTILE else self.encoding.value
 
@@ -191,7 +191,7 @@ class ModelInput(_Frozen):
     """What a model needs to know of one feature: its name, table (None for numbers) and shape."""
 
     name: str
-    space: str | None
+    vocabulary: str | None
     shape: Shape
     entity: Literal["user", "context", "item"]
     max_length: int | None = None
@@ -225,19 +225,19 @@ RESERVED = frozenset({LABEL, EXPOSED, CANDIDATE, TIMESTAMP, STAGE, TEACHER_HIDDE
 
 
 class FeatureSet(_Frozen):
-    """Columns, features and id spaces of one data source.
+    """Columns, features and vocabularies of one data source.
 
     Args:
       columns: the source's own columns; the keys that every record has are added.
       features: inputs of the models.
-      spaces: id spaces that are not all defaults; the others are created.
+      vocabularies: those that are not all defaults; the others are created.
       list_size: M, candidates in a request record (padded); None where the source has no requests.
       requires_item_id: whether every row and every real candidate has an `item_id`: an empty one is refused.
     """
 
     columns: tuple[Column, ...] = ()
     features: tuple[Feature, ...]
-    spaces: tuple[Space, ...] = ()
+    vocabularies: tuple[Vocabulary, ...] = ()
     list_size: int | None = Field(default=None, ge=1)
     requires_item_id: bool = False
 
@@ -247,8 +247,8 @@ class FeatureSet(_Frozen):
         declared = [column.name for column in self.columns]
         refuse_alike("column", [*declared, *(column.name for column in all_columns if column.name not in declared)])
         refuse_alike("feature", [feature.name for feature in self.features])
-        refuse_alike("space", [space.name for space in self.spaces])
-        refuse_alike("space", dict.fromkeys(feature.space for feature in self.features if feature.is_id))
+        refuse_alike("vocabulary", [vocabulary.name for vocabulary in self.vocabularies])
+        refuse_alike("vocabulary", dict.fromkeys(feature.vocabulary for feature in self.features if feature.is_id))
         keys = {key.name: key for key in (*ROW_KEYS, *REQUEST_MASKS)}
         for column in self.columns:
             if column.name in keys:
@@ -256,7 +256,7 @@ class FeatureSet(_Frozen):
         columns = {column.name: column for column in all_columns}
         for feature in self.features:
             _check_feature(feature, columns)
-        check_spaces(self.features)
+        check_vocabularies(self.features)
         self._check_lengths()
         return self
 
@@ -307,7 +307,7 @@ class FeatureSet(_Frozen):
             inputs.append(
                 ModelInput(
                     name=feature.name,
-                    space=feature.space if feature.is_id else None,
+                    vocabulary=feature.vocabulary if feature.is_id else None,
                     shape=column.shape(record),
                     entity=column.entity,
                     max_length=column.max_length,
@@ -316,24 +316,28 @@ class FeatureSet(_Frozen):
         return tuple(inputs)
 
     @cached_property
-    def id_spaces(self) -> tuple[Space, ...]:
-        """Every space that a learned id uses, defaults filled in, in order of first use."""
-        declared = {space.name: space for space in self.spaces}
-        names = dict.fromkeys(f.space for f in self.features if f.encoding in LEARNED_SPACE_ENCODINGS)
-        return tuple(declared.get(name, Space(name=name)) for name in names)
+    def id_vocabularies(self) -> tuple[Vocabulary, ...]:
+        """Every vocabulary that a learned id uses, defaults filled in, in order of first use."""
+        declared = {vocabulary.name: vocabulary for vocabulary in self.vocabularies}
+        names = dict.fromkeys(f.vocabulary for f in self.features if f.encoding in VOCABULARY_ENCODINGS)
+        return tuple(declared.get(name, Vocabulary(name=name)) for name in names)
 
-    def features_in(self, space: str) -> tuple[Feature, ...]:
-        """The features whose ids come from `space` (learned ids only)."""
-        return tuple(f for f in self.features if f.space == space and f.encoding in LEARNED_SPACE_ENCODINGS)
+    def features_in(self, vocabulary: str) -> tuple[Feature, ...]:
+        """The features whose ids come from `vocabulary` (learned ids only)."""
+        return tuple(f for f in self.features if f.vocabulary == vocabulary and f.encoding in VOCABULARY_ENCODINGS)
 
-    def fixed_space_sizes(self) -> dict[str, int]:
-        """Table sizes that are known without data: quantiles, hours, weekdays, hashed spaces."""
-        sizes = {space.name: space.hash_buckets + 1 for space in self.id_spaces if space.hash_buckets}
+    def fixed_table_sizes(self) -> dict[str, int]:
+        """Table sizes that are known without data: quantiles, hours, weekdays, hashed vocabularies."""
+        sizes = {
+            vocabulary.name: vocabulary.hash_buckets + 1
+            for vocabulary in self.id_vocabularies
+            if vocabulary.hash_buckets
+        }
         for feature in self.features:
             if feature.encoding == Encoding.QUANTILE:
-                sizes[feature.space] = feature.num_buckets + 1
-            elif feature.encoding in FIXED_SPACE_SIZES:
-                sizes[feature.space] = FIXED_SPACE_SIZES[feature.encoding]
+                sizes[feature.vocabulary] = feature.num_buckets + 1
+            elif feature.encoding in FIXED_TABLE_SIZES:
+                sizes[feature.vocabulary] = FIXED_TABLE_SIZES[feature.encoding]
         return sizes
 
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""Names of columns, features and id spaces: only such as every part that gets them can take."""
+"""Names of columns, features and vocabularies: only such as every part that gets them can take."""
 
 import keyword
 import re
@@ -41,5 +41,5 @@ def refuse_alike(kind: str, names: Iterable[str]) -> None:
         if other == name:
             raise ValueError(f"{kind} {name!r} is declared twice; give each {kind} a name of its own")
         if other is not None:
-            raise ValueError(f"{kind}s {other!r} and {name!r} differ by case alone; rename one of them")
+            raise ValueError(f"{kind} names {other!r} and {name!r} differ only by case; rename one of them")
         seen[name.lower()] = name

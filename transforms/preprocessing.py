@@ -13,16 +13,16 @@ from transforms.features import (
     CANDIDATE,
     EXPOSED,
     LABEL,
-    LEARNED_SPACE_ENCODINGS,
     STAGE,
     TIME_ENCODINGS,
+    VOCABULARY_ENCODINGS,
     Encoding,
     Feature,
     FeatureSet,
     RecordKind,
     Shape,
 )
-from transforms.ops.ids import space_ids
+from transforms.ops.ids import vocabulary_ids
 from transforms.ops.missing import Values, flat, is_real
 from transforms.ops.numbers import quantile_ids, scaled
 from transforms.ops.times import time_ids
@@ -50,11 +50,11 @@ def transform(inputs: Mapping[str, Values], feature_set: FeatureSet, record: Rec
     raw = {f.name: _column(f, inputs, feature_set) for f in feature_set.features}
     real = {f.name: _real(f, raw[f.name], inputs, feature_set, record) for f in feature_set.features}
     outputs: dict[str, Values] = {}
-    for space in feature_set.id_spaces:
-        members = feature_set.features_in(space.name)
-        outputs |= space_ids(space, {f.name: (f, raw[f.name], real[f.name]) for f in members})
+    for vocabulary in feature_set.id_vocabularies:
+        members = feature_set.features_in(vocabulary.name)
+        outputs |= vocabulary_ids(vocabulary, {f.name: (f, raw[f.name], real[f.name]) for f in members})
     for feature in feature_set.features:
-        if feature.encoding not in LEARNED_SPACE_ENCODINGS:
+        if feature.encoding not in VOCABULARY_ENCODINGS:
             encode = _BY_ENCODING.get(feature.encoding, scaled)
             outputs[feature.name] = encode(feature, raw[feature.name], real[feature.name])
     passed = [LABEL, EXPOSED, CANDIDATE] if record == "request" else [LABEL]

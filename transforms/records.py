@@ -18,7 +18,7 @@ from transforms.files import check_local, sha256_of, write_text
 from transforms.plain_text import parse_json
 
 MANIFEST = "dataset.json"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 _Name = TypeVar("_Name", bound=str)
 
@@ -115,12 +115,15 @@ def load_dataset(directory: str | os.PathLike[str]) -> Dataset:
     try:
         payload = parse_json(path.read_text())
         stated = payload.pop("sha256", None)
+        version = payload.get("format_version")
+        if version != FORMAT_VERSION:
+            raise InputError(str(path), f"format_version {version}", f"{FORMAT_VERSION}", fix)
         dataset = Dataset.model_validate(payload)
+    except InputError:
+        raise
     except (AttributeError, TypeError, ValueError) as error:
         first_line = str(error).splitlines()[0]
         raise InputError(str(path), first_line, f"format {FORMAT_VERSION} of {MANIFEST}", fix) from error
-    if dataset.format_version != FORMAT_VERSION:
-        raise InputError(str(path), f"format_version {dataset.format_version}", f"{FORMAT_VERSION}", fix)
     if stated != dataset.sha256:
         raise InputError(str(path), f"sha256 {stated}", f"{dataset.sha256}, as its shards add up to", fix)
     _check_places(path, dataset, fix)

@@ -1,4 +1,4 @@
-"""Sizes of the id spaces once a transform has been learned."""
+"""Sizes of the vocabularies once a transform has been learned."""
 
 from collections.abc import Mapping
 
@@ -8,23 +8,29 @@ from transforms.features import FeatureSet
 
 
 def table_sizes(feature_set: FeatureSet, transform: tft.TFTransformOutput) -> dict[str, int]:
-    """V of each space: 1 (missing, padding) + vocabulary + out-of-vocabulary buckets, or as fixed."""
-    sizes = feature_set.fixed_space_sizes()
-    for space in feature_set.id_spaces:
-        if space.hash_buckets is None:
-            sizes[space.name] = 1 + int(transform.vocabulary_size_by_name(space.name)) + space.num_oov_buckets
+    """V of each vocabulary: 1 (missing, padding) + tokens + out-of-vocabulary buckets, or as fixed."""
+    sizes = feature_set.fixed_table_sizes()
+    for vocabulary in feature_set.id_vocabularies:
+        if vocabulary.hash_buckets is None:
+            sizes[vocabulary.name] = (
+                1 + int(transform.vocabulary_size_by_name(vocabulary.name)) + vocabulary.num_oov_buckets
+            )
     return sizes
 
 
 def least_table_sizes(feature_set: FeatureSet) -> dict[str, int]:
-    """V of each space before anything is learned: of a vocabulary that is still empty, or as fixed."""
-    return {space.name: 2 for space in feature_set.id_spaces} | feature_set.fixed_space_sizes()
+    """V of each vocabulary before anything is learned: no tokens yet, or as fixed."""
+    return {vocabulary.name: 2 for vocabulary in feature_set.id_vocabularies} | feature_set.fixed_table_sizes()
 
 
 def written_ids(feature_set: FeatureSet, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Of each space, how many ids stand for one token each: all but the out-of-vocabulary buckets, which are last.
+    """Of each vocabulary, how many ids stand for one token each: all but the out-of-vocabulary buckets, which are last.
 
-    The buckets of a hashed space all count: some tokens share one, but none is known to.
+    The buckets of a hashed vocabulary all count: some tokens share one, but none is known to.
     """
-    buckets = {space.name: space.num_oov_buckets for space in feature_set.id_spaces if space.hash_buckets is None}
+    buckets = {
+        vocabulary.name: vocabulary.num_oov_buckets
+        for vocabulary in feature_set.id_vocabularies
+        if vocabulary.hash_buckets is None
+    }
     return {name: size - buckets.get(name, 0) for name, size in sizes.items()}

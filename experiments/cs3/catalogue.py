@@ -35,7 +35,7 @@ def catalogue_recalls(group: WatchedCS3, data: Data, split: Split, cut_off: int)
     clicks = stream.taken(stream.label > 0)
     if not isinstance(group.towers.similarity, ScaledProduct) or not len(clicks):
         return {}
-    items, values = catalogue(data, split, item, data.written_ids[_space(data, item)])
+    items, values = catalogue(data, split, item, data.written_ids[_vocabulary(data, item)])
     places = np.full(int(max(items.max(), clicks.features[item].max())) + 1, -1)
     places[items] = np.arange(len(items))
     wanted = places[clicks.features[item]]
@@ -82,8 +82,8 @@ def catalogue(data: Data, split: Split, item: str, written: int) -> tuple[np.nda
     return ids[known], values.taken(known)
 
 
-def _space(data: Data, feature: str) -> str:
-    return next(str(own.space) for own in data.inputs if own.name == feature)
+def _vocabulary(data: Data, feature: str) -> str:
+    return next(str(own.vocabulary) for own in data.inputs if own.name == feature)
 
 
 def _vectors(group: WatchedCS3, stream: Stream) -> tuple[np.ndarray, np.ndarray]:

@@ -65,7 +65,7 @@ def dataset_data(data_dir: Path, rows: int | None) -> Data:
 
 
 def _check_ids(data_dir: Path, inputs: tuple[ModelInput, ...]) -> None:
-    ids = [item.name for item in inputs if item.space is not None]
+    ids = [item.name for item in inputs if item.vocabulary is not None]
     if missing := [name for name in IDS if name not in ids]:
         raise InputError(
             f"--data {data_dir}",

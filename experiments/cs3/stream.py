@@ -119,8 +119,8 @@ class Data:
 
     Args:
       inputs: of a model.
-      table_sizes: ids of each space, padding included.
-      written_ids: of each space, how many of the first ids stand for one thing each.
+      table_sizes: ids of each vocabulary, padding included.
+      written_ids: of each vocabulary, how many of the first ids stand for one thing each.
       splits: the rows of each, one after the other in time.
       about: where they come from, for a reader.
     """

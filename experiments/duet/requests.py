@@ -75,7 +75,7 @@ class Data:
 
     Args:
       inputs: of a model.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       splits: the requests of each.
       about: where they come from, for a reader.
     """

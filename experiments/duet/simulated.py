@@ -131,9 +131,9 @@ def _ends(requests: int) -> list[int]:
 
 
 def id_table_sizes(world: World, inputs: tuple[ModelInput, ...]) -> dict[str, int]:
-    """Ids of each space of a world, padding included."""
+    """Ids of each vocabulary of a world, padding included."""
     known = {
         "user_id": world.users, "user_segment": world.segments, "user_age_bucket": world.age_buckets, "device": 2,
         "hour_of_day": 24, "day_of_week": 7, "item_id": world.items, "item_category": world.categories,
     }  # fmt: skip
-    return {item.space: known[item.space] + 1 for item in inputs if item.space is not None}
+    return {item.vocabulary: known[item.vocabulary] + 1 for item in inputs if item.vocabulary is not None}

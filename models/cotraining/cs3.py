@@ -56,7 +56,7 @@ class CS3(PeerModel):
       user_feature, item_feature: the ids by which vectors are kept.
       softmax_weight: of the softmax over a batch's items, next to the log loss; 0 leaves it out.
       temperature: of that softmax.
-      written_ids: how many ids of each space are written; the others, out of the vocabulary, stay zeros.
+      written_ids: how many ids of each vocabulary are written; the others, out of the vocabulary, stay zeros.
       leaky: writes before it reads, which leaks labels: a control that looks too good, never to be used.
 
     Call arguments: as `PeerModel`, of rows; `timestamp` orders the events of a batch, else their place does.
@@ -89,8 +89,8 @@ class CS3(PeerModel):
             given = "no ranker" if ranker is None else "a ranker"
             raise ValueError(f"{given} and teacher_width {teacher_width}; expected one source of h; give either")
         id_features = {"user": user_feature, "item": item_feature}
-        spaces = {side: _space_of(side, name, towers) for side, name in id_features.items()}
-        sizes = {side: towers.embeddings.table_sizes[space] for side, space in spaces.items()}
+        vocabularies = {side: _vocabulary_of(side, name, towers) for side, name in id_features.items()}
+        sizes = {side: towers.embeddings.table_sizes[vocabulary] for side, vocabulary in vocabularies.items()}
         kept = towers.kept_widths
         caches = TowerCaches(
             sizes,
@@ -99,7 +99,7 @@ class CS3(PeerModel):
             alpha,
             beta,
             id_features,
-            {side: (written_ids or {}).get(space, sizes[side]) for side, space in spaces.items()},
+            {side: (written_ids or {}).get(vocabulary, sizes[side]) for side, vocabulary in vocabularies.items()},
         )
         _check_softmax(softmax_weight, towers)
         # `loss_names` is asked for while the parent is made.
@@ -239,13 +239,13 @@ def _check_softmax(weight: float, towers: TowerModel) -> None:
         )
 
 
-def _space_of(side: str, name: str, towers: TowerModel) -> str:
-    spaces = {item.name: item.space for item in towers.embeddings.inputs}
-    space = spaces.get(name)
-    if space is None:
-        known = ", ".join(key for key, value in spaces.items() if value is not None)
+def _vocabulary_of(side: str, name: str, towers: TowerModel) -> str:
+    vocabularies = {item.name: item.vocabulary for item in towers.embeddings.inputs}
+    vocabulary = vocabularies.get(name)
+    if vocabulary is None:
+        known = ", ".join(key for key, value in vocabularies.items() if value is not None)
         raise ValueError(f"{side}_feature is {name!r}; expected an id among the inputs: {known}; name one")
-    return space
+    return vocabulary
 
 
 RANKER = "target_attention_ranker"

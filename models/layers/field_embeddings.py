@@ -15,11 +15,11 @@ from transforms.features import ModelInput
 class FieldEmbeddings(InterleavedEmbeddings):
     """Turns the features of a batch into one vector and one linear weight a field.
 
-    `InterleavedEmbeddings` for one model: one table `[V, D + 1]` for all spaces.
+    `InterleavedEmbeddings` for one model: one table `[V, D + 1]` for all vocabularies.
 
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them. Others in a batch are ignored.
-      table_sizes: V of each space, id 0 included.
+      table_sizes: V of each vocabulary, id 0 included.
       embedding_dim: D.
       linear: False leaves the linear weights out.
       embedding_l2: adds `embedding_l2 / 2 * sum of squares` to the loss in training.
@@ -37,8 +37,8 @@ class FieldEmbeddings(InterleavedEmbeddings):
       field `[B, M, F, D]` and `[B, M, F]`.
 
     Raises:
-      ValueError: a space has no size; a batch misses a feature or has it in another shape.
-      tf.errors.InvalidArgumentError: an id lies outside its space (on CPU; a GPU reads zeros).
+      ValueError: a vocabulary has no size; a batch misses a feature or has it in another shape.
+      tf.errors.InvalidArgumentError: an id lies outside its vocabulary (on CPU; a GPU reads zeros).
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class FieldEmbeddings(InterleavedEmbeddings):
     ) -> FieldVectors | SetVectors:
         return super().call(features, training, as_sets)[0]
 
-    def rows(self, space: str) -> tf.Tensor:
-        """The part of the table `[V, D + 1]` that is a space's own."""
-        first = self.first_rows[space]
-        return tf.convert_to_tensor(self.table)[first : first + self.table_sizes[space]]
+    def rows(self, vocabulary: str) -> tf.Tensor:
+        """The part of the table `[V, D + 1]` that is a vocabulary's own."""
+        first = self.first_rows[vocabulary]
+        return tf.convert_to_tensor(self.table)[first : first + self.table_sizes[vocabulary]]
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()

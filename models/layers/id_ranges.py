@@ -1,4 +1,4 @@
-"""Which ids of a batch lie outside their space."""
+"""Which ids of a batch lie outside their vocabulary."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,18 +13,18 @@ def out_of_range(inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], f
 
     Args:
       inputs: the features.
-      table_sizes: ids of each space, 0 included.
+      table_sizes: ids of each vocabulary, 0 included.
       features: the batch, in eager mode.
     """
     for item in inputs:
-        if item.space is None or item.name not in features:
+        if item.vocabulary is None or item.name not in features:
             continue
-        value, size = features[item.name], table_sizes[item.space]
+        value, size = features[item.name], table_sizes[item.vocabulary]
         ids = np.asarray(getattr(value, "flat_values", value))
         wrong = ids[(ids < 0) | (ids >= size)]
         if wrong.size:
             return (
-                f"feature {item.name!r} has the id {wrong[0]}; expected 0 to {size - 1}, the ids of its space "
-                f"{item.space!r}; transform the data with the model's own vocabulary"
+                f"feature {item.name!r} has the id {wrong[0]}; expected 0 to {size - 1}, the ids of its vocabulary "
+                f"{item.vocabulary!r}; transform the data with the model's own vocabulary"
             )
     return ""

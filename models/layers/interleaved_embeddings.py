@@ -23,7 +23,7 @@ EMBEDDING_STDDEV = 1e-4
 updated only a few times, keeps saying next to nothing."""
 
 _BLOCK_ROWS, _BLOCK_STEP = 1 << 16, 1_000_003
-"""Rows of a space are drawn in blocks, each from a seed of its own, this far from the one before."""
+"""Rows of a vocabulary are drawn in blocks, each from a seed of its own, this far from the one before."""
 
 L2Scope = Literal["batch", "table"]
 FieldVectors = tuple[tf.Tensor, tf.Tensor | None]
@@ -67,10 +67,10 @@ class EmbeddingPart:
 class InterleavedEmbeddings(keras.layers.Layer):
     """Looks a batch's ids up once for several models, and gives each model its own vectors.
 
-    All spaces and all models share one table `[V, W]`. A space owns consecutive rows; a model owns
+    All vocabularies and all models share one table `[V, W]`. A vocabulary owns consecutive rows; a model owns
     columns, its D embedding weights and its linear weight: W is the sum of (D + 1) over the models. So
     each distinct id of a batch costs one random read, whatever the number of models, and one optimizer
-    step moves all. Id 0 of any space is missing or padding: it reads row 0, which starts as zeros and
+    step moves all. Id 0 of any vocabulary is missing or padding: it reads row 0, which starts as zeros and
     gets no gradient. A list
     (history) reads the mean over its real ids, zeros if it has none. A number x of field i reads x v_i
     and x w_i, with v_i and w_i learned; a list of numbers counts as its mean.
@@ -79,7 +79,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
 
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them. Others in a batch are ignored.
-      table_sizes: V of each space, id 0 included.
+      table_sizes: V of each vocabulary, id 0 included.
       parts: one a model.
 
     Call arguments:
@@ -94,8 +94,8 @@ class InterleavedEmbeddings(keras.layers.Layer):
       Fields stand in the order of `field_names`. With `as_sets` the `SetVectors` of each part.
 
     Raises:
-      ValueError: a space has no size; a batch misses a feature or has it in another shape.
-      tf.errors.InvalidArgumentError: an id lies outside its space (on CPU; a GPU reads zeros).
+      ValueError: a vocabulary has no size; a batch misses a feature or has it in another shape.
+      tf.errors.InvalidArgumentError: an id lies outside its vocabulary (on CPU; a GPU reads zeros).
     """
 
     def __init__(
@@ -112,8 +112,8 @@ class InterleavedEmbeddings(keras.layers.Layer):
         self.parts = tuple(part if isinstance(part, EmbeddingPart) else EmbeddingPart(**part) for part in parts)
         if not self.parts:
             raise ValueError("parts is empty; expected one a model; give at least one")
-        spaces = dict.fromkeys(item.space for item in self.inputs if item.space is not None)
-        self.table_sizes = {space: _checked_size(space, table_sizes) for space in spaces}
+        vocabularies = dict.fromkeys(item.vocabulary for item in self.inputs if item.vocabulary is not None)
+        self.table_sizes = {vocabulary: _checked_size(vocabulary, table_sizes) for vocabulary in vocabularies}
         ends = list(accumulate(self.table_sizes.values(), initial=0))
         self.first_rows = dict(zip(self.table_sizes, ends, strict=False))
         self.num_rows = ends[-1]
@@ -147,7 +147,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
         if self.table_sizes:
             start = _Start(self, self.table_sizes)
             self.table = self.add_weight(name="table", shape=[self.num_rows, self.row_width], initializer=start)
-        count = sum(item.space is None for item in self.inputs)
+        count = sum(item.vocabulary is None for item in self.inputs)
         if count:
             start = _Start(self, {"number_vectors": count}, zero_rows=0)
             self.number_vectors = self.add_weight(
@@ -182,7 +182,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
         return self._by_part(sides)
 
     def _named(self, error: tf.errors.InvalidArgumentError, features: Mapping[str, Any]) -> Exception:
-        """The error of a lookup, with the feature whose id lies outside its space."""
+        """The error of a lookup, with the feature whose id lies outside its vocabulary."""
         told = out_of_range(self.inputs, self.table_sizes, features) if tf.executing_eagerly() else ""
         return tf.errors.InvalidArgumentError(None, None, told) if told else error
 
@@ -217,7 +217,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
             return {}
         parts = {name: (first, self.table_sizes[name]) for name, first in self.first_rows.items()}
         stacks = {
-            shape: FieldStack(shape, fields, features, [parts[str(item.space)] for item in fields], self.num_rows)
+            shape: FieldStack(shape, fields, features, [parts[str(item.vocabulary)] for item in fields], self.num_rows)
             for shape, fields in groups.items()
         }
         rows = [tf.reshape(stack.values, [-1]) for stack in stacks.values()]
@@ -297,7 +297,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
 
 
 class _Start(keras.initializers.Initializer):
-    """Each part's and each space's rows from a seed of their own: adding one leaves the others as they were."""
+    """Each part's and each vocabulary's rows from a seed of their own: adding one leaves the others as they were."""
 
     def __init__(self, layer: InterleavedEmbeddings, sizes: Mapping[str, int], zero_rows: int = 1):
         self._layer, self._sizes, self._zero_rows = layer, dict(sizes), zero_rows
@@ -315,11 +315,11 @@ class _Start(keras.initializers.Initializer):
         for name, size in self._sizes.items():
             begin, end = max(first - start, 0), min(last - start, size)
             if begin < end:
-                rows += self._rows_of_space(part, name, begin, end)
+                rows += self._rows_of_vocabulary(part, name, begin, end)
             start += size
         return tf.concat(rows, axis=0)
 
-    def _rows_of_space(self, part: EmbeddingPart, name: str, begin: int, end: int) -> list[tf.Tensor]:
+    def _rows_of_vocabulary(self, part: EmbeddingPart, name: str, begin: int, end: int) -> list[tf.Tensor]:
         zeros = max(min(end, self._zero_rows) - begin, 0)
         rows = [tf.zeros([zeros, part.embedding_dim])] if zeros else []
         size, key = self._sizes[name] - self._zero_rows, zlib.crc32(name.encode())
@@ -336,19 +336,19 @@ class _Start(keras.initializers.Initializer):
 def _grouped(inputs: Sequence[ModelInput]) -> dict[tuple[Shape, bool], tuple[ModelInput, ...]]:
     """Fields by shape and kind (True: ids), ids first."""
     keys = [(shape, is_id) for is_id in (True, False) for shape in Shape]
-    groups = {key: tuple(item for item in inputs if (item.shape, item.space is not None) == key) for key in keys}
+    groups = {key: tuple(item for item in inputs if (item.shape, item.vocabulary is not None) == key) for key in keys}
     return {key: fields for key, fields in groups.items() if fields}
 
 
-def _checked_size(space: str, table_sizes: Mapping[str, int]) -> int:
-    if space not in table_sizes:
+def _checked_size(vocabulary: str, table_sizes: Mapping[str, int]) -> int:
+    if vocabulary not in table_sizes:
         raise ValueError(
-            f"space {space!r} has no table size; received sizes of {', '.join(sorted(table_sizes)) or 'none'}; "
-            "give the size of every space that an input names"
+            f"vocabulary {vocabulary!r} has no table size; received sizes of "
+            f"{', '.join(sorted(table_sizes)) or 'none'}; give the size of every vocabulary that an input names"
         )
-    if table_sizes[space] < 2:
+    if table_sizes[vocabulary] < 2:
         raise ValueError(
-            f"space {space!r} has size {table_sizes[space]}; expected at least 2: id 0 is padding; "
+            f"vocabulary {vocabulary!r} has size {table_sizes[vocabulary]}; expected at least 2: id 0 is padding; "
             "count the vocabulary, its out-of-vocabulary buckets and 1"
         )
-    return int(table_sizes[space])
+    return int(table_sizes[vocabulary])

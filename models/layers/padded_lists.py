@@ -30,14 +30,14 @@ def with_ragged_lists(features: Mapping[str, Any], inputs: Sequence[ModelInput])
     if all(isinstance(features[item.name], tf.RaggedTensor) for item in fields):
         return features
     lists: dict[str, tf.RaggedTensor] = {}
-    for item in sorted(fields, key=lambda item: item.space is None):
+    for item in sorted(fields, key=lambda item: item.vocabulary is None):
         value = features[item.name]
         if isinstance(value, tf.RaggedTensor):
             lists[item.name] = value
             continue
         dense = tf.convert_to_tensor(value)
-        if item.space is None:
-            lengths = _longest(item, [lists[one.name] for one in fields if one.space is not None])
+        if item.vocabulary is None:
+            lengths = _longest(item, [lists[one.name] for one in fields if one.vocabulary is not None])
         else:
             places = tf.range(1, tf.shape(dense, tf.int64)[1] + 1)
             lengths = tf.reduce_max(tf.cast(dense != 0, tf.int64) * places, axis=1)

@@ -137,7 +137,7 @@ def with_dense_lists(
     if len(dense) > 1:
         longest = tf.reduce_max(tf.stack([tf.shape(value)[1] for value in dense.values()]))
         dense = {name: tf.pad(value, [[0, 0], [0, longest - tf.shape(value)[1]]]) for name, value in dense.items()}
-    ids = [dense[item.name] != 0 for item in fields if item.space is not None]
+    ids = [dense[item.name] != 0 for item in fields if item.vocabulary is not None]
     if ids:
         real = tf.reduce_any(tf.stack(ids), axis=0)
     else:

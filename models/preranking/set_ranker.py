@@ -41,7 +41,7 @@ class SetRanker(SetModel):
 
     Args:
       inputs: the features of request records, as `FeatureSet.model_inputs` gives them; lists are the history.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's hidden layers; at least one.
       dropout: share of hidden activations dropped in training.

@@ -24,7 +24,7 @@ class TwoTower(SetModel):
 
     Args:
       inputs: the features of request records; lists are the history.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       embedding_dim: width of every embedding.
       hidden_units: widths of each tower's layers, of which the last is linear; at least one.
       dropout: share of hidden activations dropped in training.

@@ -39,7 +39,7 @@ class DCN(FieldModel):
 
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's hidden layers; `crossnet_only` has none.
       dropout: share of hidden activations dropped in training.

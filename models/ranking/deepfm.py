@@ -24,7 +24,7 @@ class DeepFM(FieldModel):
 
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's hidden layers.
       dropout: share of hidden activations dropped in training.

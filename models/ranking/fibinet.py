@@ -27,7 +27,7 @@ class FiBiNET(FieldModel):
 
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them; two at least.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's hidden layers. Its input has F (F - 1) D numbers: the first one is costly.
       dropout: share of hidden activations dropped in training.

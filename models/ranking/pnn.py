@@ -29,7 +29,7 @@ class PNN(FieldModel):
 
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them; two at least.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's hidden layers.
       dropout: share of hidden activations dropped in training.

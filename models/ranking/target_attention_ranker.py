@@ -26,7 +26,7 @@ class TargetAttentionRanker(SetModel):
 
     Args:
       inputs: the features of rows or of requests; lists are the history.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's hidden layers, at least two; the last is h.
       dropout: share of hidden activations dropped in training.

@@ -18,7 +18,7 @@ def checked_id(argument: str, name: str, inputs: Sequence[ModelInput], roles: Ma
     Raises:
       ValueError: it is not; the message gives those that are.
     """
-    known = [item.name for item in inputs if item.space is not None and roles[item.name] == role]
+    known = [item.name for item in inputs if item.vocabulary is not None and roles[item.name] == role]
     if name not in known:
         told = ", ".join(known) or "none"
         raise ValueError(f"{argument} is {name!r}; expected an id among the {role} inputs: {told}; name one")

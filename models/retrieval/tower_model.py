@@ -33,7 +33,7 @@ class TowerModel(SetModel):
 
     Args:
       inputs: the features of rows or of requests; lists are the history.
-      table_sizes: ids of each space, padding included.
+      table_sizes: ids of each vocabulary, padding included.
       embedding_dim: width of every embedding.
       hidden_units: widths of each tower's layers, of which the last is linear: the vectors' width.
       dropout: share of hidden activations dropped in training.

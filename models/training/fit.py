@@ -139,7 +139,7 @@ def build_to_train(
 
 @contextlib.contextmanager
 def _naming_ids(model: keras.Model) -> Iterator[None]:
-    """An error of a training step on a batch with an id outside its space names the feature."""
+    """An error of a training step on a batch with an id outside its vocabulary names the feature."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:

@@ -51,7 +51,7 @@ class TrainingJob:
       seed: of the run.
       load: a model with the weights of an earlier run, by its folder, of which the caller makes sure
         that it fits the data.
-      written_ids: of each id space, how many ids stand for one thing each: all but the out-of-vocabulary ones.
+      written_ids: of each vocabulary, how many ids stand for one thing each: all but the out-of-vocabulary ones.
       base_rate: share of clicks among the first training records; None: not known.
       teacher_width: of the column `teacher_hidden` that training batches bring along; 0: they have none.
       carried: what stores of vectors by id begin with, by the store's name; the others begin with zeros.

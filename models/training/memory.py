@@ -14,7 +14,7 @@ def table_bytes(table_sizes: Mapping[str, int], row_widths: Sequence[int], slots
     """Bytes of one interleaved table and its optimizer's state at their peak, while they are made.
 
     Args:
-      table_sizes: rows of each space.
+      table_sizes: rows of each vocabulary.
       row_widths: columns of each model that shares the table: D + 1 with a linear weight.
       slots: values that the optimizer keeps a weight: 2 for Adam and FTRL, 1 for Adagrad.
     """
@@ -45,7 +45,7 @@ def check_memory(needed: int, limit: int | None, what: str) -> None:
             what,
             f"about {_gigabytes(needed)} for tables and optimizer state",
             f"at most {_gigabytes(room)} ({'available' if limit is None else 'memory_limit_gb'})",
-            "raise the space's frequency_threshold, set top_k or hash_buckets, lower embedding_dim, train fewer "
+            "raise the vocabulary's frequency_threshold, set top_k or hash_buckets, lower embedding_dim, train fewer "
             "peers at once, or shard the tables over parameter servers (docs/distributed.md)",
         )
 

@@ -89,13 +89,13 @@ def test_the_digest_changes_with_any_value():
     assert parse_config(MINIMAL).digest() != parse_config({**MINIMAL, "seed": 2}).digest()
 
 
-def test_features_can_be_dropped_added_and_spaces_declared_anew():
+def test_features_can_be_dropped_added_and_vocabularies_declared_anew():
     changes = {"drop": ["user_id"], "add": [{"name": "again", "column": "price", "encoding": "identity"}]}
-    changes["spaces"] = [{"name": "items", "hash_buckets": 10}]
+    changes["vocabularies"] = [{"name": "items", "hash_buckets": 10}]
     changed = parse_config({**MINIMAL, "features": changes}).features.apply(toy_features())
     names = [feature.name for feature in changed.features]
     assert "user_id" not in names and names[-1] == "again"
-    assert changed.fixed_space_sizes()["items"] == 11
+    assert changed.fixed_table_sizes()["items"] == 11
 
 
 def test_dropping_an_unknown_feature_names_the_nearest():

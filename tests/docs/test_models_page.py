@@ -14,8 +14,8 @@ from transforms.features import ModelInput
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "models.md").read_text()
-_FIELDS = [ModelInput(name=name, space=name, shape="scalar", entity="user") for name in ("a", "b")]
-_OFFERED = ModelInput(name="c", space="b", shape="candidates", entity="item")
+_FIELDS = [ModelInput(name=name, vocabulary=name, shape="scalar", entity="user") for name in ("a", "b")]
+_OFFERED = ModelInput(name="c", vocabulary="b", shape="candidates", entity="item")
 
 
 _IDS = {"dat": {"user_feature": "a", "item_feature": "c"}, "int_tower": {"item_feature": "c"}}

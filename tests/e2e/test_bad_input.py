@@ -106,8 +106,8 @@ CASES = [
     ("config check toy.yaml --set training.epochs=[", "expected a value as in YAML"),
     ("config check toy.yaml --set training.epochs.x=1", "'epochs' to be a section"),
     (
-        "config check toy.yaml --set features.spaces=[{}]",
-        "'features.spaces.0.name': received nothing; expected a value. Fix: give one",
+        "config check toy.yaml --set features.vocabularies=[{}]",
+        "'features.vocabularies.0.name': received nothing; expected a value. Fix: give one",
     ),
     ("config check toy.yaml --set seed=-1", "'seed': received -1"),
     ("config check toy.yaml --set model.hidden_units=[-3]", "hidden_units.0': received -3"),
@@ -132,8 +132,8 @@ CASES = [
         "'prize'; expected one of.*did you mean 'price'",
     ),
     (
-        'train toy.yaml --data toy --out new --set features.spaces=[{"name":"item","hash_buckets":9}]',
-        "features.spaces: received 'item'; expected one of.*did you mean 'items'",
+        'train toy.yaml --data toy --out new --set features.vocabularies=[{"name":"item","hash_buckets":9}]',
+        "features.vocabularies: received 'item'; expected one of.*did you mean 'items'",
     ),
     ("train unknown_column.yaml --data toy --out new", "reads column 'z', which is not declared"),
     ("train toy.yaml --data toy --out new --set pipeline.beam_args=[--runner=Nowhere]", "--runner=Nowhere"),
@@ -271,7 +271,7 @@ def test_data_that_lacks_a_column_of_the_model_is_refused(tmp_path):
     without = FeatureSet(
         columns=tuple(column for column in features.columns if column.name != "count"),
         features=tuple(feature for feature in features.features if feature.name != "count"),
-        spaces=tuple(space for space in features.spaces if space.name != "counts"),
+        vocabularies=tuple(vocabulary for vocabulary in features.vocabularies if vocabulary.name != "counts"),
     )
     columns = {name: values for name, values in rows.columns.items() if name != "count"}
     write_dataset([Batch("row", "test", columns)], tmp_path / "data", "toy", without, {})

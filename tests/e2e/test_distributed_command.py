@@ -23,7 +23,7 @@ FITTING = {"checkpoint_steps": 10, "epochs": 6, "optimizer": "adagrad", "learnin
 STEPS = 6 * 24
 """3000 rows in batches of 128 are 24 steps an epoch."""
 LOST_WITHIN_S, ENDS_WITHIN_S = 60, 10
-MANY_IDS = {"features": {"spaces": [{"name": "hashed", "hash_buckets": 70_000}]}}
+MANY_IDS = {"features": {"vocabularies": [{"name": "hashed", "hash_buckets": 70_000}]}}
 """So many that parameter servers share them."""
 
 

@@ -17,7 +17,7 @@ from transforms.writing import write_dataset
 
 pytestmark = pytest.mark.e2e
 _IDS = 70_000
-"""Hashed buckets of a space: so many that parameter servers share its table and its caches."""
+"""Hashed buckets of a vocabulary: so many that parameter servers share its table and its caches."""
 _ROWS: dict[Split, int] = {"train": 800, "eval": 200, "test": 100}
 _NAMES = ("chief 0", "worker 0", "ps 0", "ps 1")
 _SERVED = ["--set", "training.distribution=parameter_server"]
@@ -25,7 +25,7 @@ _RUN = f"""
 name: toy_online
 source: toy
 model: {{name: dssm, embedding_dim: 4, hidden_units: [8, 4]}}
-features: {{spaces: [{{name: user_id, hash_buckets: {_IDS}}}, {{name: items, hash_buckets: {_IDS}}}]}}
+features: {{vocabularies: [{{name: user_id, hash_buckets: {_IDS}}}, {{name: items, hash_buckets: {_IDS}}}]}}
 training: {{batch_size: 32, learning_rate: 0.01, checkpoint_steps: 7}}
 recipe: {{name: cs3, options: {{softmax_weight: 0.1}}}}
 """

@@ -40,7 +40,7 @@ pytestmark = pytest.mark.e2e
 
 _WIDTH, _BETA, _COLUMNS = 5, 0.7, ["user_id", "item_id", "timestamp", "price"]
 _CASCADES = {"user_id": "user_id", "item_id": "items"}
-"""Ids and their spaces."""
+"""Ids and their vocabularies."""
 
 
 def _config(teacher: Path | str, **sections: Any) -> RunConfig:
@@ -65,7 +65,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = dataclasses.replace(rows, columns={**rows.columns, "request_id": np.arange(600).astype("S")})
     write_dataset([rows], path / "whole", "toy", toy_features(), {"seed": 1})
     cut_spans(path / "whole", path / "stream", 2)
-    features = {"drop": ["history", "count", "item_hash"], "spaces": [{"name": "items", "hash_buckets": 9}]}
+    features = {"drop": ["history", "count", "item_hash"], "vocabularies": [{"name": "items", "hash_buckets": 9}]}
     model = {"name": "dcn", "embedding_dim": 2, "hidden_units": [4, _WIDTH], "options": {"structure": "stacked"}}
     config = small_config(name="toy_ranker", model=model, features=features, training={"epochs": 1})
     (path / "ranker.yaml").write_text(config.to_yaml())
@@ -98,16 +98,16 @@ def _expected(folder: Path, files: Sequence[str], transform: tft.TFTransformOutp
     """What the caches must hold after these files: a loop over what the exported ranker answers."""
     sizes = table_sizes(toy_features(), transform)
     known = written_ids(toy_features(), sizes)
-    held = {name: np.zeros([sizes[space], _WIDTH]) for name, space in _CASCADES.items()}
+    held = {name: np.zeros([sizes[vocabulary], _WIDTH]) for name, vocabulary in _CASCADES.items()}
     ranker = tf.saved_model.load(str(folder / "ranker" / "model"))
     ask = ranker.signatures["last_hidden"]
     raw, batches = serialized(files, 50), transformed_stream(files, 50, RowEncoder(transform, toy_features()))
     for examples, batch in zip(raw, batches, strict=True):
         inputs = request_inputs(list(examples.numpy()), toy_features(), "row", _COLUMNS)
         hidden = ask(**{name: tf.constant(values) for name, values in inputs.items()})["hidden"].numpy()
-        for name, space in _CASCADES.items():
+        for name, vocabulary in _CASCADES.items():
             for own, h in zip(batch[name].numpy(), hidden, strict=True):
-                if 0 < own < known[space]:
+                if 0 < own < known[vocabulary]:
                     held[name][own] = _BETA * held[name][own] + (1 - _BETA) * h
     return held
 

@@ -20,9 +20,9 @@ WORLD = World(
     history_length=5, block_requests=32, base_logit=-0.5,
 )  # fmt: skip
 INPUTS = (
-    ModelInput(name="user_id", space="user_id", shape=Shape.SCALAR, entity="user"),
-    ModelInput(name="history_item_id", space="item_id", shape=Shape.RAGGED, entity="user"),
-    ModelInput(name="item_id", space="item_id", shape=Shape.CANDIDATES, entity="item"),
+    ModelInput(name="user_id", vocabulary="user_id", shape=Shape.SCALAR, entity="user"),
+    ModelInput(name="history_item_id", vocabulary="item_id", shape=Shape.RAGGED, entity="user"),
+    ModelInput(name="item_id", vocabulary="item_id", shape=Shape.CANDIDATES, entity="item"),
 )
 
 

@@ -105,9 +105,9 @@ def normalised() -> Any:
 def _input(name: str, shape: str | None = None) -> Any:
     from transforms.features import ModelInput
 
-    space = {"user": "users", "item": "items", "history": "items", "price": None}[name]
+    vocabulary = {"user": "users", "item": "items", "history": "items", "price": None}[name]
     shape = shape or ("ragged" if name == "history" else "scalar")
-    return ModelInput(name=name, space=space, shape=shape, entity="user" if space == "users" else "item")
+    return ModelInput(name=name, vocabulary=vocabulary, shape=shape, entity="user" if vocabulary == "users" else "item")
 
 
 CASES: dict[str, tuple[Callable[[], Any], Callable[[int], Any], dict[str, Any]]] = {

@@ -23,19 +23,19 @@ def generated_inputs(seed: int, record: RecordKind, histories: tuple[str, ...] |
     rng = np.random.default_rng(seed)
     of_item: Any = "scalar" if record == "row" else "candidates"
     chosen = [
-        ModelInput(name="age", space=None, shape="scalar", entity="user"),
-        ModelInput(name="hour", space="categories", shape="scalar", entity="context"),
-        ModelInput(name="category", space="categories", shape=of_item, entity="item"),
-        ModelInput(name="price", space=None, shape=of_item, entity="item"),
+        ModelInput(name="age", vocabulary=None, shape="scalar", entity="user"),
+        ModelInput(name="hour", vocabulary="categories", shape="scalar", entity="context"),
+        ModelInput(name="category", vocabulary="categories", shape=of_item, entity="item"),
+        ModelInput(name="price", vocabulary=None, shape=of_item, entity="item"),
     ]
     lists = [
-        ModelInput(name=name, space=space, shape="ragged", entity="user", max_length=HISTORY_LENGTH)
-        for name, space in _HISTORIES.items()
+        ModelInput(name=name, vocabulary=vocabulary, shape="ragged", entity="user", max_length=HISTORY_LENGTH)
+        for name, vocabulary in _HISTORIES.items()
         if (rng.random() < 0.6 if histories is None else name in histories)
     ]
     ids = [
-        ModelInput(name="user_id", space="users", shape="scalar", entity="user"),
-        ModelInput(name="item_id", space="items", shape=of_item, entity="item"),
+        ModelInput(name="user_id", vocabulary="users", shape="scalar", entity="user"),
+        ModelInput(name="item_id", vocabulary="items", shape=of_item, entity="item"),
     ]
     return [*ids, *(item for item in chosen if rng.random() < 0.7), *lists]
 
@@ -64,12 +64,12 @@ def _values(seed: int, item: ModelInput, lengths: list[int], candidates: int) ->
     for place, length in enumerate(lengths):
         rng = np.random.default_rng([seed, name, place])
         # A hole is an id 0; the last element is none, so that padding and list can be told apart.
-        drawn = rng.normal(1, 1, 20) if item.space is None else rng.integers(0, SIZES[item.space], 20)
+        drawn = rng.normal(1, 1, 20) if item.vocabulary is None else rng.integers(0, SIZES[item.vocabulary], 20)
         size = sizes.get(item.shape.value, length)
-        if item.shape == "ragged" and item.space is not None and length:
+        if item.shape == "ragged" and item.vocabulary is not None and length:
             drawn[length - 1] = 1 + place % 3
         values.append(drawn[0] if size is None else drawn[:size].tolist())
-    dtype = tf.float32 if item.space is None else tf.int64
+    dtype = tf.float32 if item.vocabulary is None else tf.int64
     if item.shape == "ragged":
         return tf.ragged.constant(values, dtype, ragged_rank=1, row_splits_dtype=tf.int64)
     return tf.constant(values, dtype)

@@ -17,8 +17,8 @@ from transforms.features import (
     Feature,
     FeatureSet,
     RecordKind,
-    Space,
     Split,
+    Vocabulary,
 )
 
 LIST_SIZE, RECORDS, LONGEST = 5, 12, 9
@@ -55,7 +55,7 @@ def generated_sets(
     columns: list[Column] = []
     features = [
         Feature(name="user_id", encoding=Encoding.ID),
-        Feature(name="item_id", encoding=Encoding.ID, space="items"),
+        Feature(name="item_id", encoding=Encoding.ID, vocabulary="items"),
     ]
     if not ids_in_lists:
         # Those of lists stand first.
@@ -75,14 +75,20 @@ def generated_sets(
         )  # fmt: skip
         features.append(Feature(name=name, encoding=encoding, num_buckets=3))
     lists = (("list_items", "string", "items"), ("list_tags", "int64", "tags")) if ids_in_lists else ()
-    for name, dtype, space in lists:
+    for name, dtype, vocabulary in lists:
         columns.append(Column(name=name, dtype=dtype, entity="user", variable_length=True, max_length=draw(lengths)))
-        features.append(Feature(name=name, encoding=Encoding.ID, space=space))
-    tags = Space(name="tags", hash_buckets=5) if draw(st.booleans()) else Space(name="tags", prefix=draw(st.booleans()))
-    spaces: tuple[Space, ...] = (Space(name="items", frequency_threshold=draw(st.integers(1, 3)), num_oov_buckets=2),)
-    spaces += (tags,) if ids_in_lists else ()
+        features.append(Feature(name=name, encoding=Encoding.ID, vocabulary=vocabulary))
+    tags = (
+        Vocabulary(name="tags", hash_buckets=5)
+        if draw(st.booleans())
+        else Vocabulary(name="tags", prefix=draw(st.booleans()))
+    )
+    vocabularies: tuple[Vocabulary, ...] = (
+        Vocabulary(name="items", frequency_threshold=draw(st.integers(1, 3)), num_oov_buckets=2),
+    )
+    vocabularies += (tags,) if ids_in_lists else ()
     size = LIST_SIZE if record == "request" else None
-    found = FeatureSet(columns=tuple(columns), features=tuple(features), spaces=spaces, list_size=size)
+    found = FeatureSet(columns=tuple(columns), features=tuple(features), vocabularies=vocabularies, list_size=size)
     return Generated(found, record, seed)
 
 

@@ -8,19 +8,19 @@ import tensorflow as tf
 from transforms.features import ModelInput
 
 SIZES = {"items": 7, "users": 5}
-_USER = ModelInput(name="user", space="users", shape="scalar", entity="user")
-_HISTORY = ModelInput(name="history", space="items", shape="ragged", entity="user")
+_USER = ModelInput(name="user", vocabulary="users", shape="scalar", entity="user")
+_HISTORY = ModelInput(name="history", vocabulary="items", shape="ragged", entity="user")
 ROW = (
     _USER,
     _HISTORY,
-    ModelInput(name="item", space="items", shape="scalar", entity="item"),
-    ModelInput(name="price", space=None, shape="scalar", entity="item"),
+    ModelInput(name="item", vocabulary="items", shape="scalar", entity="item"),
+    ModelInput(name="price", vocabulary=None, shape="scalar", entity="item"),
 )
 REQUEST = (
     _USER,
     _HISTORY,
-    ModelInput(name="item", space="items", shape="candidates", entity="item"),
-    ModelInput(name="price", space=None, shape="candidates", entity="item"),
+    ModelInput(name="item", vocabulary="items", shape="candidates", entity="item"),
+    ModelInput(name="price", vocabulary=None, shape="candidates", entity="item"),
 )
 _HISTORIES = tf.ragged.constant([[4, 6], [], [1]], dtype=tf.int64)
 _USERS = tf.constant([1, 3, 0], tf.int64)

@@ -12,13 +12,13 @@ SIZES = {"items": 9, "users": 5, "categories": 4}
 HISTORY = ("history", "history_category")
 OFFERED = ("item", "category", "price")
 INPUTS = (
-    ModelInput(name="user", space="users", shape="scalar", entity="user"),
-    ModelInput(name="hour", space=None, shape="scalar", entity="context"),
-    ModelInput(name="history", space="items", shape="ragged", entity="user", max_length=4),
-    ModelInput(name="history_category", space="categories", shape="ragged", entity="user", max_length=4),
-    ModelInput(name="item", space="items", shape="candidates", entity="item"),
-    ModelInput(name="category", space="categories", shape="candidates", entity="item"),
-    ModelInput(name="price", space=None, shape="candidates", entity="item"),
+    ModelInput(name="user", vocabulary="users", shape="scalar", entity="user"),
+    ModelInput(name="hour", vocabulary=None, shape="scalar", entity="context"),
+    ModelInput(name="history", vocabulary="items", shape="ragged", entity="user", max_length=4),
+    ModelInput(name="history_category", vocabulary="categories", shape="ragged", entity="user", max_length=4),
+    ModelInput(name="item", vocabulary="items", shape="candidates", entity="item"),
+    ModelInput(name="category", vocabulary="categories", shape="candidates", entity="item"),
+    ModelInput(name="price", vocabulary=None, shape="candidates", entity="item"),
 )
 REAL = np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]], bool)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms.features import FeatureSet, Space
+from transforms.features import FeatureSet, Vocabulary
 
 HIDDEN = 3
 
@@ -16,8 +16,10 @@ def teacher_features() -> FeatureSet:
 
     whole = toy_features()
     kept = tuple(one for one in whole.features if one.name not in ("weekday", "item_hash", "count", "price_raw"))
-    spaces = tuple(one for one in whole.spaces if one.name not in ("items", "hashed", "counts"))
-    return FeatureSet(columns=whole.columns, features=kept, spaces=(*spaces, Space(name="items", hash_buckets=9)))
+    vocabularies = tuple(one for one in whole.vocabularies if one.name not in ("items", "hashed", "counts"))
+    return FeatureSet(
+        columns=whole.columns, features=kept, vocabularies=(*vocabularies, Vocabulary(name="items", hash_buckets=9))
+    )
 
 
 def make_teacher(folder: Path, target: Path, name: str = "deepfm") -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from transforms.batches import Batch, Ragged
-from transforms.features import Column, Encoding, Feature, FeatureSet, Space, Split
+from transforms.features import Column, Encoding, Feature, FeatureSet, Split, Vocabulary
 from transforms.records import Dataset, load_dataset
 from transforms.writing import write_dataset
 
@@ -26,20 +26,20 @@ def toy_features(list_size: int | None = None) -> FeatureSet:
             Feature(name="user_id", encoding=Encoding.ID),
             Feature(name="hour", column="timestamp", encoding=Encoding.HOUR_OF_DAY),
             Feature(name="weekday", column="timestamp", encoding=Encoding.DAY_OF_WEEK),
-            Feature(name="item_id", encoding=Encoding.ID, space="items"),
-            Feature(name="history", encoding=Encoding.ID, space="items"),
-            Feature(name="item_hash", column="item_id", encoding=Encoding.ID, space="hashed"),
+            Feature(name="item_id", encoding=Encoding.ID, vocabulary="items"),
+            Feature(name="history", encoding=Encoding.ID, vocabulary="items"),
+            Feature(name="item_hash", column="item_id", encoding=Encoding.ID, vocabulary="hashed"),
             Feature(name="price", encoding=Encoding.ZSCORE),
             Feature(name="price_log", column="price", encoding=Encoding.LOG_ZSCORE),
             Feature(name="price_share", column="price", encoding=Encoding.MINMAX),
             Feature(name="price_raw", column="price", encoding=Encoding.IDENTITY),
             Feature(name="price_bucket", column="price", encoding=Encoding.QUANTILE, num_buckets=2),
-            Feature(name="count", encoding=Encoding.SQUARED_LOG, space="counts"),
+            Feature(name="count", encoding=Encoding.SQUARED_LOG, vocabulary="counts"),
         ),
-        spaces=(
-            Space(name="items", frequency_threshold=2, num_oov_buckets=2),
-            Space(name="hashed", hash_buckets=7),
-            Space(name="counts", prefix=True),
+        vocabularies=(
+            Vocabulary(name="items", frequency_threshold=2, num_oov_buckets=2),
+            Vocabulary(name="hashed", hash_buckets=7),
+            Vocabulary(name="counts", prefix=True),
         ),
         list_size=list_size,
     )

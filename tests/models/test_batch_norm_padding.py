@@ -17,9 +17,9 @@ from transforms.features import CANDIDATE, ModelInput
 
 _SIZES = {"users": 9, "items": 11}
 _INPUTS = [
-    ModelInput(name="user_id", space="users", shape="scalar", entity="user"),
-    ModelInput(name="item_id", space="items", shape="candidates", entity="item"),
-    ModelInput(name="price", space=None, shape="candidates", entity="item"),
+    ModelInput(name="user_id", vocabulary="users", shape="scalar", entity="user"),
+    ModelInput(name="item_id", vocabulary="items", shape="candidates", entity="item"),
+    ModelInput(name="price", vocabulary=None, shape="candidates", entity="item"),
 ]
 _REQUESTS, _CANDIDATES = 32, 6
 _CASES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -14,7 +14,7 @@ from tests.helpers.model_batches import REQUEST, ROW, SIZES, request_batch, row_
 from transforms.features import ModelInput
 
 _SIDES = ("user", "item")
-_SECOND_ID = ModelInput(name="shop", space="shops", shape="scalar", entity="item")
+_SECOND_ID = ModelInput(name="shop", vocabulary="shops", shape="scalar", entity="item")
 
 
 def _model(**options: Any) -> DAT:

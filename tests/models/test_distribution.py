@@ -52,11 +52,11 @@ def test_only_tables_are_cut() -> None:
 
 def test_shards_of_a_table_start_as_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interleaved_embeddings, "_BLOCK_ROWS", 16)
-    inputs = [ModelInput(name=name, space=name, shape="scalar", entity="user") for name in "ab"]
+    inputs = [ModelInput(name=name, vocabulary=name, shape="scalar", entity="user") for name in "ab"]
     layer = InterleavedEmbeddings(inputs, {"a": 70, "b": 13}, [EmbeddingPart(4, seed=3), EmbeddingPart(2, seed=5)])
     layer.build(None)
     table = layer.table.numpy()
-    assert len(np.unique(table[:, 0])) == 70 + 13 - 1  # row 0 of each space is zeros, all others are drawn
+    assert len(np.unique(table[:, 0])) == 70 + 13 - 1  # row 0 of each vocabulary is zeros, all others are drawn
     assert not table[0].any() and not table[70].any()
     for cuts in ([0, 42, 83], [0, 1, 17, 70, 71, 83], [0, 16, 32, 48, 83]):
         shards = [_shard(layer, begin, end) for begin, end in zip(cuts, cuts[1:], strict=False)]

@@ -276,5 +276,5 @@ def test_what_has_no_tables_cannot_be_a_peer() -> None:
 
 
 def test_point_wise_models_of_rows_are_taken() -> None:
-    users = [ModelInput(name="user", space="users", shape="scalar", entity="user")]
+    users = [ModelInput(name="user", vocabulary="users", shape="scalar", entity="user")]
     DuetRecipe().check([DeepFM(users, {"users": 5}, embedding_dim=2)])

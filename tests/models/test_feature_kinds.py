@@ -10,14 +10,16 @@ from models.registry import MODELS, build_model
 from tests.helpers.generated_batches import SIZES, generated_batch
 from transforms.features import ModelInput, RecordKind
 
-_USER = ModelInput(name="user_id", space="users", shape="scalar", entity="user")
-_AGE = ModelInput(name="age", space=None, shape="scalar", entity="user")
-_READ = ModelInput(name="read", space="items", shape="ragged", entity="user", max_length=5)
-_SECONDS = ModelInput(name="seconds", space=None, shape="ragged", entity="user", max_length=5)
+_USER = ModelInput(name="user_id", vocabulary="users", shape="scalar", entity="user")
+_AGE = ModelInput(name="age", vocabulary=None, shape="scalar", entity="user")
+_READ = ModelInput(name="read", vocabulary="items", shape="ragged", entity="user", max_length=5)
+_SECONDS = ModelInput(name="seconds", vocabulary=None, shape="ragged", entity="user", max_length=5)
 
 
-def _item(record: RecordKind, name: str = "item_id", space: str | None = "items") -> ModelInput:
-    return ModelInput(name=name, space=space, shape="scalar" if record == "row" else "candidates", entity="item")
+def _item(record: RecordKind, name: str = "item_id", vocabulary: str | None = "items") -> ModelInput:
+    return ModelInput(
+        name=name, vocabulary=vocabulary, shape="scalar" if record == "row" else "candidates", entity="item"
+    )
 
 
 def _kinds(record: RecordKind) -> dict[str, list[ModelInput]]:
@@ -63,7 +65,7 @@ def _is_refused(name: str, record: RecordKind, kind: str) -> bool:
 @pytest.mark.parametrize(("name", "record", "kind"), _CASES)
 def test_a_feature_set_without_some_kind_trains_or_is_refused_at_once(name: str, record: RecordKind, kind: str) -> None:
     inputs = _kinds(record)[kind]
-    sizes = {item.space: SIZES[item.space] for item in inputs if item.space is not None}
+    sizes = {item.vocabulary: SIZES[item.vocabulary] for item in inputs if item.vocabulary is not None}
 
     def build() -> Any:
         return build_model(name, inputs, sizes, embedding_dim=4, hidden_units=(6, 4), seed=1)

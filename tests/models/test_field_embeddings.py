@@ -13,13 +13,13 @@ from tests.helpers.layer_check import check_layer
 from transforms.features import ModelInput
 
 _SIZES = {"items": 7, "users": 5}
-_USER = ModelInput(name="user", space="users", shape="scalar", entity="user")
-_ITEM = ModelInput(name="item", space="items", shape="scalar", entity="item")
-_HISTORY = ModelInput(name="history", space="items", shape="ragged", entity="user")
-_PRICE = ModelInput(name="price", space=None, shape="scalar", entity="item")
-_AGES = ModelInput(name="ages", space=None, shape="ragged", entity="user")
-_CANDIDATE = ModelInput(name="item", space="items", shape="candidates", entity="item")
-_CANDIDATE_PRICE = ModelInput(name="price", space=None, shape="candidates", entity="item")
+_USER = ModelInput(name="user", vocabulary="users", shape="scalar", entity="user")
+_ITEM = ModelInput(name="item", vocabulary="items", shape="scalar", entity="item")
+_HISTORY = ModelInput(name="history", vocabulary="items", shape="ragged", entity="user")
+_PRICE = ModelInput(name="price", vocabulary=None, shape="scalar", entity="item")
+_AGES = ModelInput(name="ages", vocabulary=None, shape="ragged", entity="user")
+_CANDIDATE = ModelInput(name="item", vocabulary="items", shape="candidates", entity="item")
+_CANDIDATE_PRICE = ModelInput(name="price", vocabulary=None, shape="candidates", entity="item")
 _ROW = (_USER, _ITEM, _HISTORY, _PRICE, _AGES)
 _REQUEST = (_USER, _CANDIDATE, _HISTORY, _CANDIDATE_PRICE)
 
@@ -128,10 +128,10 @@ def _gradients(layer: FieldEmbeddings, batch: dict[str, Any]) -> tuple[tf.Indexe
     return tape.gradient(loss, layer.table), layer.losses
 
 
-def _space(layer: FieldEmbeddings, space: str, gradient: tf.IndexedSlices) -> np.ndarray:
-    """The gradient of a space's rows, zeros included."""
-    first = {"users": 0, "items": 5}[space]
-    rows: np.ndarray = tf.convert_to_tensor(gradient).numpy()[first : first + _SIZES[space]]
+def _vocabulary(layer: FieldEmbeddings, vocabulary: str, gradient: tf.IndexedSlices) -> np.ndarray:
+    """The gradient of a vocabulary's rows, zeros included."""
+    first = {"users": 0, "items": 5}[vocabulary]
+    rows: np.ndarray = tf.convert_to_tensor(gradient).numpy()[first : first + _SIZES[vocabulary]]
     return rows
 
 
@@ -164,7 +164,7 @@ def test_l2_counts_each_looked_up_row_once() -> None:
     users, items = layer.rows("users").numpy(), layer.rows("items").numpy()
     rows = [users[[1, 4]], items[[2, 3, 6]], layer.number_vectors.numpy()]
     np.testing.assert_allclose(sum(losses).numpy(), 0.01 * sum((row**2).sum() for row in rows), rtol=1e-6)
-    added = _space(layer, "items", gradient) - _space(layer, "items", plain)
+    added = _vocabulary(layer, "items", gradient) - _vocabulary(layer, "items", plain)
     np.testing.assert_allclose(added[[2, 3, 6]], 0.02 * items[[2, 3, 6]], rtol=1e-4)
     assert not added[[0, 1, 4, 5]].any()
 
@@ -179,10 +179,10 @@ def test_l2_of_the_whole_table_counts_every_row() -> None:
     np.testing.assert_allclose(added, 0.02 * table, rtol=1e-4)
 
 
-def test_an_id_above_its_space_does_not_read_the_next_one() -> None:
+def test_an_id_above_its_vocabulary_does_not_read_the_next_one() -> None:
     layer = _layer(_ROW, _row_batch())
     batch = {**_row_batch(), "user": tf.constant([1, 5, 4], tf.int64)}  # 5 users: ids 0 to 4
-    with pytest.raises(tf.errors.InvalidArgumentError, match="expected 0 to 4, the ids of its space"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected 0 to 4, the ids of its vocabulary"):
         layer(batch)
 
 
@@ -196,7 +196,7 @@ def test_l2_is_no_loss_outside_training() -> None:
 @pytest.mark.parametrize("bad", [-1, 5])
 def test_ids_outside_the_table_raise(bad: int, training: bool) -> None:
     layer = FieldEmbeddings((_USER,), _SIZES, embedding_dim=2)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="expected 0 to 4, the ids of its space"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="expected 0 to 4, the ids of its vocabulary"):
         layer({"user": tf.constant([1, bad], tf.int64)}, training=training)
 
 
@@ -208,7 +208,7 @@ def test_starts_small_with_zero_linear_weights_and_a_zero_row_0() -> None:
     np.testing.assert_allclose(table[1:, :-1].std(), 1e-4, rtol=0.05)
 
 
-def test_a_further_space_leaves_the_start_of_the_others_as_it_was() -> None:
+def test_a_further_vocabulary_leaves_the_start_of_the_others_as_it_was() -> None:
     alone, both = (FieldEmbeddings(inputs, _SIZES, 2) for inputs in ((_ITEM,), (_USER, _ITEM)))
     alone(_row_batch())
     both(_row_batch())
@@ -225,7 +225,7 @@ def test_without_linear_weights_a_table_has_only_the_embeddings() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_an_id_outside_its_space_is_told_with_its_feature(training: bool) -> None:
+def test_an_id_outside_its_vocabulary_is_told_with_its_feature(training: bool) -> None:
     layer = FieldEmbeddings((_USER, _HISTORY), _SIZES, 2)
     batch = {"user": tf.constant([1], tf.int64), "history": tf.ragged.constant([[1, 99]], tf.int64, ragged_rank=1)}
     with pytest.raises(tf.errors.InvalidArgumentError, match="'history' has the id 99; expected 0 to"):
@@ -245,7 +245,7 @@ def test_a_feature_of_the_wrong_shape_is_named() -> None:
 
 
 def test_table_sizes_are_checked() -> None:
-    with pytest.raises(ValueError, match="space 'users' has no table size; received sizes of items"):
+    with pytest.raises(ValueError, match="vocabulary 'users' has no table size; received sizes of items"):
         FieldEmbeddings((_USER,), {"items": 3}, 2)
     with pytest.raises(ValueError, match="expected at least 2"):
         FieldEmbeddings((_USER,), {"users": 1}, 2)

@@ -120,7 +120,7 @@ def test_no_two_kernels_of_a_model_start_alike(variant: str) -> None:
     assert pairs and not any(np.allclose(a / np.abs(a).max(), b / np.abs(b).max()) for a, b in pairs)
 
 
-_FIELDS = tuple(ModelInput(name=name, space=name, shape="scalar", entity="user") for name in ("a", "b", "c"))
+_FIELDS = tuple(ModelInput(name=name, vocabulary=name, shape="scalar", entity="user") for name in ("a", "b", "c"))
 
 
 def _separable(n: int, seed: int) -> tuple[dict[str, np.ndarray], np.ndarray]:

@@ -17,10 +17,10 @@ from transforms.errors import ConsortError, InputError
 from transforms.features import ModelInput
 
 _SIZES = {"items": 20, "users": 10}
-_USER = ModelInput(name="user", space="users", shape="scalar", entity="user")
-_HISTORY = ModelInput(name="history", space="items", shape="ragged", entity="user")
-_ITEM = ModelInput(name="item", space="items", shape="scalar", entity="item")
-_CANDIDATES = ModelInput(name="item", space="items", shape="candidates", entity="item")
+_USER = ModelInput(name="user", vocabulary="users", shape="scalar", entity="user")
+_HISTORY = ModelInput(name="history", vocabulary="items", shape="ragged", entity="user")
+_ITEM = ModelInput(name="item", vocabulary="items", shape="scalar", entity="item")
+_CANDIDATES = ModelInput(name="item", vocabulary="items", shape="candidates", entity="item")
 _STEPS = 6  # an epoch
 _EXAMPLES = 8 * _STEPS
 
@@ -285,7 +285,7 @@ def _with_a_bad_price(epoch: int) -> tf.data.Dataset:
 
 @pytest.mark.parametrize(("steps_per_execution", "named"), [(1, "step 5 "), (3, "steps 4 to 6 ")])
 def test_a_loss_that_is_not_finite_stops_with_the_step(steps_per_execution: int, named: str, tmp_path: Path) -> None:
-    inputs = (_USER, ModelInput(name="price", space=None, shape="scalar", entity="item"))
+    inputs = (_USER, ModelInput(name="price", vocabulary=None, shape="scalar", entity="item"))
     model = DeepFM(inputs, _SIZES, embedding_dim=4, hidden_units=(8,))
     with pytest.raises(ConsortError, match=f"loss became nan at {named}.*1 of 'price' in batch"):
         _fit(
@@ -298,10 +298,10 @@ def test_a_loss_that_is_not_finite_stops_with_the_step(steps_per_execution: int,
     assert max(int(path.stem.removeprefix("step-")) for path in tmp_path.glob("step-*.index")) < 5
 
 
-def test_an_id_outside_its_space_is_told_with_its_feature(tmp_path: Path) -> None:
+def test_an_id_outside_its_vocabulary_is_told_with_its_feature(tmp_path: Path) -> None:
     features = {"user": np.arange(16) + 100, "price": np.ones(16, np.float32)}
     data = tf.data.Dataset.from_tensor_slices((features, np.arange(16) % 2.0)).batch(8)
-    inputs = (_USER, ModelInput(name="price", space=None, shape="scalar", entity="item"))
+    inputs = (_USER, ModelInput(name="price", vocabulary=None, shape="scalar", entity="item"))
     model = DeepFM(inputs, _SIZES, embedding_dim=4, hidden_units=(8,))
     with pytest.raises(InputError, match="training data: received feature 'user' has the id 100; expected 0 to"):
         _fit(model, tmp_path, train_dataset=lambda epoch: data)

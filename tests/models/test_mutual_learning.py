@@ -16,13 +16,13 @@ from transforms.features import ModelInput
 
 _SIZES = {"items": 7, "users": 5}
 _INPUTS = (
-    ModelInput(name="user", space="users", shape="scalar", entity="user"),
-    ModelInput(name="item", space="items", shape="scalar", entity="item"),
-    ModelInput(name="price", space=None, shape="scalar", entity="item"),
+    ModelInput(name="user", vocabulary="users", shape="scalar", entity="user"),
+    ModelInput(name="item", vocabulary="items", shape="scalar", entity="item"),
+    ModelInput(name="price", vocabulary=None, shape="scalar", entity="item"),
 )
 _CANDIDATES = (
     _INPUTS[0],
-    ModelInput(name="item", space="items", shape="candidates", entity="item"),
+    ModelInput(name="item", vocabulary="items", shape="candidates", entity="item"),
 )
 
 

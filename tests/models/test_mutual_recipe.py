@@ -19,7 +19,9 @@ from transforms.errors import InputError
 from transforms.features import ModelInput
 
 _SIZES = {"items": 20, "users": 10}
-_INPUTS = tuple(ModelInput(name=name, space=f"{name}s", shape="scalar", entity="user") for name in ("user", "item"))
+_INPUTS = tuple(
+    ModelInput(name=name, vocabulary=f"{name}s", shape="scalar", entity="user") for name in ("user", "item")
+)
 _STEPS = 4
 
 

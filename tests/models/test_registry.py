@@ -5,7 +5,7 @@ from models.registry import MODELS, build_model
 from tests.helpers.model_batches import REQUEST, SIZES
 from transforms.features import ModelInput
 
-_INPUTS = (ModelInput(name="user", space="users", shape="scalar", entity="user"),)
+_INPUTS = (ModelInput(name="user", vocabulary="users", shape="scalar", entity="user"),)
 _SIZES = {"users": 5}
 _IDS = {"dat": {"user_feature": "user", "item_feature": "item"}, "int_tower": {"item_feature": "item"}}
 

@@ -9,7 +9,7 @@ from models.layers.set_vectors import SetVectors, candidate_mask, with_dense_lis
 from tests.helpers.set_batches import INPUTS, REAL, set_batch
 from transforms.features import ModelInput
 
-_NUMBERS = ModelInput(name="seconds", space=None, shape="ragged", entity="user")
+_NUMBERS = ModelInput(name="seconds", vocabulary=None, shape="ragged", entity="user")
 
 
 def _dense(features: dict[str, Any], inputs: Sequence[ModelInput] = INPUTS) -> tuple[dict[str, Any], np.ndarray]:
@@ -54,7 +54,7 @@ def test_an_element_without_any_id_is_not_real() -> None:
 
 
 def test_numbers_alone_are_real_up_to_the_end_of_the_longest_list() -> None:
-    prices = ModelInput(name="prices", space=None, shape="ragged", entity="user", max_length=2)
+    prices = ModelInput(name="prices", vocabulary=None, shape="ragged", entity="user", max_length=2)
     features = {
         "seconds": tf.ragged.constant([[1.0, 0.0], [2.0], []]),
         "prices": tf.ragged.constant([[3.0] * 5, [], []]),

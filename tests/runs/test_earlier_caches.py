@@ -30,12 +30,12 @@ _OLD_ITEMS, _NEW_ITEMS = "pppppqqqqrrr", "rrrrrqqqqsss"
 _HOUR = 3600
 
 
-def _config(caches_from: Path | None = None, options: Any = None, spaces: Any = (), **sections: Any) -> RunConfig:
+def _config(caches_from: Path | None = None, options: Any = None, vocabularies: Any = (), **sections: Any) -> RunConfig:
     more = {} if caches_from is None else {"caches_from": str(caches_from)}
     values: dict[str, Any] = {
         "name": "toy_online",
         "source": "toy",
-        "features": {"spaces": list(spaces)},
+        "features": {"vocabularies": list(vocabularies)},
         "model": {"name": "dssm", "embedding_dim": 4, "hidden_units": [8, 4]},
         "training": {"batch_size": 4, "learning_rate": 0.01, "checkpoint_steps": 1},
         "recipe": {"name": "cs3", "options": {**(options or {}), **more}},
@@ -68,9 +68,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _by_token(setup: Setup, caches: TowerCaches, name: str) -> dict[str, Any]:
     """What a store holds of each token."""
-    space = {"user": "user_id", "item": "items"}[name.partition("_")[2]]
+    vocabulary = {"user": "user_id", "item": "items"}[name.partition("_")[2]]
     content = caches.contents()[name]
-    tokens = [token.decode() for token in setup.transform.vocabulary_by_name(space)]
+    tokens = [token.decode() for token in setup.transform.vocabulary_by_name(vocabulary)]
     return {token: tuple(part[row].tolist() for part in content) for row, token in enumerate(tokens, start=1)}
 
 
@@ -172,8 +172,8 @@ _HASHED = [{"name": "user_id", "hash_buckets": 11}, {"name": "items", "hash_buck
 
 
 def test_hashed_ids_keep_their_rows(folder: Path, tmp_path: Path) -> None:
-    learn_online(_config(spaces=_HASHED), folder / "first", tmp_path / "old", None, OnlineSettings())
-    setup = prepared(_config(tmp_path / "old", spaces=_HASHED), folder / "then", tmp_path / "new", print)
+    learn_online(_config(vocabularies=_HASHED), folder / "first", tmp_path / "old", None, OnlineSettings())
+    setup = prepared(_config(tmp_path / "old", vocabularies=_HASHED), folder / "then", tmp_path / "new", print)
     learner: Any = setup.model()
     found = learner.caches.contents()
     read_weights(tmp_path / "old" / "checkpoints", learner)
@@ -187,7 +187,7 @@ def test_hashed_ids_keep_their_rows(folder: Path, tmp_path: Path) -> None:
     # A hash of another range is another hash.
     fewer = [_HASHED[0], {**_HASHED[1], "hash_buckets": 12}]
     with pytest.raises(InputError, match=r"item ids of .* by 13 hash_buckets; expected of .* by 12 hash_buckets"):
-        prepared(_config(tmp_path / "old", spaces=fewer), folder / "then", tmp_path / "other", print)
+        prepared(_config(tmp_path / "old", vocabularies=fewer), folder / "then", tmp_path / "other", print)
     with pytest.raises(InputError, match=r"user ids of .*, by 11 hash_buckets; expected of .*, by a vocabulary"):
         prepared(_config(tmp_path / "old"), folder / "then", tmp_path / "other", print)
     assert not (tmp_path / "other").exists()

@@ -38,7 +38,7 @@ _OTHER: dict[str, Any] = {
     "seed": 2,
     "features.drop": ["count"],
     "features.add": [{"name": "day", "column": "timestamp", "encoding": "weekend"}],
-    "features.spaces": [{"name": "hashed", "hash_buckets": 9}],
+    "features.vocabularies": [{"name": "hashed", "hash_buckets": 9}],
     "model.name": "deepfm",
     "model.embedding_dim": 3,
     "model.hidden_units": [4],

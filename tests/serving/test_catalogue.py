@@ -86,7 +86,7 @@ def test_columns_are_those_that_features_of_items_read_and_both_sides_are_all() 
     features = FeatureSet(
         columns=(*toy_features().columns, *own),
         features=(*toy_features().features, {"name": "tags", "encoding": "id"}),
-        spaces=toy_features().spaces,
+        vocabularies=toy_features().vocabularies,
     )
     assert [column.name for column in item_columns(features)] == ["item_id", "price", "count"]
     assert [column.name for column in user_columns(features)] == ["user_id", "timestamp", "history", "tags"]
@@ -131,7 +131,7 @@ def test_without_an_item_and_of_damaged_files_it_is_said_what_to_do(tmp_path: Pa
 
 def test_ids_may_be_numbers_and_sort_as_such(tmp_path: Path) -> None:
     own = (Column(name="item_id", dtype="int64", entity="item"), *toy_features().columns)
-    features = FeatureSet(columns=own, features=toy_features().features, spaces=toy_features().spaces)
+    features = FeatureSet(columns=own, features=toy_features().features, vocabularies=toy_features().vocabularies)
     batch = _rows([b""] * 4, [1, 2, 3, 4], [1.0, 2.0, 3.0, 4.0])
     columns = {**batch.columns, "item_id": np.array([10, 9, -1, 10])}
     found = catalogue_of(_files(tmp_path, [Batch("row", "train", columns)], features), features, "row")

@@ -283,7 +283,7 @@ def test_without_a_catalogue_there_are_vectors_only(towers: ToyTowers, tmp_path:
 
 def test_a_catalogue_is_refused_without_towers_and_without_its_columns(towers: ToyTowers, tmp_path: Path) -> None:
     inputs = towers.features.model_inputs("row")
-    ranker = DeepFM(inputs, {str(item.space): 9 for item in inputs}, 2, (3,))
+    ranker = DeepFM(inputs, {str(item.vocabulary): 9 for item in inputs}, 2, (3,))
     with pytest.raises(ValueError, match="is a DeepFM; expected a TowerModel"):
         export_towers(towers.folder, tmp_path / NAME, ranker)
     catalogue = towers.catalogue()
@@ -298,7 +298,7 @@ def test_a_column_named_as_an_input_of_retrieve_is_refused(towers: ToyTowers, na
     features = toy_features()
     columns = (*features.columns, Column(name=name, dtype="string", entity="user"))
     declared = (*features.features, Feature(name="more", column=name, encoding=Encoding.ID))
-    named = FeatureSet(columns=columns, features=declared, spaces=features.spaces)
+    named = FeatureSet(columns=columns, features=declared, vocabularies=features.vocabularies)
     expected = (
         rf"a user's column named '{name}'; expected other names than k and exclude, which are inputs of `retrieve`"
     )
@@ -308,7 +308,7 @@ def test_a_column_named_as_an_input_of_retrieve_is_refused(towers: ToyTowers, na
     ServedTowers(towers.model, dict, named, "row", None)
     columns = (*features.columns, Column(name=name, dtype="string", entity="item"))
     with pytest.raises(InputError, match=f"received no column {name}"):
-        of_item = FeatureSet(columns=columns, features=declared, spaces=features.spaces)
+        of_item = FeatureSet(columns=columns, features=declared, vocabularies=features.vocabularies)
         ServedTowers(towers.model, dict, of_item, "row", towers.catalogue())
 
 

@@ -189,7 +189,7 @@ def _columns(*changed: Column) -> FeatureSet:
     whole, names = toy_features(), {column.name for column in changed} | {"history", "price"}
     columns = (*(column for column in whole.columns if column.name not in names), *changed)
     features = [one for one in whole.features if one.column not in ("history", "price")]
-    return FeatureSet(columns=columns, features=tuple(features), spaces=whole.spaces)
+    return FeatureSet(columns=columns, features=tuple(features), vocabularies=whole.vocabularies)
 
 
 def test_columns_that_the_rows_lack_are_named(ranker: Path) -> None:

@@ -72,9 +72,9 @@ def test_the_24_features_are_those_of_x4_and_the_id_is_none_of_them():
     assert len(features.features) == 24
     assert [f.encoding for f in features.features[:3]] == ["hour_of_day", "day_of_week", "weekend"]
     assert "request_id" not in {column.name for column in features.raw_inputs()}
-    (space,) = features.id_spaces
-    assert space.prefix
-    assert space.frequency_threshold == 2
+    (vocabulary,) = features.id_vocabularies
+    assert vocabulary.prefix
+    assert vocabulary.frequency_threshold == 2
 
 
 @pytest.mark.parametrize(

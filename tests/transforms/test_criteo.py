@@ -165,13 +165,13 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
         Criteo().check(tmp_path / "nowhere")
 
 
-def test_x4_pools_all_39_fields_in_one_space():
+def test_x4_pools_all_39_fields_in_one_vocabulary():
     plain, pooled = (Criteo(CriteoOptions(**options)).feature_set() for options in ({}, {"discretise": "x4"}))
     assert [f.name for f in pooled.features_in("criteo")] == [*NUMBERS, *CATEGORIES]
     assert [f.name for f in plain.features_in("criteo")] == list(CATEGORIES)
     assert {f.encoding for f in plain.features[:13]} == {Encoding.QUANTILE}
-    assert plain.id_spaces[0].prefix
-    assert plain.id_spaces[0].frequency_threshold == 10
+    assert plain.id_vocabularies[0].prefix
+    assert plain.id_vocabularies[0].frequency_threshold == 10
     with pytest.raises(ValueError, match="leave one of the two out"):
         CriteoOptions(discretise="x4", numeric="quantile")
 

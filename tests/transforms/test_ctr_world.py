@@ -185,12 +185,12 @@ def test_arrays_fit_the_inputs_and_tables_that_a_model_is_told_and_the_truth_is_
     assert set(default_sample) - set(names) == {"label", "true_click_probability"}
     for entry in world.model_inputs:
         values = default_sample[entry.name]
-        if entry.space is None:
+        if entry.vocabulary is None:
             assert values.dtype == np.float32
         else:
             assert values.dtype == np.int32
             assert values.min() >= 1
-            assert values.max() < world.table_sizes[entry.space]
+            assert values.max() < world.table_sizes[entry.vocabulary]
     assert world.table_sizes["c01"] == 11
     assert default_sample["c01"].max() == 10
 

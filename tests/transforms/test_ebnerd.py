@@ -263,5 +263,5 @@ def test_ids_are_features_only_when_asked_for():
     feature_set = Ebnerd(EbnerdOptions(id_features=True, frequency_threshold=7)).feature_set()
     assert {f.name for f in feature_set.features} - plain == {"user_id", "item_id", "history"}
     assert {f.name for f in feature_set.features_in("article")} == {"item_id", "history"}
-    thresholds = {space.name: space.frequency_threshold for space in feature_set.id_spaces}
+    thresholds = {vocabulary.name: vocabulary.frequency_threshold for vocabulary in feature_set.id_vocabularies}
     assert (thresholds["article"], thresholds["user_id"], thresholds["device_type"]) == (7, 7, 1)

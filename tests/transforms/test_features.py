@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.helpers.toy_data import toy_features
-from transforms.features import RECORD_KINDS, Column, Encoding, Feature, FeatureSet, Shape, Space
+from transforms.features import RECORD_KINDS, Column, Encoding, Feature, FeatureSet, Shape, Vocabulary
 
 
 def make(**feature):
@@ -53,10 +53,10 @@ def test_raw_inputs_are_the_columns_that_features_read():
 
 
 def test_sizes_known_without_data():
-    assert toy_features().fixed_space_sizes() == {"hashed": 8, "price_bucket": 3, "hour": 25, "weekday": 8}
+    assert toy_features().fixed_table_sizes() == {"hashed": 8, "price_bucket": 3, "hour": 25, "weekday": 8}
 
 
-def test_features_of_one_space_are_pooled():
+def test_features_of_one_vocabulary_are_pooled():
     assert [f.name for f in toy_features().features_in("items")] == ["item_id", "history"]
 
 
@@ -64,13 +64,15 @@ def test_digest_changes_with_the_declaration_and_survives_json():
     original = toy_features()
     assert FeatureSet.model_validate_json(original.model_dump_json()).digest() == original.digest()
     changed = FeatureSet(
-        columns=original.columns, features=original.features, spaces=(Space(name="items", frequency_threshold=3),)
+        columns=original.columns,
+        features=original.features,
+        vocabularies=(Vocabulary(name="items", frequency_threshold=3),),
     )
     assert changed.digest() != original.digest()
 
 
 def test_quantile_is_an_id_and_zscore_is_a_number():
     by_name = {i.name: i for i in toy_features().model_inputs("row")}
-    assert by_name["price_bucket"].space == "price_bucket"
-    assert by_name["price"].space is None
+    assert by_name["price_bucket"].vocabulary == "price_bucket"
+    assert by_name["price"].vocabulary is None
     assert Feature(name="x", encoding=Encoding.QUANTILE).is_id

@@ -82,7 +82,7 @@ def test_every_number_is_finite_and_every_id_has_its_row(transformed):
         for feature in features().features:
             values = columns[feature.name]
             if feature.is_id:
-                assert values.min() >= 0 and values.max() < sizes[feature.space], (split, feature.name)
+                assert values.min() >= 0 and values.max() < sizes[feature.vocabulary], (split, feature.name)
             else:
                 assert np.isfinite(values).all(), (split, feature.name)
 

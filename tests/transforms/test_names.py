@@ -3,7 +3,7 @@ import keyword
 import pytest
 from pydantic import ValidationError
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, Vocabulary
 
 BAD = [
     "",
@@ -27,29 +27,36 @@ BAD = [
 
 
 def features(**columns: str) -> FeatureSet:
-    """A feature and a space of the names given for them, on a column `c`."""
+    """A feature and a vocabulary of the names given for them, on a column `c`."""
     column = Column(name=columns.get("column", "c"), dtype="string", entity="item")
-    name, space = columns.get("feature", "f"), columns.get("space", "s")
-    return FeatureSet(columns=(column,), features=(Feature(name=name, column=column.name, encoding="id", space=space),))
+    name, vocabulary = columns.get("feature", "f"), columns.get("vocabulary", "s")
+    return FeatureSet(
+        columns=(column,), features=(Feature(name=name, column=column.name, encoding="id", vocabulary=vocabulary),)
+    )
 
 
-# A feature's space is by default that of its own name, so an empty one is none.
+# A feature's vocabulary is by default that of its own name, so an empty one is none.
 @pytest.mark.parametrize(
     ("kind", "name"),
-    [(kind, name) for kind in ("column", "feature", "space") for name in BAD if (kind, name) != ("space", "")],
+    [
+        (kind, name)
+        for kind in ("column", "feature", "vocabulary")
+        for name in BAD
+        if (kind, name) != ("vocabulary", "")
+    ],
 )
 def test_a_name_that_tensorflow_or_a_file_system_cannot_take_is_refused_when_it_is_declared(kind, name):
     with pytest.raises(ValidationError, match="rename it"):
         features(**{kind: name})
-    if kind == "space":
+    if kind == "vocabulary":
         with pytest.raises(ValidationError, match="rename it"):
-            Space(name=name)
+            Vocabulary(name=name)
 
 
 @pytest.mark.parametrize("name", ["a", "A", "a_b", "I1", "a__", "x" * 100, "k", "index", "training", "match"])
 def test_other_names_are_taken(name):
     assert keyword.iskeyword(name) is False
-    features(column=name, feature=name, space=name)
+    features(column=name, feature=name, vocabulary=name)
 
 
 def test_a_list_leaves_room_for_the_names_of_what_belongs_to_it():
@@ -64,16 +71,16 @@ def feature(name: str, column: str = "user_id", **values: object) -> Feature:
 
 def test_names_that_differ_by_case_alone_are_refused():
     columns = tuple(Column(name=name, dtype="string", entity="item") for name in ("Tag", "tag"))
-    with pytest.raises(ValidationError, match="columns 'Tag' and 'tag' differ by case alone"):
+    with pytest.raises(ValidationError, match="column names 'Tag' and 'tag' differ only by case"):
         FeatureSet(columns=columns, features=(feature("a"),))
-    with pytest.raises(ValidationError, match="columns 'Label' and 'label' differ"):
+    with pytest.raises(ValidationError, match="column names 'Label' and 'label' differ"):
         FeatureSet(columns=(Column(name="Label", dtype="float", entity="item"),), features=(feature("a"),))
-    with pytest.raises(ValidationError, match="features 'tag' and 'Tag' differ"):
-        FeatureSet(features=(feature("tag", space="a"), feature("Tag", space="b")))
-    with pytest.raises(ValidationError, match="spaces 'Ids' and 'ids' differ"):
-        FeatureSet(features=(feature("a", space="Ids"), feature("b", space="ids")))
-    with pytest.raises(ValidationError, match="space 'ids' is declared twice"):
-        FeatureSet(features=(feature("a"),), spaces=(Space(name="ids"), Space(name="ids", top_k=3)))
+    with pytest.raises(ValidationError, match="feature names 'tag' and 'Tag' differ"):
+        FeatureSet(features=(feature("tag", vocabulary="a"), feature("Tag", vocabulary="b")))
+    with pytest.raises(ValidationError, match="vocabulary names 'Ids' and 'ids' differ"):
+        FeatureSet(features=(feature("a", vocabulary="Ids"), feature("b", vocabulary="ids")))
+    with pytest.raises(ValidationError, match="vocabulary 'ids' is declared twice"):
+        FeatureSet(features=(feature("a"),), vocabularies=(Vocabulary(name="ids"), Vocabulary(name="ids", top_k=3)))
 
 
 @pytest.mark.parametrize("name", ["timestamp", "stage", "teacher_hidden", "candidate"])
@@ -90,11 +97,11 @@ def test_a_feature_cannot_have_the_name_of_what_goes_beside_the_features(name):
         ({"encoding": "squared_log"}, {"encoding": "day_of_week"}),
     ],
 )
-def test_features_of_two_kinds_of_ids_cannot_share_a_space(first, second):
-    pair = tuple(feature(name, "timestamp", space="s", **how) for name, how in (("a", first), ("b", second)))
-    with pytest.raises(ValidationError, match="features 'a' and 'b' share the space 's'"):
+def test_features_of_two_kinds_of_ids_cannot_share_a_vocabulary(first, second):
+    pair = tuple(feature(name, "timestamp", vocabulary="s", **how) for name, how in (("a", first), ("b", second)))
+    with pytest.raises(ValidationError, match="features 'a' and 'b' share the vocabulary 's'"):
         FeatureSet(features=pair)
-    FeatureSet(features=(pair[0], feature("b", "timestamp", space="s", **first)))
+    FeatureSet(features=(pair[0], feature("b", "timestamp", vocabulary="s", **first)))
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,6 @@ def test_features_are_those_of_the_official_models_unless_told_otherwise():
     assert len(official) == 3 + 5 + 5 + 8
     more = [feature.name for feature in Recflow(RecflowOptions(official_features=False)).feature_set().features]
     assert more == [*official, "duration_ms", "video_age_hours"]
-    hashed = Recflow(RecflowOptions(hash_buckets=1000)).feature_set().fixed_space_sizes()
+    hashed = Recflow(RecflowOptions(hash_buckets=1000)).feature_set().fixed_table_sizes()
     assert (hashed["item_id"], hashed["author_id"]) == (1001, 1001)
     assert {f.name for f in Recflow().feature_set().features_in("author_id")} == {"author_id", "history_author_id"}

@@ -158,6 +158,16 @@ def test_a_manifest_whose_hash_does_not_fit_is_refused(tmp_path):
         load_dataset(tmp_path / "d")
 
 
+def test_a_manifest_of_another_version_is_refused(tmp_path):
+    write_toy(tmp_path / "d")
+    path = tmp_path / "d" / "dataset.json"
+    payload = json.loads(path.read_text())
+    payload["feature_set"]["spaces"] = payload["feature_set"].pop("vocabularies")  # as version 1 had it
+    path.write_text(json.dumps({**payload, "format_version": 1}))
+    with pytest.raises(InputError, match=r"dataset\.json: received format_version 1; expected 2"):
+        load_dataset(tmp_path / "d")
+
+
 def test_unknown_records_and_splits_are_named(tmp_path):
     dataset = write_toy(tmp_path / "d", (TRAIN,))
     with pytest.raises(InputError, match="records of kind request"):

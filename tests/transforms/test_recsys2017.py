@@ -167,7 +167,9 @@ def test_generated_files_import_and_transform(tmp_path):
     counted = {split: info.records for split, info in dataset.records["row"].items()}
     assert 1_930 < sum(counted.values()) < 2_000
     assert counted["test"] == pytest.approx(1_950 * 7 / 60, abs=60)
-    few = tuple(f for f in dataset.feature_set.features if f.space in ("title", "country", "item_id", "item_age_days"))
+    few = tuple(
+        f for f in dataset.feature_set.features if f.vocabulary in ("title", "country", "item_id", "item_age_days")
+    )
     feature_set = dataset.feature_set.model_copy(update={"features": few})
     transform_dataset(tmp_path / "out", dataset, tmp_path / "transformed", feature_set, "row")
     transform = load_transform(tmp_path / "transformed")

@@ -26,7 +26,7 @@ def test_every_source_resolves_and_says_what_a_user_should_know():
 
 
 def test_options_reach_the_source():
-    assert get_source("criteo", {"frequency_threshold": 3}).feature_set().id_spaces[0].frequency_threshold == 3
+    assert get_source("criteo", {"frequency_threshold": 3}).feature_set().id_vocabularies[0].frequency_threshold == 3
     assert get_source("ebnerd", {"records": "row"}).options.model_dump()["records"] == ("row",)
 
 

@@ -74,7 +74,7 @@ def test_a_teacher_is_asked_about_the_raw_rows_whose_columns_need_not_be_feature
     files = shard_paths(folder / "data", dataset, "row", "train")
     whole = toy_features()
     used = tuple(one for one in whole.features if one.column not in ("price", "history"))
-    fewer = FeatureSet(columns=whole.columns, features=used, spaces=whole.spaces)
+    fewer = FeatureSet(columns=whole.columns, features=used, vocabularies=whole.vocabularies)
     transform_dataset(folder / "data", dataset, folder / "fewer", fewer, "row", splits=())
     with_all, with_few = (
         list(transformed_stream(files, 4, RowEncoder(load_transform(folder / out), features, teacher=_Counting())))

@@ -14,7 +14,7 @@ import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 
 from transforms.arrow import pa, pc
-from transforms.features import Space
+from transforms.features import Vocabulary
 
 _COMPACT_ROWS = 2_000_000
 _EMPTY_VOCABULARY = b"\x01no token reached the threshold\x01"
@@ -23,43 +23,43 @@ _EMPTY_VOCABULARY = b"\x01no token reached the threshold\x01"
 Counts = list[pa.Table]
 
 
-def learn_vocabulary(tokens: tf.Tensor, space: Space) -> tf.Tensor:
-    """The file of a space's vocabulary, learned from the analysed split: a token a line, by falling frequency.
+def learn_vocabulary(tokens: tf.Tensor, vocabulary: Vocabulary) -> tf.Tensor:
+    """The file of a vocabulary, learned from the analysed split: a token a line, by falling frequency.
 
     Equal counts are ordered by token. Tokens with line breaks are left out (they cannot stand in the
-    file). The distinct tokens must fit into one worker's memory (about 100 bytes each); larger spaces
-    should hash (`Space.hash_buckets`).
+    file). The distinct tokens must fit into one worker's memory (about 100 bytes each); larger vocabularies
+    should hash (`Vocabulary.hash_buckets`).
 
     Args:
       tokens: string [n], real tokens of a batch.
-      space: its `frequency_threshold`, `top_k` and name.
+      vocabulary: its `frequency_threshold`, `top_k` and name.
 
     Returns:
       A deferred file name, for `tft.apply_vocabulary`.
     """
     (path,) = tft.experimental.ptransform_analyzer(
         inputs=[tokens],
-        ptransform=_Vocabulary(space),
+        ptransform=_Vocabulary(vocabulary),
         output_dtypes=[tf.string],
         output_shapes=[[]],
         output_asset_default_values=[_EMPTY_VOCABULARY],
-        name=f"vocabulary_{space.name}",
+        name=f"vocabulary_{vocabulary.name}",
     )
     return path
 
 
 class _Vocabulary(tft_beam.experimental.PTransformAnalyzer):
-    def __init__(self, space: Space):
+    def __init__(self, vocabulary: Vocabulary):
         super().__init__()
-        self._space = space
+        self._vocabulary = vocabulary
 
     def expand(self, batches: beam.PCollection) -> beam.PCollection:
-        path = os.path.join(self.base_temp_dir, self._space.name, self._space.name)
+        path = os.path.join(self.base_temp_dir, self._vocabulary.name, self._vocabulary.name)
         return (
             batches
             | "Tokens" >> beam.Map(lambda arrays: np.asarray(arrays[0]))
             | "Count" >> beam.CombineGlobally(CountTokens())
-            | "Write" >> beam.Map(_write, self._space, path)
+            | "Write" >> beam.Map(_write, self._vocabulary, path)
         )
 
 
@@ -91,18 +91,18 @@ class CountTokens(beam.CombineFn):
         )
 
 
-def ordered_tokens(counts: pa.Table, space: Space) -> list[bytes]:
+def ordered_tokens(counts: pa.Table, vocabulary: Vocabulary) -> list[bytes]:
     """The vocabulary: tokens that reach the threshold, the most frequent first, at most `top_k`."""
     tokens = counts["token"]
     breaks = pc.or_(pc.match_substring(tokens, "\n"), pc.match_substring(tokens, "\r"))
-    kept = counts.filter(pc.and_(pc.greater_equal(counts["count"], space.frequency_threshold), pc.invert(breaks)))
+    kept = counts.filter(pc.and_(pc.greater_equal(counts["count"], vocabulary.frequency_threshold), pc.invert(breaks)))
     ordered = kept.take(pc.sort_indices(kept, [("count", "descending"), ("token", "ascending")]))
-    names: list[bytes] = ordered["token"][: space.top_k].to_pylist()
+    names: list[bytes] = ordered["token"][: vocabulary.top_k].to_pylist()
     return names
 
 
-def _write(counts: pa.Table, space: Space, path: str) -> bytes:
-    tokens = ordered_tokens(counts, space) or [_EMPTY_VOCABULARY]
+def _write(counts: pa.Table, vocabulary: Vocabulary, path: str) -> bytes:
+    tokens = ordered_tokens(counts, vocabulary) or [_EMPTY_VOCABULARY]
     tf.io.gfile.makedirs(os.path.dirname(path))
     with tf.io.gfile.GFile(path, "wb") as file:
         file.write(b"\n".join(tokens) + b"\n")

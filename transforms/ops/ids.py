@@ -1,4 +1,4 @@
-"""Ids: tokens to rows of an embedding table, one pooled vocabulary for all features of a space."""
+"""Ids: tokens to rows of an embedding table, looked up in one vocabulary that features may share."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from transforms.beam.vocabulary import learn_vocabulary
-from transforms.features import Encoding, Feature, Space
+from transforms.features import Encoding, Feature, Vocabulary
 from transforms.ops.missing import Values, flat, is_real, like
 
 
@@ -35,27 +35,29 @@ def tokens_of(feature: Feature, values: Values, real: tf.Tensor, prefix: bool) -
     return tf.where(real, tokens, tf.zeros_like(tokens))
 
 
-def space_ids(space: Space, features: Mapping[str, tuple[Feature, Values, tf.Tensor]]) -> dict[str, Values]:
-    """Ids of all features of one space, looked up together.
+def vocabulary_ids(
+    vocabulary: Vocabulary, features: Mapping[str, tuple[Feature, Values, tf.Tensor]]
+) -> dict[str, Values]:
+    """Ids of all features of one vocabulary, looked up together.
 
     0 = missing or padding; then the vocabulary by falling frequency; then the out-of-vocabulary
-    buckets. A hashed space has 0 and its buckets. The vocabulary is learned from the analysed split only.
+    buckets. A hashed vocabulary has 0 and its buckets. The vocabulary is learned from the analysed split only.
 
     Args:
-      space: the id space.
+      vocabulary: the declared one.
       features: by name: the feature, its raw column and which elements are real.
 
     Returns:
       By name: int64 ids in the raw column's shape.
     """
-    tokens = {name: tokens_of(f, values, real, space.prefix) for name, (f, values, real) in features.items()}
+    tokens = {name: tokens_of(f, values, real, vocabulary.prefix) for name, (f, values, real) in features.items()}
     pooled = tf.concat(list(tokens.values()), axis=0)
     real = is_real(pooled)
-    if space.hash_buckets is not None:
-        ids = tf.strings.to_hash_bucket_fast(pooled, space.hash_buckets)
+    if vocabulary.hash_buckets is not None:
+        ids = tf.strings.to_hash_bucket_fast(pooled, vocabulary.hash_buckets)
     else:
-        vocabulary = learn_vocabulary(tf.boolean_mask(pooled, real), space)
-        ids = tft.apply_vocabulary(pooled, vocabulary, num_oov_buckets=space.num_oov_buckets)
+        learned = learn_vocabulary(tf.boolean_mask(pooled, real), vocabulary)
+        ids = tft.apply_vocabulary(pooled, learned, num_oov_buckets=vocabulary.num_oov_buckets)
     ids = tf.where(real, tf.cast(ids, tf.int64) + 1, tf.zeros_like(pooled, tf.int64))
     parts = tf.split(ids, [tf.size(part) for part in tokens.values()], num=len(tokens))
     return {name: like(part, features[name][1]) for name, part in zip(tokens, parts, strict=True)}

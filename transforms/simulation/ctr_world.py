@@ -62,10 +62,13 @@ class ClickLogWorld:
 
     @property
     def model_inputs(self) -> tuple[ModelInput, ...]:
-        """What a model needs to know to take the arrays of `sample`: a space a category, then the numbers."""
+        """What a model needs to know to take the arrays of `sample`: a vocabulary a category, then the numbers."""
         named: list[tuple[str, str | None]] = [(name, name) for name in self.table_sizes]
         named += [(name, None) for name in self.parameters.numbers]
-        return tuple(ModelInput(name=name, space=space, shape=Shape.SCALAR, entity="context") for name, space in named)
+        return tuple(
+            ModelInput(name=name, vocabulary=vocabulary, shape=Shape.SCALAR, entity="context")
+            for name, vocabulary in named
+        )
 
     def sample(self, rows: int, seed: int) -> Columns:
         """Draws rows as arrays that a model can take as they are: the fastest way to data.

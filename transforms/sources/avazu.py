@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, ClassVar
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.avazu_options import CATEGORIES, LINE, AvazuOptions
 from transforms.sources.base import SourceOptions
 from transforms.sources.line_format import LineFormat
@@ -12,7 +12,7 @@ from transforms.sources.line_source import LineSource
 if TYPE_CHECKING:
     import apache_beam as beam
 
-SPACE = "avazu"
+VOCABULARY = "avazu"
 _TIMES = {"hour": Encoding.HOUR_OF_DAY, "weekday": Encoding.DAY_OF_WEEK, "weekend": Encoding.WEEKEND}
 
 
@@ -37,11 +37,13 @@ class Avazu(LineSource):
 
     def feature_set(self) -> FeatureSet:
         times = tuple(Feature(name=name, encoding=encoding, column="timestamp") for name, encoding in _TIMES.items())
-        categories = tuple(Feature(name=name, encoding=Encoding.ID, space=SPACE) for name in CATEGORIES)
+        categories = tuple(Feature(name=name, encoding=Encoding.ID, vocabulary=VOCABULARY) for name in CATEGORIES)
         return FeatureSet(
             columns=tuple(Column(name=name, dtype="string", entity="context") for name in CATEGORIES),
             features=times + categories,
-            spaces=(Space(name=SPACE, prefix=True, frequency_threshold=self.options.frequency_threshold),),
+            vocabularies=(
+                Vocabulary(name=VOCABULARY, prefix=True, frequency_threshold=self.options.frequency_threshold),
+            ),
         )
 
     def read(self, input_dir: str | os.PathLike[str]) -> "beam.PTransform":

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, ClassVar
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.base import SourceOptions
 from transforms.sources.criteo_options import CATEGORIES, LINE, NUMBERS, CriteoOptions
 from transforms.sources.line_format import LineFormat
@@ -12,7 +12,7 @@ from transforms.sources.line_source import LineSource
 if TYPE_CHECKING:
     import apache_beam as beam
 
-SPACE = "criteo"
+VOCABULARY = "criteo"
 LOWEST_NUMBER = -10
 """Counts are 0 or more but for a few codes of -1 to -3; anything far below is a damaged file."""
 
@@ -36,16 +36,18 @@ class Criteo(LineSource):
 
     def feature_set(self) -> FeatureSet:
         encoding = self.options.number_encoding
-        shared = SPACE if encoding is Encoding.SQUARED_LOG else ""
-        numbers = tuple(Feature(name=name, encoding=encoding, space=shared) for name in NUMBERS)
-        categories = tuple(Feature(name=name, encoding=Encoding.ID, space=SPACE) for name in CATEGORIES)
+        shared = VOCABULARY if encoding is Encoding.SQUARED_LOG else ""
+        numbers = tuple(Feature(name=name, encoding=encoding, vocabulary=shared) for name in NUMBERS)
+        categories = tuple(Feature(name=name, encoding=Encoding.ID, vocabulary=VOCABULARY) for name in CATEGORIES)
         return FeatureSet(
             columns=(
                 *(Column(name=name, dtype="float", entity="context", min_value=LOWEST_NUMBER) for name in NUMBERS),
                 *(Column(name=name, dtype="string", entity="context") for name in CATEGORIES),
             ),
             features=numbers + categories,
-            spaces=(Space(name=SPACE, prefix=True, frequency_threshold=self.options.frequency_threshold),),
+            vocabularies=(
+                Vocabulary(name=VOCABULARY, prefix=True, frequency_threshold=self.options.frequency_threshold),
+            ),
         )
 
     def read(self, input_dir: str | os.PathLike[str]) -> "beam.PTransform":

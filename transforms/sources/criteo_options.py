@@ -24,7 +24,7 @@ class CriteoOptions(LineOptions):
 
     Args:
       numeric: encoding of I1-I13. `quantile` (10 buckets each) gave the best AUC and log loss on small
-        heads; `squared_log` is that of the Criteo_x4 benchmark, in the pooled space of the categories.
+        heads; `squared_log` is that of the Criteo_x4 benchmark, in the pooled vocabulary of the categories.
       discretise: `x4` is another name for `numeric: squared_log`.
       frequency_threshold: a token seen less often in the training split is out of vocabulary.
     """

@@ -13,7 +13,7 @@ import numpy as np
 from transforms.arrow import pa, pc
 from transforms.batches import Batch, Values
 from transforms.errors import InputError
-from transforms.features import LABEL, SPLITS, Column, Encoding, Feature, FeatureSet, Space, Split
+from transforms.features import LABEL, SPLITS, Column, Encoding, Feature, FeatureSet, Split, Vocabulary
 from transforms.records import Dataset, load_dataset
 from transforms.simulation.auc import auc
 from transforms.simulation.ctr_parameters import TRUTH, ClickLogParameters
@@ -25,7 +25,7 @@ from transforms.splits import random_splits
 from transforms.writing import write_dataset
 
 NAME = "ctr_simulator"
-SPACE = "ctr"
+VOCABULARY = "ctr"
 FREQUENCY_THRESHOLD = 2
 """As Avazu_x4 has it: an id seen once in the training split is out of vocabulary."""
 NUMBER_MEAN_LOG, NUMBER_SPREAD = 4.0, 0.8
@@ -47,10 +47,10 @@ def feature_set(parameters: ClickLogParameters) -> FeatureSet:
             Column(name=TRUTH, dtype="float", entity="item", min_value=0.0, max_value=1.0, model_input=False),
         ),
         features=(
-            *(Feature(name=name, encoding=Encoding.ID, space=SPACE) for name in categories),
+            *(Feature(name=name, encoding=Encoding.ID, vocabulary=VOCABULARY) for name in categories),
             *(Feature(name=name, encoding=Encoding.LOG_ZSCORE) for name in numbers),
         ),
-        spaces=(Space(name=SPACE, prefix=True, frequency_threshold=FREQUENCY_THRESHOLD),),
+        vocabularies=(Vocabulary(name=VOCABULARY, prefix=True, frequency_threshold=FREQUENCY_THRESHOLD),),
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from transforms.errors import InputError
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.base import Source, SourceOptions
 from transforms.sources.ebnerd_options import WINDOWS_HOURS, EbnerdOptions
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 BEHAVIORS, HISTORY = "behaviors.parquet", "history.parquet"
-_ITEM_SPACE = "article"
+_ITEM_VOCABULARY = "article"
 _COUNT_FEATURES = ("shown", "clicks", "ctr")
 
 
@@ -49,7 +49,9 @@ class Ebnerd(Source):
         return FeatureSet(
             columns=_columns(self.options.history_length),
             features=(*_features(), *ids),
-            spaces=tuple(Space(name=name, frequency_threshold=threshold) for name in (_ITEM_SPACE, "user_id") if ids),
+            vocabularies=tuple(
+                Vocabulary(name=name, frequency_threshold=threshold) for name in (_ITEM_VOCABULARY, "user_id") if ids
+            ),
             list_size=self.options.list_size,
             requires_item_id=True,
         )
@@ -120,6 +122,6 @@ def _features() -> tuple[Feature, ...]:
 def _id_features() -> tuple[Feature, ...]:
     return (
         Feature(name="user_id", encoding=Encoding.ID),
-        Feature(name="item_id", encoding=Encoding.ID, space=_ITEM_SPACE),
-        Feature(name="history", encoding=Encoding.ID, space=_ITEM_SPACE),
+        Feature(name="item_id", encoding=Encoding.ID, vocabulary=_ITEM_VOCABULARY),
+        Feature(name="history", encoding=Encoding.ID, vocabulary=_ITEM_VOCABULARY),
     )

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.base import Source, SourceOptions
 from transforms.sources.kuairand_options import (
     STATISTIC_NUMBERS,
@@ -22,7 +22,7 @@ from transforms.sources.row_options import field_columns, history_column
 if TYPE_CHECKING:
     import apache_beam as beam
 
-_LARGE_SPACES = ("item_id", "author_id")
+_LARGE_VOCABULARIES = ("item_id", "author_id")
 
 
 class Kuairand(Source):
@@ -51,14 +51,16 @@ class Kuairand(Source):
     def feature_set(self) -> FeatureSet:
         options = self.options
         large = (
-            Space(name=name, frequency_threshold=options.frequency_threshold, hash_buckets=options.hash_buckets)
-            for name in _LARGE_SPACES
+            Vocabulary(name=name, frequency_threshold=options.frequency_threshold, hash_buckets=options.hash_buckets)
+            for name in _LARGE_VOCABULARIES
         )
-        users = (Space(name=name, frequency_threshold=options.frequency_threshold) for name in ("user_id", "music_id"))
+        users = (
+            Vocabulary(name=name, frequency_threshold=options.frequency_threshold) for name in ("user_id", "music_id")
+        )
         return FeatureSet(
             columns=_columns(options),
             features=_features() + (_statistic_features() if options.statistics else ()),
-            spaces=(*large, *users),
+            vocabularies=(*large, *users),
             requires_item_id=True,
         )
 
@@ -105,9 +107,9 @@ def _features() -> tuple[Feature, ...]:
         Feature(name="tab", encoding=Encoding.ID),
         *(Feature(name=name, encoding=Encoding.ID) for name in ("user_id", *USER_IDS)),
         *(Feature(name=name, encoding=Encoding.LOG_ZSCORE) for name in USER_NUMBERS),
-        *(Feature(name=f"history_{name}", encoding=Encoding.ID, space=name) for name in _LARGE_SPACES),
+        *(Feature(name=f"history_{name}", encoding=Encoding.ID, vocabulary=name) for name in _LARGE_VOCABULARIES),
         *(Feature(name=name, encoding=Encoding.ID) for name in ("item_id", *VIDEO_IDS)),
-        *(Feature(name=name, encoding=Encoding.ID, space="tag") for name in TAGS),
+        *(Feature(name=name, encoding=Encoding.ID, vocabulary="tag") for name in TAGS),
         *(Feature(name=name, encoding=Encoding.QUANTILE) for name in (*VIDEO_NUMBERS, "video_age_days")),
     )
 

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.base import Source, SourceOptions
 from transforms.sources.movielens_options import GENRES, MovielensOptions
 from transforms.sources.row_options import history_column
@@ -46,13 +46,14 @@ class Movielens(Source):
             ),
             features=(
                 Feature(name="user_id", encoding=Encoding.ID),
-                Feature(name=HISTORY, encoding=Encoding.ID, space="item_id"),
+                Feature(name=HISTORY, encoding=Encoding.ID, vocabulary="item_id"),
                 Feature(name="item_id", encoding=Encoding.ID),
-                *(Feature(name=name, encoding=Encoding.ID, space="genre") for name in GENRES),
+                *(Feature(name=name, encoding=Encoding.ID, vocabulary="genre") for name in GENRES),
                 Feature(name="year", encoding=Encoding.QUANTILE),
             ),
-            spaces=tuple(
-                Space(name=name, frequency_threshold=options.frequency_threshold) for name in ("user_id", "item_id")
+            vocabularies=tuple(
+                Vocabulary(name=name, frequency_threshold=options.frequency_threshold)
+                for name in ("user_id", "item_id")
             ),
             requires_item_id=True,
         )

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.simulation.world_files import SIMULATOR_VERSION
 from transforms.sources.base import Source, SourceOptions
 from transforms.sources.ratings_matrix_options import RatingsMatrixOptions
@@ -69,7 +69,7 @@ class RatingsMatrixSource(Source):
         return FeatureSet(
             columns=columns,
             features=(*_features(), *(Feature(name=name, encoding=Encoding.ID) for name, _ in fields)),
-            spaces=tuple(Space(name=name, frequency_threshold=threshold) for name in ("user_id", "item_id")),
+            vocabularies=tuple(Vocabulary(name=name, frequency_threshold=threshold) for name in ("user_id", "item_id")),
             list_size=policy.candidates,
             requires_item_id=True,
         )
@@ -121,7 +121,7 @@ def _columns(history_length: int, exposed_items: int) -> tuple[Column, ...]:
 def _features() -> tuple[Feature, ...]:
     return (
         Feature(name="user_id", encoding=Encoding.ID),
-        Feature(name=HISTORY, encoding=Encoding.ID, space="item_id"),
+        Feature(name=HISTORY, encoding=Encoding.ID, vocabulary="item_id"),
         Feature(name="item_id", encoding=Encoding.ID),
         Feature(name="item_impressions_so_far", encoding=Encoding.LOG_ZSCORE),
         Feature(name="item_clicks_so_far", encoding=Encoding.LOG_ZSCORE),

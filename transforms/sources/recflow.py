@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.base import Source, SourceOptions
 from transforms.sources.recflow_options import ITEM_IDS, STAGES, USER_IDS, RecflowOptions
 
@@ -43,14 +43,18 @@ class Recflow(Source):
     def feature_set(self) -> FeatureSet:
         options = self.options
         large = {
-            name: Space(name=name, frequency_threshold=options.frequency_threshold, hash_buckets=options.hash_buckets)
+            name: Vocabulary(
+                name=name, frequency_threshold=options.frequency_threshold, hash_buckets=options.hash_buckets
+            )
             for name in ("item_id", "author_id")
         }
-        users = [Space(name=name, frequency_threshold=options.frequency_threshold) for name in ("user_id", "device_id")]
+        users = [
+            Vocabulary(name=name, frequency_threshold=options.frequency_threshold) for name in ("user_id", "device_id")
+        ]
         return FeatureSet(
             columns=_columns(options.history_length),
             features=_official_features() + (() if options.official_features else _other_features()),
-            spaces=(*large.values(), *users),
+            vocabularies=(*large.values(), *users),
             list_size=options.list_size,
             requires_item_id=True,
         )
@@ -112,14 +116,14 @@ def _official_features() -> tuple[Feature, ...]:
         return (
             Feature(name=f"{name}_weekday", encoding=Encoding.DAY_OF_WEEK, column=f"{name}_local_time"),
             Feature(name=f"{name}_hour", encoding=Encoding.HOUR_OF_DAY, column=f"{name}_local_time"),
-            Feature(name=f"{name}_minute", encoding=Encoding.ID, space="minute"),
+            Feature(name=f"{name}_minute", encoding=Encoding.ID, vocabulary="minute"),
         )
 
     ids = ("item_id", *HISTORY_IDS)
     return (
         *moment("request"),
         *(Feature(name=name, encoding=Encoding.ID) for name in ("user_id", *USER_IDS)),
-        *(Feature(name=f"history_{name}", encoding=Encoding.ID, space=name) for name in ids),
+        *(Feature(name=f"history_{name}", encoding=Encoding.ID, vocabulary=name) for name in ids),
         *(Feature(name=name, encoding=Encoding.ID) for name in ids),
         *moment("upload"),
     )

@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.base import Source, SourceOptions
 from transforms.sources.recsys2017_options import (
     INTERACTIONS,
@@ -36,7 +36,7 @@ class Recsys2017(Source):
     interest (type 5) is nothing that the user did, and is left out. A history holds the items of label 1
     strictly before. Of lists of terms the first few have a column each: lists are histories to the models.
     A field that users and items share (`career_level`, say) is `user_career_level` and `item_career_level`
-    with one id space. 0 says unknown in several fields and is an id like any other.
+    with one vocabulary. 0 says unknown in several fields and is an id like any other.
     """
 
     name: ClassVar[str] = "recsys2017"
@@ -48,12 +48,12 @@ class Recsys2017(Source):
     options: Recsys2017Options
 
     def feature_set(self) -> FeatureSet:
-        spaces = ("user_id", "item_id", *_LISTS)
+        vocabularies = ("user_id", "item_id", *_LISTS)
         threshold = self.options.frequency_threshold
         return FeatureSet(
             columns=_columns(self.options.history_length),
             features=_features(),
-            spaces=tuple(Space(name=name, frequency_threshold=threshold) for name in spaces),
+            vocabularies=tuple(Vocabulary(name=name, frequency_threshold=threshold) for name in vocabularies),
             requires_item_id=True,
         )
 
@@ -94,13 +94,17 @@ def _features() -> tuple[Feature, ...]:
     return (
         Feature(name="user_id", encoding=Encoding.ID),
         Feature(name="item_id", encoding=Encoding.ID),
-        Feature(name=HISTORY, encoding=Encoding.ID, space="item_id"),
+        Feature(name=HISTORY, encoding=Encoding.ID, vocabulary="item_id"),
         *(
-            Feature(name=f"{whose}_{name}", encoding=Encoding.ID, space=name)
+            Feature(name=f"{whose}_{name}", encoding=Encoding.ID, vocabulary=name)
             for whose in ("user", "item")
             for name in SHARED_IDS
         ),
         *(Feature(name=name, encoding=Encoding.ID) for name in (*USER_IDS, *ITEM_IDS)),
-        *(Feature(name=name, encoding=Encoding.ID, space=space) for space, names in _LISTS.items() for name in names),
+        *(
+            Feature(name=name, encoding=Encoding.ID, vocabulary=vocabulary)
+            for vocabulary, names in _LISTS.items()
+            for name in names
+        ),
         *(Feature(name=name, encoding=Encoding.QUANTILE) for name in (*PLACE, "item_age_days")),
     )

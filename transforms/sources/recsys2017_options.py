@@ -49,7 +49,7 @@ ITEM_TABLE = _raw(
     created_at=CATEGORY,
 )
 SHARED_IDS = ("career_level", "discipline_id", "industry_id", "country", "region")
-"""Fields of users and of items alike; each pair has one id space."""
+"""Fields of users and of items alike; each pair has one vocabulary."""
 USER_IDS = (
     "experience_n_entries_class", "experience_years_experience", "experience_years_in_current", "edu_degree", "wtcj",
     "premium",

@@ -85,7 +85,7 @@ def _features() -> tuple[Feature, ...]:
         Feature(name="device", encoding=Encoding.ID),
         Feature(name="hour_of_day", encoding=Encoding.HOUR_OF_DAY, column="timestamp"),
         Feature(name="day_of_week", encoding=Encoding.DAY_OF_WEEK, column="timestamp"),
-        Feature(name="history_item_id", encoding=Encoding.ID, space="item_id"),
+        Feature(name="history_item_id", encoding=Encoding.ID, vocabulary="item_id"),
         Feature(name="item_id", encoding=Encoding.ID),
         Feature(name="item_category", encoding=Encoding.ID),
         Feature(name="item_age_hours", encoding=Encoding.LOG_ZSCORE),

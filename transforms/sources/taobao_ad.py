@@ -3,7 +3,7 @@
 import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Space
+from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.base import Source, SourceOptions
 from transforms.sources.row_options import field_columns, history_column
 from transforms.sources.taobao_ad_options import AD_IDS, AD_TABLE, PROFILE_TABLE, USER_FIELDS, TaobaoAdOptions
@@ -44,7 +44,7 @@ class TaobaoAd(Source):
                 *field_columns(((name, AD_TABLE.fields[name]) for name in (*AD_IDS, "price")), "item"),
             ),
             features=_features(),
-            spaces=tuple(Space(name=name, frequency_threshold=threshold) for name in _COUNTED),
+            vocabularies=tuple(Vocabulary(name=name, frequency_threshold=threshold) for name in _COUNTED),
             requires_item_id=True,
         )
 
@@ -71,8 +71,8 @@ def _features() -> tuple[Feature, ...]:
         Feature(name="hour", encoding=Encoding.HOUR_OF_DAY, column="local_time"),
         Feature(name="weekday", encoding=Encoding.DAY_OF_WEEK, column="local_time"),
         *(Feature(name=name, encoding=Encoding.ID) for name in ("user_id", *USER_FIELDS)),
-        Feature(name="history_cate", encoding=Encoding.ID, space="cate_id"),
-        Feature(name="history_brand", encoding=Encoding.ID, space="brand"),
+        Feature(name="history_cate", encoding=Encoding.ID, vocabulary="cate_id"),
+        Feature(name="history_brand", encoding=Encoding.ID, vocabulary="brand"),
         Feature(name="history_btag", encoding=Encoding.ID),
         *(Feature(name=name, encoding=Encoding.ID) for name in ("item_id", *AD_IDS)),
         Feature(name="price", encoding=Encoding.QUANTILE),
