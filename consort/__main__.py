@@ -8,13 +8,14 @@ from typing import NoReturn
 from transforms.errors import ConsortError
 
 _INTERRUPTED = 130
-_NO_ROOM = ("No space left on device", "disk is full", "File too large", "Disk quota exceeded")
+_DISK_FULL = ("No space left on device", "disk is full", "File too large", "Disk quota exceeded")
 
 
 def main() -> None:
-    """Runs the command line; every outcome becomes an exit code.
+    """Runs the command line, and maps every outcome to an exit code.
 
-    0 done; 1 failed while working; 2 wrong input, nothing written; 3 an optional part is missing; 4 a gate said no.
+    0: success; 1: failed while working; 2: invalid input, nothing written; 3: an optional package is missing;
+    4: rejected by a validation gate.
     """
     from consort.cli.app import app
     from consort.cli.quiet import be_quiet
@@ -27,12 +28,12 @@ def main() -> None:
         _advise(error)
         _end(error.exit_code)
     except SystemExit as stopped:
-        # Typer turns an interrupt into an exit without a word.
+        # Typer turns an interrupt into an exit without a message.
         if stopped.code == _INTERRUPTED:
-            _tell_interrupted()
+            _report_interrupt()
         raise
     except KeyboardInterrupt:
-        _tell_interrupted()
+        _report_interrupt()
         _end(_INTERRUPTED)
     except Exception as error:
         if os.environ.get("CONSORT_DEBUG"):
@@ -43,9 +44,9 @@ def main() -> None:
         _end(1)
 
 
-def _tell_interrupted() -> None:
+def _report_interrupt() -> None:
     print(
-        "\nconsort: interrupted; the same command goes on from its last checkpoint, or begins anew if it has none",
+        "\nconsort: interrupted; the same command resumes from the last checkpoint, or starts again if there is none",
         file=sys.stderr,
     )
 
@@ -53,7 +54,7 @@ def _tell_interrupted() -> None:
 def _end(code: int) -> NoReturn:
     distributed = sys.modules.get("runs.workers")
     if distributed is not None and distributed.is_connected():
-        # All is said and closed; TensorFlow would wait for minutes for processes that are gone.
+        # Everything is written and closed; TensorFlow would wait minutes for processes that have ended.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -61,10 +62,10 @@ def _end(code: int) -> NoReturn:
 
 
 def _advise(error: Exception) -> None:
-    # TensorFlow and Beam raise errors of their own kinds, which only tell by their text.
-    if any(text in str(error) for text in _NO_ROOM):
-        fix = "free space where it writes, and in TMPDIR; then start the same command again"
-        print(f"consort: received no room to write; expected enough for the result. Fix: {fix}", file=sys.stderr)
+    # TensorFlow and Beam raise their own error types; only the text tells the cause.
+    if any(text in str(error) for text in _DISK_FULL):
+        fix = "free space in the output folder and in TMPDIR, then run the same command again"
+        print(f"consort: the disk is full. Fix: {fix}", file=sys.stderr)
 
 
 if __name__ == "__main__":

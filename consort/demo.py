@@ -1,4 +1,4 @@
-"""The demo: one simulated world through three pipelines, a server for all, and a query through the cascade."""
+"""The demo: three pipelines on one simulated log, one server for their models, and a query through the cascade."""
 
 import importlib
 import time
@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from consort.config import load_config
-from consort.demo_cascade import ask_everything
+from consort.demo_cascade import query_models
 from runs.provenance import machine
 from transforms.errors import ConsortError, InputError
 from transforms.files import check_folder
 
 STAGES = {"retrieval": "simulated_cs3", "pre-ranking": "simulated_duet_stages", "ranking": "simulated_mutual"}
-"""Each stage of the cascade, and its preset."""
+"""Preset of each stage of the cascade."""
 REQUESTS, FAST_REQUESTS = 16_000, 3_000
 
 Say = Callable[[str], None]
 
 
 def run_demo(out: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
-    """Simulates, trains all three stages, serves them and asks; everything it makes lies under `out`.
+    """Simulates a log, trains all three stages, serves them and queries them, writing everything under `out`.
 
     Args:
       out: a new or empty folder.
-      requests: requests to simulate.
-      seed: of the world; the presets' seeds are the models'.
-      say: is told what happens.
+      requests: number of requests to simulate.
+      seed: random seed of the world; the models take the seeds of their presets.
+      say: called with a line of progress.
 
     Raises:
       InputError: `out` is in use.
@@ -41,7 +41,7 @@ def run_demo(out: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
     say("loading TFX")
     stages = {stage: _stage(stage, preset, data, root, say) for stage, preset in STAGES.items()}
     say("starting the server")
-    served = ask_everything({stage: found["model"] for stage, found in stages.items()}, root, data, say)
+    served = query_models({stage: report["model"] for stage, report in stages.items()}, root, data, say)
     result = {
         "data": simulated,
         "stages": stages,
@@ -60,7 +60,7 @@ def _simulate(data: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
     from transforms.sources.simulator import simulate
 
     say(f"simulating {requests} requests")
-    importlib.import_module("tensorflow")  # Its seconds of loading are not the simulator's.
+    importlib.import_module("tensorflow")  # Loaded here, so that its seconds are not counted as the simulator's.
     start = time.monotonic()
     dataset = simulate(data, load_world(None), requests, seed)
     seconds = time.monotonic() - start
@@ -76,7 +76,7 @@ def _simulate(data: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
 
 
 def _stage(stage: str, preset: str, data: Path, root: Path, say: Say) -> dict[str, Any]:
-    """A pipeline, and what the model that it pushed is worth on the test split."""
+    """Runs a pipeline and evaluates the model that it pushed on the test split."""
     from runs.evaluate import metrics_of, score
     from runs.plan import make_plan
     from serving.contract import read_contract
@@ -100,52 +100,54 @@ def _stage(stage: str, preset: str, data: Path, root: Path, say: Say) -> dict[st
 
 
 def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """The first table that the demo prints: what, and how much."""
+    """Returns the rows of the summary table."""
     data, cascade = result["data"], result["cascade"]
     rows = data["rows"]
-    found = [
+    table = [
         ("requests simulated", f"{data['requests']:,} ({data['candidate_rows']:,} candidates)"),
         ("rows train / eval / test", " / ".join(f"{rows.get(split, 0):,}" for split in ("train", "eval", "test"))),
     ]
     for stage in STAGES:
-        one = result["stages"][stage]
-        step = (one["step_seconds"] or 0) * 1e3
-        found.append((f"{stage}, {one['preset']}", f"{one['seconds']:.0f} s, {one['steps']:,} steps of {step:.0f} ms"))
+        report = result["stages"][stage]
+        step = (report["step_seconds"] or 0) * 1e3
+        table.append(
+            (f"{stage}, {report['preset']}", f"{report['seconds']:.0f} s, {report['steps']:,} steps of {step:.0f} ms")
+        )
     worst = max(result["largest_difference"].values())
     shown = " -> ".join(f"{count:,}" for count in cascade["items"])
-    found += [
-        ("served = trainer's scores", f"{worst <= result['tolerance']} (largest difference {worst:.1e})"),
+    table += [
+        ("served = trained scores", f"{worst <= result['tolerance']} (largest difference {worst:.1e})"),
         ("items, stage by stage", f"{cascade['catalogue']:,} -> {shown}"),
         (
             f"clicked items among {cascade['retrieved']} retrieved",
             f"{cascade['recall']:.1%} of {cascade['clicks']:,} "
-            f"(the most clicked: {cascade['popular_recall']:.1%}: tells what was shown)",
+            f"(the most clicked items: {cascade['popular_recall']:.1%})",
         ),
-        ("a cascade's answer", f"p50 {cascade['p50_ms']:.1f} ms, p99 {cascade['p99_ms']:.1f} ms"),
-        ("all of it", f"{result['total_seconds']:.0f} s"),
+        ("latency of the cascade", f"p50 {cascade['p50_ms']:.1f} ms, p99 {cascade['p99_ms']:.1f} ms"),
+        ("total time", f"{result['total_seconds']:.0f} s"),
     ]
-    return found
+    return table
 
 
 def quality_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The second table: each stage's model beside the logging policy and the oracle, on the test split."""
-    found = []
+    """Returns the rows of the table that compares each stage's model with the logging policy and the oracle."""
+    table = []
     for stage in STAGES:
-        one = result["stages"][stage]
-        quality = one["quality"]
-        over_all = "auc_entire" in quality
+        report = result["stages"][stage]
+        quality = report["quality"]
+        has_requests = "auc_entire" in quality
         pairs = [("shown items", "auc", "logging_policy_auc", "oracle_auc")]
-        if over_all:
+        if has_requests:
             pairs = [
                 ("all candidates", "auc_entire", "logging_auc_entire", "oracle_auc_entire"),
                 ("not shown", "auc_unexposed", "logging_auc_unexposed", "oracle_auc_unexposed"),
             ]
-        for over, own, logging, oracle in pairs:
-            values = (quality[own], quality[logging], quality[oracle])
-            found.append((stage, f"AUC, {over}", *(f"{value:.4f}" for value in values)))
-    return found
+        for subset, model, logging, oracle in pairs:
+            values = (quality[model], quality[logging], quality[oracle])
+            table.append((stage, f"AUC, {subset}", *(f"{value:.4f}" for value in values)))
+    return table
 
 
 def query_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:
-    """The third table: one query's answer, each item's place and logit in every stage."""
+    """Returns the rows of one query's answer: each item's rank and logit in every stage."""
     return [tuple(row) for row in result["query"]]

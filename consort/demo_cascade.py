@@ -1,4 +1,4 @@
-"""What the demo asks of the server: each model's golden records, the items of logged clicks, and the whole cascade."""
+"""The demo's queries: golden records of each model, retrieval of clicked items, and the whole cascade."""
 
 import contextlib
 import subprocess
@@ -19,20 +19,20 @@ USERS, CALLS = 25, 100
 Say = Callable[[str], None]
 
 
-def ask_everything(models: Mapping[str, str], root: Path, data: Path, say: Say) -> dict[str, Any]:
-    """Starts a server for all models in a process of its own, and asks.
+def query_models(models: Mapping[str, str], root: Path, data: Path, say: Say) -> dict[str, Any]:
+    """Serves all models from another process and queries them.
 
     Args:
-      models: the pushed version of each stage: `retrieval`, `pre-ranking`, `ranking`.
-      root: of the pipelines.
-      data: the dataset.
-      say: is told what happens.
+      models: folder of the pushed version by stage: `retrieval`, `pre-ranking`, `ranking`.
+      root: root folder of the pipelines.
+      data: folder of the dataset.
+      say: called with a line of progress.
 
     Returns:
-      `largest_difference` of each stage's scores from the trainer's, `tolerance`, `cascade`, `query`.
+      `largest_difference` of each stage's served scores from the trained ones, `tolerance`, `cascade`, `query`.
 
     Raises:
-      GateRefused: a model answers otherwise than the trainer.
+      GateRefused: a served score differs from the trained one.
       ConsortError: the server does not start.
     """
     from serving.client import PredictClient
@@ -42,14 +42,14 @@ def ask_everything(models: Mapping[str, str], root: Path, data: Path, say: Say) 
 
     names = {stage: model_name(path) for stage, path in models.items()}
     with _server(root) as address, PredictClient(address, timeout_s=30.0) as client:
-        say(f"asking {', '.join(names.values())} at {address}")
+        say(f"querying {', '.join(names.values())} at {address}")
         differences = {stage: _difference(client, names[stage], path) for stage, path in models.items()}
 
-        def ask(inputs: dict[str, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-            found = client.retrieve(names["retrieval"], inputs, k)
-            return found.item_ids, found.scores
+        def retrieve(inputs: dict[str, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+            answer = client.retrieve(names["retrieval"], inputs, k)
+            return answer.item_ids, answer.scores
 
-        check_golden_retrieval(models["retrieval"], ask)
+        check_golden_retrieval(models["retrieval"], retrieve)
         cascade, query = _cascade(client, names, Path(models["retrieval"]), data)
         cascade |= _recall(client, names["retrieval"], data)
     return {"largest_difference": differences, "tolerance": TOLERANCE, "cascade": cascade, "query": query}
@@ -75,18 +75,18 @@ def _server(root: Path) -> Iterator[str]:
 
 
 def _difference(client: Any, name: str, model: str) -> float:
-    """Of served probabilities from the trainer's, the largest of all signatures."""
+    """Returns the largest difference of served probabilities from the trained ones over the signatures."""
     from serving.export.golden import check_golden
     from serving.export.signatures import DEFAULT, EXAMPLES, PLAIN
 
-    found = check_golden(model, lambda signature, inputs: client.predict(name, inputs, signature).outputs)
-    return max(difference for signature, difference in found.items() if signature in (DEFAULT, EXAMPLES, PLAIN))
+    differences = check_golden(model, lambda signature, inputs: client.predict(name, inputs, signature).outputs)
+    return max(difference for signature, difference in differences.items() if signature in (DEFAULT, EXAMPLES, PLAIN))
 
 
 def _cascade(
     client: Any, names: Mapping[str, str], retrieval: Path, data: Path
 ) -> tuple[dict[str, Any], list[list[str]]]:
-    """Latency over some users, and the answer of the first."""
+    """Measures the latency over some users, and returns it with the first user's answer."""
     from serving.cascade import Cascade, Stage
     from serving.retrieval.item_table import read_items
 
@@ -104,7 +104,7 @@ def _cascade(
         cascade.answer(users[call % len(users)])
         milliseconds.append(1e3 * (time.perf_counter() - begin))
     p50, p99 = np.percentile(milliseconds, [50, 99])
-    told = {
+    report = {
         "catalogue": len(items),
         "items": [len(answer.item_ids) for answer in first],
         "stage_ms": [answer.milliseconds for answer in first],
@@ -113,22 +113,22 @@ def _cascade(
         "p99_ms": float(p99),
         "calls": CALLS,
     }
-    return told, _table(first, items)
+    return report, _table(first, items)
 
 
 def _table(answers: Any, items: Any) -> list[list[str]]:
-    places = [{item: place for place, item in enumerate(answer.item_ids.tolist())} for answer in answers]
+    all_ranks = [{item: rank for rank, item in enumerate(answer.item_ids.tolist())} for answer in answers]
     rows = []
     for item in answers[-1].item_ids.tolist():
         cells = [item.decode(), items.rows([item])["item_category"][0].decode()]
-        for answer, own in zip(answers, places, strict=True):
-            cells.append(f"{own[item] + 1} ({answer.scores[own[item]]:.2f})")
+        for answer, ranks in zip(answers, all_ranks, strict=True):
+            cells.append(f"{ranks[item] + 1} ({answer.scores[ranks[item]]:.2f})")
         rows.append(cells)
     return rows
 
 
 def _rows_of(data: Path, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Raw columns of the first so many test rows, and their labels."""
+    """Returns the raw columns and labels of the first `count` test rows."""
     from serving.export.requests import request_inputs
     from transforms.features import with_lengths
     from transforms.input import first_examples
@@ -148,19 +148,19 @@ def _users(data: Path) -> list[dict[str, np.ndarray]]:
 
 
 def _recall(client: Any, model: str, data: Path) -> dict[str, Any]:
-    """How many items that were clicked are among those retrieved for their users, and among the most clicked ones.
+    """Returns the share of clicked items that are retrieved for their users, and that are among the most clicked items.
 
-    Only what the logging policy showed could be clicked, so that both tell of exposure.
+    Only items that the logging policy showed could be clicked, so both shares also measure exposure.
     """
     columns, label = _rows_of(data, 20 * RECALL_CLICKS)
     clicked = np.flatnonzero(label > 0)[:RECALL_CLICKS]
-    asked = [name for name in client.metadata(model)["retrieve"].inputs if name not in ("k", "exclude")]
+    inputs = [name for name in client.metadata(model)["retrieve"].inputs if name not in ("k", "exclude")]
     items = columns["item_id"][clicked]
-    found = client.retrieve(model, {name: columns[name][clicked] for name in asked}, RECALL_K)
+    answer = client.retrieve(model, {name: columns[name][clicked] for name in inputs}, RECALL_K)
     return {
         "retrieved": RECALL_K,
         "clicks": len(clicked),
-        "recall": float((found.item_ids == items[:, np.newaxis]).any(axis=1).mean()),
+        "recall": float((answer.item_ids == items[:, np.newaxis]).any(axis=1).mean()),
         "popular_recall": float(np.isin(items.astype("S"), _most_clicked(data)).mean()),
     }
 

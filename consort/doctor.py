@@ -1,4 +1,4 @@
-"""What this machine has, what will not work on it, and the fix: the checks behind `consort doctor`."""
+"""The checks of `consort doctor`: what is installed, what will not work, and how to fix it."""
 
 import importlib.metadata
 import importlib.util
@@ -23,7 +23,7 @@ Status = Literal["ok", "warn", "fail"]
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = (3, 11)
 MIN_GLIBC = (2, 17)
-"""What the wheels of the lock ask for (manylinux2014)."""
+"""Minimum version for the wheels of the lock (manylinux2014)."""
 MIN_DISK_GB, MIN_SHM_GB, MIN_MEMORY_GB = 5.0, 0.25, 4.0
 REINSTALL = "run `make setup`; without make: docs/install.md"
 # Named one by one: a wrong version of one of these is a known break. The others are counted.
@@ -75,7 +75,7 @@ print(json.dumps({
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at.
+    """Result of one check.
 
     Args:
       name: what was looked at.
@@ -91,7 +91,7 @@ class Check:
 
 
 def diagnose() -> list[Check]:
-    """Looks at everything; takes some seconds, because TensorFlow is imported in a child process."""
+    """Runs all checks. Takes some seconds, because TensorFlow is imported in a child process."""
     checks = [check_python(sys.version_info[:3]), check_platform(platform.system(), platform.machine(), _glibc())]
     checks += check_packages(locked_versions(), declared_ranges(), installed_versions())
     checks += check_tensorflow(*_run_probe())
@@ -101,7 +101,7 @@ def diagnose() -> list[Check]:
 
 
 def check_python(version: tuple[int, int, int]) -> Check:
-    """Python 3.11 is the newest for which every compiled part of TFX 1.16 has a wheel."""
+    """Checks for Python 3.11, the newest for which every compiled part of TFX 1.16 has a wheel."""
     found = ".".join(map(str, version))
     if version[:2] == PYTHON:
         return Check("python", "ok", found)
@@ -109,7 +109,7 @@ def check_python(version: tuple[int, int, int]) -> Check:
 
 
 def check_platform(system: str, machine: str, glibc: tuple[int, int] | None) -> Check:
-    """Wheels of the lock are for Linux on x86-64 with glibc."""
+    """Checks for Linux on x86-64 with glibc, for which the wheels of the lock are built."""
     libc = f"glibc {glibc[0]}.{glibc[1]}" if glibc else "no glibc"
     found = f"{system} {machine}, {libc}"
     if system != "Linux" or machine != "x86_64":
@@ -124,7 +124,7 @@ def check_platform(system: str, machine: str, glibc: tuple[int, int] | None) -> 
 def check_packages(
     locked: Mapping[str, str], ranges: Mapping[str, Requirement], installed: Mapping[str, str]
 ) -> list[Check]:
-    """Compares what is installed with requirements.lock, or with the wheel's own ranges where there is no lock.
+    """Compares the installed packages with requirements.lock, or with the wheel's ranges where there is no lock.
 
     Args:
       locked: pinned version of each package for this machine; empty without a lock.
@@ -144,7 +144,7 @@ def check_packages(
 
 
 def check_tensorflow(facts: Mapping[str, Any] | None, trouble: str) -> list[Check]:
-    """Judges what the probe saw: that TensorFlow comes up, that there is one Keras, and whether there is a GPU.
+    """Checks the result of the probe: TensorFlow imports, there is one Keras, and there is a GPU or not.
 
     Args:
       facts: the probe's answer; None where it died.
@@ -171,7 +171,7 @@ def check_tensorflow(facts: Mapping[str, Any] | None, trouble: str) -> list[Chec
 
 
 def check_optional() -> list[Check]:
-    """Parts that Consort does without, and what it then cannot do."""
+    """Checks for optional packages and programs."""
     checks = []
     installed = installed_versions()
     for name, (purpose, fix) in OPTIONAL_MODULES.items():
@@ -184,7 +184,7 @@ def check_optional() -> list[Check]:
 
 
 def check_resources(folder: Path) -> list[Check]:
-    """Room on disk in `folder`, shared memory, and free memory."""
+    """Checks the free disk space of `folder`, shared memory and free memory."""
     shm = _free_gb(Path("/dev/shm"))
     memory = _available_memory_gb(Path("/proc/meminfo"))
     return [
@@ -193,13 +193,16 @@ def check_resources(folder: Path) -> list[Check]:
         ),
         _at_least("/dev/shm", shm, MIN_SHM_GB, "in Docker: --shm-size=1g"),
         _at_least(
-            "free memory", memory, MIN_MEMORY_GB, "end other programs; or train with smaller batch_size and tables"
+            "free memory",
+            memory,
+            MIN_MEMORY_GB,
+            "close other programs, or train with a smaller batch_size and smaller tables",
         ),
     ]
 
 
 def locked_versions(lock: Path = ROOT / "requirements.lock") -> dict[str, str]:
-    """Pins of the lock that hold for this Python and platform; empty where there is no lock (an installed wheel)."""
+    """Returns the pins of the lock that apply here; empty where there is no lock (an installed wheel)."""
     if not lock.is_file():
         return {}
     lines = (line.split(" \\")[0] for line in lock.read_text().splitlines() if re.match(r"[A-Za-z0-9]", line))
@@ -212,7 +215,7 @@ def locked_versions(lock: Path = ROOT / "requirements.lock") -> dict[str, str]:
 
 
 def declared_ranges() -> dict[str, Requirement]:
-    """The project's own requirements: from pyproject.toml in a checkout, else from the installed wheel."""
+    """Returns the project's requirements: from pyproject.toml in a checkout, else from the installed wheel."""
     pyproject = ROOT / "pyproject.toml"
     if pyproject.is_file():
         import tomllib
@@ -229,7 +232,7 @@ def declared_ranges() -> dict[str, Requirement]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Name and version of every package in this environment."""
+    """Returns the version of every installed package by name."""
     found = ((each.metadata["Name"], each.version) for each in importlib.metadata.distributions())
     # A removal that was cut short leaves a folder without metadata.
     return {canonicalize_name(name): version for name, version in found if name}
@@ -269,7 +272,7 @@ def _optional(name: str, present: bool, found: str, purpose: str, fix: str) -> C
 
 def _at_least(name: str, gigabytes: float | None, least: float, fix: str) -> Check:
     if gigabytes is None:
-        return Check(name, "warn", "cannot be read", "none needed, if runs work")
+        return Check(name, "warn", "cannot be read", "none needed if runs work")
     status: Status = "ok" if gigabytes >= least else "warn"
     return Check(name, status, f"{gigabytes:.1f} GB free", "" if status == "ok" else fix)
 

@@ -29,7 +29,7 @@ def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> di
     Raises:
       InputError: training is to be spread over several processes, another run is at work in the root, or there are
         no credentials for Beam's runner.
-      GateRefused: a gate said no; its report lies under `root/reports`.
+      GateRefused: rejected by a validation gate; its report is under `root/reports`.
       ConsortError: a node failed.
     """
     check_one_process(plan.config, "in a pipeline")

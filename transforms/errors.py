@@ -49,18 +49,18 @@ class MissingPart(ConsortError):
 
 
 class GateRefused(ConsortError):
-    """A gate said no: the work is whole, and its result is not good enough. Exit 4.
+    """Rejected by a validation gate: the work is complete, but its result is not good enough. Exit 4.
 
     Args:
-      gate: the gate's name.
-      reasons: one line for each thing that it refused.
+      gate: name of the gate.
+      reasons: one line for each reason.
     """
 
     exit_code = 4
 
     def __init__(self, gate: str, reasons: list[str]):
         self.gate, self.reasons = gate, reasons
-        super().__init__(f"{gate} said no:\n" + "\n".join(f"  - {reason}" for reason in reasons))
+        super().__init__(f"rejected by {gate}:\n" + "\n".join(f"  - {reason}" for reason in reasons))
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
         return type(self), (self.gate, self.reasons)

@@ -1,4 +1,7 @@
-"""The root of the command line."""
+"""The root of the command line.
+
+The first line of a verb's docstring is its summary in the list of verbs; its last paragraph is an example.
+"""
 
 import typer
 
@@ -6,7 +9,7 @@ from consort.cli import bench, config, data, demo, models, online, pipeline, ret
 
 app = typer.Typer(
     name="consort",
-    help="Recommenders whose models teach each other: from raw logs to a gRPC answer.",
+    help="Train, evaluate and serve recommenders whose models teach each other.",
     epilog="Start with: consort demo",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -18,14 +21,16 @@ app.add_typer(config.app, name="config")
 app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(bench.app, name="bench")
 app.add_typer(table.app, name="table")
-# In 80 columns there is room for 60 characters.
-app.command("demo", short_help="A cascade from one simulated log: train, serve, ask.")(demo.demo)
-app.command("doctor")(demo.doctor)
-app.command("train")(models.train)
-app.command("online", short_help="Learn from a stream of spans, and push versions.")(online.online)
-app.command("tune", short_help="Search for better values of a run file's keys.")(tune.tune)
-app.command("evaluate", short_help="Metrics with 95 % confidence intervals.")(models.evaluate)
-app.command("export", short_help="Publish a trained model as a version.")(models.export)
-app.command("serve")(serving.serve)
-app.command("query", short_help="Send a request over gRPC and print the answer.")(serving.query)
-app.command("index", short_help="Build an approximate index of a model's items.")(retrieval.index)
+for verb in (
+    demo.demo,
+    demo.doctor,
+    models.train,
+    online.online,
+    tune.tune,
+    models.evaluate,
+    models.export,
+    serving.serve,
+    serving.query,
+    retrieval.index,
+):
+    app.command()(verb)

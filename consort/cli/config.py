@@ -5,21 +5,24 @@ from typing import Annotated
 
 import typer
 
-from consort.cli.output import JsonFile, save, say, table
+from consort.cli.options import JsonFile, Run, Set
+from consort.cli.output import save, say, table
 
-app = typer.Typer(help="Run files: show one with its defaults, check one.", no_args_is_help=True)
-
-Run = Annotated[str, typer.Argument(help="A run file, or the name of a preset.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="key.path=value, over the file's; may be repeated.")]
+app = typer.Typer(help="Show or check a run file.", no_args_is_help=True)
 
 
-@app.command(epilog="Example: consort config show simulated_deepfm --set training.epochs=2")
+@app.command()
 def show(
-    run: Annotated[str | None, typer.Argument(help="A run file or a preset; none lists the presets.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Run file, or name of a preset; none lists the presets.")
+    ] = None,
     set_: Set = None,
     json_file: JsonFile = None,
 ) -> None:
-    """The resolved run file, defaults included."""
+    """Print a run file with its defaults, or list the presets.
+
+    Example: consort config show simulated_deepfm --set training.epochs=2
+    """
     from consort.config import load_config, presets
 
     if run is None:
@@ -32,16 +35,20 @@ def show(
     save(config.model_dump(mode="json"), json_file)
 
 
-@app.command(epilog="Example: consort config check run.yaml")
+@app.command()
 def check(
     run: Run,
     set_: Set = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="A dataset: whether the run can be made of it, features and all.")
+        Path | None,
+        typer.Option("--data", metavar="FOLDER", help="Dataset to check the features and the model's options against."),
     ] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Whether a run file is right; says what is not."""
+    """Check a run file, and report what is wrong with it.
+
+    Example: consort config check run.yaml
+    """
     from consort.config import load_config
 
     config = load_config(run, tuple(set_ or ()))
@@ -50,7 +57,7 @@ def check(
     check_names(config)
     if data is not None:
         check_run(config, data)
-    print(f"{run}: right; config_sha256 {config.digest()}")
+    print(f"{run}: valid; config_sha256 {config.digest()}")
     if data is None:
-        say("its features and the model's options are checked against a dataset: name one with --data")
+        say("not checked: the features and the model's options, which need a dataset; pass one with --data")
     save({"config_sha256": config.digest(), "config": config.model_dump(mode="json")}, json_file)

@@ -8,31 +8,36 @@ from typing import Annotated, Any
 
 import typer
 
-from consort.cli.output import JsonFile, progress, save, say, show, table
+from consort.cli.options import BeamArg, JsonFile
+from consort.cli.output import progress, save, say, show, table
 
-app = typer.Typer(help="Datasets: simulate one, import raw files, look at them.", no_args_is_help=True)
+app = typer.Typer(help="Simulate, import or inspect a dataset.", no_args_is_help=True)
 
-Out = Annotated[Path, typer.Option("--out", help="Folder of the new dataset; new or empty.")]
+Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the dataset, new or empty.")]
 
 
-@app.command(
-    short_help="Simulate a log with the truth.",
-    epilog="Example: consort data simulate --out /tmp/log --requests 5000 --seed 7",
-)
+@app.command()
 def simulate(
     out: Out,
     world: Annotated[
         Path | None,
-        typer.Option(help="World: a YAML file, or a name that comes along (default, ctr, ...); default: default."),
+        typer.Option(metavar="WORLD", help="YAML file, or a name such as ctr; default: the cascade named default."),
     ] = None,
-    requests: Annotated[int | None, typer.Option(help="Number of requests of a cascade; default: 20000.")] = None,
+    requests: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of requests of a cascade; default: 20000.")
+    ] = None,
     rows: Annotated[
-        int | None, typer.Option(help="Number of rows of a click log (--world ctr); default: 100000.")
+        int | None, typer.Option(metavar="N", help="Number of rows of a click log (--world ctr); default: 100000.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the world and of everything in it.")] = 1,
+    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the world and its log.")] = 1,
     json_file: JsonFile = None,
 ) -> None:
-    """Simulate a log with the truth: of the whole funnel, or with --world ctr of ad clicks (rows)."""
+    """Simulate a log whose true probabilities are known.
+
+    The log is that of a whole cascade of requests or, with --world ctr, of ad clicks in rows.
+
+    Example: consort data simulate --out /tmp/log --requests 5000 --seed 7
+    """
     from transforms.simulation.ctr_parameters import ClickLogParameters
     from transforms.simulation.world_kinds import load_any_world
 
@@ -60,14 +65,14 @@ def simulate(
 
 
 def _check_unit(is_click_log: bool, requests: int | None, rows: int | None) -> None:
-    """Refuses a size in a unit that the world does not have."""
+    """Refuses --requests for a log of rows, and --rows for a log of requests."""
     from transforms.errors import InputError
 
     if is_click_log and requests is not None:
-        raise InputError("--requests", requests, "--rows: a click log has rows", "say --rows instead")
+        raise InputError("--requests", requests, "--rows, because a click log has rows", "pass --rows instead")
     if not is_click_log and rows is not None:
-        fix = "say --requests instead, or --world ctr for a log of rows"
-        raise InputError("--rows", rows, "--requests: a cascade answers requests", fix)
+        fix = "pass --requests instead, or --world ctr for a log of rows"
+        raise InputError("--rows", rows, "--requests, because a cascade has requests", fix)
 
 
 def _speed(dataset: Any, seconds: float) -> dict[str, float]:
@@ -77,23 +82,24 @@ def _speed(dataset: Any, seconds: float) -> dict[str, float]:
     return {"candidate_rows_per_s": candidates / seconds}
 
 
-@app.command(
-    "import", epilog="Example: consort data import criteo --input raw/ --out /tmp/criteo --option discretise=x4"
-)
+@app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="Name of the source; see `consort data list`.")],
-    input_dir: Annotated[Path, typer.Option("--input", help="Folder of the raw files.")],
+    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of the source; see `consort data list`.")],
+    input_dir: Annotated[Path, typer.Option("--input", metavar="FOLDER", help="Folder of the raw files.")],
     out: Out,
     option: Annotated[
-        list[str] | None, typer.Option(help="key=value, an option of the source; may be repeated.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the source; repeatable.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of a random split.")] = None,
-    beam_arg: Annotated[
-        list[str] | None, typer.Option(help="A Beam option, e.g. --beam-arg=--direct_num_workers=2.")
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Random seed, for sources that split at random.")
     ] = None,
+    beam_arg: BeamArg = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Raw files to records."""
+    """Convert the raw files of a source into a dataset.
+
+    Example: consort data import criteo --input raw --out /tmp/criteo
+    """
     from runs.config import yaml_value
     from transforms.errors import InputError
     from transforms.files import check_local
@@ -103,7 +109,7 @@ def import_(
     for pair in option or []:
         key, separator, value = pair.partition("=")
         if not separator:
-            raise InputError("--option", repr(pair), "key=value", "write it so")
+            raise InputError("--option", repr(pair), "key=value", "write it as, for example, --option discretise=x4")
         options[key] = yaml_value(value, f"--option {pair}")
     chosen = get_source(source, options)
     check_local(input_dir, "--input")
@@ -116,26 +122,35 @@ def import_(
     show(_summary(out, dataset), json_file)
 
 
-@app.command(
-    short_help="Cut a dataset into spans for `consort online`.",
-    epilog="Example: consort data spans /tmp/log --spans 20 --out /tmp/stream",
-)
+@app.command()
 def spans(
-    directory: Annotated[Path, typer.Argument(help="A dataset with rows, in the order of time.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the stream; gets a dataset a span.")],
-    count: Annotated[int, typer.Option("--spans", help="Spans, with about as many rows each.", min=1)] = 20,
+    directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="Dataset of rows in order of time.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Folder of the stream, with one dataset per span.")
+    ],
+    count: Annotated[
+        int, typer.Option("--spans", metavar="N", help="Number of spans, of about equal size.", min=1)
+    ] = 20,
     json_file: JsonFile = None,
 ) -> None:
-    """Cut a dataset into spans as `consort online` follows them: its rows, all splits, one span after the other."""
+    """Cut a dataset into the spans that `consort online` reads.
+
+    The rows of all splits are cut in order of time.
+
+    Example: consort data spans /tmp/log --spans 20 --out /tmp/stream
+    """
     from transforms.spans import cut_spans
 
     names = cut_spans(directory, out, count)
     show({"stream": str(out), "spans": len(names), "first": names[0], "last": names[-1]}, json_file)
 
 
-@app.command("list", epilog="Example: consort data list")
+@app.command("list")
 def list_(json_file: JsonFile = None) -> None:
-    """Sources: what they are, their licences, where to get them."""
+    """List the sources, their licences and where to get them.
+
+    Example: consort data list
+    """
     from transforms.sources.registry import list_sources
 
     sources = list_sources()
@@ -157,13 +172,16 @@ def list_(json_file: JsonFile = None) -> None:
     )
 
 
-@app.command(epilog="Example: consort data describe /tmp/log")
+@app.command()
 def describe(
-    directory: Annotated[Path, typer.Argument(help="A dataset.")],
-    verify: Annotated[bool, typer.Option(help="Compare every shard with its hash.")] = False,
+    directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="Dataset made by `consort data`.")],
+    verify: Annotated[bool, typer.Option(help="Compare every shard with its checksum.")] = False,
     json_file: JsonFile = None,
 ) -> None:
-    """What a dataset holds: counts, time range, columns, features."""
+    """Print the counts, time range and features of a dataset.
+
+    Example: consort data describe /tmp/log
+    """
     from transforms.records import load_dataset, verify_shards
 
     dataset = load_dataset(directory)

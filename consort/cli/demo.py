@@ -5,18 +5,21 @@ from typing import Annotated
 
 import typer
 
-from consort.cli.output import JsonFile, Seed, save, say, table
+from consort.cli.options import JsonFile, Seed
+from consort.cli.output import save, say, table
 
 
 def demo(
     out: Annotated[
-        Path | None, typer.Option("--out", help="Keep everything here; default: a temporary folder.")
+        Path | None, typer.Option("--out", metavar="FOLDER", help="Folder to keep; default: a temporary one.")
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="A fifth of the requests.")] = False,
-    seed: Seed = None,
+    fast: Annotated[bool, typer.Option("--fast", help="Simulate a fifth of the requests.")] = False,
+    seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
-    """A cascade from one simulated log: three pipelines, one server, one query, and tables of what came of it.
+    """Train and query a whole cascade on a simulated log.
+
+    Runs three TFX pipelines, serves their models, sends one query and prints the results.
 
     Example: consort demo --fast --out /tmp/demo --json /tmp/demo.json
     """
@@ -26,18 +29,18 @@ def demo(
 
     requests = FAST_REQUESTS if fast else REQUESTS
     with tempfile.TemporaryDirectory() as temporary:
-        result = run_demo(out or Path(temporary), requests, 1 if seed is None else seed, say)
-    table("Consort demo", ("what", "how much"), rows_of(result))
+        result = run_demo(out or Path(temporary), requests, seed, say)
+    table("Consort demo", ("figure", "value"), rows_of(result))
     table("On the test split", ("stage", "figure", "model", "logging policy", "oracle"), quality_rows(result))
     header = ("item", "category", "retrieved at (logit)", "pre-ranked at", "ranked at")
     table("One user's answer", header, query_rows(result))
     save(result, json_file)
     if out is not None:
-        print(f"kept in {out}; serve it again with: consort serve {out / 'pipeline'}")
+        print(f"kept in {out}; to serve the models again: consort serve {out / 'pipeline'}")
 
 
 def doctor(json_file: JsonFile = None) -> None:
-    """What is present, what will not work, and the fix.
+    """Check this machine and installation, and suggest fixes.
 
     Example: consort doctor
     """

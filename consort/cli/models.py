@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consort.cli.config import Run, Set
-from consort.cli.output import JsonFile, Seed, check_unused, progress, save, say, show, tell_changed, what_is_kept
+from consort.cli.options import Data, JsonFile, Model, Run, RunOut, Seed, SeedOverride, Set, check_unused, overrides
+from consort.cli.output import describe_best, progress, report_changed, save, say, show
 
 if TYPE_CHECKING:
     from evaluation.ranking import RankingDefinition
     from runs.evaluate import Scored
 
-Data = Annotated[Path, typer.Option("--data", help="A dataset of `consort data`.")]
 
-
-_RESAMPLE_HELP = "What the bootstrap draws, with all that belongs to it; by default users, where there are ids."
-_SEEN_HELP = "Of two towers: leave out what a user was shown in the splits before."
-_DEFINITION_HELP = "Means over requests, NDCG with the ideal divisor; or as RecFlow: over all clicks, without."
+_RESAMPLE_HELP = "Unit of the bootstrap; default: users if the dataset has user ids."
+_SEEN_HELP = "For two-tower models: exclude items that the user was shown in earlier splits."
+_DEFINITION_HELP = "standard: averaged over requests, NDCG divided by the ideal DCG; recflow: as in RecFlow's paper."
 
 
 class _Definition(StrEnum):
@@ -35,19 +33,18 @@ class _Resample(StrEnum):
 def train(
     run: Run,
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the same command continues a killed one.")],
+    out: RunOut,
     set_: Set = None,
-    seed: Seed = None,
+    seed: SeedOverride = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Train without TFX: transform, fit, export into OUT/model.
+    """Train a model without TFX, and export it to OUT/model.
 
     Example: consort train simulated_deepfm --data /tmp/log --out /tmp/run
     """
     from consort.config import load_config
 
-    overrides = (*(set_ or ()), *((f"seed={seed}",) if seed is not None else ()))
-    config = load_config(run, overrides)
+    config = load_config(run, overrides(set_, {"seed": seed}))
     check_unused(out, config)
     from runs.train import train_run
 
@@ -57,39 +54,40 @@ def train(
             say(f"warning: {warning}")
     apart = ("history", "best", "warnings", "changes")
     training = {key: value for key, value in result["training"].items() if key not in apart}
-    summary = {"run": str(out), "seed": result["seed"], "training": training, **what_is_kept(result)}
+    summary = {"run": str(out), "seed": result["seed"], "training": training, **describe_best(result)}
     retrieval = {"retrieval": _with_intervals(result["retrieval"])} if "retrieval" in result else {}
     show(summary | retrieval)
     save(result, json_file)
 
 
 def evaluate(
-    directory: Annotated[Path, typer.Argument(help="A run, an exported model, or a pipeline's root.")],
+    directory: Model,
     data: Data,
-    split: Annotated[str, typer.Option(help="train, eval, test, eval+test or all.")] = "test",
+    split: Annotated[str, typer.Option(metavar="SPLIT", help="train, eval, test, eval+test or all.")] = "test",
     resamples: Annotated[
-        int, typer.Option(help="Bootstrap resamples for the confidence intervals; 0 leaves them out.", min=0)
+        int, typer.Option(metavar="N", help="Number of bootstrap resamples; 0: no confidence intervals.", min=0)
     ] = 200,
     resample: Annotated[_Resample | None, typer.Option(help=_RESAMPLE_HELP)] = None,
     exclude_seen: Annotated[bool, typer.Option("--exclude-seen", help=_SEEN_HELP)] = False,
     ranking_k: Annotated[
-        str, typer.Option("--ranking-k", help="The k of recall@k and ndcg@k of requests.")
+        str, typer.Option("--ranking-k", metavar="K,K", help="Values of k for recall@k and ndcg@k.")
     ] = "10,50,100,200",
     ranking_definition: Annotated[
         _Definition, typer.Option("--ranking-definition", help=_DEFINITION_HELP)
     ] = _Definition.STANDARD,
-    seed: Seed = None,
+    seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
-    """Metrics with 95 % confidence intervals, raw features through the model's own transform.
+    """Compute metrics with 95 % confidence intervals.
 
-    Of request records also over all candidates, shown or not (docs/metrics.md).
+    Raw records pass through the transform inside the model. Request records are also ranked over all their
+    candidates, shown or not (docs/metrics.md).
 
     Example: consort evaluate /tmp/run --data /tmp/log --split test
     """
     cut_offs = _cut_offs(ranking_k)
     definition: RankingDefinition = ranking_definition.value
-    bootstrap: Any = {"resamples": resamples, "seed": 1 if seed is None else seed}
+    bootstrap: Any = {"resamples": resamples, "seed": seed}
     bootstrap["resample"] = None if resample is None else resample.value
     from serving.versions import find_saved_model
     from transforms.records import load_dataset
@@ -100,7 +98,7 @@ def evaluate(
 
     with progress("scoring") as update:
         scored = score(model, data, split, progress=update)
-    tell_changed(scored.changed_shards)
+    report_changed(scored.changed_shards)
     metrics = metrics_of(scored, cut_offs=cut_offs, definition=definition, **bootstrap)
     retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap)
     result = {"model": str(model), "data": str(data), "split": split, **_sizes(scored, definition)}
@@ -110,19 +108,19 @@ def evaluate(
     show({**shown, "metrics": _with_intervals(metrics)})
     from runs.provenance import machine
 
-    told = {"retrieval": {"exclude_seen": exclude_seen, **retrieval}} if retrieval else {}
-    save({**result, **told, "metrics": metrics, "machine": machine()}, json_file)
+    reported = {"retrieval": {"exclude_seen": exclude_seen, **retrieval}} if retrieval else {}
+    save({**result, **reported, "metrics": metrics, "machine": machine()}, json_file)
 
 
 def _sizes(scored: "Scored", definition: "RankingDefinition") -> dict[str, Any]:
-    """What was scored, and how much of it."""
-    found: dict[str, Any] = {"dataset_sha256": scored.dataset_sha256, "examples": len(scored.label)}
+    """Returns what was scored: the dataset and the number of examples, requests and candidates."""
+    sizes: dict[str, Any] = {"dataset_sha256": scored.dataset_sha256, "examples": len(scored.label)}
     if scored.requests is None:
-        return found
+        return sizes
     from evaluation.ranking import MEANINGS
 
     return {
-        **found,
+        **sizes,
         "requests": len(scored.requests.candidate),
         "candidates": int(scored.requests.candidate.sum()),
         "ranking": {"definition": definition, "meaning": MEANINGS[definition]},
@@ -130,7 +128,7 @@ def _sizes(scored: "Scored", definition: "RankingDefinition") -> dict[str, Any]:
 
 
 def _drawn(metrics: dict[str, float]) -> str | None:
-    """What the bootstrap drew, as `--resample` calls it."""
+    """Returns the unit that the bootstrap resampled, as `--resample` names it."""
     return next((kind.value for kind in _Resample if f"resampled_{kind.value}s" in metrics), None)
 
 
@@ -139,12 +137,12 @@ def _cut_offs(text: str) -> tuple[int, ...]:
     if not all(part.isascii() and part.isdigit() and int(part) >= 1 for part in parts):
         from transforms.errors import InputError
 
-        raise InputError("--ranking-k", repr(text), "whole numbers from 1, joined by commas", "give for example 10,50")
+        raise InputError("--ranking-k", repr(text), "positive integers separated by commas", "pass for example 10,50")
     return tuple(dict.fromkeys(map(int, parts)))
 
 
 def _with_intervals(metrics: dict[str, Any]) -> dict[str, str]:
-    """Each metric on one line, its interval behind it."""
+    """Formats each metric with its interval."""
     bounds = {f"{key}_{end}" for key in metrics for end in ("low", "high")}
     lines = {}
     for key in (key for key in metrics if key not in bounds):
@@ -155,11 +153,13 @@ def _with_intervals(metrics: dict[str, Any]) -> dict[str, str]:
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(help="A run, or a pipeline's root.")],
-    out: Annotated[Path, typer.Option("--out", help="The new version goes to OUT/<model>/<version>.")],
+    directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="Run, or root of a pipeline.")],
+    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="The version is written to OUT/<model>/<version>.")],
     json_file: JsonFile = None,
 ) -> None:
-    """Publish a trained model as a SavedModel version: written beside, then renamed.
+    """Publish a trained model as a new SavedModel version.
+
+    The version is written to a temporary folder and renamed, so that a server never sees half of it.
 
     Example: consort export /tmp/run --out /tmp/serving
     """

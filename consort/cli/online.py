@@ -5,39 +5,48 @@ from typing import Annotated
 
 import typer
 
-from consort.cli.config import Run, Set
-from consort.cli.output import JsonFile, Seed, check_unused, save, say, show
+from consort.cli.options import JsonFile, Run, RunOut, SeedOverride, Set, check_unused, overrides
+from consort.cli.output import save, say, show
 
 
 def online(
     run: Run,
-    stream: Annotated[Path, typer.Option("--stream", help="Folder of spans; see `consort data spans`.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the run; the same command continues a killed one.")],
+    stream: Annotated[
+        Path, typer.Option("--stream", metavar="FOLDER", help="Folder of spans; see `consort data spans`.")
+    ],
+    out: RunOut,
     serve: Annotated[
-        Path | None, typer.Option("--serve", help="Folder that versions are pushed to; `consort serve` may watch it.")
+        Path | None,
+        typer.Option("--serve", metavar="FOLDER", help="Folder to push versions to; `consort serve` can watch it."),
     ] = None,
     push_events: Annotated[
-        int | None, typer.Option(help="Events between two pushes; default: a push after each span.", min=1)
+        int | None, typer.Option(metavar="N", help="Number of events between pushes; default: one push a span.", min=1)
     ] = None,
     max_lateness: Annotated[
-        int | None, typer.Option(help="Seconds that an event may be late; default: any.", min=0)
+        int | None,
+        typer.Option(metavar="SECONDS", help="Drop events that are later than this; default: keep all.", min=0),
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Wait for further spans, until interrupted.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for new spans until interrupted.")] = False,
     idle_seconds: Annotated[
-        float | None, typer.Option(help="With --follow: end after so long without a new span.", min=0.0)
+        float | None,
+        typer.Option(metavar="SECONDS", help="With --follow: stop after this time without a new span.", min=0.0),
     ] = None,
-    poll_seconds: Annotated[float, typer.Option(help="Seconds between looks for new spans.", min=0.01)] = 1.0,
+    poll_seconds: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Time between checks for new spans.", min=0.01)
+    ] = 1.0,
     set_: Set = None,
-    seed: Seed = None,
+    seed: SeedOverride = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Learn from a stream of spans, each event once, and push versions that a running server picks up.
+    """Learn from a stream of spans and push new versions.
 
-    Example: consort online simulated_cs3_online --stream /tmp/stream --out /tmp/run --serve /tmp/serving
+    Each event is learned from once. A running server picks the versions up.
+
+    Example: consort online simulated_cs3_online --stream stream --out run
     """
     from consort.config import load_config
 
-    config = load_config(run, (*(set_ or ()), *((f"seed={seed}",) if seed is not None else ())))
+    config = load_config(run, overrides(set_, {"seed": seed}))
     check_unused(out, config)
     from runs.online.learn import OnlineSettings, learn_online
 

@@ -6,47 +6,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
-
-from transforms.errors import InputError
-from transforms.files import check_folder, check_local, write_text
-from transforms.locks import check_unlocked
-
-if TYPE_CHECKING:
-    from runs.config import RunConfig
+from transforms.files import write_text
 
 LOG_EVERY_S = 15.0
-"""Seconds between two lines of progress where stderr is no terminal."""
-
-
-def _check_json_file(path: Path | None) -> Path | None:
-    # Before the work, which may take hours, not when its result is to be written.
-    if path is not None:
-        if path.is_dir():
-            raise InputError(f"--json {path}", "a folder", "a file, there or not", "name a file in it")
-        check_local(path, "--json")
-        check_folder(path.parent, "--json")
-    return path
-
-
-JsonFile = Annotated[
-    Path | None,
-    typer.Option("--json", metavar="FILE", help="Write the result as JSON too.", callback=_check_json_file),
-]
-Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every random thing.", min=0, max=2**32 - 1)]
-
-
-def check_unused(folder: Path, config: "RunConfig") -> None:
-    """Refuses a folder in which another run is at work, before TensorFlow is loaded, which takes a while.
-
-    Raises:
-      InputError: one is.
-    """
-    # The processes of one run share its folder, and its chief holds the lock.
-    if config.training.distribution in ("none", "mirrored"):
-        check_unlocked(folder)
+"""Seconds between two lines of progress where stderr is not a terminal."""
 
 
 def show(result: Mapping[str, Any], json_file: Path | None = None) -> None:
@@ -59,7 +24,7 @@ def show(result: Mapping[str, Any], json_file: Path | None = None) -> None:
 
 
 def save(result: Mapping[str, Any], json_file: Path | None) -> None:
-    """Writes a result as JSON, whole or not at all."""
+    """Writes a result as JSON, atomically, if a file is named."""
     if json_file is not None:
         write_text(json_file, json.dumps(result, indent=2, sort_keys=True, default=str) + "\n")
 
@@ -82,33 +47,33 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def tell_changed(shards: Sequence[str]) -> None:
-    """Says which shards are sound but no longer what their `dataset.json` says."""
+def report_changed(shards: Sequence[str]) -> None:
+    """Reports shards that are readable but differ from their checksum in `dataset.json`."""
     for path in shards:
-        say(f"{path} is no longer what dataset.json says; its records are sound and are taken as they are")
+        say(f"{path} differs from its checksum in dataset.json; its records are readable and are used as they are")
 
 
-def what_is_kept(run: Mapping[str, Any]) -> dict[str, Any]:
-    """What `run.json` says of the weights that were kept: their metrics, and which peer is served.
+def describe_best(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what `run.json` records about the weights that were kept.
 
     Args:
-      run: with `training`, and with `recipe` if models were trained together.
+      run: a result with `training`, and with `recipe` if several models were trained together.
 
     Returns:
-      `kept_epoch`: metrics of the kept weights, those of an epoch that `max_steps` cut short, too; `served_peer`, e.g.
+      `kept_epoch`: metrics of the kept weights, also of an epoch that `max_steps` cut short; `served_peer`, e.g.
       `peer_2 of 4, DCN`, absent where there are no peers.
     """
     training, recipe = run["training"], run.get("recipe", {})
-    kept = {"kept_epoch": training.get("best", {})}
+    best = {"kept_epoch": training.get("best", {})}
     if "best_peer" not in recipe:
-        return kept
-    peers, best = recipe["peers"], recipe["best_peer"]
-    return {**kept, "served_peer": f"peer_{best} of {len(peers)}, {peers[best]['model']}"}
+        return best
+    peers, index = recipe["peers"], recipe["best_peer"]
+    return {**best, "served_peer": f"peer_{index} of {len(peers)}, {peers[index]['model']}"}
 
 
 @contextlib.contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Gives `update(done, total)`: a bar on a terminal, elsewhere a line now and then."""
+    """Yields `update(done, total)`: draws a bar on a terminal and prints a line every few seconds elsewhere."""
     if not sys.stderr.isatty():
         yield _progress_lines(title)
         return

@@ -1,4 +1,4 @@
-"""`consort index`, and what `consort query --retrieve` asks for."""
+"""`consort index`, and the inputs of `consort query --retrieve`."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from consort.cli.output import JsonFile, Seed, save, say, show
+from consort.cli.options import JsonFile, Seed
+from consort.cli.output import save, say, show
 
 
 class _Kind(StrEnum):
@@ -16,17 +17,21 @@ class _Kind(StrEnum):
 
 
 def index(
-    directory: Annotated[Path, typer.Argument(help="A version of a two-tower model, or a folder with one model.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the index, new or empty.")],
-    kind: Annotated[_Kind, typer.Option(help="hnsw, or scann; exit 3 if its package is missing.")] = _Kind.HNSW,
+    directory: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Version of a two-tower model, or a folder with one model.")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the index, new or empty.")],
+    kind: Annotated[_Kind, typer.Option(help="Kind of index; exit code 3 if its package is missing.")] = _Kind.HNSW,
     min_recall: Annotated[
-        float, typer.Option("--min-recall", help="Recall against the exact answer; exit 4 below it.", min=0, max=1)
+        float, typer.Option("--min-recall", metavar="R", help="Required recall against exact search.", min=0, max=1)
     ] = 0.98,
-    queries: Annotated[int, typer.Option(help="Users to measure it on.", min=1)] = 200,
-    seed: Seed = None,
+    queries: Annotated[int, typer.Option(metavar="N", help="Number of users to measure the recall on.", min=1)] = 200,
+    seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
-    """Build an approximate index over the items of a two-tower model; written only if its recall is high enough.
+    """Build an approximate index of a two-tower model's items.
+
+    The index is written if its recall is high enough; otherwise the exit code is 4.
 
     Example: consort index /tmp/serving/towers --out /tmp/index
     """
@@ -40,18 +45,18 @@ def index(
     from runs.provenance import machine
     from serving.retrieval.index import build_index
 
-    told = build_index(
-        version, out, kind.value, min_recall, queries, 1 if seed is None else seed, {"machine": machine()}, say
-    )
-    show({"directory": str(out), **{key: value for key, value in told.items() if key != "machine"}})
-    save(told, json_file)
+    result = build_index(version, out, kind.value, min_recall, queries, seed, {"machine": machine()}, say)
+    show({"directory": str(out), **{key: value for key, value in result.items() if key != "machine"}})
+    save(result, json_file)
 
 
-def asked_for(signature: str, retrieve: bool, k: int | None, exclude: list[str] | None) -> tuple[str, dict[str, Any]]:
-    """The signature to ask, and the inputs that the options of `consort query` give.
+def retrieve_inputs(
+    signature: str, retrieve: bool, k: int | None, exclude: list[str] | None
+) -> tuple[str, dict[str, Any]]:
+    """Returns the signature to call and the inputs from the options of `consort query`.
 
     Raises:
-      InputError: options that do not go together.
+      InputError: the options contradict each other.
     """
     from transforms.errors import InputError
 
@@ -59,39 +64,39 @@ def asked_for(signature: str, retrieve: bool, k: int | None, exclude: list[str] 
     if exclude:
         more["exclude"] = [exclude]
     if retrieve and signature not in ("serving_default", "retrieve"):
-        raise InputError("consort query", f"--retrieve and --signature {signature}", "one of them", "name one")
+        raise InputError("consort query", f"--retrieve and --signature {signature}", "one of them", "pass one")
     if more and not retrieve and signature != "retrieve":
         received = " and ".join(f"--{name}" for name in more)
-        raise InputError("consort query", received, "these with --retrieve only", "add --retrieve")
+        raise InputError("consort query", received, "--retrieve with it", "add --retrieve")
     return "retrieve" if retrieve else signature, more
 
 
-def as_inputs(more: Mapping[str, Any], asked: Any) -> dict[str, Any]:
-    """The options' inputs in the types of the signature.
+def as_inputs(options: Mapping[str, Any], signature: Any) -> dict[str, Any]:
+    """Converts the options to the types of the signature's inputs.
 
     Args:
-      more: of `asked_for`.
-      asked: the signature.
+      options: values by input name, from `retrieve_inputs`.
+      signature: the signature.
 
     Raises:
-      InputError: an id that is no number, where ids are numbers.
+      InputError: an id is not a number where the signature takes numbers.
     """
     import numpy as np
 
     from transforms.errors import InputError
 
-    found = {}
-    for name, value in more.items():
-        dtype = asked.inputs[name].dtype
+    arrays = {}
+    for name, value in options.items():
+        dtype = signature.inputs[name].dtype
         try:
-            found[name] = np.array(value, object if dtype == "string" else dtype)
+            arrays[name] = np.array(value, object if dtype == "string" else dtype)
         except ValueError as error:
             raise InputError(f"--{name}", str(value), f"values of type {dtype}", "correct them") from error
-    return found
+    return arrays
 
 
 def listed(values: Any) -> Any:
-    """An answer's values as lists, text as text."""
+    """Converts an array to lists, and bytes to text."""
     return _text(values.tolist())
 
 

@@ -1,15 +1,28 @@
 """`consort table`: the tables of the papers, made again."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from consort.cli.output import JsonFile, Seed, save, table
-from consort.cli.table_options import Made, Out, RenderOnly, Requests, Seeds, Threads, Workers, given, names, parts
+from consort.cli.options import JsonFile, SeedOverride
+from consort.cli.output import save, table
+from consort.cli.table_options import (
+    Data,
+    Grid,
+    Made,
+    Out,
+    RenderOnly,
+    Requests,
+    Seeds,
+    Threads,
+    Workers,
+    given,
+    names,
+    parts,
+)
 
-app = typer.Typer(help="Tables of the papers: their rows, ours, spread and tests.", no_args_is_help=True)
+app = typer.Typer(help="Reproduce the tables of the papers.", no_args_is_help=True)
 
 
 class _Part(StrEnum):
@@ -36,33 +49,29 @@ class _DuetPart(StrEnum):
     SCHEDULES = "schedules"
 
 
-@app.command(
-    "mutual",
-    short_help="Mutual learning: Tables 1 to 4, and controls.",
-    epilog="Example: consort table mutual --out /tmp/mutual --groups 2 --models deepfm,dcn",
-)
+@app.command("mutual")
 def mutual(
     out: Out = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="A dataset of `consort data import`; default: a simulated log.")
+    data: Data = None,
+    grid: Grid = None,
+    groups: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of groups in Table 1, and at most elsewhere.", min=1)
     ] = None,
-    grid: Annotated[
-        str | None,
-        typer.Option(
-            help="A grid: a YAML file, or mutual_simulated, mutual_criteo, mutual_avazu; default: by the data."
-        ),
-    ] = None,
-    groups: Annotated[int | None, typer.Option(help="Groups of Table 1; at most so many elsewhere.", min=1)] = None,
-    rows: Annotated[int | None, typer.Option(help="Rows of a simulated log.", min=100)] = None,
-    models: Annotated[str | None, typer.Option(help="These models alone, e.g. deepfm,dcn.")] = None,
-    part: Annotated[list[_Part] | None, typer.Option(help="These parts alone; may be repeated.")] = None,
+    rows: Annotated[int | None, typer.Option(metavar="N", help="Number of rows of a simulated log.", min=100)] = None,
+    models: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these models, e.g. deepfm,dcn.")] = None,
+    part: Annotated[list[_Part] | None, typer.Option(help="Only this part; repeatable.")] = None,
     workers: Workers = None,
     threads: Threads = 1,
     render_only: RenderOnly = False,
-    seed: Seed = None,
+    seed: SeedOverride = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Mutual learning: Tables 1 to 4 of the paper and controls; OUT/mutual.md is the page."""
+    """Mutual learning: Tables 1 to 4 of the paper, and controls.
+
+    Writes the page OUT/mutual.md.
+
+    Example: consort table mutual --out /tmp/mutual --groups 2
+    """
     made = Made("mutual", out, data, grid, workers, threads, render_only)
     results = made.results(given(rows=rows, seed=seed), names(models), groups, parts(part))
     _show(results)
@@ -70,29 +79,26 @@ def mutual(
     save(results, json_file)
 
 
-@app.command(
-    "duet",
-    short_help="DUET: main table, ablations and studies.",
-    epilog="Example: consort table duet --out /tmp/duet --part main --seeds 2",
-)
+@app.command("duet")
 def duet(
     out: Out = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="A dataset of requests of `consort data import`; default: simulated.")
-    ] = None,
-    grid: Annotated[
-        str | None, typer.Option(help="A grid: a YAML file, or a name such as duet_simulated; default: by the data.")
-    ] = None,
-    part: Annotated[list[_DuetPart] | None, typer.Option(help="These parts alone; may be repeated.")] = None,
+    data: Data = None,
+    grid: Grid = None,
+    part: Annotated[list[_DuetPart] | None, typer.Option(help="Only this part; repeatable.")] = None,
     seeds: Seeds = None,
     requests: Requests = None,
-    methods: Annotated[str | None, typer.Option(help="These rows alone, e.g. single,duet.")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these methods, e.g. single,duet.")] = None,
     workers: Workers = None,
     threads: Threads = 1,
     render_only: RenderOnly = False,
     json_file: JsonFile = None,
 ) -> None:
-    """DUET on the entire candidate space: main table, ablations and studies; OUT/duet.md is the page."""
+    """DUET on the entire candidate space, with ablations.
+
+    Writes the page OUT/duet.md.
+
+    Example: consort table duet --out /tmp/duet --part main --seeds 2
+    """
     made = Made("duet", out, data, grid, workers, threads, render_only)
     results = made.results(given(requests=requests), names(methods), seeds, parts(part))
     _show_duet(results)
@@ -100,30 +106,27 @@ def duet(
     save(results, json_file)
 
 
-@app.command(
-    "cs3",
-    short_help="CS3 on a stream: each part, order, drift.",
-    epilog="Example: consort table cs3 --out /tmp/cs3 --backbones dssm --seeds 2",
-)
+@app.command("cs3")
 def cs3(
     out: Out = None,
-    data: Annotated[
-        Path | None, typer.Option("--data", help="A dataset of rows of `consort data import`; default: simulated.")
-    ] = None,
-    grid: Annotated[
-        str | None, typer.Option(help="A grid: a YAML file, or a name such as cs3_simulated; default: by the data.")
-    ] = None,
-    part: Annotated[list[_CS3Part] | None, typer.Option(help="These parts alone; may be repeated.")] = None,
+    data: Data = None,
+    grid: Grid = None,
+    part: Annotated[list[_CS3Part] | None, typer.Option(help="Only this part; repeatable.")] = None,
     seeds: Seeds = None,
     requests: Requests = None,
-    methods: Annotated[str | None, typer.Option(help="These methods alone, e.g. base,full.")] = None,
-    backbones: Annotated[str | None, typer.Option(help="These towers alone, e.g. dssm,dat.")] = None,
+    methods: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these methods, e.g. base,full.")] = None,
+    backbones: Annotated[str | None, typer.Option(metavar="NAMES", help="Only these towers, e.g. dssm,dat.")] = None,
     workers: Workers = None,
     threads: Threads = 1,
     render_only: RenderOnly = False,
     json_file: JsonFile = None,
 ) -> None:
-    """CS3 on a stream: towers with each part and all, over time, and a control that leaks; OUT/cs3.md is the page."""
+    """CS3 on a stream: each of its parts, order and drift.
+
+    Writes the page OUT/cs3.md.
+
+    Example: consort table cs3 --out /tmp/cs3 --backbones dssm --seeds 2
+    """
     made = Made("cs3", out, data, grid, workers, threads, render_only)
     results = made.results(given(requests=requests), names(methods), seeds, parts(part), names(backbones))
     _show_cs3(results)

@@ -12,14 +12,24 @@ import typer
 from consort.cli.output import say
 
 Out = Annotated[
-    Path | None, typer.Option("--out", help="Folder; the same command continues a killed one, finished cells stay.")
+    Path | None, typer.Option("--out", metavar="OUT", help="Folder; the same command resumes a stopped run.")
 ]
-Seeds = Annotated[int | None, typer.Option(help="The first so many seeds.", min=1, max=100)]
-Requests = Annotated[int | None, typer.Option(help="Requests of a simulated log.", min=20)]
-Workers = Annotated[int | None, typer.Option(help="Processes that train at once; default: cores over threads.", min=1)]
-Threads = Annotated[int, typer.Option(help="Threads of each process.", min=1)]
+Seeds = Annotated[int | None, typer.Option(metavar="N", help="Use only the first N seeds.", min=1, max=100)]
+Requests = Annotated[int | None, typer.Option(metavar="N", help="Number of requests of a simulated log.", min=20)]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="FOLDER", help="Dataset of rows, for duet of requests; default: a simulated log."),
+]
+Grid = Annotated[
+    str | None,
+    typer.Option(metavar="GRID", help="YAML file, or a name of experiments/grids; default: by the data."),
+]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", help="Number of parallel processes; default: cores / threads.", min=1)
+]
+Threads = Annotated[int, typer.Option(metavar="N", help="Number of threads per process.", min=1)]
 RenderOnly = Annotated[
-    bool, typer.Option("--render-only", help="Train nothing: write the page anew from the results in OUT.")
+    bool, typer.Option("--render-only", help="Do not train; render the page from the results in OUT.")
 ]
 
 

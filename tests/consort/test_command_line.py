@@ -6,10 +6,11 @@ import sys
 import time
 
 import pytest
+import typer
 
 from consort import __main__ as front_door
 from consort.cli.app import app
-from consort.cli.output import what_is_kept
+from consort.cli.output import describe_best
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_toy
 
@@ -46,18 +47,27 @@ def test_the_verbs_are_those_of_the_manual():
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", ALL, ids=" ".join)
-def test_every_verb_has_help_with_an_example(consort, verb):
-    code, out, _ = consort(*verb, "--help")
-    assert code == 0 and f"Example: consort {' '.join(verb)}" in " ".join(out.split())
+def helps(command=None, path=("consort",), parent=None):
+    """Yields (path, command, help at 80 columns) of the root, the groups and the verbs."""
+    command = command or typer.main.get_command(app)
+    context = command.make_context(path[-1], [], parent=parent, resilient_parsing=True, terminal_width=80)
+    yield path, command, command.get_help(context)
+    for name, verb in getattr(command, "commands", {}).items():
+        yield from helps(verb, (*path, name), context)
 
 
-@pytest.mark.parametrize("group", [(), ("data",), ("config",), ("pipeline",), ("bench",), ("table",)], ids=" ".join)
-def test_help_cuts_no_line_in_80_columns(consort, monkeypatch, group):
-    monkeypatch.setenv("COLUMNS", "80")
-    code, out, _ = consort(*group, "--help")
-    listed = out.partition("Commands:")[2]
-    assert code == 0 and listed and "..." not in listed and max(map(len, out.splitlines())) <= 80
+@pytest.mark.parametrize(("path", "command", "text"), helps(), ids=lambda value: "")
+def test_help_fits_80_columns_with_an_example_and_every_option_explained(path, command, text):
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not [line for line in lines if line.endswith("...") and not line.startswith("Usage:")]
+    assert [option.name for option in command.params if not (option.help or option.name == "help")] == []
+    if not hasattr(command, "commands"):
+        assert [line for line in lines if line.startswith(f"  Example: {' '.join(path)}")]
+
+
+def test_every_verb_answers_to_help(consort):
+    assert {consort(*verb, "--help")[0] for verb in ALL} == {0}
 
 
 def test_help_answers_in_under_a_second():
@@ -89,7 +99,7 @@ def test_a_preset_is_shown_with_its_defaults_and_checked(consort):
     code, out, _ = consort("config", "show", "criteo_deepfm", "--set", "seed=7")
     assert code == 0 and "seed: 7" in out and "checkpoint_steps: 500" in out
     code, out, _ = consort("config", "check", "criteo_deepfm")
-    assert code == 0 and "right" in out
+    assert code == 0 and "valid" in out
 
 
 @pytest.mark.parametrize(
@@ -102,7 +112,7 @@ def test_a_preset_is_shown_with_its_defaults_and_checked(consort):
         (("pipeline.beam_args=[--runner=Nowhere]",), "--runner=Nowhere"),
     ],
 )
-def test_a_run_file_with_a_name_that_is_none_is_not_right(consort, changes, message):
+def test_a_run_file_with_an_unknown_name_is_invalid(consort, changes, message):
     code, out, err = consort("config", "check", "criteo_deepfm", *(f"--set={change}" for change in changes))
     assert code == 2 and out == "" and message in err, err
 
@@ -112,7 +122,7 @@ def test_a_run_file_is_checked_against_a_dataset(consort, tmp_path):
     (tmp_path / "toy.yaml").write_text(small_config().to_yaml())
     command = ("config", "check", tmp_path / "toy.yaml", "--data", tmp_path / "toy")
     code, out, err = consort(*command)
-    assert code == 0 and "right" in out, err
+    assert code == 0 and "valid" in out, err
     for change, message in (
         ("features.drop=[prize]", "'prize'; expected one of"),
         ("model.options={wide: 1}", "has no argument 'wide'"),
@@ -123,7 +133,7 @@ def test_a_run_file_is_checked_against_a_dataset(consort, tmp_path):
         assert code == 2 and out == "" and message in err, err
 
 
-def test_a_wrong_key_exits_with_2_and_the_nearest_key(consort):
+def test_an_unknown_key_exits_with_2_and_suggests_the_nearest(consort):
     code, out, err = consort("config", "check", "criteo_deepfm", "--set", "trainin.epochs=2")
     assert code == 2 and out == "" and "did you mean 'training'" in err
 
@@ -142,13 +152,13 @@ def test_an_unforeseen_failure_exits_with_1_and_no_traceback(consort, monkeypatc
     assert code == 1 and "unforeseen" in err and "Traceback" not in err
 
 
-def test_an_interrupt_says_that_the_same_command_goes_on(consort, monkeypatch):
+def test_an_interrupt_says_that_the_same_command_resumes(consort, monkeypatch):
     def interrupted():
         raise KeyboardInterrupt
 
     monkeypatch.setattr("consort.config.presets", interrupted)
     code, _, err = consort("config", "show")
-    assert code == 130 and "interrupted; the same command goes on" in err
+    assert code == 130 and "interrupted; the same command resumes" in err
 
 
 URLS = [
@@ -185,11 +195,11 @@ def test_a_url_is_refused_where_a_path_is_expected_and_becomes_no_folder(consort
     assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy.yaml"]
 
 
-def test_the_last_screen_has_the_kept_epoch_and_the_peer_that_is_served():
+def test_the_summary_names_the_kept_epoch_and_the_served_peer():
     training = {"best_epoch": 2, "best": {"epoch": 2, "eval_auc": 0.7}, "history": []}
-    assert what_is_kept({"training": training}) == {"kept_epoch": {"epoch": 2, "eval_auc": 0.7}}
+    assert describe_best({"training": training}) == {"kept_epoch": {"epoch": 2, "eval_auc": 0.7}}
     recipe = {"best_peer": 1, "peers": [{"model": "DeepFM"}, {"model": "DCN"}]}
-    assert what_is_kept({"training": training, "recipe": recipe})["served_peer"] == "peer_1 of 2, DCN"
+    assert describe_best({"training": training, "recipe": recipe})["served_peer"] == "peer_1 of 2, DCN"
 
 
 def test_a_gate_exits_with_4_and_a_missing_part_with_3():

@@ -2,11 +2,11 @@ import logging
 
 import pytest
 
-from consort.cli.quiet import worth_telling
+from consort.cli.quiet import is_consort_warning
 
 
 @pytest.mark.parametrize(
-    ("name", "level", "told"),
+    ("name", "level", "shown"),
     [
         ("models.training.checkpoints", logging.WARNING, True),
         ("serving", logging.INFO, False),
@@ -15,5 +15,5 @@ from consort.cli.quiet import worth_telling
         ("modelsomething", logging.WARNING, False),
     ],
 )
-def test_our_warnings_are_told_and_nothing_of_the_libraries(name, level, told):
-    assert worth_telling(logging.LogRecord(name, level, "file", 1, "text", None, None)) is told
+def test_warnings_of_consort_are_shown_and_those_of_libraries_are_not(name, level, shown):
+    assert is_consort_warning(logging.LogRecord(name, level, "file", 1, "text", None, None)) is shown

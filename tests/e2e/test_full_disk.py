@@ -9,7 +9,7 @@ from transforms.sources.criteo_synthetic import write_criteo_like
 
 pytestmark = pytest.mark.e2e
 
-ADVICE = "received no room to write; expected enough for the result. Fix: free space"
+ADVICE = "the disk is full. Fix: free space"
 
 
 def names(folder):

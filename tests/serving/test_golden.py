@@ -60,7 +60,7 @@ def test_a_signature_that_differs_is_named(towers: ToyTowers, scorer: Scorer, na
         allowed = VECTOR_TOLERANCE if signature.endswith("embedding") else TOLERANCE
         return {key: change(value, allowed) for key, value in answer.items()} if signature == name else answer
 
-    with pytest.raises(GateRefused, match=f"golden records said no:\n  - {name}: an answer differs") as caught:
+    with pytest.raises(GateRefused, match=f"rejected by golden records:\n  - {name}: an answer differs") as caught:
         check_golden(towers.version, ask)
     assert len(caught.value.reasons) == 1
 

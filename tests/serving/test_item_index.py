@@ -109,7 +109,7 @@ def test_below_the_recall_asked_for_nothing_is_written(
     many: ToyTowers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _worse_below(10**9, monkeypatch)
-    with pytest.raises(GateRefused, match=r"item index said no:\n  - ef 200: recall@100 0\.\d+") as caught:
+    with pytest.raises(GateRefused, match=r"rejected by item index:\n  - ef 200: recall@100 0\.\d+") as caught:
         build_index(many.version, tmp_path / "index", queries=20)
     assert "expected at least 0.98" in caught.value.reasons[-1] and caught.value.exit_code == 4
     assert list(tmp_path.iterdir()) == []

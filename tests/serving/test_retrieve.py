@@ -235,7 +235,7 @@ def test_other_answers_than_the_golden_ones_are_refused(towers: ToyTowers, tmp_p
     told = json.loads((copy / GOLDEN_RETRIEVAL).read_text())
     change(told)
     (copy / GOLDEN_RETRIEVAL).write_text(json.dumps(told))
-    with pytest.raises(GateRefused, match="golden retrieval said no:\n  - user 1: .*expected") as caught:
+    with pytest.raises(GateRefused, match="rejected by golden retrieval:\n  - user 1: .*expected") as caught:
         check_golden_retrieval(copy, asking_saved_model(towers.version))
     assert len(caught.value.reasons) == 1
 

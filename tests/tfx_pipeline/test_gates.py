@@ -77,7 +77,7 @@ def test_only_the_overall_slice_decides():
 
 
 def test_a_refusal_lists_its_reasons_and_exits_with_4():
-    error = GateRefused("The gate", ["one", "two"])
-    assert error.exit_code == 4 and str(error) == "The gate said no:\n  - one\n  - two"
+    error = GateRefused("the gate", ["one", "two"])
+    assert error.exit_code == 4 and str(error) == "rejected by the gate:\n  - one\n  - two"
     with pytest.raises(GateRefused):
         raise error

@@ -63,7 +63,7 @@ def ModelGate(  # noqa: N802, a component is a class to its users
     bounds = list(bounds_in(tfma.load_eval_result(evaluation.uri).config))
     write_text(Path(report_dir) / REPORT, report(metrics_in(evaluation.uri), bounds, lines, facts))
     if not blessed:
-        raise GateRefused("The model gate", lines)
+        raise GateRefused("the model gate", lines)
 
 
 def _served_as(uri: str, serving_base: str) -> str:

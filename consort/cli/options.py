@@ -1,0 +1,76 @@
+"""Options that several verbs share, each declared once."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from transforms.errors import InputError
+from transforms.files import check_folder, check_local
+from transforms.locks import check_unlocked
+
+if TYPE_CHECKING:
+    from runs.config import RunConfig
+
+MAX_SEED = 2**32 - 1
+
+
+def _check_json_file(path: Path | None) -> Path | None:
+    # Checked before the work, which may take hours, and not when its result is to be written.
+    if path is not None:
+        if path.is_dir():
+            raise InputError(f"--json {path}", "a folder", "the path of a file, new or existing", "name a file in it")
+        check_local(path, "--json")
+        check_folder(path.parent, "--json")
+    return path
+
+
+JsonFile = Annotated[
+    Path | None,
+    typer.Option("--json", metavar="FILE", help="Also write the result as JSON.", callback=_check_json_file),
+]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run file, or name of a preset.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the run file, e.g. seed=7; repeatable."),
+]
+Data = Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Dataset made by `consort data`.")]
+RunOut = Annotated[
+    Path, typer.Option("--out", metavar="FOLDER", help="Folder of the run; the same command resumes a stopped run.")
+]
+Model = Annotated[Path, typer.Argument(metavar="FOLDER", help="Run, exported model, or root of a pipeline.")]
+BeamArg = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ARG", help="Beam option, e.g. --beam-arg=--direct_num_workers=2; repeatable."),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed.", min=0, max=MAX_SEED)]
+SeedOverride = Annotated[
+    int | None, typer.Option("--seed", metavar="N", help="Random seed; overrides the file's.", min=0, max=MAX_SEED)
+]
+Rounds = Annotated[int, typer.Option(metavar="N", help="Number of rounds; the median is reported.", min=1)]
+Threads = Annotated[int, typer.Option(metavar="N", help="Number of threads.", min=1)]
+Fast = Annotated[bool, typer.Option("--fast", help="Tiny sizes, for trying the command; not for measuring.")]
+
+
+def overrides(set_: Sequence[str] | None, options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns `--set` followed by the options that override a key of the run file.
+
+    Args:
+      set_: values of `--set`.
+      options: value of an option by run-file key; None or an empty list where the option was not passed.
+    """
+    passed = {key: value for key, value in options.items() if value is not None and value != []}
+    return (*(set_ or ()), *(f"{key}={json.dumps(value)}" for key, value in passed.items()))
+
+
+def check_unused(folder: Path, config: "RunConfig") -> None:
+    """Refuses a folder that another run is using, before TensorFlow is loaded, which takes seconds.
+
+    Raises:
+      InputError: the folder is in use.
+    """
+    # The processes of a distributed run share its folder, and its chief holds the lock.
+    if config.training.distribution in ("none", "mirrored"):
+        check_unlocked(folder)
