@@ -11,10 +11,10 @@ import tensorflow as tf
 from models.training.cluster import (
     Cluster,
     ClusterKind,
-    answers,
     cluster_of,
-    lost,
-    present,
+    is_reachable,
+    listening,
+    lost_error,
     wait_for,
 )
 from models.training.distribution import DistributionName, raise_on_lost_worker, strategy_of
@@ -74,7 +74,7 @@ class Part:
             yield
             return
         with self._presence, raise_on_lost_worker(self.cluster):
-            self._presence.enter_context(present(self.cluster))
+            self._presence.enter_context(listening(self.cluster))
             wait_for(self.cluster, tuple(self.cluster.jobs), self._say)
             if self.distribution == "multi_worker":
                 # TensorFlow wants to know of collectives before it has done anything else.
@@ -119,7 +119,7 @@ class Part:
             if self._chief_answers():
                 seen = time.monotonic()
             elif time.monotonic() - seen > AWAY_PATIENCE_S:
-                raise lost(self._chief)
+                raise lost_error(self._chief)
             time.sleep(0.5)
 
     def serve(self, finished: Callable[[], bool]) -> None:
@@ -140,7 +140,7 @@ class Part:
         try:
             server = tf.distribute.Server(spec, job_name=cluster.job, task_index=cluster.index)
         except tf.errors.OpError as error:
-            fix = "end the process that holds the port, perhaps a run of before, or choose another"
+            fix = "end the process that holds the port, perhaps an earlier run, or choose another"
             raise InputError(f"TF_CONFIG, {name} at {address}", error.message, "a free port", fix) from error
         self._say(f"{name} serves at {server.target}")
         wait_for(cluster, ("chief",), self._say)
@@ -159,7 +159,7 @@ class Part:
         return {name: address for name, address in self._several.addresses().items() if name == first}
 
     def _chief_answers(self) -> bool:
-        return all(map(answers, self._chief.values()))
+        return all(map(is_reachable, self._chief.values()))
 
 
 def check_one_process(config: RunConfig, where: str) -> None:

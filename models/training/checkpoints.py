@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: all that it takes to continue as if nothing had happened."""
+"""Checkpoints of a training run: everything that is needed to continue it exactly."""
 
 import dataclasses
 import json
@@ -21,12 +21,12 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass
 class RunState:
-    """Where a run stands.
+    """Progress of a run.
 
     Args:
       epoch: the epoch under way, from 0.
       step: optimizer steps so far.
-      step_in_epoch: of these, steps in the epoch under way.
+      step_in_epoch: steps so far in the epoch under way.
       best_epoch: the epoch with the least eval log loss, from 1; None before the first evaluation.
       best_logloss: that log loss.
       epochs_without_gain: evaluations since.
@@ -48,16 +48,16 @@ class RunState:
 class Checkpoints:
     """The checkpoints of one run in one directory: `step-<n>`, and the best weights `best-<epoch>`.
 
-    Of several processes the chief writes, and all read, so that all must see the directory. A table that
-    is cut into shards is written as one: it may be read back whole, or cut otherwise.
+    In a distributed run the chief writes and all processes read, so that all need access to the directory. A sharded
+    table is written as one: it may be read back unsharded, or with other shards.
 
     Args:
       directory: created if missing.
       model: built.
       optimizer: built; its moments and step count are saved, its learning rate is not.
       keep: checkpoints to keep.
-      state_class: of the state that is saved.
-      beside: other variables to save.
+      state_class: class of the state that is saved.
+      extra_variables: other variables to save.
     """
 
     def __init__(
@@ -67,24 +67,24 @@ class Checkpoints:
         optimizer: Any,
         keep: int,
         state_class: type[RunState] = RunState,
-        beside: Sequence[tf.Variable] = (),
+        extra_variables: Sequence[tf.Variable] = (),
     ):
-        # Parameter servers write their own shards, and have other working directories.
+        # Parameter servers write their shards themselves, and have other working directories.
         self._directory, self._keep, self._state = Path(os.path.abspath(directory)), keep, _Text()
         self._state_class = state_class
         weights = unshard(model.weights)
         self._strategy = model.distribute_strategy
         parts: dict[str, Any] = {"weights": weights, "optimizer": list(optimizer.variables), "state": self._state}
-        if beside:
-            parts["beside"] = list(beside)
+        if extra_variables:
+            parts["beside"] = list(extra_variables)
         self._all = tf.train.Checkpoint(**parts)
         self._weights = tf.train.Checkpoint(weights=weights)
-        self._summed = [value for value in weights if _is_summed(value)]
+        self._per_replica = [value for value in weights if _is_per_replica(value)]
         if is_chief(self._strategy):
             self._directory.mkdir(parents=True, exist_ok=True)
 
     def save(self, state: RunState) -> None:
-        """Writes everything, then removes what is no longer needed."""
+        """Writes a checkpoint, then removes those that are no longer needed."""
         self._state.text = json.dumps(dataclasses.asdict(state))
         self._write(self._all, f"step-{state.step}")
         if is_chief(self._strategy):
@@ -98,41 +98,41 @@ class Checkpoints:
         self._remove("best-", set(_numbers(self._directory, "best-")) - {state.best_epoch})
 
     def restore(self) -> Any:
-        """Reads the latest whole checkpoint; gives its state, or None, and nothing changed, if there is none.
+        """Restores the latest intact checkpoint; returns its state, or None, with nothing changed, if there is none.
 
         Raises:
           InputError: the checkpoint is of another model.
         """
         for step in reversed(_numbers(self._directory, "step-")):
             path = str(self._directory / f"step-{step}")
-            if _is_whole(path):
+            if _is_intact(path):
                 self._read(self._all, path)
                 return self._state_class(**json.loads(self._state.text))
             _LOG.warning("checkpoint %s is damaged; trying the one before it", path)
         return None
 
     def save_best(self, epoch: int) -> None:
-        """Writes the weights as those of the best epoch; others are removed when the state is next saved."""
+        """Writes the weights as those of the best epoch; earlier ones are removed when the state is next saved."""
         self._write(self._weights, f"best-{epoch}")
 
     def restore_best(self, epoch: int) -> None:
-        """Reads the weights of the best epoch.
+        """Restores the weights of the best epoch.
 
         Raises:
           InputError: they are missing, damaged, or of another model.
         """
         path = str(self._directory / f"best-{epoch}")
-        if not _is_whole(path):
-            raise InputError(path, "no whole file", "the best epoch's weights", "train again in a new directory")
+        if not _is_intact(path):
+            raise InputError(path, "no intact file", "the best epoch's weights", "train again in a new directory")
         self._read(self._weights, path)
 
     def _write(self, checkpoint: tf.train.Checkpoint, name: str) -> None:
         if is_chief(self._strategy):
             checkpoint.write(str(self._directory / name))
-        elif self._summed:
-            # To read these is work of all processes, so the others read them while the chief writes.
+        elif self._per_replica:
+            # Reading these takes all processes, so that the others read them while the chief writes.
             with tempfile.TemporaryDirectory() as folder:
-                tf.train.Checkpoint(weights=self._summed).write(str(Path(folder) / name))
+                tf.train.Checkpoint(weights=self._per_replica).write(str(Path(folder) / name))
         barrier(self._strategy)
 
     def _read(self, checkpoint: tf.train.Checkpoint, path: str) -> None:
@@ -150,7 +150,7 @@ class Checkpoints:
 
 
 class _Text(tf.train.experimental.PythonState):
-    """A text in a checkpoint; unlike a variable it belongs to no strategy."""
+    """Text in a checkpoint; unlike a variable it belongs to no strategy."""
 
     text = ""
 
@@ -162,25 +162,25 @@ class _Text(tf.train.experimental.PythonState):
 
 
 def read_weights(directory: str | os.PathLike[str], model: keras.Model) -> None:
-    """Gives a built model the weights that a finished run ended with: the best ones, or without eval data the last.
+    """Loads the final weights of a finished run into a built model: the best ones, or without eval data the last.
 
-    Which they are, the run's last checkpoint says.
+    The run's last checkpoint says which these are.
 
     Raises:
-      InputError: the directory has no whole checkpoint, the best weights are damaged, or they are another model's.
+      InputError: the directory has no intact checkpoint, the best weights are damaged, or they are another model's.
     """
     folder = Path(directory)
     steps = (str(folder / f"step-{step}") for step in reversed(_numbers(folder, "step-")))
-    last = next((path for path in steps if _is_whole(path)), None)
+    last = next((path for path in steps if _is_intact(path)), None)
     if last is None:
-        raise InputError(str(folder), "no whole checkpoint", "the checkpoints of a finished run", "train it first")
+        raise InputError(str(folder), "no intact checkpoint", "the checkpoints of a finished run", "train it first")
     state = _Text()
     tf.train.Checkpoint(state=state).read(last).expect_partial()
-    told = json.loads(state.text)
-    best = told.get("best_epoch")
-    path = last if best is None or told.get("ends_here") else str(folder / f"best-{best}")
-    if not _is_whole(path):
-        raise InputError(path, "no whole file", "the best epoch's weights", "train it again in a new directory")
+    saved = json.loads(state.text)
+    best = saved.get("best_epoch")
+    path = last if best is None or saved.get("ends_here") else str(folder / f"best-{best}")
+    if not _is_intact(path):
+        raise InputError(path, "no intact file", "the best epoch's weights", "train it again in a new directory")
     try:
         status = tf.train.Checkpoint(weights=unshard(model.weights)).read(path)
         status.expect_partial().assert_existing_objects_matched()
@@ -189,8 +189,8 @@ def read_weights(directory: str | os.PathLike[str], model: keras.Model) -> None:
         raise InputError(path, "a checkpoint of another model", "weights of this one", fix) from error
 
 
-def _is_summed(variable: Any) -> bool:
-    """Whether each replica holds a part of the value."""
+def _is_per_replica(variable: Any) -> bool:
+    """Returns True if each replica holds a part of the value."""
     return getattr(variable, "synchronization", None) is tf.VariableSynchronization.ON_READ
 
 
@@ -199,12 +199,12 @@ def _numbers(directory: Path, prefix: str) -> list[int]:
     return sorted(int(number) for number in numbers if number.isdigit())
 
 
-def _is_whole(path: str) -> bool:
-    """True if every tensor can be read; TensorFlow checks each one's checksum."""
+def _is_intact(path: str) -> bool:
+    """Returns True if every tensor can be read; TensorFlow verifies their checksums."""
     try:
         reader = tf.train.load_checkpoint(path)
         for name in reader.get_variable_to_shape_map():
             reader.get_tensor(name)
-    except (tf.errors.OpError, LookupError, RuntimeError, ValueError):  # As the reader words its errors.
+    except (tf.errors.OpError, LookupError, RuntimeError, ValueError):  # The errors that the reader raises.
         return False
     return True

@@ -1,4 +1,4 @@
-"""Who takes part in a run of several processes, as TF_CONFIG says, and which of them answer."""
+"""The processes of a distributed run as TF_CONFIG lists them, and which of them are reachable."""
 
 import contextlib
 import json
@@ -16,10 +16,10 @@ from transforms.errors import ConsortError, InputError
 _LOG = logging.getLogger(__name__)
 ClusterKind = Literal["multi_worker", "parameter_server"]
 START_PATIENCE_S = 600.0
-"""So long a process waits for the others to start."""
+"""Seconds that a process waits for the others to start."""
 LOST_AFTER_S = 30.0
-"""So long all workers may be away before a run gives up; one that is back goes on."""
-_LOOK_EVERY_S = 5.0
+"""Seconds that all workers may be unreachable before a run gives up; one that returns continues."""
+_CHECK_EVERY_S = 5.0
 _ANSWER_S = 2.0
 _EXAMPLE = '{"cluster": {"worker": ["10.0.0.1:2222", "10.0.0.2:2222"]}, "task": {"type": "worker", "index": 0}}'
 _PAGE = "set it in the environment of every process, each with its own task; see docs/distributed.md"
@@ -27,7 +27,7 @@ _PAGE = "set it in the environment of every process, each with its own task; see
 
 @dataclass(frozen=True)
 class Cluster:
-    """The processes of a run, and which of them this one is.
+    """The processes of a run, and the position of this one.
 
     Args:
       jobs: for each of `chief`, `worker` and `ps` the addresses `host:port` of its processes.
@@ -41,7 +41,7 @@ class Cluster:
 
     @property
     def name(self) -> str:
-        """This process, e.g. `worker 1`."""
+        """Name of this process, e.g. `worker 1`."""
         return f"{self.job} {self.index}"
 
     @property
@@ -50,11 +50,11 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether it writes the run; without a job `chief` that is worker 0."""
+        """True if this process writes the run; without a job `chief` that is worker 0."""
         return self.index == 0 and self.job == ("chief" if "chief" in self.jobs else "worker")
 
     def addresses(self, jobs: Collection[str] = ("chief", "worker", "ps")) -> dict[str, str]:
-        """Addresses of the other processes of some jobs, by name."""
+        """Returns the addresses of the other processes of some jobs, by name."""
         named = {
             f"{job} {index}": address
             for job, addresses in self.jobs.items()
@@ -64,18 +64,18 @@ class Cluster:
         named.pop(self.name, None)
         return named
 
-    def silent(self, jobs: Collection[str] = ("chief", "worker", "ps")) -> dict[str, str]:
-        """Of the other processes of some jobs those to which nobody can connect."""
-        return {name: address for name, address in self.addresses(jobs).items() if not answers(address)}
+    def unreachable(self, jobs: Collection[str] = ("chief", "worker", "ps")) -> dict[str, str]:
+        """Returns the other processes of some jobs that accept no connection."""
+        return {name: address for name, address in self.addresses(jobs).items() if not is_reachable(address)}
 
 
 def cluster_of(kind: ClusterKind, environment: Mapping[str, str] | None = None) -> Cluster:
-    """The cluster that TF_CONFIG describes.
+    """Returns the cluster that TF_CONFIG describes.
 
     Args:
       kind: `multi_worker` takes workers, one of which may be called chief; `parameter_server` takes one
         chief, workers and ps.
-      environment: None: this process's.
+      environment: None: that of this process.
 
     Raises:
       InputError: TF_CONFIG is missing, malformed, or describes another kind of cluster.
@@ -131,8 +131,8 @@ def _task(values: Any, jobs: Mapping[str, tuple[str, ...]]) -> tuple[str, int]:
     return str(job), number
 
 
-def answers(address: str) -> bool:
-    """True if something listens there."""
+def is_reachable(address: str) -> bool:
+    """Returns True if something listens at an address."""
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_S).close()
@@ -142,22 +142,22 @@ def answers(address: str) -> bool:
 
 
 @contextlib.contextmanager
-def present(cluster: Cluster) -> Iterator[None]:
-    """Answers at this process's address, until TensorFlow does so itself.
+def listening(cluster: Cluster) -> Iterator[None]:
+    """Accepts connections at this process's address, until TensorFlow does so itself.
 
     Raises:
-      InputError: something else answers there.
+      InputError: something else listens there.
     """
     port = int(cluster.address.rpartition(":")[2])
     try:
         listener = socket.create_server(("", port), backlog=64)
     except OSError as error:
         where = f"TF_CONFIG, {cluster.name} at {cluster.address}"
-        fix = "end the process that holds the port, perhaps a run of before, or choose another"
-        raise InputError(where, str(error), "a port that nobody uses", fix) from error
+        fix = "end the process that holds the port, perhaps an earlier run, or choose another"
+        raise InputError(where, str(error), "a free port", fix) from error
 
     def accept() -> None:
-        with contextlib.suppress(OSError):  # Closed, below.
+        with contextlib.suppress(OSError):  # Closed below.
             while True:
                 listener.accept()[0].close()
 
@@ -177,13 +177,13 @@ def wait_for(
     say: Callable[[str], None] = lambda text: None,
     patience_s: float = START_PATIENCE_S,
 ) -> None:
-    """Waits until each other process of some jobs has answered once.
+    """Waits until each other process of some jobs has been reachable once.
 
     Raises:
       ConsortError: one of them did not.
     """
-    missing, started, told = cluster.addresses(jobs), time.monotonic(), 0.0
-    while missing := {name: address for name, address in missing.items() if not answers(address)}:
+    missing, started, next_message = cluster.addresses(jobs), time.monotonic(), 0.0
+    while missing := {name: address for name, address in missing.items() if not is_reachable(address)}:
         waited = time.monotonic() - started
         if waited > patience_s:
             raise ConsortError(
@@ -191,63 +191,63 @@ def wait_for(
                 "Fix: start the same command on each, with its own task in TF_CONFIG, and look whether hosts and "
                 "ports can be reached"
             )
-        if waited >= told:
+        if waited >= next_message:
             say(f"waiting for {listed(missing)}")
-            told = waited + 30
+            next_message = waited + 30
         time.sleep(0.2)
 
 
 def listed(processes: Mapping[str, str]) -> str:
-    """Names with addresses."""
+    """Returns names with addresses, as text."""
     return ", ".join(f"{name} ({address})" for name, address in processes.items())
 
 
-def lost(processes: Mapping[str, str]) -> ConsortError:
-    """What a process says that can't go on without others."""
+def lost_error(processes: Mapping[str, str]) -> ConsortError:
+    """Returns the error of a process that cannot continue without the given others."""
     return ConsortError(
-        f"lost {listed(processes)}; expected every process to go on until the end. Fix: look there for the reason, "
+        f"lost {listed(processes)}; expected every process to run until the end. Fix: look at their output, "
         "then start the same command again on each process; the run continues from its last checkpoint"
     )
 
 
 class WorkerMonitor:
-    """Looks, now and then while a round lasts, whether the other processes still answer."""
+    """Checks periodically, while a round of steps is waited for, that the other processes are reachable."""
 
     def __init__(self, cluster: Cluster):
         self._cluster = cluster
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         self.begin()
 
     def begin(self) -> None:
-        """A round begins to wait."""
-        self._looked = time.monotonic()
-        self._away_since: float | None = None
+        """Starts the wait for a round."""
+        self._checked = time.monotonic()
+        self._all_lost_since: float | None = None
 
-    def look(self) -> None:
-        """Tells of each lost worker once.
+    def check(self) -> None:
+        """Logs each lost worker once.
 
         Raises:
           ConsortError: a parameter server is lost, or all workers are.
         """
-        if time.monotonic() - self._looked < _LOOK_EVERY_S:
+        if time.monotonic() - self._checked < _CHECK_EVERY_S:
             return
-        servers, workers = self._cluster.silent(("ps",)), self._cluster.silent(("worker",))
+        servers, workers = self._cluster.unreachable(("ps",)), self._cluster.unreachable(("worker",))
         if servers:
-            raise lost(servers)
-        self._check(workers)
-        new = {name: address for name, address in workers.items() if name not in self._told}
+            raise lost_error(servers)
+        self._check_workers(workers)
+        new = {name: address for name, address in workers.items() if name not in self._logged}
         if new:
             go_on = len(workers) < len(self._cluster.jobs["worker"])
             then = "the others go on" if go_on else f"waiting {LOST_AFTER_S:.0f} s for it to come back"
             _LOG.warning("lost %s; %s", listed(new), then)
-        self._told, self._looked = set(workers), time.monotonic()
+        self._logged, self._checked = set(workers), time.monotonic()
 
-    def _check(self, silent: dict[str, str]) -> None:
+    def _check_workers(self, unreachable: dict[str, str]) -> None:
         now = time.monotonic()
-        if not silent:
-            self._away_since = None
-        elif self._away_since is None and len(silent) == len(self._cluster.jobs["worker"]):
-            self._away_since = now
-        # Once all were away TensorFlow goes on only when all are back.
-        if self._away_since is not None and now - self._away_since > LOST_AFTER_S:
-            raise lost(silent)
+        if not unreachable:
+            self._all_lost_since = None
+        elif self._all_lost_since is None and len(unreachable) == len(self._cluster.jobs["worker"]):
+            self._all_lost_since = now
+        # Once all were unreachable TensorFlow continues only when all have returned.
+        if self._all_lost_since is not None and now - self._all_lost_since > LOST_AFTER_S:
+            raise lost_error(unreachable)

@@ -1,4 +1,4 @@
-"""Optimizer, loss and metrics for a model that has none, and the precision in which it computes."""
+"""Compiles a model with the default optimizer, loss and metrics; precision and learning-rate schedule."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -26,14 +26,14 @@ def compile_model(
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     optimizer: OptimizerName = "adam",
 ) -> None:
-    """Gives a model a row-sparse optimizer, the click loss, and the metrics `auc`, `logloss` and `examples`.
+    """Compiles a model with a row-sparse optimizer, the click loss, and the metrics `auc`, `logloss` and `examples`.
 
-    A `PeerModel` has losses and metrics of its own, and gets the optimizer only.
+    A `PeerModel` has custom losses and metrics, and gets the optimizer only.
 
     Args:
       model: gives logits `[B]` or `[B, M]`.
       learning_rate: a number or a schedule.
-      optimizer: `adam`, `adagrad` or `ftrl`; each moves only the rows of a table that a batch looks up.
+      optimizer: `adam`, `adagrad` or `ftrl`; each updates only the rows of a table that a batch looks up.
 
     Raises:
       ValueError: no such optimizer.
@@ -51,7 +51,7 @@ def compile_model(
 def exponential_decay(
     learning_rate: float, epochs: float, steps_per_epoch: int
 ) -> keras.optimizers.schedules.LearningRateSchedule:
-    """Exponential decay to a tenth: lr(t) = learning_rate 10^(-t / (epochs steps_per_epoch)).
+    """Returns an exponential decay to a tenth: lr(t) = learning_rate 10^(-t / (epochs steps_per_epoch)).
 
     Reference: "Mutual Learning for Finetuning Click-Through Rate Prediction Models", section 4.1: a
     tenth after three epochs.
@@ -61,7 +61,7 @@ def exponential_decay(
 
 @contextlib.contextmanager
 def precision(name: Precision) -> Iterator[None]:
-    """Models built inside compute so: `float32`, or `mixed_bfloat16` (weights, sums and logits stay float32).
+    """Sets the precision of models built inside: `float32`, or `mixed_bfloat16`, with weights, sums, logits in float32.
 
     Raises:
       ValueError: no such precision.

@@ -1,4 +1,4 @@
-"""Strategies of tf.distribute to train under, and what is then done by one process, or by each for its own part."""
+"""Strategies of tf.distribute, and what depends on them: the chief's work, shards of batches and tables, barriers."""
 
 import contextlib
 import time
@@ -7,18 +7,18 @@ from typing import Any, Literal
 
 import tensorflow as tf
 
-from models.training.cluster import Cluster, lost
+from models.training.cluster import Cluster, lost_error
 from transforms.errors import ConsortError
 
 DistributionName = Literal["none", "mirrored", "multi_worker", "parameter_server"]
 _DYING_S = 5.0
-"""A process that is killed breaks its connections a moment before its port is free."""
+"""Patience with a broken connection: a process that is killed breaks it a moment before its port is closed."""
 SHARDED_ROWS = 1 << 16
-"""A table of fewer rows lies whole on one parameter server."""
+"""Tables of fewer rows are not sharded over parameter servers."""
 
 
 def strategy_of(name: DistributionName, cluster: Cluster | None = None) -> tf.distribute.Strategy:
-    """A strategy to build and fit models under.
+    """Returns the strategy to build and fit models under.
 
     Args:
       name: `none`; `mirrored`, a replica a GPU of this machine, or a logical CPU device where there is
@@ -34,7 +34,7 @@ def strategy_of(name: DistributionName, cluster: Cluster | None = None) -> tf.di
         return tf.distribute.MirroredStrategy()
     if cluster is None:
         raise ValueError(f"distribution {name!r} has no cluster; expected that of TF_CONFIG; give `cluster_of(name)`")
-    # Of the resolvers this one alone knows how many GPUs there are.
+    # The only resolver that knows the number of GPUs.
     resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver(rpc_layer="grpc")
     if name == "multi_worker":
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
@@ -42,7 +42,7 @@ def strategy_of(name: DistributionName, cluster: Cluster | None = None) -> tf.di
 
 
 def table_partitioner(num_shards: int, min_rows: int = SHARDED_ROWS) -> Any:
-    """Cuts tables into shards of rows, and nothing else: layers work on their kernels as a whole."""
+    """Returns a partitioner that shards tables by rows, and no other variable: layers need their kernels unsharded."""
 
     def partition(shape: tf.TensorShape, dtype: tf.DType) -> list[int]:
         is_table = shape.rank == 2 and shape[0] >= min_rows
@@ -52,7 +52,7 @@ def table_partitioner(num_shards: int, min_rows: int = SHARDED_ROWS) -> Any:
 
 
 def cluster_under(strategy: tf.distribute.Strategy) -> Cluster | None:
-    """The processes that a strategy works with; None if it is one alone."""
+    """Returns the processes that a strategy works with; None for a single process."""
     # With parameter servers TensorFlow keeps it elsewhere.
     resolver: Any = strategy.cluster_resolver or getattr(strategy, "_cluster_resolver", None)
     jobs = {} if resolver is None else resolver.cluster_spec().as_dict()
@@ -62,27 +62,27 @@ def cluster_under(strategy: tf.distribute.Strategy) -> Cluster | None:
 
 
 def has_servers(strategy: tf.distribute.Strategy) -> bool:
-    """Whether the weights lie on parameter servers."""
+    """Returns True if the weights are on parameter servers."""
     return isinstance(strategy, tf.distribute.ParameterServerStrategy)
 
 
 def num_servers(strategy: tf.distribute.Strategy) -> int:
-    """Parameter servers; 0 where each process has the weights itself."""
+    """Returns the number of parameter servers; 0 where each process holds the weights itself."""
     cluster = cluster_under(strategy)
     return len(cluster.jobs["ps"]) if cluster is not None and has_servers(strategy) else 0
 
 
 def is_chief(strategy: tf.distribute.Strategy) -> bool:
-    """Whether this process writes checkpoints, logs and models; the others must not."""
+    """Returns True if this process writes checkpoints, logs and models; the others must not."""
     cluster = cluster_under(strategy)
     return cluster is None or cluster.is_chief
 
 
 def worker_shard(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> tf.data.Dataset:
-    """This process's part of each batch, where each process trains on a part; the whole batches elsewhere.
+    """Returns this worker's shard of each batch; the batches unchanged where workers do not train on shards.
 
-    Every process must be given the same batches in the same order. The parts of a batch together are
-    the batch; where a batch has fewer elements than there are processes some parts are empty.
+    Every process must pass the same batches in the same order. The shards of a batch make up the batch; some are
+    empty where a batch has fewer elements than there are processes.
     """
     cluster = cluster_under(strategy)
     if cluster is None or has_servers(strategy):
@@ -97,7 +97,7 @@ def worker_shard(dataset: tf.data.Dataset, strategy: tf.distribute.Strategy) -> 
 
 
 def slice_of(batch: Any, position: int | tf.Tensor, count: int) -> Any:
-    """The elements of a batch that one of `count` takes: a consecutive piece."""
+    """Returns one of `count` consecutive slices of a batch."""
     position = tf.cast(position, tf.int64)
     first = tf.nest.flatten(batch)[0]
     size = first.nrows() if isinstance(first, tf.RaggedTensor) else tf.shape(first, out_type=tf.int64)[0]
@@ -106,38 +106,38 @@ def slice_of(batch: Any, position: int | tf.Tensor, count: int) -> Any:
 
 
 def barrier(strategy: tf.distribute.Strategy) -> None:
-    """Returns when every process that trains on a part has come here."""
+    """Waits until every process that trains on a shard has called it."""
     if cluster_under(strategy) is not None and not has_servers(strategy):
         ones = strategy.run(lambda: tf.ones([]))
         strategy.reduce(tf.distribute.ReduceOp.SUM, ones, axis=None)
 
 
 def unshard(variables: Iterable[tf.Variable]) -> list[Any]:
-    """The same variables, a table that is cut into shards once, as one."""
-    found: dict[int, Any] = {}
+    """Returns the variables with the shards of each table replaced by the table, once."""
+    unsharded: dict[int, Any] = {}
     for variable in variables:
         table = variable._sharded_container() if hasattr(variable, "_sharded_container") else variable
-        found.setdefault(id(table), table)
-    return list(found.values())
+        unsharded.setdefault(id(table), table)
+    return list(unsharded.values())
 
 
-def _silent(cluster: Cluster, patience_s: float) -> dict[str, str]:
-    """Who does not answer; where all do, it looks again for a while."""
+def _unreachable(cluster: Cluster, patience_s: float) -> dict[str, str]:
+    """Returns the processes that do not answer; checks again for a while if all do."""
     deadline = time.monotonic() + patience_s
-    while not (silent := cluster.silent()) and time.monotonic() < deadline:
+    while not (unreachable := cluster.unreachable()) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return silent
+    return unreachable
 
 
 @contextlib.contextmanager
 def raise_on_lost_worker(cluster: Cluster | None) -> Iterator[None]:
-    """Says which process has gone, where TensorFlow says that a collective or a call was aborted.
+    """Turns TensorFlow's error about an aborted collective or call into one that names the lost process.
 
     Args:
-      cluster: None: there is no other process.
+      cluster: None: a single process.
 
     Raises:
-      ConsortError: another process has gone, or the connection to it.
+      ConsortError: another process, or the connection to it, is lost.
     """
     try:
         yield
@@ -145,9 +145,9 @@ def raise_on_lost_worker(cluster: Cluster | None) -> Iterator[None]:
         if cluster is None:
             raise
         is_broken = isinstance(error, tf.errors.UnavailableError | tf.errors.AbortedError) or "Collective" in str(error)
-        silent = _silent(cluster, _DYING_S if is_broken else 0.0)
-        if silent:
-            raise lost(silent) from error
+        unreachable = _unreachable(cluster, _DYING_S if is_broken else 0.0)
+        if unreachable:
+            raise lost_error(unreachable) from error
         if is_broken:
             raise ConsortError(
                 f"the connection to the other processes broke ({str(error)[:200]}). Fix: look at their output, then "

@@ -23,19 +23,19 @@ from transforms.errors import InputError
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run did. The model holds the result.
+    """Summary of a run; the model holds the weights.
 
     Args:
       steps: optimizer steps, those before a resume included.
-      epochs: whole epochs, likewise.
-      best_epoch: the epoch whose weights the model now holds, from 1; the number of the last one, whole
-        or not, if there was no eval data.
-      history: for each whole epoch `epoch`, `step`, `seconds`, and the metrics: `loss`, `auc`,
-        `logloss` on the training data as it went by, `eval_...` on the eval data after it. In an epoch
+      epochs: completed epochs, likewise.
+      best_epoch: the epoch whose weights the model now holds, from 1; the last one, completed or not, if there was no
+        eval data.
+      history: for each completed epoch `epoch`, `step`, `seconds`, and the metrics: `loss`, `auc`,
+        `logloss` on the training data during the epoch, `eval_...` on the eval data after it. In an epoch
         that was resumed the former cover the steps since.
       examples_per_second: training examples, without compilation, checkpoints and evaluations.
       step_seconds: median of a step.
-      resumed_from: the step that the run continued from; None if it began afresh.
+      resumed_from: the step that the run continued from; None for a new run.
       stopped_early: True if patience ran out.
       best: metrics of the weights that the model now holds, as in `history`; those of an epoch that `max_steps`
         ended are `eval_...` alone; empty if there was no eval data.
@@ -72,34 +72,34 @@ def fit(
     base_rate: float | None = None,
     progress: bool | Callable[[Progress], None] = True,
 ) -> FitResult:
-    """Fits a model, continuing from the last whole checkpoint in `directory` if there is one.
+    """Fits a model, continuing from the last intact checkpoint in `directory` if there is one.
 
-    A model that is not compiled is given what `compile_model` gives; a compiled one keeps its own, must
-    report `loss`, and does not use `learning_rate` and `optimizer`. With eval data the model ends with
-    the weights of the epoch with the least eval log loss, whether or not `patience` is set; without,
-    with the last ones. A model built under a strategy of `tf.distribute` is trained under it.
+    A model that is not compiled is compiled by `compile_model`; a compiled one keeps its optimizer, losses and metrics,
+    must report `loss`, and does not use `learning_rate` and `optimizer`. With eval data the model ends with the weights
+    of the epoch with the least eval log loss, whether or not `patience` is set; without, with the last. A model built
+    under a strategy of `tf.distribute` is trained under it.
 
     Args:
       model: gives logits `[B]` or `[B, M]`. Its method `reset_state`, if it has one, is called before each epoch.
-      train_dataset: gives the batches `(features, label[, weight])` of an epoch, from 0; the same ones whenever
-        it is asked; each of several workers its own part (`worker_shard`). Label and weight have the logits' shape.
+      train_dataset: returns the batches `(features, label[, weight])` of an epoch, from 0; the same ones at every
+        call; on each of several workers its shard (`worker_shard`). Label and weight have the logits' shape.
       eval_dataset: batches of the same form; None: no evaluation.
       directory: of the checkpoints; one a run.
       epochs: passes over the training data.
       learning_rate, optimizer: as in `compile_model`.
       patience: evaluations without a lower log loss before stopping; None never stops early.
-      checkpoint_steps, keep_checkpoints: steps between checkpoints, of which an epoch's last is one; so many are kept.
-      steps_per_execution: steps between two looks at the loss, at `progress` and at what is due.
-      max_steps: stop after so many steps, those before a resume included.
-      seed: of TensorFlow's and NumPy's global generators, which no model of ours uses.
-      steps_per_epoch: if known, progress tells the time left.
-      log_dir: of TensorBoard's event files; None writes none.
-      base_rate: share of clicks that a model with a method `initialize_bias` begins with; None leaves it as it is.
-      progress: True writes a line on stderr if that is a terminal; or a function that takes `Progress`.
+      checkpoint_steps, keep_checkpoints: steps between checkpoints, beside an epoch's last; how many to keep.
+      steps_per_execution: steps between two reports of the loss, at which checkpoints may be saved.
+      max_steps: stop after this number of steps, those before a resume included.
+      seed: of TensorFlow's and NumPy's global generators, which Consort's models do not use.
+      steps_per_epoch: if known, progress includes the time left.
+      log_dir: directory of TensorBoard's event files; None writes none.
+      base_rate: share of clicks, for a model with a method `initialize_bias`; None does not call it.
+      progress: True writes lines on stderr; or a function that takes `Progress`.
 
     Raises:
       InputError: the data has no batch, or the directory holds another model's checkpoints.
-      ConsortError: the loss is not a finite number, or another process has gone; the message names which.
+      ConsortError: the loss is not a finite number, or another process is lost; the message names it.
     """
     keras.utils.set_random_seed(seed)
     first = train_dataset(0)
@@ -109,8 +109,8 @@ def fit(
         build_to_train(model, first.element_spec[0], learning_rate, optimizer, base_rate)
         checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
         with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
-            told = Reporter(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
-            run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, told)
+            reports = Reporter(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
+            run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, reports)
             return run.to_the_end(epochs, patience)
 
 
@@ -121,7 +121,7 @@ def build_to_train(
     optimizer: OptimizerName,
     base_rate: float | None = None,
 ) -> None:
-    """Makes all variables of a model, and the optimizer of one that has none.
+    """Builds all variables of a model, and compiles one that has no optimizer.
 
     Args:
       model: see `fit`.
@@ -138,8 +138,8 @@ def build_to_train(
 
 
 @contextlib.contextmanager
-def _naming_ids(model: keras.Model) -> Iterator[None]:
-    """An error of a training step on a batch with an id outside its vocabulary names the feature."""
+def _naming_features(model: keras.Model) -> Iterator[None]:
+    """Turns the error of a training step on an id outside its vocabulary into one that names the feature."""
     try:
         yield
     except tf.errors.InvalidArgumentError as error:
@@ -148,9 +148,9 @@ def _naming_ids(model: keras.Model) -> Iterator[None]:
             raise
         for batch in getattr(model.train_function, "batches", []):
             features = keras.utils.unpack_x_y_sample_weight(batch)[0]
-            told = out_of_range(embeddings.inputs, embeddings.table_sizes, features)
-            if told:
-                received, expected, fix = told.split("; ")
+            message = out_of_range(embeddings.inputs, embeddings.table_sizes, features)
+            if message:
+                received, expected, fix = message.split("; ")
                 raise InputError("training data", received, expected.removeprefix("expected "), fix) from error
         raise
 
@@ -165,11 +165,11 @@ class _Run:
         checkpoints: Checkpoints,
         checkpoint_steps: int,
         max_steps: int | None,
-        told: Reporter,
+        reporter: Reporter,
     ):
         self.model, self.loop, self.train_dataset, self.eval_dataset = model, loop, train_dataset, eval_dataset
         self.checkpoints, self.checkpoint_steps, self.max_steps = checkpoints, checkpoint_steps, max_steps
-        self.told, self.speed = told, Speed()
+        self.reporter, self.speed = reporter, Speed()
         restored: RunState | None = checkpoints.restore()
         self.resumed_from = restored.step if restored else None
         self.state = restored or RunState()
@@ -202,7 +202,7 @@ class _Run:
         return self.max_steps is not None and self.state.step >= self.max_steps
 
     def _train(self) -> dict[str, float]:
-        """Trains what is left of the epoch, or of the steps."""
+        """Trains for the rest of the epoch, or of the steps."""
         state = self.state
         state.ends_here = False
         if state.step_in_epoch == 0 and hasattr(self.model, "reset_state"):
@@ -210,9 +210,9 @@ class _Run:
         dataset = self.train_dataset(state.epoch).skip(state.step_in_epoch)
         if self.max_steps is not None:
             dataset = dataset.take(self.max_steps - state.step)
-        watch = StepMonitor(state.epoch + 1, self.speed, self.told, self._after_step)
-        with _naming_ids(self.model):
-            had_batch = self.loop.train(dataset, watch)
+        monitor = StepMonitor(state.epoch + 1, self.speed, self.reporter, self._after_step)
+        with _naming_features(self.model):
+            had_batch = self.loop.train(dataset, monitor)
         metrics = self._metrics() if had_batch else {}
         if state.step_in_epoch == 0:
             raise InputError(
@@ -238,7 +238,7 @@ class _Run:
             self._compare(row)
         row["seconds"] = time.perf_counter() - started
         state.history.append(row)
-        self.told.board.epoch(state.step, row)
+        self.reporter.board.epoch(state.step, row)
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
         self.checkpoints.save(state)
 
@@ -251,15 +251,15 @@ class _Run:
             state.epochs_without_gain += 1
 
     def _settle(self) -> tuple[int, dict[str, float]]:
-        """Leaves the best weights in the model, and gives the number of their epoch, and their metrics.
+        """Leaves the best weights in the model; returns the number of their epoch and their metrics.
 
-        Which they are stands in the last checkpoint, where `read_weights` finds it.
+        The last checkpoint says which these are, for `read_weights`.
         """
         state = self.state
         under_way = state.epoch + (state.step_in_epoch > 0)
         if self.eval_dataset is None:
             return self._end_here(under_way, {})
-        if state.step_in_epoch > 0 or state.best_epoch is None:  # None: the run before this one had no eval data.
+        if state.step_in_epoch > 0 or state.best_epoch is None:  # None: the run so far had no eval data.
             row = {"epoch": under_way, "step": state.step, **self._evaluate()}
             if state.best_logloss is None or _monitored(row) < state.best_logloss:
                 return self._end_here(under_way, row)
@@ -278,19 +278,19 @@ class _Run:
     def _evaluate(self) -> dict[str, float]:
         if self.eval_dataset is None or not self.loop.evaluate(self.eval_dataset):
             raise InputError("eval data", "no batch", "at least one", "check the split, or give None for no evaluation")
-        found = {f"eval_{name}": value for name, value in self._metrics().items()}
-        check_finite("eval log loss", _monitored(found), self.state.epoch + 1, self.state.step, self.state.step)
-        return found
+        metrics = {f"eval_{name}": value for name, value in self._metrics().items()}
+        check_finite("eval log loss", _monitored(metrics), self.state.epoch + 1, self.state.step, self.state.step)
+        return metrics
 
     def _metrics(self) -> dict[str, float]:
-        found = {name: float(value) for name, value in self.model.get_metrics_result().items() if name != "examples"}
-        # The least and the greatest of nothing, as of what is watched in training only, are infinite.
-        return {name: value for name, value in found.items() if not math.isinf(value)}
+        metrics = {name: float(value) for name, value in self.model.get_metrics_result().items() if name != "examples"}
+        # A minimum or maximum over no values, as of a metric that only training updates, is infinite.
+        return {name: value for name, value in metrics.items() if not math.isinf(value)}
 
 
 def _total_steps(epochs: int, steps_per_epoch: int | None, max_steps: int | None) -> int | None:
-    whole = None if steps_per_epoch is None else epochs * steps_per_epoch
-    return min((steps for steps in (whole, max_steps) if steps is not None), default=None)
+    all_epochs = None if steps_per_epoch is None else epochs * steps_per_epoch
+    return min((steps for steps in (all_epochs, max_steps) if steps is not None), default=None)
 
 
 def _monitored(row: dict[str, float]) -> float:
@@ -298,7 +298,7 @@ def _monitored(row: dict[str, float]) -> float:
 
 
 def _zeros(specs: Mapping[str, Any]) -> dict[str, Any]:
-    """A batch of one record without content, to build a model's variables before any data is read."""
+    """Returns a batch of one empty record, to build a model's variables before any data is read."""
     return {name: _zero(spec) for name, spec in specs.items()}
 
 

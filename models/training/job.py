@@ -1,4 +1,4 @@
-"""What a recipe is given to train with: how to build models, the data, and the settings of the run."""
+"""The training job that a recipe receives: how to build models, the data, and the settings of the run."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from models.training.fit import FitResult, fit
 
 @dataclass(frozen=True)
 class FitSettings:
-    """How a model is fitted; see `fit`.
+    """Settings of `fit`.
 
     Args:
       epochs: passes over the training data.
       learning_rate: at the start.
-      decay_epochs: epochs in which the learning rate falls to a tenth, exponentially; None keeps it.
+      decay_epochs: epochs in which the learning rate decays to a tenth, exponentially; None: constant.
       optimizer: `adam`, `adagrad` or `ftrl`.
       patience, checkpoint_steps, keep_checkpoints, steps_per_execution, max_steps: as in `fit`.
       tensorboard: write event files.
@@ -43,19 +43,18 @@ class TrainingJob:
     """One run.
 
     Args:
-      build: a model of the run from a seed and, if not the run's own, the name of its class.
-      train_dataset: the batches of an epoch, from 0, in an order that a seed decides.
+      build: builds a model of the run from a seed and the name of its class, None: that of the run.
+      train_dataset: returns the batches of an epoch, from 0, shuffled by a seed.
       eval_dataset: None: no evaluation.
       steps_per_epoch: batches of an epoch.
       settings: of the run.
       seed: of the run.
-      load: a model with the weights of an earlier run, by its folder, of which the caller makes sure
-        that it fits the data.
+      load: loads a model with the weights of an earlier run from its folder; the caller ensures that it fits the data.
       written_ids: of each vocabulary, how many ids stand for one thing each: all but the out-of-vocabulary ones.
       base_rate: share of clicks among the first training records; None: not known.
-      teacher_width: of the column `teacher_hidden` that training batches bring along; 0: they have none.
+      teacher_width: width of the column `teacher_hidden` of training batches; 0: they have none.
       carried: what stores of vectors by id begin with, by the store's name; the others begin with zeros.
-      log_dir: folder of TensorBoard's event files, by that of the checkpoints; None: `tensorboard` in the latter.
+      log_dir: maps the folder of the checkpoints to that of TensorBoard's event files; None: `tensorboard` in it.
     """
 
     build: Callable[[int, str | None], keras.Model]
@@ -72,14 +71,14 @@ class TrainingJob:
     log_dir: Callable[[Path], Path] | None = None
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:
-        """Fits a model with these settings, its data in the order of that seed; it begins at the run's `base_rate`.
+        """Fits a model with these settings on the run's data, shuffled by `seed`, from the run's `base_rate`.
 
         Args:
           model: see `fit`.
           directory: of its checkpoints.
           settings: of this fit.
           seed: of the order of the data.
-          **changes: other arguments of `fit`; `base_rate=None` for a model that has learned before.
+          **changes: other arguments of `fit`; `base_rate=None` for a model that is trained already.
         """
         rate: Any = settings.learning_rate
         if settings.decay_epochs is not None:

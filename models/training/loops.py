@@ -14,30 +14,30 @@ from models.training.cluster import Cluster, WorkerMonitor
 from models.training.distribution import cluster_under, slice_of
 
 ROUND_STEPS = 16
-"""Steps a worker between two looks at the loss and at what is due, where workers do not wait for each other."""
-WATCHED_METRICS = ("loss", "examples")
-"""Of each step; the others are told after an epoch."""
+"""Steps per worker between two reports of the loss, where workers do not wait for each other."""
+STEP_METRICS = ("loss", "examples")
+"""Metrics that each step reports; the others are reported after an epoch."""
 
 
 class Loop(Protocol):
-    """Goes over a dataset with a compiled model, and leaves the metrics in it."""
+    """Runs a compiled model over a dataset; the metrics stay in the model."""
 
-    def train(self, dataset: tf.data.Dataset, watch: keras.callbacks.Callback) -> bool:
-        """Trains on each batch; gives whether there was one."""
+    def train(self, dataset: tf.data.Dataset, monitor: keras.callbacks.Callback) -> bool:
+        """Trains on each batch; returns True if there was one."""
 
     def evaluate(self, dataset: tf.data.Dataset) -> bool:
-        """Evaluates on each batch; gives whether there was one."""
+        """Evaluates on each batch; returns True if there was one."""
 
 
 @contextlib.contextmanager
 def loop_of(model: keras.Model, train: tf.data.Dataset, test: tf.data.Dataset | None, steps: int) -> Iterator[Loop]:
-    """The loop that fits the strategy of a compiled model.
+    """Yields the loop for the strategy of a compiled model.
 
     Args:
       model: compiled.
-      train: of the batches to train on.
-      test: of the batches to evaluate on.
-      steps: training steps between two looks at the loss and at what is due.
+      train: the batches to train on, or others of the same form.
+      test: the batches to evaluate on, or others of the same form.
+      steps: training steps between two reports of the loss.
     """
     with model.distribute_strategy.scope():
         is_default = not tf.distribute.has_strategy()
@@ -46,27 +46,30 @@ def loop_of(model: keras.Model, train: tf.data.Dataset, test: tf.data.Dataset | 
             yield loop
         return
     cluster = cluster_under(model.distribute_strategy)
-    with_servers = cluster is not None and "ps" in cluster.jobs
-    several = CoordinatorLoop(model, cluster, steps) if cluster and with_servers else ReplicaLoop(model, cluster, steps)
-    model.train_function = several  # Where `wrong_values` looks for the last batches.
+    distributed: ReplicaLoop | CoordinatorLoop
+    if cluster is not None and "ps" in cluster.jobs:
+        distributed = CoordinatorLoop(model, cluster, steps)
+    else:
+        distributed = ReplicaLoop(model, cluster, steps)
+    model.train_function = distributed  # `wrong_values` reads the last batches from it.
     try:
-        yield several
+        yield distributed
     finally:
         model.train_function = None
 
 
 class KerasLoop:
-    """Keras' own loop, with our training and test functions.
+    """Keras' `fit` and `evaluate`, with the functions of `keras_loop`.
 
     Args:
-      model: see `keras_loop`.
+      model: compiled, inside `keras_loop`.
     """
 
     def __init__(self, model: keras.Model):
         self._model = model
 
-    def train(self, dataset: tf.data.Dataset, watch: keras.callbacks.Callback) -> bool:
-        return _had_batch(lambda: self._model.fit(without_length(dataset), callbacks=[watch], verbose=0))
+    def train(self, dataset: tf.data.Dataset, monitor: keras.callbacks.Callback) -> bool:
+        return _had_batch(lambda: self._model.fit(without_length(dataset), callbacks=[monitor], verbose=0))
 
     def evaluate(self, dataset: tf.data.Dataset) -> bool:
         batches = _TestBatches()
@@ -78,17 +81,16 @@ class KerasLoop:
 def keras_loop(
     model: keras.Model, train: tf.data.Dataset, test: tf.data.Dataset | None, steps: int
 ) -> Iterator[KerasLoop]:
-    """Gives a compiled model our training and test functions, and takes them away at the end.
+    """Sets training and test functions of a compiled model that fetch each batch first, and removes them at the end.
 
     Keras fetches the batch inside the compiled function. At the end of data of unknown length the
-    fetch fails, but what does not wait for it may already have run: the optimizer's step count, a
-    metric's count, dropout's state have then advanced by a step that never was, or have not, by
-    chance. Here the batch is fetched first.
+    fetch fails, but operations that do not depend on it may already have run: the optimizer's step count, a metric's
+    count, dropout's state have then advanced, or have not, by chance. Here the batch is fetched first.
 
     Args:
       model: compiled.
-      train: of the batches to train on.
-      test: of the batches to evaluate on.
+      train: the batches to train on, or others of the same form.
+      test: the batches to evaluate on, or others of the same form.
       steps: training steps in one call.
     """
     model.train_function = _Function(model.train_step, train, steps)
@@ -100,12 +102,12 @@ def keras_loop(
 
 
 def without_length(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """The same batches, of a number that Keras does not know, so that it asks until there are no more."""
+    """Returns the dataset with unknown cardinality, so that Keras iterates until its end."""
     return dataset.filter(lambda *_: True)
 
 
 class _TestBatches(keras.callbacks.Callback):
-    """Counts the batches of an `evaluate`, of which Keras says nothing if there are none."""
+    """Counts the batches of an `evaluate`: Keras does not report that there were none."""
 
     count = 0
 
@@ -113,10 +115,10 @@ class _TestBatches(keras.callbacks.Callback):
         self.count += 1
 
 
-def _had_batch(work: Callable[[], Any]) -> bool:
-    """False if there was no batch, as after a checkpoint of an epoch's last step."""
+def _had_batch(run: Callable[[], Any]) -> bool:
+    """Returns False if there was no batch, as after a checkpoint of an epoch's last step."""
     try:
-        work()
+        run()
     except ValueError as error:
         if "Unexpected result of" not in str(error):  # Keras' complaint about no batch.
             raise
@@ -128,11 +130,10 @@ _Logs = dict[str, tf.Tensor]
 
 
 class _Function:
-    """Some steps on the next batches, which it keeps until it is called again."""
+    """Runs some steps on the next batches, and keeps these until the next call."""
 
     def __init__(self, step: Callable[[Any], _Logs], dataset: tf.data.Dataset, steps: int):
-        # Keras converts each layer's `call` with AutoGraph by itself; converting all of Keras besides takes
-        # half a minute.
+        # Keras converts each layer's `call` with AutoGraph itself; converting all of Keras, too, takes half a minute.
         self._compiled = tf.function(step, input_signature=[dataset.element_spec], autograph=False)
         self._steps = steps
         self.batches: list[Any] = []
@@ -150,31 +151,31 @@ class _Function:
 
 
 class ReplicaLoop:
-    """Each replica takes its part of a batch; together they do the step that one would do on the whole.
+    """Each replica takes its slice of a batch; together they take the step that one would take on the batch.
 
     Args:
       model: compiled, built under its strategy.
-      cluster: the processes; None: this one has all replicas.
+      cluster: the processes; None: all replicas are in this one.
       steps: as in `loop_of`.
     """
 
     def __init__(self, model: keras.Model, cluster: Cluster | None, steps: int):
         self._model, self._steps = model, steps
         processes = 1 if cluster is None else sum(map(len, cluster.jobs.values()))
-        self._has_parts = processes > 1
+        self._is_distributed = processes > 1
         self._here = model.distribute_strategy.num_replicas_in_sync // processes
         self._functions: dict[str, Callable[[Any], Any]] = {}
         self.batches: list[Any] = []
 
-    def train(self, dataset: tf.data.Dataset, watch: keras.callbacks.Callback) -> bool:
+    def train(self, dataset: tf.data.Dataset, monitor: keras.callbacks.Callback) -> bool:
         step = self._function(self._model.train_step, dataset)
-        _begin(self._model, watch)
+        _begin(self._model, monitor)
         batches, calls = iter(dataset), 0
         while group := list(itertools.islice(batches, self._steps)):
             self.batches = group
             for batch in group:
                 logs = step(batch)
-            watch.on_train_batch_end(calls, logs)
+            monitor.on_train_batch_end(calls, logs)
             calls += 1
         return calls > 0
 
@@ -188,8 +189,8 @@ class ReplicaLoop:
         return count > 0
 
     def summed(self, counts: list[int]) -> list[int]:
-        """Counts over all processes, each of which must ask at the same time."""
-        if not self._has_parts or not counts:
+        """Returns counts summed over all processes, each of which must call it at the same time."""
+        if not self._is_distributed or not counts:
             return counts
         strategy = self._model.distribute_strategy
         each = strategy.run(lambda: tf.constant(counts, tf.float32))
@@ -206,41 +207,41 @@ class ReplicaLoop:
 
             with _without_results(model):
                 strategy.run(replica)
-            return {metric.name: metric.result() for metric in model.metrics if metric.name in WATCHED_METRICS}
+            return {metric.name: metric.result() for metric in model.metrics if metric.name in STEP_METRICS}
 
         return _compiled(self._functions, step, run, dataset.element_spec)
 
 
 class CoordinatorLoop:
-    """Sends whole batches, in their order, to whichever worker is free; the weights lie on parameter servers.
+    """Sends each batch, in order, to the next free worker; the weights are on parameter servers.
 
-    With one worker the steps are those of a single process. Several do not wait for each other: a step
-    may work on weights from before another's, and of two steps that move a row at the same time one may
-    be lost. The batch of a worker that goes away is given to another.
+    With one worker the steps are those of a single process. Several do not wait for each other: a step may use
+    weights from before another step, and of two steps that update a row at the same time one may be lost. The batch
+    of a worker that is lost goes to another.
 
     Args:
       model: compiled, built under its strategy.
       cluster: the processes.
-      steps: a round, after which all workers have finished, has so many steps, or 16 a worker if that is more:
-        `round_steps`.
+      steps: least number of steps of a round, at whose end all workers have finished; `round_steps` is at least 16
+        per worker.
     """
 
     def __init__(self, model: keras.Model, cluster: Cluster, steps: int):
         self._model = model
         self._coordinator = tf.distribute.coordinator.ClusterCoordinator(model.distribute_strategy)
-        # Its destructor waits for workers that are lost; a process could never end.
+        # Its destructor waits for lost workers: the process could never end.
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._coordinator))
         self._monitor = WorkerMonitor(cluster)
         self.round_steps = max(steps, ROUND_STEPS * len(cluster.jobs["worker"]))
         self._functions: dict[str, Callable[[Any], Any]] = {}
         self.batches: list[Any] = []
 
-    def train(self, dataset: tf.data.Dataset, watch: keras.callbacks.Callback) -> bool:
+    def train(self, dataset: tf.data.Dataset, monitor: keras.callbacks.Callback) -> bool:
         step = self._function(self._model.train_step, dataset.element_spec)
-        _begin(self._model, watch)
+        _begin(self._model, monitor)
         batches, rounds = iter(dataset), 0
         while self._round(step, batches):
-            watch.on_train_batch_end(rounds, self._model.get_metrics_result())
+            monitor.on_train_batch_end(rounds, self._model.get_metrics_result())
             rounds += 1
         return rounds > 0
 
@@ -253,7 +254,7 @@ class CoordinatorLoop:
         return rounds > 0
 
     def train_on(self, batches: Sequence[Any], spec: Any) -> None:
-        """Trains on some batches more, and returns when that is done; the metrics go on.
+        """Trains on further batches, and waits until that is done; the metrics accumulate.
 
         Args:
           batches: at most `round_steps`.
@@ -262,15 +263,15 @@ class CoordinatorLoop:
         self._round(self._function(self._model.train_step, spec), iter(batches))
 
     def _round(self, step: Callable[[Any], None], batches: Iterator[Any]) -> int:
-        """Sends a round's batches, waits until all are done, and gives their number."""
+        """Sends the batches of a round, waits until all are done, and returns their number."""
         self.batches = []
         for batch in itertools.islice(batches, self.round_steps):
             self._coordinator.schedule(step, args=(batch,))
             self.batches.append(batch)
         self._monitor.begin()
-        # `join` would wait for ever for workers that do not come back.
+        # `join` would wait forever for workers that do not return.
         while not self._coordinator.done():
-            self._monitor.look()
+            self._monitor.check()
             time.sleep(0.001)
         return len(self.batches)
 
@@ -286,9 +287,9 @@ class CoordinatorLoop:
 
 @contextlib.contextmanager
 def _without_results(model: keras.Model) -> Iterator[None]:
-    """A step that is compiled inside updates the metrics, but does not tell them.
+    """Lets a step that is compiled inside update the metrics without returning them.
 
-    To tell them costs as many messages as there are metric variables.
+    Returning them costs one message per metric variable.
     """
     model.get_metrics_result = dict
     try:
@@ -303,22 +304,22 @@ def _compiled(
     run: Callable[[Any], Any],
     spec: Any,
 ) -> Callable[[Any], Any]:
-    """`run` on batches of a spec, compiled the first time that a model's `step` is asked for."""
+    """Returns `run` on batches of a spec, compiled at the first call for a model's `step`."""
     if step.__name__ not in known:
         known[step.__name__] = tf.function(run, input_signature=[spec], autograph=False)
     return known[step.__name__]
 
 
-def _begin(model: keras.Model, watch: keras.callbacks.Callback | None = None) -> None:
+def _begin(model: keras.Model, monitor: keras.callbacks.Callback | None = None) -> None:
     with model.distribute_strategy.scope():
         model.reset_metrics()
-    if watch is not None:
-        watch.set_model(model)
-        watch.on_train_begin()
+    if monitor is not None:
+        monitor.set_model(model)
+        monitor.on_train_begin()
 
 
 def wrong_values(model: keras.Model) -> str:
-    """Which numbers of the last batches trained on are not finite; "" if all are."""
+    """Returns which numbers of the last training batches are not finite; "" if all are."""
     function = model.train_function
     batches = getattr(function, "batches", [])
     counts: dict[tuple[str, int], int] = {}
@@ -328,12 +329,12 @@ def wrong_values(model: keras.Model) -> str:
         for name, values in {**named, "label": label, "weight": weight}.items():
             flat = getattr(values, "flat_values", values)
             if flat is not None and flat.dtype.is_floating:
-                counts[name, number] = _num_wrong(flat)
-    # Other processes may hold the part of the batch that is wrong.
-    together = getattr(function, "summed", list)(list(counts.values()))
-    found = zip(counts, together, strict=True)
-    return ", ".join(f"{count} of {name!r} in batch {k} of {len(batches)}" for (name, k), count in found if count)
+                counts[name, number] = _num_not_finite(flat)
+    # The wrong values may be in another process's shard of the batch.
+    totals = getattr(function, "summed", list)(list(counts.values()))
+    by_place = zip(counts, totals, strict=True)
+    return ", ".join(f"{count} of {name!r} in batch {k} of {len(batches)}" for (name, k), count in by_place if count)
 
 
-def _num_wrong(values: tf.Tensor) -> int:
+def _num_not_finite(values: tf.Tensor) -> int:
     return int(tf.math.count_nonzero(~tf.math.is_finite(values)))

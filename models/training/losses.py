@@ -1,4 +1,4 @@
-"""The click loss and its metric, element by element, so that rows and requests are trained alike."""
+"""The click loss and its metric, element by element, the same for rows and requests."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from models.layers.replicas import batch_mean
 
 
 def cross_entropies(label: tf.Tensor, logit: tf.Tensor) -> tf.Tensor:
-    """Log loss of each element: -[y ln p + (1 - y) ln(1 - p)] with p = sigmoid(logit).
+    """Returns the log loss of each element: -[y ln p + (1 - y) ln(1 - p)] with p = sigmoid(logit).
 
     Args:
       label: in [0, 1], any shape.

@@ -1,4 +1,4 @@
-"""What a run's tables will take, told before they are made."""
+"""Estimates the memory of embedding tables before they are created."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,37 +7,37 @@ from transforms.errors import InputError
 
 _FLOAT_BYTES = 4
 _WHILE_STARTING = 2
-"""A table is drawn, then copied into its variable: for a moment it is there twice more than once."""
+"""A table is initialized, then copied into its variable: for a moment there are two more copies."""
 
 
 def table_bytes(table_sizes: Mapping[str, int], row_widths: Sequence[int], slots: int = 2) -> int:
-    """Bytes of one interleaved table and its optimizer's state at their peak, while they are made.
+    """Returns the peak bytes of one interleaved table and its optimizer state, during creation.
 
     Args:
       table_sizes: rows of each vocabulary.
       row_widths: columns of each model that shares the table: D + 1 with a linear weight.
-      slots: values that the optimizer keeps a weight: 2 for Adam and FTRL, 1 for Adagrad.
+      slots: values that the optimizer keeps for each weight: 2 for Adam and FTRL, 1 for Adagrad.
     """
     table = sum(table_sizes.values()) * sum(row_widths) * _FLOAT_BYTES
     return table * (1 + slots + _WHILE_STARTING)
 
 
 def available_bytes() -> int | None:
-    """Memory that this process may still take: the machine's or the container's; None if nobody says."""
-    found = [size for size in (_machine(), _container()) if size is not None]
-    return min(found, default=None)
+    """Returns the memory that this process may still allocate, by machine and container; None if unknown."""
+    limits = [size for size in (_machine(), _container()) if size is not None]
+    return min(limits, default=None)
 
 
 def check_memory(needed: int, limit: int | None, what: str) -> None:
-    """Refuses tables that do not fit.
+    """Raises an error if tables do not fit into memory.
 
     Args:
       needed: bytes.
       limit: bytes; None takes what is available.
-      what: what needs them, for the message.
+      what: names the tables in the message.
 
     Raises:
-      InputError: more is needed than there is.
+      InputError: they do not.
     """
     room = available_bytes() if limit is None else limit
     if room is not None and needed > room:

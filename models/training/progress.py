@@ -1,4 +1,4 @@
-"""What a run tells while it trains: speed, loss, and the first loss that is not a number."""
+"""Reports of a run in progress: speed, loss, TensorBoard's logs, and the first loss that is not finite."""
 
 import contextlib
 import math
@@ -17,12 +17,12 @@ from models.training.loops import wrong_values
 from transforms.errors import ConsortError
 
 LOG_EVERY_S = 15.0
-"""Seconds between two lines where stderr is no terminal."""
+"""Seconds between two lines where stderr is not a terminal."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where training stands.
+    """The state of training at a step.
 
     Args:
       epoch: from 1.
@@ -40,7 +40,7 @@ class Progress:
 
 
 class Speed:
-    """Times of training steps, without checkpoints, evaluations and the first call, which compiles."""
+    """Times training steps, without checkpoints, evaluations and the first call, which compiles."""
 
     def __init__(self) -> None:
         self._seconds: list[float] = []
@@ -48,27 +48,27 @@ class Speed:
         self._examples: list[int] = []
 
     def add(self, seconds: float, steps: int, examples: int | None) -> None:
-        """Takes one call of the training function; `examples` is None where nobody counts them."""
+        """Adds one call of the training function; `examples` is None where they are not counted."""
         self._seconds.append(seconds)
         self._steps.append(steps)
         self._examples.append(examples or 0)
 
     @property
     def step_seconds(self) -> float | None:
-        """Median seconds a step."""
+        """Median seconds per step."""
         if len(self._seconds) < 2:
             return None
         return float(np.median(np.divide(self._seconds[1:], self._steps[1:])))
 
     @property
     def recent_step_seconds(self) -> float | None:
-        """Median seconds a step of late."""
+        """Median seconds per step of the last 50 calls."""
         recent = range(max(1, len(self._seconds) - 50), len(self._seconds))
         return float(np.median([self._seconds[k] / self._steps[k] for k in recent])) if recent else None
 
     @property
     def examples_per_second(self) -> float | None:
-        """Examples a second over the run."""
+        """Examples per second over the run."""
         examples, seconds = sum(self._examples[1:]), sum(self._seconds[1:])
         return examples / seconds if examples else None
 
@@ -86,7 +86,7 @@ class BoardLog:
         self._every, self._last = every, 0
 
     def steps(self, progress: Progress) -> None:
-        """Takes what `fit` reports."""
+        """Writes the loss and the speed of a step."""
         if self._writer is None or progress.step - self._last < self._every:
             return
         self._last = progress.step
@@ -96,7 +96,7 @@ class BoardLog:
                 tf.summary.scalar("train/examples_per_second", progress.examples_per_second)
 
     def epoch(self, step: int, metrics: Mapping[str, float]) -> None:
-        """Takes the metrics after an epoch; `eval_` ones stand apart."""
+        """Writes the metrics of an epoch; `eval_` ones under a separate prefix."""
         if self._writer is None:
             return
         with self._writer.as_default(step=step):
@@ -108,10 +108,10 @@ class BoardLog:
 
 @dataclass
 class Reporter:
-    """Who is told how training goes.
+    """Passes each `Progress` on to its receivers.
 
     Args:
-      report: takes each `Progress`.
+      report: receives each `Progress`.
       board: writes TensorBoard's logs.
       total_steps: of the run, if known.
     """
@@ -126,18 +126,18 @@ class Reporter:
 
 
 class StepMonitor(keras.callbacks.Callback):
-    """Watches one epoch's `fit`: refuses a loss that is not finite, times, reports, and calls `after_step`.
+    """Monitors one epoch of `fit`: refuses a loss that is not finite, times steps, reports, and calls `after_step`.
 
     Args:
       epoch: from 1.
       speed: collects the times.
-      told: takes each `Progress`.
-      after_step: called with the optimizer's step when it is known to be sound; may save a checkpoint.
+      reporter: receives each `Progress`.
+      after_step: called with the optimizer's step once its loss is known to be finite; may save a checkpoint.
     """
 
-    def __init__(self, epoch: int, speed: Speed, told: Reporter, after_step: Callable[[int], None]):
+    def __init__(self, epoch: int, speed: Speed, reporter: Reporter, after_step: Callable[[int], None]):
         super().__init__()
-        self._epoch, self._speed, self._told, self._after_step = epoch, speed, told, after_step
+        self._epoch, self._speed, self._reporter, self._after_step = epoch, speed, reporter, after_step
         self._examples = 0
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -152,9 +152,9 @@ class StepMonitor(keras.callbacks.Callback):
         self._speed.add(seconds, step - self._step, examples)
         self._examples += examples or 0
         rate = examples / seconds if examples else None
-        total, pace = self._told.total_steps, self._speed.recent_step_seconds
+        total, pace = self._reporter.total_steps, self._speed.recent_step_seconds
         left = None if total is None or pace is None else max(0, total - step) * pace
-        self._told(Progress(self._epoch, step, float(logs["loss"]), rate, left))
+        self._reporter(Progress(self._epoch, step, float(logs["loss"]), rate, left))
         self._after_step(step)
         self._step, self._since = step, time.perf_counter()
 
@@ -165,17 +165,17 @@ class StepMonitor(keras.callbacks.Callback):
 def check_finite(
     name: str, value: float, epoch: int, first_step: int, last_step: int, causes: Callable[[], str] = str
 ) -> None:
-    """Refuses a loss that is infinite or not a number.
+    """Raises an error if a loss is infinite or not a number.
 
     Args:
       name: of the loss.
       value: its value.
       epoch: from 1.
-      first_step, last_step: between which it became so.
-      causes: gives what is wrong with the batches of these steps; "" if nothing is.
+      first_step, last_step: the steps within which that happened.
+      causes: describes what is wrong with the batches of these steps; "" if nothing is.
 
     Raises:
-      ConsortError: it is; the message names the steps, between which it became so.
+      ConsortError: it is; the message names these steps.
     """
     if not math.isfinite(value):
         steps = f"step {last_step}" if first_step >= last_step else f"steps {first_step} to {last_step}"
@@ -183,7 +183,7 @@ def check_finite(
         fix = (
             f"their batches hold values that are not finite numbers: {wrong}. Fix: correct these in the data"
             if wrong
-            else "their batches are sound. Fix: lower learning_rate, and look for huge numbers among the inputs"
+            else "their batches hold finite numbers. Fix: lower learning_rate, and look for huge values in the inputs"
         )
         raise ConsortError(
             f"{name} became {value} at {steps} (epoch {epoch}); expected a finite number; {fix}; "
@@ -193,9 +193,9 @@ def check_finite(
 
 @contextlib.contextmanager
 def reporter(progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
-    """What takes the reports: one's own function; for True a line on stderr; else nobody.
+    """Yields the receiver of reports: a custom function; for True lines on stderr; else one that ignores them.
 
-    On a terminal the line is written anew all the time; into a file or a pipe one is added now and then.
+    On a terminal one line is rewritten; in a file or a pipe a line is added now and then.
     """
     if callable(progress):
         yield progress
@@ -211,7 +211,7 @@ def reporter(progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[
 
 
 class _Line:
-    """Rewrites one line on stderr, twice a second at most; each epoch keeps its last."""
+    """Rewrites one line on stderr, at most twice a second; the last line of each epoch stays."""
 
     def __init__(self) -> None:
         self._written, self._epoch = 0.0, 0
@@ -221,13 +221,13 @@ class _Line:
         if now - self._written < 0.5 and progress.epoch == self._epoch:
             return
         start = "\n" if self._epoch not in (0, progress.epoch) else "\r"
-        sys.stderr.write(f"{start}{_told(progress)}\x1b[K")
+        sys.stderr.write(f"{start}{_as_line(progress)}\x1b[K")
         sys.stderr.flush()
         self._written, self._epoch = now, progress.epoch
 
 
 class _LogLines:
-    """Adds a line to stderr every `LOG_EVERY_S` seconds: short runs stay silent, long ones show that they live."""
+    """Adds a line to stderr every `LOG_EVERY_S` seconds: short runs stay silent, long ones show that they run."""
 
     def __init__(self) -> None:
         self._written = time.monotonic()
@@ -235,12 +235,12 @@ class _LogLines:
     def __call__(self, progress: Progress) -> None:
         now = time.monotonic()
         if now - self._written >= LOG_EVERY_S:
-            sys.stderr.write(f"{_told(progress)}\n")
+            sys.stderr.write(f"{_as_line(progress)}\n")
             sys.stderr.flush()
             self._written = now
 
 
-def _told(progress: Progress) -> str:
+def _as_line(progress: Progress) -> str:
     rate = f", {progress.examples_per_second:,.0f} examples/s" if progress.examples_per_second else ""
     left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
     return f"epoch {progress.epoch}, step {progress.step}: loss {progress.loss:.5f}{rate}{left}"

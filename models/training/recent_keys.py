@@ -1,14 +1,14 @@
-"""The last keys seen, to tell what came before."""
+"""The last keys of a stream, to recognize duplicates."""
 
 import numpy as np
 
 
 class RecentKeys:
-    """Remembers the last so many keys, and which of new ones are among them.
+    """Remembers the last keys, and recognizes them among new ones.
 
     Args:
-      size: keys to remember.
-      ring: of an earlier one, `state` of which this goes on; None: nothing was seen.
+      size: number of keys to remember.
+      ring: the `state` of an earlier object, to continue from it; None: no keys so far.
     """
 
     def __init__(self, size: int, ring: np.ndarray | None = None):
@@ -22,7 +22,7 @@ class RecentKeys:
         return np.append(self._ring, self._next)
 
     def take(self, keys: np.ndarray) -> np.ndarray:
-        """Which keys are new, bool `[n]`; of equal ones the first. All are remembered.
+        """Adds keys; returns True for those that are new, `[n]`, for the first of equal ones.
 
         Args:
           keys: int64 `[n]`, not negative.

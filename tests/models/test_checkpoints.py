@@ -111,7 +111,7 @@ def test_best_weights_outlive_the_others(tmp_path: Path) -> None:
     checkpoints.restore_best(2)
     assert {float(value) for weight in model.weights for value in np.ravel(weight.numpy())} == {2.0}
     assert {float(value) for value in np.ravel(model.optimizer.variables[1].numpy())} == {3.0}
-    with pytest.raises(InputError, match="best-1: received no whole file"):
+    with pytest.raises(InputError, match="best-1: received no intact file"):
         checkpoints.restore_best(1)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.training.cluster import Cluster, answers, cluster_of, lost, present, wait_for
+from models.training.cluster import Cluster, cluster_of, is_reachable, listening, lost_error, wait_for
 from tests.helpers.source_tree import ROOT
 from transforms.errors import ConsortError, InputError
 
@@ -70,12 +70,12 @@ def _free() -> str:
 
 def test_who_is_present_answers_however_often_it_is_asked_and_then_no_more() -> None:
     cluster = Cluster({"worker": (_free(), _free())}, "worker", 0)
-    assert not answers(cluster.address)
-    with present(cluster):
-        assert all(answers(cluster.address) for _ in range(300))
-        assert Cluster(cluster.jobs, "worker", 1).silent() == {}
-        assert cluster.silent() == {"worker 1": cluster.jobs["worker"][1]}
-    assert not answers(cluster.address)
+    assert not is_reachable(cluster.address)
+    with listening(cluster):
+        assert all(is_reachable(cluster.address) for _ in range(300))
+        assert Cluster(cluster.jobs, "worker", 1).unreachable() == {}
+        assert cluster.unreachable() == {"worker 1": cluster.jobs["worker"][1]}
+    assert not is_reachable(cluster.address)
     # The port is free for TensorFlow at once.
     socket.create_server(("", int(cluster.address.rpartition(":")[2]))).close()
 
@@ -83,7 +83,7 @@ def test_who_is_present_answers_however_often_it_is_asked_and_then_no_more() -> 
 def test_a_port_in_use_is_told() -> None:
     with socket.create_server(("", 0)) as taken:
         cluster = Cluster({"worker": (f"127.0.0.1:{taken.getsockname()[1]}",)}, "worker", 0)
-        with pytest.raises(InputError, match="worker 0 at 127.0.0.1:.*in use.*a run of before"), present(cluster):
+        with pytest.raises(InputError, match="worker 0 at 127.0.0.1:.*in use.*an earlier run"), listening(cluster):
             pass
 
 
@@ -93,13 +93,13 @@ def test_processes_wait_for_each_other() -> None:
 
     def late() -> None:
         time.sleep(0.5)
-        with present(Cluster(jobs, "worker", 1)):
+        with listening(Cluster(jobs, "worker", 1)):
             wait_for(Cluster(jobs, "worker", 1), ("worker",))
             time.sleep(0.5)
 
     thread = threading.Thread(target=late)
     thread.start()
-    with present(Cluster(jobs, "worker", 0)):
+    with listening(Cluster(jobs, "worker", 0)):
         wait_for(Cluster(jobs, "worker", 0), ("worker",), said.append)
         thread.join()
     assert said == [f"waiting for worker 1 ({jobs['worker'][1]})"]
@@ -112,7 +112,7 @@ def test_a_process_that_does_not_start_is_named() -> None:
 
 
 def test_a_lost_process_is_named_with_the_remedy() -> None:
-    message = str(lost({"worker 1": "b:2"}))
+    message = str(lost_error({"worker 1": "b:2"}))
     assert "lost worker 1 (b:2)" in message and "start the same command again" in message
     assert "continues from its last checkpoint" in message
 

@@ -247,7 +247,7 @@ def test_best_weights_that_are_damaged_are_not_replaced_by_others(tmp_path: Path
     model = _model()
     result = _fit(model, tmp_path, eval_dataset=_rows(9))
     (tmp_path / f"best-{result.best_epoch}.index").write_bytes(b"")
-    with pytest.raises(InputError, match=f"best-{result.best_epoch}: received no whole file"):
+    with pytest.raises(InputError, match=f"best-{result.best_epoch}: received no intact file"):
         read_weights(tmp_path, model)
 
 

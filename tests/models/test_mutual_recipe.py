@@ -174,5 +174,5 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     other({"user": tf.constant([1], tf.int64), "item": tf.constant([1], tf.int64)})
     with pytest.raises(InputError, match="a checkpoint of another model"):
         read_weights(tmp_path / "peer_0", other)
-    with pytest.raises(InputError, match="no whole checkpoint"):
+    with pytest.raises(InputError, match="no intact checkpoint"):
         read_weights(tmp_path / "nowhere", other)

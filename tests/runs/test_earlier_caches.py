@@ -250,7 +250,7 @@ def test_what_is_no_run_with_caches_is_refused(folder: Path, tmp_path: Path) -> 
     assert "received a run on source 'criteo'; expected 'toy'" in refusal(tmp_path / "copy")
     (tmp_path / "copy" / "run.json").write_text(json.dumps(run))
     shutil.rmtree(tmp_path / "copy" / "checkpoints")
-    assert "no whole checkpoint" in refusal(tmp_path / "copy")
+    assert "no intact checkpoint" in refusal(tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "transform")
     assert "expected the declaration of a learned transform" in refusal(tmp_path / "copy")
 
