@@ -4,8 +4,9 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from runs.config import RunConfig, nearest, read_config
+from runs.config import RunConfig, read_config
 from transforms.errors import InputError
+from transforms.import_path import nearest
 
 
 def presets() -> dict[str, Path]:

@@ -1,7 +1,5 @@
 """Models by name."""
 
-import difflib
-import importlib
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +7,7 @@ from typing import Any
 import tf_keras as keras
 
 from transforms.features import ModelInput
+from transforms.import_path import Registry, nearest
 
 MODELS = {
     "deepfm": "models.ranking.deepfm.DeepFM",
@@ -25,6 +24,8 @@ MODELS = {
     "cold": "models.preranking.cold.Cold",
 }
 """Short names and import paths."""
+
+REGISTRY = Registry("model", "consort.models", MODELS)
 
 
 def build_model(
@@ -43,11 +44,11 @@ def build_model(
       ValueError: no such model, not a Keras model, or an argument that it does not have; the nearest
         known name is given.
     """
-    model_class = _find(name)
+    model_class = REGISTRY.find(name, keras.Model)
     known = _arguments(model_class)
     for argument in arguments:
         if argument not in known:
-            raise ValueError(f"model {name!r} has no argument {argument!r}; {_nearest(argument, known)}")
+            raise ValueError(f"model {name!r} has no argument {argument!r}; {nearest(argument, known)}")
     return model_class(inputs=inputs, table_sizes=table_sizes, **arguments)
 
 
@@ -57,7 +58,7 @@ def check_name(name: str) -> None:
     Raises:
       ValueError: there is none; the nearest known name is given.
     """
-    _find(name)
+    REGISTRY.find(name, keras.Model)
 
 
 def _arguments(model_class: type[keras.Model]) -> list[str]:
@@ -72,28 +73,3 @@ def _arguments(model_class: type[keras.Model]) -> list[str]:
             if all(item.kind is not inspect.Parameter.VAR_KEYWORD for item in parameters.values()):
                 break
     return [key for key in found if key not in ("self", "inputs", "table_sizes", "args", "kwargs")]
-
-
-def _find(name: str) -> type[keras.Model]:
-    path = MODELS.get(name, name)
-    module_name, _, class_name = path.rpartition(".")
-    if not module_name:
-        advice = _nearest(name, list(MODELS))
-        raise ValueError(f"there is no model {name!r}; {advice}; or give an import path, package.module.Class")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"model {name!r}: {error}; check the path, and that the package is installed") from error
-    found = getattr(module, class_name, None)
-    if found is None:
-        classes = [key for key, value in vars(module).items() if inspect.isclass(value)]
-        advice = _nearest(class_name, classes)
-        raise ValueError(f"model {name!r}: module {module_name!r} has no {class_name!r}; {advice}")
-    if not (inspect.isclass(found) and issubclass(found, keras.Model)):
-        raise ValueError(f"model {name!r} is {found!r}; expected a subclass of tf_keras.Model; derive it from that")
-    return found
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

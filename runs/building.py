@@ -25,6 +25,8 @@ def recipe_of(config: RunConfig) -> Recipe:
     """
     try:
         return build_recipe(config.recipe.name, **config.recipe.options)
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         fix = "correct the section recipe of the run file; see `consort config show`"
         raise InputError("recipe", str(error), "a recipe and its options", fix) from error

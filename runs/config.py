@@ -4,7 +4,6 @@ The same name stands in YAML, here, in arguments and in logs.
 """
 
 import copy
-import difflib
 import hashlib
 import json
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from runs.tuning.config import FIXED, TuningConfig
 from transforms.errors import InputError
 from transforms.features import Feature, FeatureSet, RecordKind, Vocabulary
+from transforms.import_path import nearest
 from transforms.plain_text import parse_yaml
 
 NOT_TRAINING = ("gate", "pipeline", "tuning")
@@ -338,12 +338,6 @@ def _known_keys(location: tuple[int | str, ...]) -> list[str]:
         arguments = [arg for arg in getattr(model, "__args__", ()) if hasattr(arg, "model_fields")]
         model = arguments[0] if arguments else model
     return list(getattr(model, "model_fields", {}))
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """Returns a hint at the known name that is most like an unknown one."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
 
 
 def _reason(error: ValidationError) -> str:

@@ -167,10 +167,7 @@ def check_names(config: RunConfig) -> None:
     pipeline_options(config.pipeline.beam_args)
     recipe = recipe_of(config)
     for name in (config.model.name, *recipe.model_names()):
-        try:
-            check_name(name)
-        except ValueError as error:
-            raise InputError("model", str(error), "a model's name", "correct the run file") from error
+        check_name(name)
 
 
 def check_run(

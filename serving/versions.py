@@ -23,7 +23,7 @@ _NUMBER = re.compile(r"0*([0-9]{1,19})", re.ASCII)
 def version_number(name: str) -> int | None:
     """The version that a folder of this name is; None for a name that TF Serving ignores.
 
-    Leading zeros count for nothing. Signs, vocabularies and digits of other scripts make no number here.
+    Leading zeros count for nothing. Signs, spaces and digits of other scripts make no number here.
     """
     digits = _NUMBER.fullmatch(name)
     number = int(digits[1]) if digits else LARGEST_VERSION + 1

@@ -1,8 +1,6 @@
 """Recipes: ways to train one model alone, or several that teach each other, one of which is served."""
 
 import abc
-import difflib
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +11,7 @@ import tf_keras as keras
 from models.layers.tower_caches import TowerCaches
 from models.training.fit import FitResult
 from models.training.job import TrainingJob
+from transforms.import_path import Registry, nearest
 
 RECIPES = {
     "single": "models.cotraining.single.Single",
@@ -21,7 +20,9 @@ RECIPES = {
     "cs3": "models.cotraining.cs3.CS3Recipe",
     "entire_space": "models.cotraining.entire_space.EntireSpaceRecipe",
 }
-"""Names and import paths."""
+"""Short names and import paths."""
+
+REGISTRY = Registry("recipe", "consort.recipes", RECIPES)
 
 NEEDS = ("requests", "unexposed", "stages")
 """Records of requests; candidates that were not shown; how far each candidate got."""
@@ -112,18 +113,10 @@ def build_recipe(name: str, **options: Any) -> Recipe:
     Raises:
       ValueError: no such recipe, an option that it does not have, or a wrong value.
     """
-    if name not in RECIPES:
-        raise ValueError(f"there is no recipe {name!r}; {_nearest(name, list(RECIPES))}")
-    module, _, attribute = RECIPES[name].rpartition(".")
-    recipe_class: Any = getattr(importlib.import_module(module), attribute)
+    recipe_class: Any = REGISTRY.find(name, Recipe)
     known = [item.name for item in fields(recipe_class)]
     for option in options:
         if option not in known:
-            raise ValueError(f"recipe {name!r} has no option {option!r}; {_nearest(option, known)}")
+            raise ValueError(f"recipe {name!r} has no option {option!r}; {nearest(option, known)}")
     recipe: Recipe = recipe_class(**options)
     return recipe
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"

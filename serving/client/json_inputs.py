@@ -1,6 +1,5 @@
 """A JSON file as the inputs of a Predict request, judged by the model's signature before it is sent."""
 
-import difflib
 import json
 import os
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ import numpy as np
 from serving.client.inputs import MISSING, Signature, Tensor, padded_lists, shape_text
 from transforms.errors import InputError
 from transforms.features import CANDIDATE
+from transforms.import_path import nearest
 from transforms.plain_text import parse_json
 
 
@@ -30,9 +30,8 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
     known = list(signature.inputs)
     for name in values:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-            fix = f"did you mean {near[0]!r}?" if near else "leave it out"
-            raise InputError(f"{path}, input {name!r}", "an unknown input", f"one of {', '.join(known)}", fix)
+            expected = f"one of {', '.join(known)}"
+            raise InputError(f"{path}, input {name!r}", "an unknown input", expected, nearest(name, known))
     missing = [name for name in known if name not in values and name not in signature.defaults]
     if missing:
         raise InputError(str(path), f"nothing for {', '.join(missing)}", f"all of {', '.join(known)}", "add them")

@@ -105,10 +105,10 @@ def test_a_preset_is_shown_with_its_defaults_and_checked(consort):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (("recipe.name=mutual",), "no recipe 'mutual'; did you mean 'mutual_learning'"),
+        (("recipe.name=mutual",), "did you mean 'mutual_learning'"),
         (("recipe.options={peer: 2}",), "recipe 'single' has no option 'peer'"),
-        (("model.name=depfm",), "no model 'depfm'; did you mean 'deepfm'"),
-        (("recipe.name=mutual_learning", "recipe.options.models=[deepfm, dcnn]"), "no model 'dcnn'"),
+        (("model.name=depfm",), "did you mean 'deepfm'"),
+        (("recipe.name=mutual_learning", "recipe.options.models=[deepfm, dcnn]"), "model: received 'dcnn'"),
         (("pipeline.beam_args=[--runner=Nowhere]",), "--runner=Nowhere"),
     ],
 )

@@ -125,7 +125,7 @@ CASES = [
         "train toy.yaml --data toy --out new --set record=request",
         "records of kind row; expected records of kind request",
     ),
-    ("train toy.yaml --data toy --out new --set model.name=depfm", "no model 'depfm'; did you mean 'deepfm'"),
+    ("train toy.yaml --data toy --out new --set model.name=depfm", "model: received 'depfm'; .*did you mean 'deepfm'"),
     ("train toy.yaml --data toy --out new --set model.options={wide:1}", "has no argument"),
     (
         "train toy.yaml --data toy --out new --set features.drop=[prize]",

@@ -26,6 +26,7 @@ LEAVES = frozenset(
         "transforms.features",
         "transforms.errors",
         "transforms.files",
+        "transforms.import_path",
         "transforms.locks",
         "transforms.plain_text",
         "transforms.one_keras",

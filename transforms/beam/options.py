@@ -1,7 +1,6 @@
 """Beam's options, checked before anything is written: Beam itself drops an option that it does not know."""
 
 import contextlib
-import difflib
 import io
 from collections.abc import Sequence
 
@@ -9,6 +8,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, StandardOption
 from apache_beam.runners.runner import create_runner
 
 from transforms.errors import InputError
+from transforms.import_path import nearest
 
 LOCAL_RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner", "DirectRunner", "SwitchingDirectRunner")
 """Runners that have no options beyond Beam's own; job servers of the others may add theirs."""
@@ -36,7 +36,6 @@ def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
         raise InputError("Beam options", f"--runner={runner}", "a runner of Beam's", str(error)) from error
     unknown = sorted(set(given) - set(known))
     if unknown and (runner is None or runner in LOCAL_RUNNERS):
-        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
-        fix = f"did you mean --{near[0]}?" if near else "leave it out"
+        fix = nearest(f"--{unknown[0]}", [f"--{name}" for name in known])
         raise InputError("Beam options", f"--{unknown[0]}", f"an option that {runner or 'Beam'} knows", fix)
     return options

@@ -1,6 +1,5 @@
 """World files: YAML into frozen models; an unknown key is an error that names the nearest known one."""
 
-import difflib
 import os
 from importlib import resources
 from pathlib import Path
@@ -10,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from transforms.errors import InputError
+from transforms.import_path import nearest
 from transforms.plain_text import parse_yaml
 
 SIMULATOR_VERSION = 2
@@ -79,9 +79,3 @@ def parse_world(values: dict[str, Any], where: str, model: type[Parameters], mis
         raise InputError(
             f"{where}, key {key!r}", repr(first["input"]), str(first["msg"]), "correct the value"
         ) from error
-
-
-def nearest(name: str, known: list[str]) -> str:
-    """A hint at the known name that is most like `name`."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"

@@ -3,9 +3,10 @@
 import os
 
 from transforms.errors import InputError
+from transforms.import_path import nearest
 from transforms.simulation.ctr_parameters import KIND, ClickLogParameters, click_worlds
 from transforms.simulation.parameters import World, worlds
-from transforms.simulation.world_files import nearest, parse_world, read_world
+from transforms.simulation.world_files import parse_world, read_world
 
 CASCADE = "cascade"
 

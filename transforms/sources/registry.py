@@ -1,7 +1,5 @@
 """Data sources by name, imported when asked for."""
 
-import difflib
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +8,7 @@ from pydantic import ValidationError
 
 from transforms.errors import InputError
 from transforms.features import RecordKind
+from transforms.import_path import Registry, nearest
 from transforms.sources.base import Source
 
 SOURCES: dict[str, str] = {
@@ -23,7 +22,9 @@ SOURCES: dict[str, str] = {
     "recsys2017": "transforms.sources.recsys2017.Recsys2017",
     "taobao_ad": "transforms.sources.taobao_ad.TaobaoAd",
 }
-"""Import paths of the source classes; a new source is one more line."""
+"""Short names and import paths."""
+
+REGISTRY = Registry("source", "consort.sources", SOURCES)
 
 
 @dataclass(frozen=True)
@@ -51,20 +52,16 @@ def source_class(name: str) -> type[Source]:
     """The class of a source.
 
     Raises:
-      InputError: no source has that name; the nearest known one is named.
+      InputError: there is no such source; the nearest known name is given.
     """
-    if name not in SOURCES:
-        raise InputError("source", repr(name), f"one of {', '.join(SOURCES)}", _nearest(name, list(SOURCES)))
-    module, _, attribute = SOURCES[name].rpartition(".")
-    found: type[Source] = getattr(importlib.import_module(module), attribute)
-    return found
+    return REGISTRY.find(name, Source)  # type: ignore[type-abstract]
 
 
 def get_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
     """A source with its options.
 
     Args:
-      name: as in `SOURCES`.
+      name: a short name, that of an entry point of `consort.sources`, or an import path, `package.module.Class`.
       options: values by option name; the others keep their defaults.
 
     Raises:
@@ -78,9 +75,9 @@ def get_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
 
 
 def list_sources() -> tuple[SourceInfo, ...]:
-    """Every source, in alphabetical order."""
+    """Every source that has a short name, in alphabetical order."""
     infos = []
-    for name in sorted(SOURCES):
+    for name in sorted(REGISTRY.paths()):
         chosen = source_class(name)
         options = {key: field.default for key, field in chosen.Options.model_fields.items()}
         infos.append(SourceInfo(name, chosen.summary, chosen.licence, chosen.where, chosen.records, options))
@@ -92,10 +89,5 @@ def _option_error(name: str, known: list[str], error: ValidationError) -> InputE
     option = ".".join(str(part) for part in first["loc"]) or "together"
     where = f"source {name!r}, option {option!r}"
     if first["type"] == "extra_forbidden":
-        return InputError(where, "an unknown option", f"one of {', '.join(known)}", _nearest(option, known))
+        return InputError(where, "an unknown option", f"one of {', '.join(known)}", nearest(option, known))
     return InputError(where, repr(first["input"]), first["msg"], "correct the value")
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
