@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -10,8 +10,8 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 SIGNIFICANCE = 0.05
-"""A p value below it decides."""
-Verdict = Literal["confirmed", "refuted", "not decided"]
+"""A p value below it is significant."""
+Verdict = Literal["significantly better", "significantly worse", "not significantly better"]
 
 
 def rela_imp(auc: float, base: float) -> float:
@@ -34,6 +34,7 @@ class Paired:
       low, high: 95 % interval of the mean, by Student's t; None with less than two.
       p: of the two-sided paired t-test; None with less than two.
       wilcoxon_p: of the two-sided signed-rank test, exact; with five pairs it cannot be below 0.0625.
+      adjusted_p: p after correction for the tests that it stands among; None of a test that stands alone.
     """
 
     differences: tuple[float, ...]
@@ -43,13 +44,15 @@ class Paired:
     high: float | None
     p: float | None
     wilcoxon_p: float | None
+    adjusted_p: float | None = None
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the mean is above zero: so if the interval says so; refuted if the interval lies below zero."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
-            return "not decided"
-        return "confirmed" if self.low > 0 else "refuted"
+        """By the interval, which must leave out zero, and the adjusted p value, if there is one, below 0.05."""
+        is_open = self.low is None or self.high is None or self.low <= 0 <= self.high
+        if is_open or (self.adjusted_p is not None and self.adjusted_p >= SIGNIFICANCE):
+            return "not significantly better"
+        return "significantly better" if self.mean > 0 else "significantly worse"
 
 
 def paired(one: Sequence[float], other: Sequence[float]) -> Paired:
@@ -75,7 +78,7 @@ def paired(one: Sequence[float], other: Sequence[float]) -> Paired:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values of several tests together, so adjusted that one in twenty families has a false find at 0.05.
+    """P values of several tests together, so adjusted that one in twenty families has a false positive at 0.05.
 
     Reference: Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979).
     """
@@ -87,32 +90,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def adjusted_p_values(tests: Sequence[Paired]) -> list[float | None]:
-    """P values of tests that stand together, adjusted by Holm; None of a test that has none, as of a single pair."""
-    adjusted = iter(holm([test.p for test in tests if test.p is not None]))
-    return [None if test.p is None else next(adjusted) for test in tests]
-
-
-def corrected(test: Paired, adjusted_p: float | None) -> Verdict:
-    """The verdict on a test that stands among others: that of its interval, if the adjusted p value is below 0.05.
-
-    Args:
-      test: one of them.
-      adjusted_p: of `adjusted_p_values`; None of a test that stands alone, which its interval decides.
-    """
-    return "not decided" if adjusted_p is not None and adjusted_p >= SIGNIFICANCE else test.verdict
-
-
-def together(tests: Sequence[Paired]) -> list[Verdict]:
-    """Verdicts on tests that stand together and nowhere else."""
-    return [corrected(test, p) for test, p in zip(tests, adjusted_p_values(tests), strict=True)]
-
-
-def both(verdicts: Sequence[Verdict]) -> Verdict:
-    """Of a claim that is the conjunction of some: refuted if one is, confirmed if all are."""
-    if "refuted" in verdicts:
-        return "refuted"
-    return "confirmed" if set(verdicts) == {"confirmed"} else "not decided"
+def adjusted(tests: Sequence[Paired]) -> list[Paired]:
+    """Tests that stand together, their p values adjusted by Holm; a single pair has no p value and counts for none."""
+    p_values = iter(holm([test.p for test in tests if test.p is not None]))
+    return [test if test.p is None else replace(test, adjusted_p=next(p_values)) for test in tests]
 
 
 def _wilcoxon(differences: np.ndarray) -> float | None:

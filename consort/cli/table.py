@@ -136,67 +136,52 @@ def cs3(
 
 def _show(results: dict[str, Any]) -> None:
     from experiments.mutual.findings import Findings
-    from experiments.mutual.text import name
-    from experiments.text import interval, p_value
+    from experiments.mutual.page import name
 
     rows = [
-        (
-            name(one.model),
-            f"{name(one.better)} > {name(one.worse)}",
-            interval(one.test),
-            p_value(one.test.p),
-            one.verdict,
-        )
+        (name(one.model), f"{name(one.better)} > {name(one.worse)}", *_test(one.test))
         for one in Findings(results).headlines()
     ]
-    if rows:
-        table("Differences of AUC, in 1e-5", ("model", "claim", "difference [95 %]", "p", "verdict"), rows)
+    _show_tests(("model", "claim"), rows)
 
 
 def _show_duet(results: dict[str, Any]) -> None:
     from experiments.duet.findings import METRICS, Findings
     from experiments.duet.methods import title
-    from experiments.text import interval, p_value
 
     findings = Findings(results)
     rows = [
-        (
-            METRICS[one.metric],
-            f"{title(one.better)} > {title(one.worse)}",
-            interval(one.test),
-            p_value(one.adjusted_p),
-            one.verdict,
-        )
+        (METRICS[one.metric], f"{title(one.better)} > {title(one.worse)}", *_test(one.test))
         for one in (*findings.paper_tests(), *findings.strongest_tests())
     ]
-    if rows:
-        table("Differences of AUC, in 1e-5", ("AUC", "claim", "difference [95 %]", "p (Holm)", "verdict"), rows)
+    _show_tests(("AUC", "claim"), rows)
 
 
 def _show_cs3(results: dict[str, Any]) -> None:
     from experiments.cs3.findings import Findings
     from experiments.cs3.methods import backbone_title, title
     from experiments.cs3.rates import RATES
-    from experiments.cs3.words import verdict
-    from experiments.text import interval, p_value
 
     findings = Findings(results)
-    rows = [
-        (
-            rates,
-            backbone_title(one.question.backbone),
-            f"{title(one.question.better)} > {title(one.question.worse)}",
-            one.question.mode,
-            interval(one.test),
-            p_value(one.adjusted_p),
-            verdict(one),
-        )
-        for rates in RATES
-        for one in findings.gains(rates)
-    ]
-    if rows:
-        header = ("rates", "backbone", "claim", "test rows", "difference [95 %]", "p (Holm)", "verdict")
-        table("Differences of AUC, in 1e-5", header, rows)
+    rows = []
+    for rates in RATES:
+        for one in findings.gains(rates):
+            asked = one.question
+            claim = f"{title(asked.better)} > {title(asked.worse)}"
+            rows.append((rates, backbone_title(asked.backbone), claim, asked.mode, *_test(one.test)))
+    _show_tests(("rates", "backbone", "claim", "test rows"), rows)
     for own in findings.orders():
         if own.flag:
             print(f"{title(own.method)}: {own.flag}")
+
+
+def _test(test: Any) -> tuple[str, ...]:
+    from experiments.page import interval, p_value
+
+    return interval(test), p_value(test.adjusted_p), test.verdict
+
+
+def _show_tests(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    if rows:
+        header = (*columns, "difference [95 %]", "p (Holm)", "verdict")
+        table("Differences of AUC, in 1e-5", header, rows)

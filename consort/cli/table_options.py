@@ -67,7 +67,7 @@ class Made:
         out = _folder(self.out, self.render_only)
         found: dict[str, Any]
         if self.render_only:
-            found = self._module("results_file").read_results(out)
+            found = self._module("grid").read_results(out)
             return found
         grids = self._module("grid")
         whole = grids.load_grid(self.grid or _grid_for(self.data, self.table), changes)

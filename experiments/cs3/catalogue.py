@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from experiments.cs3.building import WatchedCS3
-from experiments.cs3.catalogue_names import RECALL, emptied
+from experiments.cs3.methods import RECALL, emptied
 from experiments.cs3.stream import Data, Stream, joined
 from models.layers.tower_caches import SIDES
 from models.retrieval.tower_model import ScaledProduct, TowerInput

@@ -1,17 +1,27 @@
-"""Figures that a page tells, computed from a grid's results and from nothing else."""
+"""The numbers of a page: means, differences and tests of a grid's results."""
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from experiments.cs3.catalogue_names import RECALL
 from experiments.cs3.grid import CS3Grid
-from experiments.cs3.methods import BASE, FULL, LEAKY, SHUFFLED, decay_method, tuned_as
-from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
+from experiments.cs3.methods import (
+    BASE,
+    FROZEN,
+    FULL,
+    LEAKY,
+    MODES,
+    ONLINE,
+    PREQUENTIAL,
+    RECALL,
+    SHUFFLED,
+    decay_method,
+    tuned_as,
+)
 from experiments.cs3.rates import EQUAL, RATES, TUNED, best_rate
-from experiments.statistics import Paired, Verdict, adjusted_p_values, corrected, paired, rela_imp
+from experiments.statistics import Paired, adjusted, paired, rela_imp
 from experiments.world_grid import DEFAULT
 
 AUC, TRUTH, TAU = "auc", "auc_truth", "kendall_tau"
@@ -44,31 +54,23 @@ class Question(NamedTuple):
     rates: str = TUNED
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """One method against another, seed by seed.
 
     Args:
       question: what is compared.
       learning_rates: of the better and of the worse.
-      test: of the differences.
-      adjusted_p: by Holm, over all tests of the page.
+      test: of the differences; its p value is adjusted over all tests of the page.
     """
 
     question: Question
     learning_rates: tuple[float | None, float | None]
     test: Paired
-    adjusted_p: float | None = None
 
     @property
     def key(self) -> tuple[Question, tuple[float | None, float | None]]:
         """The same for a comparison at tuned and at equal rates, if these are the same rates."""
         return self.question._replace(rates=""), self.learning_rates
-
-    @property
-    def verdict(self) -> Verdict:
-        """On the claim, after Holm's correction."""
-        return corrected(self.test, self.adjusted_p)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Order:
 
 
 class Findings:
-    """A grid's results, asked for by world, backbone, method, seed and learning rate.
+    """A grid's results by world, backbone, method, seed and learning rate.
 
     `rates` is `TUNED`, each method at its own, or `EQUAL`, all at the grid's `equal_rate`.
 
@@ -186,8 +188,8 @@ class Findings:
         """
         chosen = self.seeds(backbone, method, variant=variant, rates=rates) if seeds is None else seeds
         cells = [self.cell(backbone, method, seed, variant, rates) for seed in chosen]
-        told = [_measured(cell, mode, split) for cell in cells if cell is not None]
-        return [figures[metric] for figures in told if metric in figures]
+        by_seed = [_measured(cell, mode, split) for cell in cells if cell is not None]
+        return [metrics[metric] for metrics in by_seed if metric in metrics]
 
     def backbones(self, part: str = "main") -> list[str]:
         """Those of a part that have results."""
@@ -211,8 +213,8 @@ class Findings:
 
         The metric is `self.metric` if none is named.
         """
-        found = self._compared(Question(backbone, better, worse, mode, metric or self.metric, variant, rates))
-        return None if found is None else replace(found, adjusted_p=self._adjusted.get(found.key))
+        one = self._compared(Question(backbone, better, worse, mode, metric or self.metric, variant, rates))
+        return None if one is None else one._replace(test=self._adjusted.get(one.key, one.test))
 
     def _compared(self, asked: Question) -> Comparison | None:
         backbone, better, worse, mode, metric, variant, rates = asked
@@ -224,19 +226,16 @@ class Findings:
         return Comparison(asked, learning_rates, paired(one, other))
 
     @cached_property
-    def _adjusted(self) -> dict[Any, float | None]:
-        """P values of all tests that the page tells, adjusted together; a test that it tells twice counts once.
-
-        What a single seed tells is no test.
-        """
+    def _adjusted(self) -> dict[Any, Paired]:
+        """All tests of the page, adjusted together; one that is there twice counts once, a single seed not at all."""
         asked = [*self._gain_questions(), *self._drift_questions(), *self._more_questions()]
-        found = [self._compared(question) for question in asked]
-        tests = {one.key: one.test for one in found if one is not None and one.test.p is not None}
-        return dict(zip(tests, adjusted_p_values(list(tests.values())), strict=True))
+        compared = [self._compared(question) for question in asked]
+        tests = {one.key: one.test for one in compared if one is not None and one.test.p is not None}
+        return dict(zip(tests, adjusted(list(tests.values())), strict=True))
 
     @property
     def tests(self) -> int:
-        """How many tests the page tells."""
+        """Number of tests on the page."""
         return len(self._adjusted)
 
     def _gain_questions(self) -> list[Question]:
@@ -268,7 +267,7 @@ class Findings:
         return [*found, *(question for _, question in self.recall_rows() if question.better != question.worse)]
 
     def recall_rows(self) -> list[tuple[str, Question]]:
-        """What is told of recall: groups of rows, and of each row the method against its base."""
+        """The comparisons by recall: the group of rows, and the method against its base."""
         studied = self.grid.studied
         rates = dict.fromkeys(self.rate(studied, BASE, own) for own in RATES)
         found = [
@@ -319,8 +318,8 @@ class Findings:
         train, prequential = (self.values(backbone, BASE, AUC, mode) for mode in (TRAIN, PREQUENTIAL))
         base_loss = statistics.fmean(train) - statistics.fmean(prequential) if train else 0.0
         for method in self.methods("order", backbone):
-            told = ((AUC, TRAIN), ("oracle_auc", TRAIN), (AUC, ONLINE), (AUC, PREQUENTIAL))
-            own = [self.values(backbone, method, metric, mode) for metric, mode in told]
+            columns = ((AUC, TRAIN), ("oracle_auc", TRAIN), (AUC, ONLINE), (AUC, PREQUENTIAL))
+            own = [self.values(backbone, method, metric, mode) for metric, mode in columns]
             found.append(Order(method, own[0], own[1], own[2], own[3], base_loss))
         return found
 

@@ -1,15 +1,18 @@
 """What is run: backbones, methods, seeds and settings of each part, as a YAML file."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from experiments import results_file
 from experiments.cs3.methods import BACKBONES, METHODS, decay_method
 from experiments.grid_files import check_names, read_grid
 from experiments.grid_runner import SIMULATED
 from experiments.world_grid import Names, Study, WorldGrid
 
+RESULTS_FILE = "cs3.json"
 PARTS = ("main", "order", "sensitivity", "shuffled", "drift")
 
 
@@ -151,3 +154,8 @@ def narrowed(
 
 def _some(names: Names, wanted: Names | None) -> Names:
     return tuple(name for name in names if wanted is None or name in wanted)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Reads the results that a finished grid left in a folder; see `results_file.read_results`."""
+    return results_file.read_results(folder / RESULTS_FILE, CS3Grid, "consort table cs3")

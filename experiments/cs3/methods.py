@@ -7,6 +7,12 @@ BACKBONES = ("dssm", "int_tower", "dat", "transformer_two_tower")
 BASE, FULL, LEAKY = "base", "full", "leaky"
 SHUFFLED = "_shuffled"
 """Ends the name of a method that is trained on the rows of the train split in random order."""
+RECALL = "recall"
+"""Recall in the whole catalogue."""
+FROZEN, PREQUENTIAL, ONLINE = "frozen", "prequential", "online"
+MODES = (FROZEN, PREQUENTIAL, ONLINE)
+"""How rows after the train split are scored: with the weights and caches of the end of training; caches take the labels
+of each batch once it is scored, weights stay; weights and caches learn from each batch once it is scored."""
 DECAY = 0.8
 """The paper's alpha and beta."""
 _DECAY = "full_decay_"
@@ -82,3 +88,8 @@ def title(method: str) -> str:
 def backbone_title(name: str) -> str:
     """A backbone's name on the page."""
     return _TITLES.get(name, name)
+
+
+def emptied(side: str) -> str:
+    """Name of the recall that is left with the caches of a side, `user` or `item`, emptied."""
+    return f"{RECALL}_without_{side}_caches"

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cs3.cells import Cell, cells_of, tuning_cells
-from experiments.cs3.grid import CS3Grid
-from experiments.cs3.modes import FROZEN
-from experiments.cs3.results_file import RESULTS_FILE
+from experiments.cs3.grid import RESULTS_FILE, CS3Grid
+from experiments.cs3.methods import FROZEN
 from experiments.cs3.training import run_task
 from experiments.folder import cell_file
 from experiments.grid_runner import Table, run_table

@@ -12,12 +12,10 @@ import tf_keras as keras
 
 from experiments.cs3.building import OF_RANKER, TOWERS, WatchedCS3, build
 from experiments.cs3.catalogue import catalogue_recalls
-from experiments.cs3.catalogue_names import RECALL
 from experiments.cs3.cells import Cell
 from experiments.cs3.grid import CS3Grid
 from experiments.cs3.measures import cold_masks, course, distinct_in_batch, measured, of_one
-from experiments.cs3.methods import method_of
-from experiments.cs3.modes import FROZEN, MODES, ONLINE, PREQUENTIAL
+from experiments.cs3.methods import FROZEN, MODES, ONLINE, PREQUENTIAL, RECALL, method_of
 from experiments.cs3.stream import Data, Stream, load_data, save_data, shuffled
 from experiments.grid_runner import SIMULATED
 from experiments.places import Place, data_folder

@@ -1,19 +1,18 @@
-"""Figures that a page tells, computed from a grid's results and from nothing else."""
+"""The numbers of a page: means, differences and tests of a grid's results."""
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.duet.grid import DuetGrid
 from experiments.duet.methods import DUET, DUET_STAGES, RATES, ROWS, SERVED, SINGLE, method_of, source_of
-from experiments.statistics import Paired, Verdict, adjusted_p_values, both, corrected, paired, rela_imp, together
+from experiments.statistics import Paired, adjusted, paired, rela_imp
 from experiments.world_grid import DEFAULT
 
 LOGGING, ORACLE = "logging policy", "oracle"
 TWO_SINGLES, TWO_SINGLES_MEAN = "two_singles", "two_singles_ensemble"
 STEPS = ((DUET, SINGLE), (SINGLE, "two_tower"), (DUET, "duet_no_kl"), ("duet_no_kl", SINGLE))
-"""The claims on the shape of the paper's table: the first of each pair is said to be the better."""
+"""The claims on the shape of the paper's table: the first of each pair is better."""
 UNEXPOSED, EXPOSED, ENTIRE = "auc_unexposed", "auc", "auc_entire"
 METRICS = {UNEXPOSED: "unexposed", EXPOSED: "exposed", ENTIRE: "entire space"}
 _REFERENCES = {
@@ -22,16 +21,14 @@ _REFERENCES = {
 }
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(NamedTuple):
     """One row against another, seed by seed.
 
     Args:
       variant: of the world.
       metric: of the test requests.
-      better, worse: rows; what is claimed is that the first has more.
+      better, worse: rows; the claim is that the first has more.
       test: of the differences.
-      adjusted_p: by Holm, over the tests that stand together.
     """
 
     variant: str
@@ -39,16 +36,10 @@ class Comparison:
     better: str
     worse: str
     test: Paired
-    adjusted_p: float | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """On the claim, after Holm's correction where the comparison stands among others."""
-        return corrected(self.test, self.adjusted_p)
 
 
 class Findings:
-    """A grid's results, asked for by world, row and seed.
+    """A grid's results by world, row and seed.
 
     Args:
       results: what `duet.json` holds.
@@ -80,8 +71,8 @@ class Findings:
         if cell is None:
             return None
         measured = cell[split].get(source_of(row)[1], {})
-        found: float | None = measured.get(metric, cell[split].get("pair", {}).get(metric))
-        return found
+        value: float | None = measured.get(metric, cell[split].get("pair", {}).get(metric))
+        return value
 
     def seeds(self, variant: str, metric: str, *rows: str) -> list[int]:
         """Seeds that have this figure of all these rows."""
@@ -91,12 +82,17 @@ class Findings:
     def values(self, variant: str, row: str, metric: str, seeds: Sequence[int] | None = None) -> list[float]:
         """One figure a seed."""
         chosen = self.seeds(variant, metric, row) if seeds is None else seeds
-        found = [self.value(variant, row, seed, metric) for seed in chosen]
-        return [value for value in found if value is not None]
+        values = [self.value(variant, row, seed, metric) for seed in chosen]
+        return [value for value in values if value is not None]
 
     def metrics(self) -> list[str]:
         """Those of `METRICS` that are known: of a dataset without truth only the exposed one."""
         return [metric for metric in METRICS if any(self.seeds(world, metric, row) for world, row, _ in self._cells)]
+
+    @property
+    def main_metric(self) -> str:
+        """Of the unexposed candidates where the truth about them is known."""
+        return UNEXPOSED if UNEXPOSED in self.metrics() else EXPOSED
 
     def rows(self, part: str, variant: str = DEFAULT) -> list[str]:
         """Rows of a part that have results in a world; beside the mean of two singles the better of them."""
@@ -118,15 +114,10 @@ class Findings:
         return Comparison(variant, metric, better, worse, paired(*sides))
 
     def family(self, pairs: Sequence[tuple[str, str, str, str]]) -> list[Comparison]:
-        """Comparisons `(better, worse, metric, variant)` that there are, p values adjusted together."""
-        found = [one for one in (self.compare(*pair) for pair in pairs) if one is not None]
-        adjusted = adjusted_p_values([one.test for one in found])
-        return [replace(one, adjusted_p=p) for one, p in zip(found, adjusted, strict=True)]
-
-    def has_stages(self) -> bool:
-        """Whether there are results of a method that learns from the stages of the log's cascade."""
-        rows = (*self.grid.rows("main"), *self.grid.rows("bias"))
-        return any(self.seeds(DEFAULT, EXPOSED, row) for row in rows if "stage" in row)
+        """Comparisons `(better, worse, metric, variant)` that have results, p values adjusted together."""
+        compared = [one for one in (self.compare(*pair) for pair in pairs) if one is not None]
+        tests = adjusted([one.test for one in compared])
+        return [one._replace(test=test) for one, test in zip(compared, tests, strict=True)]
 
     def baselines(self, part: str = "main", variant: str = DEFAULT) -> list[str]:
         """Rows that train and serve one model: neither a pair nor a mean of two."""
@@ -145,9 +136,8 @@ class Findings:
         return self.family([(DUET, row, metric, DEFAULT) for metric in self.metrics() for row in (*others, LOGGING)])
 
     def rates_tests(self) -> list[Comparison]:
-        """Every row against the click rates of items and users, by the metric that tells most."""
-        metric = UNEXPOSED if UNEXPOSED in self.metrics() else EXPOSED
-        return self.family([(row, "item_user_rate", metric, DEFAULT) for row in self.rows("main")])
+        """Every row against the click rates of items and users, on the main metric."""
+        return self.family([(row, "item_user_rate", self.main_metric, DEFAULT) for row in self.rows("main")])
 
     def steps(self) -> list[Comparison]:
         """`STEPS`, metric by metric."""
@@ -186,11 +176,14 @@ class Findings:
         seeds = self.seeds(DEFAULT, metric, *present.values()) if present else []
         return {weight: self.values(DEFAULT, row, metric, seeds) for weight, row in present.items() if seeds}
 
-    def interior_maximum(self, metric: str = UNEXPOSED) -> Verdict | None:
-        """Whether the best weight between the ends of the curve is above both; None without a curve of three."""
-        curve = self.curve(metric)
-        if len(curve) < 3:
-            return None
-        first, *between, last = curve
-        best = max(between, key=lambda weight: statistics.fmean(curve[weight]))
-        return both(together([paired(curve[best], curve[end]) for end in (first, last)]))
+    def curve_tests(self) -> list[tuple[str, float, float, Paired]]:
+        """The best weight between the ends of the curve against both ends: `(metric, weight, end, test)`."""
+        rows = []
+        for metric in self.metrics():
+            curve = self.curve(metric)
+            if len(curve) >= 3:
+                first, *between, last = curve
+                best = max(between, key=lambda weight: statistics.fmean(curve[weight]))
+                rows += [(metric, best, end, paired(curve[best], curve[end])) for end in (first, last)]
+        tests = adjusted([test for *_, test in rows])
+        return [(metric, best, end, test) for (metric, best, end, _), test in zip(rows, tests, strict=True)]

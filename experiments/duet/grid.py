@@ -1,15 +1,18 @@
 """What is run: worlds, seeds, settings and methods of each part, as a YAML file."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from experiments import results_file
 from experiments.duet.methods import METHODS, ROWS, lambda_method, source_of
 from experiments.grid_files import check_names, read_grid
 from experiments.grid_runner import SIMULATED
 from experiments.world_grid import Names, Study, WorldGrid
 
+RESULTS_FILE = "duet.json"
 PARTS = ("main", "ablations", "lambda", "bias", "set_effect", "schedules")
 
 
@@ -113,3 +116,8 @@ def narrowed(
 def methods_of(rows: Names) -> Names:
     """Methods that rows are measured from, each once."""
     return tuple(dict.fromkeys(source_of(row)[0] for row in rows))
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Reads the results that a finished grid left in a folder; see `results_file.read_results`."""
+    return results_file.read_results(folder / RESULTS_FILE, DuetGrid, "consort table duet")

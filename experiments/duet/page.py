@@ -1,203 +1,252 @@
-"""The page of a grid: the paper's rows beside ours, tests, plots; every figure from the results."""
+"""The page of a grid: the paper's rows beside ours, ablations, studies, tests and plots."""
 
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.dot_plot import DotRow, dot_plot
+from experiments import page
 from experiments.duet import paper
-from experiments.duet.findings import EXPOSED, LOGGING, METRICS, ORACLE, UNEXPOSED, Comparison, Findings
+from experiments.duet.findings import ENTIRE, EXPOSED, LOGGING, METRICS, ORACLE, UNEXPOSED, Comparison, Findings
 from experiments.duet.methods import DUET, DUET_STAGES, SINGLE, title
-from experiments.duet.studies import ablations, bias, curve, schedules, set_effect
-from experiments.duet.words import about, deviations, reproduced
+from experiments.page import TEST_HEADER, interval, mean_of, percent, spread, table, test_cells
+from experiments.plots import DotRow, Line, Point, dot_plot, line_plot
 from experiments.statistics import paired
-from experiments.text import UNIT, interval, listed, p_value, spread, table
 from experiments.world_grid import DEFAULT
 
 PAGE, MAIN_PLOT = "duet.md", "duet_main.svg"
-_OTHERS = ("uauc", "logloss", "ndcg@10", "gap_closed_unexposed")
+LAMBDA_PLOT, BIAS_PLOT, SET_PLOT = "duet_lambda.svg", "duet_bias.svg", "duet_set_effect.svg"
+_SETTINGS = (
+    "source", "requests", "seeds", "batch_size", "embedding_dim", "hidden_units", "learning_rates", "tuning_seeds",
+    "epochs", "patience",
+)  # fmt: skip
+_OTHERS = {"uauc": "UAUC", "logloss": "log loss", "ndcg@10": "NDCG@10", "gap_closed_unexposed": "gap closed, unexposed"}
+_PAIR = {
+    "prediction_unexposed": "mean prediction",
+    "truth_unexposed": "mean truth",
+    "error_mean_unexposed": "logit error, mean",
+    "error_std_unexposed": "logit error, std",
+    "agreement": "pair agrees",
+    "disagreement": "pair differs by",
+    "error_correlation": "correlation of the pair's errors",
+}
+_BY_SEED = (
+    SINGLE, "weight_matched", "two_singles", "two_singles_ensemble", DUET, DUET_STAGES, "stage_heads_10", LOGGING,
+    ORACLE,
+)  # fmt: skip
+_BIAS_PAIRS = (
+    (DUET, SINGLE),
+    (DUET_STAGES, SINGLE),
+    (DUET_STAGES, DUET),
+    (DUET_STAGES, "stage_heads_10"),
+    (DUET_STAGES, LOGGING),
+)
+_SET_PAIRS = ((SINGLE, "set_pointwise"), (SINGLE, "two_tower"), (DUET, SINGLE))
+_Files = dict[str, str]
 
 
 def render(results: Mapping[str, Any]) -> dict[str, str]:
     """Text by file name: the page and its plots."""
     findings = Findings(results)
-    lines = ["# DUET: the paper's tables, and ours", "", *about(findings), *deviations(findings)]
-    files: dict[str, str] = {}
-    if findings.rows("main"):
-        lines += [*_main(findings), *_main_plot(findings, files), *_tests(findings), *_decomposition(findings)]
-    for part in (ablations, curve, schedules, bias, set_effect):
-        lines += part(findings, files)
-    lines += [*_seeds(findings), *_tuning(findings), *reproduced(findings)]
-    return {PAGE: "\n".join(lines).rstrip() + "\n", **files}
+    files: _Files = {}
+    rates = results.get("rates")
+    values = {
+        **page.runs(results),
+        "settings": page.settings(findings.grid, _SETTINGS),
+        "dataset": f"`{rates['dataset_sha256'][:16]}…`" if rates else "",
+        "import": f"`{rates['import']}`" if rates else "",
+        "rates": f"`{rates['command']}`, {rates['machine']['date']}, {rates['machine']['processor']}" if rates else "",
+        "main_metric": METRICS[findings.main_metric],
+        "main": _main(findings),
+        "main_plot": _main_plot(findings, files),
+        "paper_tests": _tests(findings.paper_tests()),
+        "steps": _tests(findings.steps()),
+        "strongest_tests": _tests(findings.strongest_tests()),
+        "rates_tests": _tests(findings.rates_tests()),
+        "pairs": _pairs(findings),
+        "ablations": _ablations(findings),
+        "schedules": _schedules(findings),
+        "curve": _curve(findings, files),
+        "curve_tests": _curve_tests(findings),
+        "by_seed": _by_seed(findings),
+        "tuning": _tuning(findings),
+        **_study(findings, files, "bias", "Strength of the exposure bias", BIAS_PLOT, _BIAS_PAIRS),
+        **_study(findings, files, "set_effect", "Strength of the set effect", SET_PLOT, _SET_PAIRS),
+        "curve_plot": page.image("AUC by λ", LAMBDA_PLOT) if LAMBDA_PLOT in files else "",
+    }
+    return {PAGE: page.render("duet", values), **files}
 
 
-def _main(findings: Findings) -> list[str]:
+def _main(findings: Findings) -> str:
     shown = findings.metrics()
-    blank = [""] * (len(_OTHERS) + 3)
     rows = []
-    for data, metric, value in paper.TABLE_2:
-        told = f"{value:.4f}" + ("" if metric == "AUC" else f" ({metric})")
-        rows.append([f"paper, {data}", "DUET", "", *(told if key == EXPOSED else "" for key in shown), *blank])
     for row in (*findings.rows("main"), *findings.rates(), LOGGING, ORACLE):
-        cells = [_spread(findings, row, metric) for metric in shown]
+        cells = [spread(findings.values(DEFAULT, row, metric)) for metric in shown]
         if any(cells):
-            others = [_mean(findings, row, metric) for metric in _OTHERS]
+            others = [mean_of(findings.values(DEFAULT, row, metric)) for metric in _OTHERS]
             n = len(findings.seeds(DEFAULT, EXPOSED, row))
             rows.append(["ours", title(row), str(n), *cells, *others, *_cost(findings, row)])
+    of_paper = []
+    for data, metric, value in paper.TABLE_2:
+        reported = f"{value:.4f}" + ("" if metric == "AUC" else f" ({metric})")
+        of_metric = [reported if key == EXPOSED else "" for key in shown]
+        of_paper.append([f"paper, {data}", "DUET", "", *of_metric, *[""] * (len(_OTHERS) + 3)])
     header = (
-        "whose", "method", "seeds", *(f"AUC, {METRICS[metric]}" for metric in shown), "UAUC", "log loss", "NDCG@10",
-        "gap closed, unexposed", "learning rate", "epochs", "CPU s",
+        "source", "method", "seeds", *(f"AUC, {METRICS[metric]}" for metric in shown), *_OTHERS.values(),
+        "learning rate", "epochs", "CPU s",
     )  # fmt: skip
-    return [
-        "## Main table",
-        "",
-        "On the test requests, mean ± standard deviation over seeds. *Gap closed*: 0 is as good as the logging policy "
-        "on unexposed candidates, 1 as the true probabilities. *Epochs*: after which the weights were taken.",
-        "",
-        *table(header, rows),
-    ]
-
-
-def _spread(findings: Findings, row: str, metric: str) -> str:
-    values = findings.values(DEFAULT, row, metric)
-    return spread(values) if values else ""
-
-
-def _mean(findings: Findings, row: str, metric: str) -> str:
-    values = findings.values(DEFAULT, row, metric)
-    return f"{statistics.fmean(values):.4f}" if values else ""
+    return table(header, [*of_paper, *rows] if findings.rows("main") else [])
 
 
 def _cost(findings: Findings, row: str) -> list[str]:
-    found = [findings.cell(DEFAULT, row, seed) for seed in findings.seeds(DEFAULT, EXPOSED, row)]
-    cells = [cell for cell in found if cell is not None]
-    if not cells:
-        return ["", "", ""]
+    by_seed = [findings.cell(DEFAULT, row, seed) for seed in findings.seeds(DEFAULT, EXPOSED, row)]
+    cells = [cell for cell in by_seed if cell is not None]
     rates = sorted({f"{cell['learning_rate']:g}" for cell in cells})
-    epochs = statistics.fmean(cell["best_epoch"] for cell in cells)
-    return [", ".join(rates), f"{epochs:.1f}", f"{statistics.fmean(cell['cpu_seconds'] for cell in cells):.0f}"]
+    means = [mean_of([cell[key] for cell in cells], digits) for key, digits in (("best_epoch", 1), ("cpu_seconds", 0))]
+    return [", ".join(rates), *means]
 
 
-def _main_plot(findings: Findings, files: dict[str, str]) -> list[str]:
-    metric = UNEXPOSED if UNEXPOSED in findings.metrics() else EXPOSED
+def _main_plot(findings: Findings, files: _Files) -> str:
     rows = []
     for row in findings.rows("main"):
-        values = findings.values(DEFAULT, row, metric)
-        own = paired(values, [0.0] * len(values))
-        rows.append(DotRow(title(row), values, own.mean, own.low, own.high))
-    named = {name: findings.values(DEFAULT, name, metric) for name in (LOGGING, ORACLE)}
-    marks = {name: statistics.fmean(values) for name, values in named.items() if values}
-    name = f"AUC, {METRICS[metric]} candidates"
+        values = findings.values(DEFAULT, row, findings.main_metric)
+        test = paired(values, [0.0] * len(values))
+        rows.append(DotRow(title(row), values, test.mean, test.low, test.high))
+    if not rows:
+        return ""
+    references = {name: findings.values(DEFAULT, name, findings.main_metric) for name in (LOGGING, ORACLE)}
+    marks = {name: statistics.fmean(values) for name, values in references.items() if values}
+    name = f"AUC, {METRICS[findings.main_metric]} candidates"
     files[MAIN_PLOT] = dot_plot(f"{name}, a dot a seed", name, rows, marks, zero=False)
-    return [f"![{name}]({MAIN_PLOT})", ""]
+    return page.image(name, MAIN_PLOT)
 
 
-def _tests(findings: Findings) -> list[str]:
-    lines: list[str] = []
-    told = (
-        ("### DUET as the paper states it", findings.paper_tests()),
-        ("### DUET with stages", findings.strongest_tests()),
-        ("### Beside click rates without a model", findings.rates_tests()),
-    )
-    for heading, found in told:
-        if found:
-            lines += [heading, "", *comparisons(found)]
-    if not lines:
-        return []
-    return [
-        "## Tests",
-        "",
-        f"Differences of AUC in units of {1 / UNIT:.0e}, paired by seed: the same log. p is of the paired t-test; "
-        "Holm's is adjusted for all rows of its table, and decides: the claim that the first is above the second is "
-        "confirmed, or refuted, where that is below 0.05, by the side on which the interval lies; else it is not "
-        "decided. The intervals are those of each test for itself.",
-        "",
-        *lines,
+def _tests(comparisons: Sequence[Comparison]) -> str:
+    rows = [
+        [METRICS[one.metric], f"{title(one.better)} > {title(one.worse)}", *test_cells(one.test)] for one in comparisons
     ]
+    return table(("AUC", "claim", *TEST_HEADER), rows)
 
 
-def comparisons(found: Sequence[Comparison]) -> list[str]:
-    """A table of tests."""
-    rows = []
-    for one in found:
-        p_values = [p_value(one.test.p), p_value(one.adjusted_p)]
-        claim = f"{title(one.better)} > {title(one.worse)}"
-        rows.append(
-            [METRICS[one.metric], claim, str(len(one.test.differences)), interval(one.test), *p_values, one.verdict]
-        )
-    return table(("AUC", "claim", "n", "difference [95 % interval]", "p", "p (Holm)", "verdict"), rows)
+def _pairs(findings: Findings) -> str:
+    rows = [
+        [title(row), *(mean_of(findings.values(DEFAULT, row, key)) for key in _PAIR)] for row in findings.rows("main")
+    ]
+    return table(("method", *_PAIR.values()), [row for row in rows if any(row[1:])])
 
 
-def _decomposition(findings: Findings) -> list[str]:
-    keys = (
-        "prediction_unexposed", "truth_unexposed", "error_mean_unexposed", "error_std_unexposed", "agreement",
-        "disagreement", "error_correlation",
-    )  # fmt: skip
-    rows = []
-    for row in findings.rows("main"):
-        cells = [_mean(findings, row, key) for key in keys]
+def _ablations(findings: Findings) -> str:
+    low, high = paper.WITHOUT_KL
+    of_paper = {
+        SINGLE: f"{percent(min(paper.WITHOUT_COTRAINING))} to {percent(max(paper.WITHOUT_COTRAINING))}",
+        "duet_no_kl": f"{percent(high)} to {percent(low)}",
+        "duet_pointwise": "lower",
+    }
+    rows = [
+        (row, DUET_STAGES if row.startswith(DUET_STAGES) else DUET, of_paper.get(row, ""))
+        for row in findings.rows("ablations")
+    ]
+    return _changed(findings, [(SINGLE, DUET, of_paper[SINGLE]), *rows] if rows else [])
+
+
+def _schedules(findings: Findings) -> str:
+    return _changed(findings, [(row, DUET, "") for row in findings.rows("schedules") if row != DUET])
+
+
+def _changed(findings: Findings, rows: Sequence[tuple[str, str, str]]) -> str:
+    """Rows `(row, base, RelaImp of the paper)`, each against its base by all metrics."""
+    metrics, lines = findings.metrics(), []
+    for row, base, of_paper in rows:
+        compared = [findings.compare(row, base, metric) for metric in metrics]
+        cells = ["" if one is None else interval(one.test) for one in compared]
         if any(cells):
-            rows.append([title(row), *cells])
-    if not rows:
-        return []
-    header = (
-        "method", "mean prediction", "mean truth", "logit error, mean", "logit error, std", "pair agrees",
-        "pair differs by", "correlation of the pair's errors",
-    )  # fmt: skip
-    return [
-        "## What a pair could teach: predictions on unexposed candidates",
-        "",
-        "*Logit error*: predicted minus true logit. *Pair agrees*: share of candidates on which the two models' "
-        "probabilities differ by less than 0.01. Where the errors of the two models are correlated, what one says is "
-        "as wrong as what the other believes, in the same direction; a label from it moves nothing towards the truth.",
-        "",
-        *table(header, rows),
-    ]
+            n = max(len(one.test.differences) for one in compared if one is not None)
+            lines.append(
+                [title(row), title(base), str(n), *cells, percent(findings.gain(row, base, EXPOSED)), of_paper]
+            )
+    header = ("method", "compared with", "n", *(f"{METRICS[key]}, difference" for key in metrics), "RelaImp", "paper's")
+    return table(header, lines)
 
 
-def _seeds(findings: Findings) -> list[str]:
-    metric = UNEXPOSED if UNEXPOSED in findings.metrics() else EXPOSED
-    named = [
-        SINGLE,
-        "weight_matched",
-        "two_singles",
-        "two_singles_ensemble",
-        DUET,
-        DUET_STAGES,
-        "stage_heads_10",
-        LOGGING,
-        ORACLE,
+def _curve(findings: Findings, files: _Files) -> str:
+    """AUC over the consistency weight."""
+    metrics = [metric for metric in findings.metrics() if len(findings.curve(metric)) > 1]
+    if not metrics:
+        return ""
+    weights = [f"{weight:g}" for weight in findings.curve(metrics[0])]
+    points = [_point(at, values) for at, values in enumerate(findings.curve(metrics[0]).values())]
+    name = f"AUC, {METRICS[metrics[0]]}"
+    lines = [Line(title(DUET), points)]
+    files[LAMBDA_PLOT] = line_plot(f"{name} over the weight of the consistency", "λ", name, weights, lines)
+    rows = [
+        [f"{weight:g}", *(spread(findings.curve(metric)[weight]) for metric in metrics)]
+        for weight in findings.curve(metrics[0])
     ]
-    rows = [row for row in named if findings.seeds(DEFAULT, metric, row)]
-    if not rows:
-        return []
+    return table(("λ", *(f"AUC, {METRICS[metric]}" for metric in metrics)), rows)
+
+
+def _curve_tests(findings: Findings) -> str:
+    rows = [
+        [METRICS[metric], f"λ {best:g} > λ {end:g}", *test_cells(test)]
+        for metric, best, end, test in findings.curve_tests()
+    ]
+    return table(("AUC", "claim", *TEST_HEADER), rows)
+
+
+def _study(
+    findings: Findings, files: _Files, part: str, heading: str, plot: str, pairs: Sequence[tuple[str, str]]
+) -> dict[str, str]:
+    """Values of a part whose worlds go from weak to strong: its worlds, AUCs, plot and tests."""
+    variants = findings.grid.variants(part)
+    present = {name: world for name, world in variants.items() if findings.rows(part, world)}
+    shown = (*findings.grid.rows(part), LOGGING, ORACLE)
+    rows, lines = [], []
+    for row in shown:
+        by_world = [findings.values(world, row, UNEXPOSED) for world in present.values()]
+        if any(by_world):
+            rows.append([title(row), *map(spread, by_world)])
+            lines.append(Line(title(row), [_point(at, own) for at, own in enumerate(by_world) if own]))
+    tests = []
+    if rows:
+        files[plot] = line_plot(
+            f"AUC, unexposed, by {heading.lower()}", heading, "AUC, unexposed", list(present), lines[:-1]
+        )
+        compared = [one for metric in (UNEXPOSED, ENTIRE) for one in findings.study_tests(part, pairs, metric)]
+        tests = [
+            [METRICS[one.metric], f"{title(one.better)} > {title(one.worse)}",
+             findings.world_name(part, one.variant), *test_cells(one.test)]
+            for one in compared
+        ]  # fmt: skip
+    worlds = [[name, page.shown(findings.grid.studies()[part].worlds[name]) or "none"] for name in present if rows]
+    return {
+        f"{part}_worlds": table(("world", "changes in the default world"), worlds),
+        part: table(("AUC, unexposed", *present), rows),
+        f"{part}_plot": page.image(f"AUC by {heading.lower()}", plot) if rows else "",
+        f"{part}_tests": table(("AUC", "claim", "world", *TEST_HEADER), tests),
+    }
+
+
+def _point(at: int, values: Sequence[float]) -> Point:
+    test = paired(values, [0.0] * len(values))
+    return Point(at, statistics.fmean(values), test.low, test.high)
+
+
+def _by_seed(findings: Findings) -> str:
+    metric = findings.main_metric
+    rows = [row for row in _BY_SEED if findings.seeds(DEFAULT, metric, row)]
     lines = []
-    for seed in findings.seeds(DEFAULT, metric, *rows):
+    for seed in findings.seeds(DEFAULT, metric, *rows) if rows else []:
         cell = next((one for one in (findings.cell(DEFAULT, row, seed) for row in rows) if one is not None), None)
         sha256 = "" if cell is None else f"`{cell['data_sha256'][:16]}…`"
         lines.append([str(seed), sha256, *(f"{findings.value(DEFAULT, row, seed, metric):.5f}" for row in rows)])
-    header = ("seed", "sha256 of the data", *(title(row) for row in rows))
-    return ["## Seed by seed", "", f"AUC, {METRICS[metric]} candidates.", "", *table(header, lines)]
+    return table(("seed", "sha256 of the data", *map(title, rows)), lines)
 
 
-def _tuning(findings: Findings) -> list[str]:
-    methods = list(dict.fromkeys(cell["method"] for cell in findings.tuning))
-    if not methods:
-        return []
+def _tuning(findings: Findings) -> str:
     rates = sorted({cell["learning_rate"] for cell in findings.tuning})
-    found: dict[tuple[str, float], list[float]] = {}
+    by_method: dict[str, dict[float, list[float]]] = {}
     for cell in findings.tuning:
-        found.setdefault((cell["method"], cell["learning_rate"]), []).append(cell["monitored"])
-    rows = []
-    for method in methods:
-        values = [found.get((method, rate)) for rate in rates]
-        rows.append([title(method), *("" if own is None else f"{statistics.fmean(own):.5f}" for own in values)])
-    seeds = listed([str(seed) for seed in findings.grid.tuning_seeds])
-    return [
-        "## Learning rates",
-        "",
-        f"What each method monitors on the eval requests, at its best epoch, on seed {seeds}, which no table uses; the "
-        "least mean chose. Variants of DUET take DUET's rate; a rate chosen in the default world serves in all.",
-        "",
-        *table(("method", *(f"{rate:g}" for rate in rates)), rows),
+        by_method.setdefault(cell["method"], {}).setdefault(cell["learning_rate"], []).append(cell["monitored"])
+    rows = [
+        [title(method), *(mean_of(values.get(rate, []), 5) for rate in rates)] for method, values in by_method.items()
     ]
+    return table(("method", *(f"{rate:g}" for rate in rates)), rows)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics import evaluate_requests
+from experiments.duet.grid import RESULTS_FILE, read_results
 from experiments.duet.page import render
-from experiments.duet.results_file import RESULTS_FILE, read_results
 from experiments.results_file import write_results
 from runs.evaluate import LOGGED_SCORE, TRUTH
 from runs.provenance import machine

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.duet.cells import cells_of
-from experiments.duet.grid import DuetGrid
-from experiments.duet.results_file import RESULTS_FILE
+from experiments.duet.grid import RESULTS_FILE, DuetGrid
 from experiments.duet.training import run_task
 from experiments.grid_runner import Table, run_table
 

@@ -1,46 +1,37 @@
-"""Figures that a page tells, computed from a grid's results and from nothing else."""
+"""The numbers of a page: means, differences and tests of a grid's results."""
 
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from experiments.mutual.cells import INDEPENDENT, INDEPENDENT_OTHER, MIXED, SIZES
 from experiments.mutual.grid import MutualGrid
-from experiments.statistics import Paired, Verdict, adjusted_p_values, both, corrected, paired, rela_imp
+from experiments.statistics import Paired, adjusted, paired, rela_imp
 
 MUTUAL, SCRATCH, FINETUNE_ONLY, ENSEMBLE = "mutual", "scratch", "finetune_only", "ensemble"
 _ALONE = (INDEPENDENT, INDEPENDENT_OTHER)
 HEADLINES = ((MUTUAL, INDEPENDENT), (INDEPENDENT, SCRATCH), (MUTUAL, FINETUNE_ONLY))
-"""The paper's two steps, and the control that it lacks: the first of each pair is said to be the better."""
+"""The paper's two steps, and the control that it lacks: the claim is that the first of each pair is better."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One way against another, group by group.
+class Comparison(NamedTuple):
+    """One arm against another, group by group.
 
     Args:
-      model: that both are of.
-      better, worse: names of arms; what is claimed is that the first has the greater AUC.
+      model: of both.
+      better, worse: names of arms; the claim is that the first has the greater AUC.
       test: of the differences.
-      adjusted_p: by Holm, over all headline comparisons; None where it is none of them.
     """
 
     model: str
     better: str
     worse: str
     test: Paired
-    adjusted_p: float | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        """On the claim, after Holm's correction where the comparison stands among others."""
-        return corrected(self.test, self.adjusted_p)
 
 
 class Findings:
-    """A grid's results, asked for by model, way and group.
+    """A grid's results by model, arm and group.
 
     Args:
       results: what `mutual.json` holds.
@@ -55,13 +46,13 @@ class Findings:
             self._cells[cell["model"], cell["group"], cell["arm"], number] = cell
 
     def groups(self, model: str, *arms: str) -> list[int]:
-        """Groups that have all these ways, independent runs of K peers among them."""
-        found = []
+        """Groups that have all these arms; of independent runs all K."""
+        by_arm = []
         for arm in arms:
             counts = Counter(key[1] for key in self._cells if key[0] == model and key[2] == arm)
             enough = self.grid.peers if arm in _ALONE else 1
-            found.append({group for group, count in counts.items() if count >= enough})
-        return sorted(set.intersection(*found)) if found else []
+            by_arm.append({group for group, count in counts.items() if count >= enough})
+        return sorted(set.intersection(*by_arm)) if by_arm else []
 
     def peers(self, model: str, group: int, arm: str, metric: str = "auc") -> list[float]:
         """Figures on the test split of each peer of a group; of independent runs those of all, K or more."""
@@ -83,11 +74,11 @@ class Findings:
         return [self.of_group(model, group, arm, metric) for group in groups]
 
     def table_1_models(self) -> list[str]:
-        """Models of which there are independent runs and both ways of the paper."""
+        """Models with independent runs and both arms of the paper."""
         return [model for model in self.grid.table_1.models if self.groups(model, INDEPENDENT, SCRATCH, MUTUAL)]
 
     def compare(self, model: str, better: str, worse: str, metric: str = "auc") -> Comparison | None:
-        """Group means, paired; None where no group has both."""
+        """Group means, paired; None if no group has both."""
         groups = self.groups(model, better, worse)
         if not groups:
             return None
@@ -95,26 +86,14 @@ class Findings:
         return Comparison(model, better, worse, paired(*sides))
 
     def headlines(self, metric: str = "auc") -> list[Comparison]:
-        """The comparisons that the page is about, of each model, their p values adjusted together."""
-        found = [self.compare(model, *pair, metric) for model in self.table_1_models() for pair in HEADLINES]
-        present = [comparison for comparison in found if comparison is not None]
-        adjusted = adjusted_p_values([comparison.test for comparison in present])
-        return [
-            Comparison(one.model, one.better, one.worse, one.test, p) for one, p in zip(present, adjusted, strict=True)
-        ]
-
-    def headline(self, model: str, pair: tuple[str, str], metric: str = "auc") -> Comparison | None:
-        """One of them."""
-        found = (one for one in self.headlines(metric) if (one.model, one.better, one.worse) == (model, *pair))
-        return next(found, None)
-
-    def ordering(self, model: str, metric: str = "auc") -> Verdict:
-        """Of the paper's ordering: pretrained mutual > independent > mutual from scratch."""
-        steps = [self.headline(model, pair, metric) for pair in HEADLINES[:2]]
-        return both([step.verdict for step in steps if step is not None])
+        """`HEADLINES` of each model, their p values adjusted together."""
+        compared = [self.compare(model, *pair, metric) for model in self.table_1_models() for pair in HEADLINES]
+        present = [comparison for comparison in compared if comparison is not None]
+        tests = adjusted([comparison.test for comparison in present])
+        return [one._replace(test=test) for one, test in zip(present, tests, strict=True)]
 
     def gain(self, model: str, arm: str) -> float:
-        """RelaImp of a way's mean AUC over that of the independent runs of the same groups."""
+        """RelaImp of an arm's mean AUC over that of the independent runs of the same groups."""
         groups = self.groups(model, INDEPENDENT, arm)
         means = (statistics.fmean(self.by_group(model, one, groups)) for one in (arm, INDEPENDENT))
         return rela_imp(*means)
@@ -124,21 +103,17 @@ class Findings:
         oracle = self.results["data"]["splits"]["test"]["oracle"].get("auc")
         if oracle is None:
             return None
-        found = statistics.fmean(self.by_group(model, arm, self.groups(model, arm)))
-        return (found - 0.5) / (oracle - 0.5)
+        mean = statistics.fmean(self.by_group(model, arm, self.groups(model, arm)))
+        return (mean - 0.5) / (oracle - 0.5)
 
     def spread(self, model: str, group: int, arm: str) -> float:
         """Standard deviation of the peers' AUC within a group, over K - 1."""
         peers = self.peers(model, group, arm)
         return statistics.stdev(peers[: self.grid.peers] if arm == INDEPENDENT else peers)
 
-    def narrower(self, model: str) -> Comparison | None:
-        """Whether mutual peers lie nearer to each other than independent runs do."""
-        groups = self.groups(model, INDEPENDENT, MUTUAL)
-        if not groups:
-            return None
-        sides = ([self.spread(model, group, arm) for group in groups] for arm in (INDEPENDENT, MUTUAL))
-        return Comparison(model, INDEPENDENT, MUTUAL, paired(*sides))
+    def spreads(self, model: str, arm: str, groups: Sequence[int]) -> list[float]:
+        """`spread`, one a group."""
+        return [self.spread(model, group, arm) for group in groups]
 
     def table_2(self, model: str) -> "Mixed | None":
         """One peer alone, among its own kind, and among others."""
@@ -160,16 +135,15 @@ class Findings:
         """By the number of peers, over the groups that have all sizes; nothing if there is none."""
         arms = {**{size: name for name, size in SIZES.items()}, self.grid.peers: MUTUAL}
         groups = self.groups(model, INDEPENDENT, *arms.values())
-        found = {}
+        sizes = {}
         for size, arm in sorted(arms.items() if groups else ()):
             together = [self.peers(model, group, arm) for group in groups]
             alone = [self.peers(model, group, INDEPENDENT)[:size] for group in groups]
-            found[size] = Size(size, together, alone)
-        return found
+            sizes[size] = Size(size, together, alone)
+        return sizes
 
 
-@dataclass(frozen=True)
-class Mixed:
+class Mixed(NamedTuple):
     """The first peer of a model, one AUC a group.
 
     Args:
@@ -185,8 +159,7 @@ class Mixed:
     different: list[float]
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """Groups of one size.
 
     Args:

@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from experiments import results_file
 from experiments.grid_files import check_names, packaged_grids, read_grid
 from transforms.simulation.ctr_parameters import ClickLogParameters
 
+RESULTS_FILE = "mutual.json"
 SIMULATED = "simulated"
 Models = tuple[str, ...]
 
@@ -141,3 +143,8 @@ def narrowed(
             kept, size = (), 0
         changes[name] = Part(models=kept, groups=size)
     return grid.model_copy(update=changes)
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """Reads the results that a finished grid left in a folder; see `results_file.read_results`."""
+    return results_file.read_results(folder / RESULTS_FILE, MutualGrid, "consort table mutual")

@@ -1,22 +1,27 @@
-"""The page of a grid: the paper's rows beside ours, tests, plots; every figure from the results."""
+"""The page of a grid: the tables of the paper beside ours, tests and plots."""
 
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.dot_plot import DotRow, dot_plot
+from experiments import page
 from experiments.mutual import paper
 from experiments.mutual.cells import INDEPENDENT, INDEPENDENT_OTHER
-from experiments.mutual.findings import ENSEMBLE, FINETUNE_ONLY, MUTUAL, SCRATCH, Comparison, Findings
-from experiments.mutual.text import name
-from experiments.mutual.words import about, deviations, mixed_verdicts, reproduced
-from experiments.statistics import paired, rela_imp
-from experiments.text import UNIT, auc, interval, p_value, percent, spread, table
+from experiments.mutual.findings import ENSEMBLE, FINETUNE_ONLY, MUTUAL, SCRATCH, Findings
+from experiments.page import TEST_HEADER, UNIT, auc, interval, p_value, percent, spread, table, test_cells
+from experiments.plots import DotRow, dot_plot
+from experiments.statistics import Paired, adjusted, paired, rela_imp
 
-_DATA: tuple[tuple[paper.Data, str], ...] = (("avazu", "Avazu"), ("criteo", "Criteo"))
 PAGE, GAIN_PLOT, SIZE_PLOT = "mutual.md", "mutual_gain.svg", "mutual_sizes.svg"
+_SETTINGS = (
+    "peers", "batch_size", "embedding_dim", "hidden_units", "embedding_l2", "precision", "pretraining", "finetuning",
+    "slow_rate", "other_epochs",
+)  # fmt: skip
+_OF_PAPER = {"peers": 4, "batch_size": 4000, "embedding_dim": 16, "hidden_units": (400, 200, 100)}
+_DATA: tuple[tuple[paper.Data, str], ...] = (("avazu", "Avazu"), ("criteo", "Criteo"))
 _CONTROLS = (
-    # What is tried, and the way that differs from it in one thing.
+    # An arm, and the one that differs from it in one thing.
     ("logit_mse", MUTUAL),
     ("symmetric_kl", MUTUAL),
     ("no_stop_gradient", MUTUAL),
@@ -31,33 +36,68 @@ _CONTROLS = (
     ("mutual_other_length", "finetune_only_other_length"),
     ("mutual_other_length", INDEPENDENT),
 )
+_NAMES = {
+    "deepfm": "DeepFM",
+    "dcn": "DCN",
+    "pnn": "PNN",
+    "fibinet": "FiBiNET",
+    SCRATCH: "mutual from scratch",
+    MUTUAL: "pretrained, mutual",
+    FINETUNE_ONLY: "finetuned alone",
+    ENSEMBLE: "mean of K predictions",
+    "mixed": "different models",
+    "logit_mse": "mutual, squared differences of logits",
+    "symmetric_kl": "mutual, symmetric KL",
+    "no_stop_gradient": "mutual, gradient through the peers",
+    "two_epochs": "mutual, two epochs",
+    "finetune_only_two_epochs": "finetuned alone, two epochs",
+    "mutual_slow": "mutual, slow",
+    "finetune_only_slow": "finetuned alone, slow",
+    INDEPENDENT_OTHER: "independent, other length",
+    "mutual_other_length": "mutual, other length",
+    "finetune_only_other_length": "finetuned alone, other length",
+}
+
+
+def name(key: str) -> str:
+    """A model's or an arm's name on the page."""
+    return _NAMES.get(key, key)
 
 
 def render(results: Mapping[str, Any]) -> dict[str, str]:
     """Text by file name: the page and its plots."""
     findings = Findings(results)
-    lines = ["# Mutual learning: the paper's tables, and ours", "", *about(findings), *deviations(findings)]
-    files = {}
-    if findings.table_1_models():
-        files[GAIN_PLOT] = _gain_plot(findings)
-        lines += [*_table_1(findings), f"![Gains over independent runs]({GAIN_PLOT})", "", *_tests(findings)]
-        lines += _groups(findings)
-    lines += _table_2(findings)
-    if sizes := _sizes(findings):
-        files[SIZE_PLOT] = _size_plot(findings)
-        lines += [*sizes, f"![Gains by number of peers]({SIZE_PLOT})", ""]
-    lines += [*_controls(findings), *reproduced(findings)]
-    return {PAGE: "\n".join(lines).rstrip() + "\n", **files}
+    data, splits = results["data"], results["data"]["splits"]
+    alone = Counter(cell["best_epoch"] for cell in results["cells"] if cell["arm"] == INDEPENDENT)
+    plots = {GAIN_PLOT: _gain_plot(findings), SIZE_PLOT: _size_plot(findings)}
+    values = {
+        **page.runs(results),
+        "source": data["source"],
+        "dataset": f"`{data['dataset_sha256'][:16]}…`" if "dataset_sha256" in data else "",
+        "fields": f"{data['fields']}",
+        "ids": f"{data['ids']:,}",
+        "rows": " / ".join(f"{split['rows']:,}" for split in splits.values()),
+        "click_rate": f"{100 * splits['test']['click_rate']:.1f} %",
+        "sha256": f"`{data['sha256'][:16]}…`",
+        "oracle": auc(splits["test"]["oracle"]["auc"]) if splits["test"]["oracle"] else "",
+        "settings": page.settings(findings.grid, _SETTINGS, _OF_PAPER),
+        "best_epochs": ", ".join(f"{epoch} ({count} runs)" for epoch, count in sorted(alone.items())),
+        "table_1": _table_1(findings),
+        "gain_plot": page.image("Gains over independent runs", GAIN_PLOT) if plots[GAIN_PLOT] else "",
+        "tests": _tests(findings),
+        "spreads": _spreads(findings),
+        "groups": _groups(findings),
+        "table_2": _table_2(findings),
+        "sizes": _sizes(findings),
+        "size_tests": _size_tests(findings),
+        "size_plot": page.image("Gains by number of peers", SIZE_PLOT) if plots[SIZE_PLOT] else "",
+        "controls": _controls(findings),
+    }
+    return {PAGE: page.render("mutual", values), **{file: text for file, text in plots.items() if text}}
 
 
-def _table_1(findings: Findings) -> list[str]:
+def _table_1(findings: Findings) -> str:
     rows = []
-    for data, title in _DATA:
-        for model, runs in paper.TABLE_1[data].items():
-            means = {arm: statistics.fmean(runs[arm]) for arm in (INDEPENDENT, SCRATCH, MUTUAL)}
-            cells = [spread(runs[arm]) for arm in (INDEPENDENT, SCRATCH, MUTUAL)]
-            gain = percent(rela_imp(means[MUTUAL], means[INDEPENDENT]))
-            rows.append([f"paper, {title}", name(model), "4 runs", *cells, "", "", gain, "", ""])
     for model in findings.table_1_models():
         groups = findings.groups(model, INDEPENDENT, SCRATCH, MUTUAL)
         cells = [_cell(findings, model, arm, groups) for arm in (INDEPENDENT, SCRATCH, MUTUAL, FINETUNE_ONLY, ENSEMBLE)]
@@ -65,46 +105,44 @@ def _table_1(findings: Findings) -> list[str]:
         share = findings.share_of_oracle(model, INDEPENDENT)
         shown = "" if share is None else f"{100 * share:.1f} %"
         rows.append(["ours", name(model), f"{len(groups)} groups", *cells, *gains, shown])
+    of_paper = []
+    for data, title in _DATA:
+        for model, runs in paper.TABLE_1[data].items():
+            arms = (INDEPENDENT, SCRATCH, MUTUAL)
+            gain = percent(rela_imp(statistics.fmean(runs[MUTUAL]), statistics.fmean(runs[INDEPENDENT])))
+            cells = [spread(runs[arm]) for arm in arms]
+            of_paper.append([f"paper, {title}", name(model), "4 runs", *cells, "", "", gain, "", ""])
     header = (
-        "whose", "model", "n", "independent", "mutual from scratch", "pretrained, mutual",
+        "source", "model", "n", "independent", "mutual from scratch", "pretrained, mutual",
         "finetuned alone", "mean of K predictions", "RelaImp, mutual", "RelaImp, finetuned alone", "share of oracle",
     )  # fmt: skip
-    return [
-        "## Table 1: independent, from scratch, with pretraining",
-        "",
-        "AUC on the test split, mean ± standard deviation: of the paper over four runs, of ours over groups, each "
-        f"group being the mean of its K = {findings.grid.peers} peers. *Finetuned alone* is the control that the paper "
-        "lacks: the same extra epoch with mutual weight 0. *Mean of K predictions* is that of the pretrained peers, "
-        "before that epoch. *Share of oracle* is the AUC above one half of independent runs, "
-        "over that of the true probabilities.",
-        "",
-        *table(header, rows),
-    ]
+    return table(header, [*of_paper, *rows] if rows else [])
 
 
-def _tests(findings: Findings) -> list[str]:
+def _tests(findings: Findings) -> str:
+    expected = findings.headlines("expected_auc") if findings.results["data"]["splits"]["test"]["oracle"] else []
     rows = []
-    for one in findings.headlines():
-        rows.append([name(one.model), f"{name(one.better)} > {name(one.worse)}", *_test_cells(one)])
-    return [
-        "### Tests",
-        "",
-        f"Differences of AUC in units of {1 / UNIT:.0e}, paired by group: the same initial weights, the same order of "
-        "the data where both ways read it as a group. p is of the paired t-test; Holm's is adjusted for all rows of "
-        "this table, and decides: confirmed, or refuted, where it is below 0.05, by the side on which the interval "
-        "lies. Wilcoxon's cannot be below 0.0625 with five groups.",
-        "",
-        *table(("model", "claim", "n", "difference [95 % interval]", "p", "p (Holm)", "p (Wilcoxon)", "verdict"), rows),
-    ]
+    for index, one in enumerate(findings.headlines()):
+        cells = [name(one.model), f"{name(one.better)} > {name(one.worse)}", *test_cells(one.test)]
+        more = [interval(expected[index].test), expected[index].test.verdict] if expected else ["", ""]
+        rows.append([*cells, p_value(one.test.wilcoxon_p), *more])
+    header = ("model", "claim", *TEST_HEADER, "p (Wilcoxon)", "difference of the expected AUC", "verdict on it")
+    return table(header, rows)
 
 
-def _test_cells(one: Comparison) -> list[str]:
-    test = one.test
-    p_values = [p_value(test.p), p_value(one.adjusted_p), p_value(test.wilcoxon_p)]
-    return [str(len(test.differences)), interval(test), *p_values, one.verdict]
+def _spreads(findings: Findings) -> str:
+    rows, tests = list[list[str]](), list[Paired]()
+    for model in findings.table_1_models():
+        if groups := findings.groups(model, INDEPENDENT, MUTUAL, FINETUNE_ONLY):
+            arms = (INDEPENDENT, FINETUNE_ONLY, MUTUAL)
+            spreads = [findings.spreads(model, arm, groups) for arm in arms]
+            tests.append(paired(spreads[0], spreads[2]))
+            rows.append([name(model), *(f"{UNIT * statistics.fmean(values):.1f}" for values in spreads)])
+    header = ("model", "independent", "finetuned alone", "pretrained, mutual", *TEST_HEADER)
+    return table(header, [[*row, *test_cells(test)] for row, test in zip(rows, adjusted(tests), strict=True)])
 
 
-def _groups(findings: Findings) -> list[str]:
+def _groups(findings: Findings) -> str:
     arms = (INDEPENDENT, SCRATCH, MUTUAL, FINETUNE_ONLY, ENSEMBLE)
     rows = []
     for model in findings.table_1_models():
@@ -112,98 +150,63 @@ def _groups(findings: Findings) -> list[str]:
             aucs = [f"{findings.of_group(model, group, arm):.5f}" for arm in arms]
             losses = [f"{findings.of_group(model, group, arm, 'logloss'):.5f}" for arm in (INDEPENDENT, MUTUAL)]
             rows.append([name(model), str(group), *aucs, *losses])
-    header = ("model", "group", *(name(arm) for arm in arms), "log loss, independent", "log loss, mutual")
-    return ["### Group by group", "", "AUC, mean of the K peers.", "", *table(header, rows)]
+    return table(("model", "group", *map(name, arms), "log loss, independent", "log loss, mutual"), rows)
 
 
-def _table_2(findings: Findings) -> list[str]:
+def _table_2(findings: Findings) -> str:
+    mixed = {model: findings.table_2(model) for model in findings.grid.table_2.models}
+    known = {model: one for model, one in mixed.items() if one is not None}
+    tests = adjusted([paired(one.different, one.same) for one in known.values()])
     rows = []
-    for data, title in _DATA:
-        for model, (alone, same, different) in paper.TABLE_2[data].items():
-            verdict = "better" if different > same else "worse"
-            rows.append([f"paper, {title}", name(model), "1 run", auc(alone), auc(same), auc(different), "", verdict])
-    own, verdicts = [], mixed_verdicts(findings)
-    for model in findings.grid.table_2.models:
-        found = findings.table_2(model)
-        if found is None:
-            continue
-        verdict = {"confirmed": "better", "refuted": "worse"}.get(verdicts[model], "not decided")
-        cells = [spread(values) for values in (found.alone, found.same, found.different)]
-        difference = interval(paired(found.different, found.same))
-        own.append(["ours", name(model), f"{len(found.same)} groups", *cells, difference, verdict])
-    if not own:
-        return []
-    header = (
-        "whose", "model", "n", "pretrained", "with its own model", "with other models",
-        "other − own [95 % interval]", "with others",
-    )  # fmt: skip
-    return [
-        "## Table 2: peers of the same model, and of different ones",
-        "",
-        "AUC of one peer: pretrained, finetuned among peers of its own model, and among one peer of each model. The "
-        f"paper takes its best run of each; ours is the first of each group. Differences in {1 / UNIT:.0e}; the words "
-        "are those of all models' tests together, by Holm.",
-        "",
-        *table(header, [*rows, *own]),
+    for (model, one), test in zip(known.items(), tests, strict=True):
+        rows.append(["ours", name(model), *map(spread, (one.alone, one.same, one.different)), *test_cells(test)])
+    of_paper = [
+        [f"paper, {title}", name(model), *map(auc, aucs), "1", f"{UNIT * (aucs[2] - aucs[1]):+.1f}", "", "", ""]
+        for data, title in _DATA
+        for model, aucs in paper.TABLE_2[data].items()
     ]
+    header = ("source", "model", "pretrained", "with its own model", "with other models", *TEST_HEADER)
+    return table(header, [*of_paper, *rows] if rows else [])
 
 
-def _sizes(findings: Findings) -> list[str]:
+def _sizes(findings: Findings) -> str:
     rows = []
+    for model in findings.grid.sizes.models:
+        for size, one in findings.sizes(model).items():
+            test = paired(one.gains, [0.0] * len(one.gains))
+            cells = [spread(one.means), interval(test), spread(one.of_first_two)]
+            rows.append(["ours", name(model), f"{len(one.means)} groups", str(size), *cells])
+    of_paper = []
     for data, title in _DATA:
         model, sizes = paper.SIZES[data]
         for size, runs in sorted(sizes.items()):
-            rows.append([f"paper, {title}", name(model), "1 group", str(size), f"{statistics.fmean(runs):.5f}", "", ""])
-    own = []
-    for model in findings.grid.sizes.models:
-        for size, found in findings.sizes(model).items():
-            test = paired(found.gains, [0.0] * len(found.gains))
-            cells = [spread(found.means), interval(test), spread(found.of_first_two)]
-            own.append(["ours", name(model), f"{len(found.means)} groups", str(size), *cells])
-    if not own:
-        return []
-    header = (
-        "whose",
-        "model",
-        "n",
-        "peers",
-        "AUC after finetuning",
-        "gain over the same peers alone",
-        "first two peers",
-    )
-    return [
-        "## Tables 3 and 4: number of peers",
-        "",
-        "The paper drops the worst run each time; ours drops the last one, whatever its AUC. *First two peers* are "
-        f"those that groups of all sizes share. Gains in {1 / UNIT:.0e}, with 95 % intervals over groups.",
-        "",
-        *table(header, [*rows, *own]),
-    ]
+            cells = [f"paper, {title}", name(model), "1 group", str(size), f"{statistics.fmean(runs):.5f}", "", ""]
+            of_paper.append(cells)
+    header = ("source", "model", "n", "peers", "AUC after finetuning", "gain over the same peers alone",
+              "first two peers")  # fmt: skip
+    return table(header, [*of_paper, *rows] if rows else [])
 
 
-def _controls(findings: Findings) -> list[str]:
+def _size_tests(findings: Findings) -> str:
     rows = []
+    for model in findings.grid.sizes.models:
+        sizes = findings.sizes(model)
+        if len(sizes) > 1:
+            test = paired(sizes[max(sizes)].of_first_two, sizes[min(sizes)].of_first_two)
+            rows.append([name(model), f"{max(sizes)} peers > {min(sizes)} peers", *test_cells(test)])
+    return table(("model", "claim, on the first two peers", *TEST_HEADER), rows)
+
+
+def _controls(findings: Findings) -> str:
+    rows, tests = list[list[str]](), list[Paired]()
     for model in findings.grid.controls.models:
         for arm, other in _CONTROLS:
-            one = findings.compare(model, arm, other)
-            if one is None:
-                continue
-            auc = _cell(findings, model, arm, findings.groups(model, arm, other))
-            cells = [interval(one.test), p_value(one.test.p)]
-            rows.append([name(model), name(arm), auc, name(other), str(len(one.test.differences)), *cells])
-    if not rows:
-        return []
-    header = ("model", "way", "AUC", "compared with", "n", "difference [95 % interval]", "p")
-    return [
-        "## Controls",
-        "",
-        "Each way beside one that differs from it in one thing; differences of AUC in "
-        f"{1 / UNIT:.0e}, paired by group. *Slow*: finetuned at {findings.grid.slow_rate:g} instead of "
-        f"{findings.grid.finetuning.learning_rate:g}. *Other length*: pretrained for {findings.grid.other_epochs} "
-        f"instead of {findings.grid.pretraining.epochs} epochs.",
-        "",
-        *table(header, rows),
-    ]
+            if one := findings.compare(model, arm, other):
+                tests.append(one.test)
+                mean = _cell(findings, model, arm, findings.groups(model, arm, other))
+                rows.append([name(model), name(arm), mean, name(other)])
+    header = ("model", "arm", "AUC", "compared with", *TEST_HEADER)
+    return table(header, [[*row, *test_cells(test)] for row, test in zip(rows, adjusted(tests), strict=True)])
 
 
 def _gain_plot(findings: Findings) -> str:
@@ -213,16 +216,18 @@ def _gain_plot(findings: Findings) -> str:
         for arm in (SCRATCH, FINETUNE_ONLY, MUTUAL, ENSEMBLE):
             if one := findings.compare(model, arm, INDEPENDENT):
                 rows.append(_dots(name(arm), one.test.differences))
-    return dot_plot("AUC minus that of independent runs, a dot a group", "difference of AUC, in 1e-5", rows)
+    title = "AUC minus that of independent runs, a dot a group"
+    return dot_plot(title, "difference of AUC, in 1e-5", rows) if rows else ""
 
 
 def _size_plot(findings: Findings) -> str:
     rows = []
     for model in findings.grid.sizes.models:
-        if found := findings.sizes(model):
+        if sizes := findings.sizes(model):
             rows.append(DotRow(name(model), heading=True))
-            rows += [_dots(f"{size} peers", each.gains) for size, each in found.items()]
-    return dot_plot("Gain of finetuning together over the same peers alone", "difference of AUC, in 1e-5", rows)
+            rows += [_dots(f"{size} peers", each.gains) for size, each in sizes.items()]
+    title = "Gain of finetuning together over the same peers alone"
+    return dot_plot(title, "difference of AUC, in 1e-5", rows) if rows else ""
 
 
 def _dots(label: str, differences: Sequence[float]) -> DotRow:
@@ -232,8 +237,7 @@ def _dots(label: str, differences: Sequence[float]) -> DotRow:
 
 
 def _cell(findings: Findings, model: str, arm: str, among: Sequence[int]) -> str:
-    groups = [group for group in findings.groups(model, arm) if group in among]
-    return spread(findings.by_group(model, arm, groups)) if groups else ""
+    return spread(findings.by_group(model, arm, [group for group in findings.groups(model, arm) if group in among]))
 
 
 def _gain(findings: Findings, model: str, arm: str) -> str:

@@ -12,8 +12,7 @@ import numpy as np
 from experiments.arrays import dataset_arrays, load_arrays, simulated_arrays
 from experiments.folder import Recorder, cell_file, claim, gathered, run_context, worker_count
 from experiments.mutual.cells import Cell, cells_of
-from experiments.mutual.grid import SIMULATED, MutualGrid
-from experiments.mutual.results_file import RESULTS_FILE
+from experiments.mutual.grid import RESULTS_FILE, SIMULATED, MutualGrid
 from experiments.mutual.training import Place, oracle, run_cell
 from experiments.pool import run_tasks
 from experiments.results_file import write_results

@@ -39,7 +39,12 @@ def test_packages_are_all_but_the_front_door() -> None:
 
 def test_it_holds_every_module_and_every_file_that_they_read(wheel: zipfile.ZipFile) -> None:
     held = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    present = {path for room in ROOMS for kind in ("*.py", "*.yaml", "*.txt") for path in (ROOT / room).rglob(kind)}
+    present = {
+        path
+        for room in ROOMS
+        for kind in ("*.py", "*.yaml", "*.txt", "templates/*.md")
+        for path in (ROOT / room).rglob(kind)
+    }
     paths = {path.relative_to(ROOT).as_posix() for path in present}
     assert held == {path if path.startswith("consort/") else f"consort/{path}" for path in paths}
 

@@ -7,11 +7,9 @@ import pytest
 import tensorflow as tf
 
 from experiments.cs3.building import OF_RANKER, TOWERS, build
-from experiments.cs3.grid import CS3Grid
-from experiments.cs3.methods import method_of
-from experiments.cs3.modes import MODES
+from experiments.cs3.grid import CS3Grid, read_results
+from experiments.cs3.methods import MODES, method_of
 from experiments.cs3.page import render
-from experiments.cs3.results_file import read_results
 from experiments.cs3.runner import run_grid
 from experiments.cs3.simulated import simulated_data
 from experiments.cs3.stream import load_data
@@ -168,7 +166,7 @@ def test_records_are_read_into_the_stream_that_the_simulator_gives_itself(tmp_pa
     with pytest.raises(InputError, match="simulator"):
         run_grid(GRID, tmp_path / "out", tmp_path / "data", workers=0)
     results = run_grid(grid, tmp_path / "out", tmp_path / "data", workers=0)
-    assert "a dataset of simulator" in render(results)["cs3.md"]
+    assert "| `source` | simulator |" in render(results)["cs3.md"]
     found, sha256 = load_data(tmp_path / "out" / "work" / "data" / "dataset")
     assert [len(stream) for stream in found.splits.values()] == [200, 25, 25]
     assert [cell["data_sha256"] for cell in results["cells"]] == [sha256]

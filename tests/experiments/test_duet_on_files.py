@@ -57,4 +57,4 @@ def test_a_dataset_is_trained_on_through_the_command_and_read_no_further_than_as
     assert [len(data.splits[split]) for split in SPLITS] == [32, 4, 4]
     results = json.loads((tmp_path / "out" / "duet.json").read_text())
     assert [cell["data_sha256"] for cell in results["cells"]] == [sha256]
-    assert "a dataset of simulator" in (tmp_path / "out" / "duet.md").read_text()
+    assert "| `source` | simulator |" in (tmp_path / "out" / "duet.md").read_text()

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from evaluation.pointwise import auc
+from experiments.duet.grid import read_results
 from experiments.duet.rates import add_rates, import_command, rates_of
-from experiments.duet.results_file import read_results
 from experiments.results_file import write_results
 from tests.helpers.command_line import consort
 from transforms.errors import InputError

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 from experiments.duet.cells import Cell
-from experiments.duet.grid import DuetGrid
+from experiments.duet.grid import DuetGrid, read_results
 from experiments.duet.measures import measured, of_pair
 from experiments.duet.page import render
-from experiments.duet.results_file import read_results
 from experiments.duet.runner import run_grid
 from experiments.duet.simulated import simulated_data
 from experiments.duet.storage import load_data, save_data

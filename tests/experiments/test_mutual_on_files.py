@@ -43,8 +43,8 @@ def test_raw_criteo_lines_become_arrays_cells_and_a_page(tmp_path):
     results = json.loads((tmp_path / "out" / "mutual.json").read_text())
     assert len(results["cells"]) == 6 and results["data"]["dataset_sha256"] == _sha256(tmp_path / "data")
     page = (tmp_path / "out" / "mutual.md").read_text()
-    assert "Data: a dataset of criteo" in page and "the paper has Criteo and Avazu" not in page
-    assert "| ours | DeepFM | 1 groups |" in page and "True probabilities" not in page
+    assert "Data: criteo; 39 fields" in page
+    assert "| ours | DeepFM | 1 groups |" in page and "true probabilities have AUC" not in page
 
 
 def _sha256(folder):

@@ -1,4 +1,4 @@
-"""The page: every figure from the results, every verdict from the figures."""
+"""The page of mutual learning: its figures are those of the results."""
 
 import json
 import re
@@ -7,8 +7,8 @@ import statistics
 import pytest
 
 from experiments.mutual.findings import Findings
+from experiments.mutual.grid import read_results
 from experiments.mutual.page import render
-from experiments.mutual.results_file import read_results
 from experiments.results_file import write_results
 from tests.helpers.command_line import consort
 from tests.helpers.mutual_grid import made_up
@@ -63,40 +63,34 @@ def test_the_interval_of_a_difference_is_worked_out_by_hand():
     # Differences 200 + (0, 1, -1, 2, -2) in 1e-5: mean 200, standard error sqrt(2.5 / 5), t(4) at 97.5 % 2.776445.
     half = 2.776445 * (2.5 / 5) ** 0.5
     line = row(page(results()), "DeepFM", "pretrained, mutual > independent", "5")
-    assert f"+200.0 [+{200 - half:.1f}, +{200 + half:.1f}]" in line and line.endswith("| 0.0625 | confirmed |")
+    assert f"+200.0 [+{200 - half:.1f}, +{200 + half:.1f}]" in line and "| significantly better | 0.0625 |" in line
 
 
 @pytest.mark.parametrize(
-    ("figures", "steps", "ordering"),
+    ("figures", "steps"),
     [
-        ({}, ("confirmed", "confirmed"), "confirmed"),
-        ({"mutual": 0.748}, ("refuted", "confirmed"), "refuted"),
-        ({"scratch": 0.7511}, ("confirmed", "refuted"), "refuted"),
-        ({"mutual": 0.75}, ("not decided", "confirmed"), "not decided"),
+        ({}, ("significantly better", "significantly better")),
+        ({"mutual": 0.748}, ("significantly worse", "significantly better")),
+        ({"scratch": 0.7511}, ("significantly better", "significantly worse")),
+        ({"mutual": 0.75}, ("not significantly better", "significantly better")),
     ],
 )
-def test_the_verdict_on_the_papers_ordering_follows_from_the_figures(figures, steps, ordering):
+def test_the_verdicts_on_the_papers_steps_follow_from_the_figures(figures, steps):
     text = page(results(**figures))
-    sentence = next(line for line in text.splitlines() if line.startswith("- The paper's ordering"))
-    assert f"is {ordering} for DeepFM" in sentence
-    told = next(line for line in text.splitlines() if line.startswith("  - DeepFM: "))
-    assert f"pretrained, mutual > independent {steps[0]}" in told
-    assert f"independent > mutual from scratch {steps[1]}" in told
+    assert f"| {steps[0]} |" in row(text, "DeepFM", "pretrained, mutual > independent")
+    assert f"| {steps[1]} |" in row(text, "DeepFM", "independent > mutual from scratch")
 
 
 def test_what_the_mutual_term_adds_is_measured_against_the_same_epoch_without_it():
-    gains = page(results(finetuned=0.7505))
-    same = page(results(finetuned=0.752))
-    assert "that it adds something is confirmed for DeepFM" in gains
-    # 0.0005 of 0.002.
-    assert "Of the gain over independent runs the same epoch without the mutual term gives: DeepFM 25 %." in gains
-    assert "that it adds something is not decided for DeepFM" in same
+    claim = ("DeepFM", "pretrained, mutual > finetuned alone", "5")
+    assert "| significantly better |" in row(page(results(finetuned=0.7505)), *claim)
+    assert "| not significantly better |" in row(page(results(finetuned=0.752)), *claim)
 
 
-def test_peers_that_come_nearer_to_each_other_are_told():
+def test_the_spread_of_a_group_is_compared_with_that_of_independent_runs():
     # Within a group: independent peers differ by 2e-4, mutual ones by 2e-5: deviations 1.41e-4 and 1.41e-5.
-    line = next(line for line in page(results()).splitlines() if "nearer to each other" in line)
-    assert "is confirmed for DeepFM" in line and "DeepFM 14.1, 14.1, 1.4." in line
+    section = page(results()).split("### Spread within a group")[1]
+    assert row(section, "DeepFM", "14.1", "14.1", "1.4").endswith("| significantly better |")
 
 
 def test_table_2_compares_the_same_peer_among_its_own_and_among_others():
@@ -109,10 +103,11 @@ def test_table_2_compares_the_same_peer_among_its_own_and_among_others():
     mixed = made_up(extra, table_2={"models": ["deepfm", "dcn"], "groups": 5})
     text = page({**found, "cells": found["cells"] + mixed["cells"]})
     # First peers: mutual 0.752 - 1e-5 (and its noise), different 0.755 (the same noise): 301 in 1e-5, in each group.
-    ours = row(text, "ours", "DeepFM", "5 groups", "0.75290")
-    assert "| +301.0 [+301.0, +301.0] | better |" in ours
-    assert row(text, "ours", "DCN", "5 groups").endswith("| worse |")
-    assert row(text, "paper, Avazu", "FiBiNET", "1 run", "0.79743").endswith("| worse |")
+    text = text.split("## Table 2")[1]
+    ours = row(text, "ours", "DeepFM", "0.75290")
+    assert "| +301.0 [+301.0, +301.0] |" in ours and ours.endswith("| significantly better |")
+    assert row(text, "ours", "DCN").endswith("| significantly worse |")
+    assert "| -37.0 |" in row(text, "paper, Avazu", "FiBiNET", "0.79743")
 
 
 def test_group_sizes_are_compared_by_the_peers_that_they_share():
@@ -127,7 +122,8 @@ def test_group_sizes_are_compared_by_the_peers_that_they_share():
     # Three peers: mean (0.752 + 0.762 + 0.51) / 3 = 0.67467, gain (0.002 + 0.002 + 0.01) / 3 = 466.7e-5.
     line = row(files["mutual.md"], "ours", "DeepFM", "5 groups", "3")
     assert "0.67467 ± 0.00000 | +466.7 [+466.7, +466.7] | 0.75700 ± 0.00000" in line
-    assert "is confirmed for DeepFM (DeepFM, 5 peers against 2: +200.0 [" in files["mutual.md"]
+    test = row(files["mutual.md"], "DeepFM", "5 peers > 2 peers", "5")
+    assert "+200.0 [" in test and test.endswith("| significantly better |")
     assert "5 peers" in files["mutual_sizes.svg"]
 
 
@@ -136,10 +132,9 @@ def test_controls_are_compared_with_what_differs_in_one_thing():
     extra = made_up({("deepfm", g, "two_epochs"): [0.750 + g * 1e-3] * 2 for g in GROUPS})
     text = page({**found, "cells": found["cells"] + extra["cells"]})
     assert "| pretrained, mutual | 5 | -200.0 [" in row(text, "DeepFM", "mutual, two epochs")
-    assert "degrades is confirmed for DeepFM (one epoch minus two: +200.0 [" in text
 
 
-def test_another_length_of_pretraining_is_told_with_what_it_starts_from():
+def test_another_length_of_pretraining_is_compared_with_what_it_starts_from():
     found = results(controls={"models": ["deepfm"], "groups": 5})
     extra = {}
     for group in GROUPS:
@@ -148,9 +143,14 @@ def test_another_length_of_pretraining_is_told_with_what_it_starts_from():
         extra["deepfm", group, "mutual_other_length"] = [own - 0.001] * 2
         extra["deepfm", group, "finetune_only_other_length"] = [own - 0.001] * 2
     text = page({**found, "cells": found["cells"] + made_up(extra)["cells"]})
-    line = next(line for line in text.splitlines() if line.startswith("- Pretrained for 1 instead of 2 epochs"))
-    told = re.findall(r"([+-][\d.]+) \[[^]]+\] \(([a-z ]+)\)", line)
-    assert told == [("+200.0", "confirmed"), ("+0.0", "not decided"), ("-100.0", "refuted")]
+    for other, difference, verdict in (
+        ("independent, other length", "+200.0", "significantly better"),
+        ("finetuned alone, other length", "+0.0", "not significantly better"),
+        ("independent", "-100.0", "significantly worse"),
+    ):
+        lines = [line for line in text.splitlines() if line.startswith("| DeepFM | mutual, other length |")]
+        (line,) = (line for line in lines if f"| {other} |" in line)
+        assert f"| {difference} [" in line and line.endswith(f"| {verdict} |")
 
 
 def test_parts_that_were_not_run_are_not_on_the_page():
@@ -180,7 +180,7 @@ def test_render_only_writes_the_page_from_the_results_alone(tmp_path):
     assert answer.code == 0, answer.err
     assert (tmp_path / "mutual.md").read_text() == page(results())
     assert json.loads((tmp_path / "all.json").read_text())["cells"] == json.loads(json.dumps(results()["cells"]))
-    assert "confirmed" in answer.out and "mutual_gain.svg" in {path.name for path in tmp_path.iterdir()}
+    assert "significantly better" in answer.out and "mutual_gain.svg" in {path.name for path in tmp_path.iterdir()}
 
 
 def test_render_only_without_results_and_a_run_without_a_folder_are_wrong_input(tmp_path):

@@ -8,9 +8,8 @@ import pytest
 
 from experiments.arrays import Rows, load_arrays
 from experiments.mutual.cells import Cell, Member, cells_of, independent
-from experiments.mutual.grid import MutualGrid, Part, Phase, narrowed
+from experiments.mutual.grid import MutualGrid, Part, Phase, narrowed, read_results
 from experiments.mutual.page import render
-from experiments.mutual.results_file import read_results
 from experiments.mutual.runner import Folders, run_grid
 from experiments.mutual.training import figures, run_cell
 from tests.helpers.mutual_grid import TINY

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.mutual import paper
-from experiments.statistics import adjusted_p_values, both, corrected, holm, paired, rela_imp
+from experiments.statistics import adjusted, holm, paired, rela_imp
 
 
 def test_the_paired_t_test_is_that_of_the_textbook():
@@ -32,12 +32,12 @@ def test_the_order_of_the_two_sides_decides_the_sign():
 @pytest.mark.parametrize(
     ("differences", "verdict"),
     [
-        ([1.0, 1.1, 0.9], "confirmed"),
-        ([-1.0, -1.1, -0.9], "refuted"),
-        ([1.0, -1.0, 0.5], "not decided"),
-        ([1.0], "not decided"),
-        ([0.0, 0.0, 0.0], "not decided"),
-        ([0.5, 0.5, 0.5], "confirmed"),
+        ([1.0, 1.1, 0.9], "significantly better"),
+        ([-1.0, -1.1, -0.9], "significantly worse"),
+        ([1.0, -1.0, 0.5], "not significantly better"),
+        ([1.0], "not significantly better"),
+        ([0.0, 0.0, 0.0], "not significantly better"),
+        ([0.5, 0.5, 0.5], "significantly better"),
     ],
 )
 def test_the_verdict_is_that_of_the_interval(differences, verdict):
@@ -60,13 +60,6 @@ def test_holms_p_values_are_those_of_his_procedure():
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
-
-
-def test_a_claim_of_two_parts_needs_both():
-    assert both(["confirmed", "confirmed"]) == "confirmed"
-    assert both(["confirmed", "not decided"]) == "not decided"
-    assert both(["not decided", "refuted"]) == "refuted"
-    assert both([]) == "not decided"
 
 
 def test_rela_imp_gives_the_papers_own_percentage():
@@ -102,18 +95,24 @@ def test_a_test_among_others_is_decided_by_its_adjusted_p_value():
     wide, narrow = paired([1.0, 2.0, 3.0], [0.0] * 3), paired([1.8, 2.0, 2.2], [0.0] * 3)
     below = paired([-1.8, -2.0, -2.2], [0.0] * 3)
     assert narrow.p == pytest.approx(0.003317, abs=1e-6)
-    assert corrected(narrow, None) == corrected(narrow, 0.0499) == "confirmed"
-    assert corrected(narrow, 0.05) == corrected(wide, 0.0742) == corrected(wide, None) == "not decided"
-    assert corrected(below, 0.01) == "refuted" and corrected(below, 0.2) == "not decided"
-    # Sixteen tests together: 16 * 0.0033 = 0.053.
-    family = adjusted_p_values([narrow] * 16)
-    assert family == pytest.approx([16 * 0.003317] * 16, abs=1e-4)
-    assert {corrected(narrow, p) for p in family} == {"not decided"}
+    assert [one.verdict for one in adjusted([narrow])] == [
+        "significantly better"
+    ] and wide.verdict == "not significantly better"
+    # Fifteen tests together: 15 * 0.003317 = 0.0498; sixteen: 0.0531.
+    assert {one.verdict for one in adjusted([narrow] * 15)} == {"significantly better"}
+    assert {one.verdict for one in adjusted([below] * 15)} == {"significantly worse"}
+    family = adjusted([narrow] * 16)
+    assert [one.adjusted_p for one in family] == pytest.approx([16 * 0.003317] * 16, abs=1e-4)
+    assert (
+        {one.verdict for one in family}
+        == {one.verdict for one in adjusted([below] * 16)}
+        == {"not significantly better"}
+    )
 
 
 def test_a_test_without_a_p_value_leaves_the_others_corrected():
     narrow, single = paired([1.8, 2.0, 2.2], [0.0] * 3), paired([1.0], [0.0])
-    missing, *others = adjusted_p_values([single, narrow, narrow])
-    assert missing is None and others == pytest.approx([2 * 0.003317] * 2, abs=1e-6)
-    assert corrected(single, None) == "not decided"
-    assert adjusted_p_values([]) == []
+    missing, *others = adjusted([single, narrow, narrow])
+    assert missing.adjusted_p is None and missing.verdict == "not significantly better"
+    assert [one.adjusted_p for one in others] == pytest.approx([2 * 0.003317] * 2, abs=1e-6)
+    assert adjusted([]) == []

@@ -1,10 +1,13 @@
-"""A plot of repeats, their means and intervals, as SVG text: the same figures give the same file."""
+"""Plots of repeats and of means over settings, with intervals, as SVG text: the same figures give the same file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 _ROW, _LEFT, _RIGHT, _TOP, _BOTTOM, _PLOT = 22, 210, 24, 40, 46, 480
+_LINE_LEFT, _LINE_TOP, _LINE_WIDTH, _LINE_HEIGHT, _LINE_BOTTOM, _LINE_RIGHT = 80, 40, 480, 260, 60, 240
+_COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#57606a")
+_TICKS = 5
 _INK, _SOFT, _ACCENT = "#24292f", "#8c959f", "#0969da"
 
 
@@ -103,3 +106,92 @@ def _nice_step(span: float) -> float:
 
 def _number(value: float) -> str:
     return f"{value:.10g}" if value else "0"
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean and its interval.
+
+    Args:
+      at: index of the setting.
+      mean: its value.
+      low, high: None draws no interval.
+    """
+
+    at: int
+    mean: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way.
+
+    Args:
+      label: of the legend.
+      points: from left to right.
+    """
+
+    label: str
+    points: Sequence[Point]
+
+
+def line_plot(title: str, axis: str, value: str, settings: Sequence[str], lines: Sequence[Line]) -> str:
+    """Lines over settings at equal distances.
+
+    Args:
+      title: above.
+      axis: what the settings are.
+      value: what is drawn.
+      settings: names, from left to right.
+      lines: at least one with a point.
+    """
+    points = [point for line in lines for point in line.points]
+    known = [number for point in points for number in (point.mean, point.low, point.high) if number is not None]
+    low, high = min(known), max(known)
+    margin = (high - low) * 0.05 or 0.01
+    low, high = low - margin, high + margin
+
+    def x(at: float) -> float:
+        return round(_LINE_LEFT + _LINE_WIDTH * (at + 0.5) / len(settings), 1)
+
+    def y(number: float) -> float:
+        return round(_LINE_TOP + _LINE_HEIGHT * (high - number) / (high - low), 1)
+
+    width, height = _LINE_LEFT + _LINE_WIDTH + _LINE_RIGHT, _LINE_TOP + _LINE_HEIGHT + _LINE_BOTTOM
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        f'font-size="12" fill="{_INK}">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<text x="10" y="22" font-size="14" font-weight="bold">{escape(title)}</text>',
+    ]
+    right, middle, below = _LINE_LEFT + _LINE_WIDTH, _LINE_LEFT + _LINE_WIDTH / 2, _LINE_TOP + _LINE_HEIGHT
+    for tick in range(_TICKS + 1):
+        number = low + (high - low) * tick / _TICKS
+        at = y(number)
+        parts.append(f'<line x1="{_LINE_LEFT}" y1="{at}" x2="{right}" y2="{at}" stroke="#d0d7de"/>')
+        parts.append(f'<text x="{_LINE_LEFT - 8}" y="{at + 4}" text-anchor="end" fill="{_SOFT}">{number:.4f}</text>')
+    for index, name in enumerate(settings):
+        parts.append(f'<text x="{x(index)}" y="{below + 18}" text-anchor="middle">{escape(name)}</text>')
+    parts.append(f'<text x="{middle}" y="{height - 12}" text-anchor="middle">{escape(axis)}</text>')
+    parts.append(f'<text x="{right + 16}" y="{_LINE_TOP}" fill="{_SOFT}">{escape(value)}</text>')
+    for index, line in enumerate(lines):
+        colour = _COLOURS[index % len(_COLOURS)]
+        # Beside each other, so that intervals do not cover each other.
+        shift = (index - (len(lines) - 1) / 2) * 0.06
+        parts += _line(line, [x(point.at + shift) for point in line.points], y, colour)
+        at = _LINE_TOP + 20 + 18 * index
+        parts.append(f'<text x="{right + 16}" y="{at}" fill="{colour}">{escape(line.label)}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _line(line: Line, places: Sequence[float], y, colour: str) -> list[str]:  # type: ignore[no-untyped-def]
+    joined = " ".join(f"{at},{y(point.mean)}" for at, point in zip(places, line.points, strict=True))
+    parts = [f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2"/>']
+    for at, point in zip(places, line.points, strict=True):
+        parts.append(f'<circle cx="{at}" cy="{y(point.mean)}" r="3" fill="{colour}"/>')
+        if point.low is not None and point.high is not None:
+            ends = f'x1="{at}" y1="{y(point.low)}" x2="{at}" y2="{y(point.high)}"'
+            parts.append(f'<line {ends} stroke="{colour}"/>')
+    return parts

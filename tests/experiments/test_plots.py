@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from experiments.dot_plot import DotRow, dot_plot
+from experiments.plots import DotRow, dot_plot
 
 SVG = "{http://www.w3.org/2000/svg}"
 
