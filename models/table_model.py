@@ -3,17 +3,44 @@
 import abc
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import tensorflow as tf
 
-from models.keras_file import KerasFileModel
+from models.configured_model import ConfiguredModel
 from models.layers.field_embeddings import FieldEmbeddings
 from models.layers.interleaved_embeddings import L2Scope
+from models.options import Count, Options
 from transforms.features import ModelInput
 
 
-class TableModel(KerasFileModel, abc.ABC):
+@dataclass(frozen=True)
+class ModelOptions(Options):
+    """The options of every model over embedding tables.
+
+    Args:
+      embedding_dim: width of every embedding.
+      hidden_units: widths of the MLP's hidden layers.
+      dropout: share of hidden activations dropped in training.
+      batch_norm: normalize hidden activations over the batch.
+      embedding_l2: L2 on the embeddings; see `FieldEmbeddings`.
+      seed: of all weights and of dropout.
+      l2_scope: rows that the L2 is of: those that a training `batch` looks up, or the whole `table`, which is slow.
+      jit_compile: compile the head by XLA, the lookup not: on GPUs that pays, on CPUs seldom.
+    """
+
+    embedding_dim: Count = 16
+    hidden_units: Sequence[int] = (400, 200, 100)
+    dropout: float = 0.0
+    batch_norm: bool = False
+    embedding_l2: float = 0.0
+    seed: int = 1
+    l2_scope: L2Scope = "batch"
+    jit_compile: bool = False
+
+
+class TableModel(ConfiguredModel, abc.ABC):
     """Embeddings of the fields, and a head.
 
     The head knows nothing of the lookup: `interact` takes vectors from anywhere, so that peers may
@@ -22,11 +49,7 @@ class TableModel(KerasFileModel, abc.ABC):
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
-      l2_scope: rows that the L2 is of: `batch` or `table`; see `FieldEmbeddings`.
-      jit_compile: the head is compiled by XLA, the lookup not: on GPUs that pays, on CPUs seldom.
+      **options: of the class's declaration, which is a `ModelOptions`.
 
     Call arguments:
       features: by name, as `FieldEmbeddings` takes them; for requests also the mask `candidate`.
@@ -43,23 +66,21 @@ class TableModel(KerasFileModel, abc.ABC):
     """Whether `hidden` gives a last hidden layer: of rankers, whose last layer is linear in it."""
     outputs: int = 1
 
-    def __init__(
-        self,
-        inputs: Sequence[ModelInput],
-        table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        l2_scope: L2Scope = "batch",
-        jit_compile: bool = False,
-        **kwargs: Any,
-    ):
-        super().__init__(**kwargs)
+    options: ModelOptions
+
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(**options)
         self.outputs = 1  # Keras has just made it None.
+        chosen = self.options
         self.embeddings = FieldEmbeddings(
-            inputs, table_sizes, embedding_dim, self.uses_linear, embedding_l2, l2_scope, seed
+            inputs,
+            table_sizes,
+            chosen.embedding_dim,
+            self.uses_linear,
+            chosen.embedding_l2,
+            chosen.l2_scope,
+            chosen.seed,
         )
-        self.compiles_head = jit_compile
         self._compiled_head: Any = None
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
@@ -142,7 +163,7 @@ class TableModel(KerasFileModel, abc.ABC):
 
     def _head_function(self, head: Any) -> Any:
         """The head, or what XLA makes of it."""
-        if not self.compiles_head:
+        if not self.options.jit_compile:
             return head
         if self._compiled_head is None:
             # The first call makes the variables, which XLA cannot.
@@ -152,8 +173,7 @@ class TableModel(KerasFileModel, abc.ABC):
 
     def get_config(self) -> dict[str, Any]:
         config = self.embeddings.get_config()
-        shared = ("inputs", "table_sizes", "embedding_dim", "embedding_l2", "seed", "l2_scope")
-        return {"name": self.name, **{key: config[key] for key in shared}, "jit_compile": self.compiles_head}
+        return {**super().get_config(), "inputs": config["inputs"], "table_sizes": config["table_sizes"]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:

@@ -31,7 +31,7 @@ def catalogue_recalls(group: WatchedCS3, data: Data, split: Split, cut_off: int)
     Returns:
       `RECALL`; and, where there are caches, `emptied` of each side, with its vectors set to zero for this time.
     """
-    stream, item = data.splits[split], group.id_features["item"]
+    stream, item = data.splits[split], group.options.id_features["item"]
     clicks = stream.taken(stream.label > 0)
     if not isinstance(group.towers.similarity, ScaledProduct) or not len(clicks):
         return {}

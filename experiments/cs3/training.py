@@ -161,7 +161,7 @@ def _pair(logits: Logits) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cold(group: WatchedCS3, data: Data, stream: Stream, grid: CS3Grid) -> dict[str, np.ndarray]:
-    columns = {name: group.id_features[side] for name, side in COLD.items()}
+    columns = {name: group.options.id_features[side] for name, side in COLD.items()}
     vocabularies = {item.name: item.vocabulary for item in data.inputs}
     written = {column: data.written_ids[str(vocabularies[column])] for column in columns.values()}
     return cold_masks(data.splits["train"], stream, columns, grid.cold_clicks, written)
@@ -169,12 +169,12 @@ def _cold(group: WatchedCS3, data: Data, stream: Stream, grid: CS3Grid) -> dict[
 
 def _about_stream(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
     """How many users a batch has, and the share of rows whose user or item the vocabulary lacks."""
-    train, users = data.splits["train"], group.id_features["user"]
+    train, users = data.splits["train"], group.options.id_features["user"]
     vocabularies = {item.name: item.vocabulary for item in data.inputs}
     unknown = {
         split: {
             side: float((data.splits[split].features[name] >= data.written_ids[str(vocabularies[name])]).mean())
-            for side, name in group.id_features.items()
+            for side, name in group.options.id_features.items()
         }
         for split in _SCORED
     }

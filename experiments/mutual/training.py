@@ -92,7 +92,7 @@ def _train(cell: Cell, grid: MutualGrid, arrays: Arrays, place: Place) -> tuple[
     if not arm.trains:
         return [_pretrained(needed, grid, arrays, place) for needed in cell.needs()], None
     peers = [_peer(member, cell.group, grid, arrays) for member in cell.members]
-    group = MutualLearning(peers, arm.mutual_weight, arm.loss, arm.stop_gradient)
+    group = MutualLearning(peers, mutual_weight=arm.mutual_weight, loss=arm.loss, stop_gradient=arm.stop_gradient)
     group.build_variables()
     for index, needed in enumerate(cell.needs()):
         group.load_peer(index, _pretrained(needed, grid, arrays, place))

@@ -2,16 +2,17 @@
 
 import abc
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import tf_keras as keras
 
 from models.layers.tower_caches import TowerCaches
+from models.options import Options, check_names, parameters_of
 from models.training.fit import FitResult
 from models.training.job import TrainingJob
-from transforms.import_path import Registry, nearest
+from transforms.import_path import Registry
 
 RECIPES = {
     "single": "models.cotraining.single.Single",
@@ -47,7 +48,7 @@ class Trained:
     changes: tuple[str, ...] = ()
 
 
-class Recipe(abc.ABC):
+class Recipe(Options, abc.ABC):
     """A way to train. Its constructor takes the options of the run file's section `recipe`."""
 
     in_time_order: ClassVar[bool] = False
@@ -65,7 +66,7 @@ class Recipe(abc.ABC):
         """Names of model classes that it builds besides the run's own."""
         return []
 
-    def check(self, models: Sequence[keras.Model]) -> None:  # noqa: B027 - most recipes take any model
+    def check(self, models: Sequence[keras.Model]) -> None:
         """Refuses models that it cannot train: the run's own, then those of `model_names`.
 
         Raises:
@@ -108,15 +109,16 @@ class Recipe(abc.ABC):
 
 
 def build_recipe(name: str, **options: Any) -> Recipe:
-    """A recipe by its name.
+    """Builds a recipe.
+
+    Args:
+      name: a short name of `RECIPES`, an entry point's name in the group `consort.recipes`, or the import path of a
+        `Recipe`, `package.module.Class`.
+      **options: arguments of its constructor.
 
     Raises:
       ValueError: no such recipe, an option that it does not have, or a wrong value.
     """
-    recipe_class: Any = REGISTRY.find(name, Recipe)
-    known = [item.name for item in fields(recipe_class)]
-    for option in options:
-        if option not in known:
-            raise ValueError(f"recipe {name!r} has no option {option!r}; {nearest(option, known)}")
-    recipe: Recipe = recipe_class(**options)
-    return recipe
+    recipe_class = REGISTRY.find(name, Recipe)  # type: ignore[type-abstract]
+    check_names(f"recipe {name!r}", options, parameters_of(recipe_class, object))
+    return recipe_class(**options)

@@ -14,6 +14,7 @@ from models.cotraining.clicks import Clicks
 from models.cotraining.peers import PeerModel
 from models.layers.tower_caches import TowerCaches
 from models.layers.vector_store import StoreContent
+from models.options import Options
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.retrieval.sampled_softmax import SampledSoftmax
 from models.retrieval.tower_model import ScaledProduct, TowerInput, TowerModel
@@ -22,6 +23,46 @@ from models.training.job import TrainingJob
 from transforms.features import TEACHER_HIDDEN, TIMESTAMP, Shape
 
 Batch = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CS3Options(Options):
+    """The options of `CS3`, and of its recipe.
+
+    Args:
+      cts: the towers see what caches hold of each other.
+      cms: the towers see what caches hold of the ranker.
+      alpha: share of the old vector in the caches of CTS.
+      beta: share of the old vector in the caches of CMS.
+      user_feature: the id by which users' vectors are kept.
+      item_feature: the id by which items' vectors are kept.
+      leaky: writes before it reads, which leaks labels: a control that looks too good, never to be used.
+      softmax_weight: of the softmax over a batch's items, next to the log loss; 0 leaves it out.
+      temperature: of that softmax.
+    """
+
+    cts: bool = True
+    cms: bool = True
+    alpha: float = 0.8
+    beta: float = 0.8
+    user_feature: str = "user_id"
+    item_feature: str = "item_id"
+    leaky: bool = False
+    softmax_weight: float = 0.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("alpha", "beta"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected in [0, 1]; 0.8 is the paper's")
+        if self.softmax_weight < 0:
+            raise ValueError(f"softmax_weight is {self.softmax_weight}; expected 0 or more; 0 leaves the softmax out")
+
+    @property
+    def id_features(self) -> dict[str, str]:
+        """Names of the ids, by side."""
+        return {"user": self.user_feature, "item": self.item_feature}
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -35,8 +76,8 @@ class CS3(PeerModel):
 
     The user's tower sees [x_i ; c_i ; s_i], the item's [x_j ; c_j ; s_j]: a step reads all caches, takes its
     gradients, and only then writes, in the order of time. So a batch never sees what its own labels left. The
-    caches are state, not parameters: no gradient enters them. CAS is an option of the towers. Data must come
-    in order, and once: before a second pass the caches are emptied (`reset_state`).
+    caches are state, not parameters: no gradient enters them. Data must come in order, and once: before a second
+    pass the caches are emptied (`reset_state`). CAS is an option of the towers, `cycle_adaptive`.
 
     With `softmax_weight` the towers also learn to find each clicked item among the items of its batch
     (`SampledSoftmax`), as retrieval must find it in the whole catalogue, of which the log shows a biased part.
@@ -51,13 +92,8 @@ class CS3(PeerModel):
       towers: a copy of them, with caches, is trained.
       ranker: trained on the same batches; None: batches bring h along.
       teacher_width: H of the h that batches bring along; 0 with a ranker.
-      cts, cms: the mechanisms.
-      alpha, beta: their shares of the old vector.
-      user_feature, item_feature: the ids by which vectors are kept.
-      softmax_weight: of the softmax over a batch's items, next to the log loss; 0 leaves it out.
-      temperature: of that softmax.
       written_ids: how many ids of each vocabulary are written; the others, out of the vocabulary, stay zeros.
-      leaky: writes before it reads, which leaks labels: a control that looks too good, never to be used.
+      **options: see `CS3Options`.
 
     Call arguments: as `PeerModel`, of rows; `timestamp` orders the events of a batch, else their place does.
 
@@ -68,51 +104,44 @@ class CS3(PeerModel):
         a product, or not one of ranker and `teacher_width`.
     """
 
+    options: CS3Options
+
     def __init__(
         self,
         towers: TowerModel,
         ranker: TargetAttentionRanker | None,
-        cts: bool = True,
-        cms: bool = True,
-        alpha: float = 0.8,
-        beta: float = 0.8,
-        user_feature: str = "user_id",
-        item_feature: str = "item_id",
-        leaky: bool = False,
-        softmax_weight: float = 0.0,
-        temperature: float = 1.0,
         written_ids: Mapping[str, int] | None = None,
         teacher_width: int = 0,
-        **kwargs: Any,
+        **options: Any,
     ):
         if (ranker is None) != (teacher_width > 0):
-            given = "no ranker" if ranker is None else "a ranker"
-            raise ValueError(f"{given} and teacher_width {teacher_width}; expected one source of h; give either")
-        id_features = {"user": user_feature, "item": item_feature}
-        vocabularies = {side: _vocabulary_of(side, name, towers) for side, name in id_features.items()}
+            received = "no ranker" if ranker is None else "a ranker"
+            raise ValueError(f"{received} and teacher_width {teacher_width}; expected one source of h; give either")
+        chosen: CS3Options = self.checked_options(options)
+        vocabularies = {side: _vocabulary_of(side, name, towers) for side, name in chosen.id_features.items()}
         sizes = {side: towers.embeddings.table_sizes[vocabulary] for side, vocabulary in vocabularies.items()}
         kept = towers.kept_widths
         caches = TowerCaches(
             sizes,
-            {"user": kept["item"], "item": kept["user"]} if cts else {},
-            (teacher_width if ranker is None else ranker.hidden_width) if cms else 0,
-            alpha,
-            beta,
-            id_features,
+            {"user": kept["item"], "item": kept["user"]} if chosen.cts else {},
+            (teacher_width if ranker is None else ranker.hidden_width) if chosen.cms else 0,
+            chosen.alpha,
+            chosen.beta,
+            chosen.id_features,
             {side: (written_ids or {}).get(vocabulary, sizes[side]) for side, vocabulary in vocabularies.items()},
         )
-        _check_softmax(softmax_weight, towers)
-        # `loss_names` is asked for while the parent is made.
-        self._has_softmax = softmax_weight > 0
-        super().__init__([towers.with_caches(caches), *([] if ranker is None else [ranker])], **kwargs)
-        self.towers, self.ranker = self.peers[0], ranker
-        self.teacher_width = teacher_width
+        if chosen.softmax_weight and not isinstance(towers.similarity, ScaledProduct):
+            raise ValueError(
+                f"softmax_weight is {chosen.softmax_weight}, of {type(towers).__name__}; expected towers that are "
+                "compared by a product; choose others, or softmax_weight 0"
+            )
+        super().__init__([towers.with_caches(caches), *([] if ranker is None else [ranker])], **options)
+        self.towers: Any = self.peers[0]
+        self.ranker = ranker
+        self.teacher_width, self.written_ids = teacher_width, dict(written_ids or {})
         self._carried: Mapping[str, StoreContent] = MappingProxyType({})
-        self.cts, self.cms, self.alpha, self.beta, self.leaky = cts, cms, alpha, beta, leaky
-        self.id_features, self.written_ids = id_features, dict(written_ids or {})
-        self.softmax_weight, self.temperature = softmax_weight, temperature
-        if softmax_weight:
-            self._softmax = SampledSoftmax(temperature)
+        if chosen.softmax_weight:
+            self._softmax = SampledSoftmax(chosen.temperature)
             self.item_counts = self.add_weight(
                 name="item_counts", shape=[sizes["item"]], dtype=tf.int64, initializer="zeros", trainable=False
             )
@@ -122,7 +151,7 @@ class CS3(PeerModel):
         has = {
             "ranker": len(self.peers) > 1,
             "auxiliary": self.peers[0].has_auxiliary_losses,
-            "softmax": self._has_softmax,
+            "softmax": self.options.softmax_weight > 0,
         }
         return ("bce", *(name for name, is_there in has.items() if is_there))
 
@@ -147,12 +176,12 @@ class CS3(PeerModel):
         if self.towers.has_auxiliary_losses:
             (user, item), _, own = sides
             found["auxiliary"] = self.towers.auxiliary_loss(user, item, own, clicks)
-        if self.softmax_weight:
-            found["softmax"] = self.softmax_weight * self._softmax_loss(clicks, *sides[0])
+        if self.options.softmax_weight:
+            found["softmax"] = self.options.softmax_weight * self._softmax_loss(clicks, *sides[0])
         return found
 
     def _softmax_loss(self, clicks: Clicks, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
-        ids = clicks.features[self.id_features["item"]]
+        ids = clicks.features[self.options.id_features["item"]]
         counts = tf.cast(self.item_counts, tf.float32)
         # As if each item had been seen once before the first.
         shares = (tf.gather(counts, ids) + 1) / (tf.reduce_sum(counts) + tf.cast(tf.size(counts), tf.float32))
@@ -164,13 +193,13 @@ class CS3(PeerModel):
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
         clicks = Clicks.of(data)
-        if self.leaky:
+        if self.options.leaky:
             _, sides = self(clicks.features, training=False, with_sides=True)
             self.write(clicks, sides)
         return super().train_step(data)
 
     def after_step(self, clicks: Clicks, sides: Any) -> None:
-        if not self.leaky:
+        if not self.options.leaky:
             self.write(clicks, sides)
 
     def write(self, clicks: Clicks, sides: Any) -> None:
@@ -188,8 +217,8 @@ class CS3(PeerModel):
         shown = clicks.exposed > 0
         opposite = {"user": kept_item, "item": kept_user}
         self.caches.write(features, opposite, hidden, times, (clicks.label > 0) & shown, shown)
-        if self.softmax_weight:
-            ids = features[self.id_features["item"]]
+        if self.options.softmax_weight:
+            ids = features[self.options.id_features["item"]]
             self.item_counts.scatter_add(tf.IndexedSlices(tf.ones_like(ids), ids))
 
     def carry(self, contents: Mapping[str, StoreContent]) -> None:
@@ -206,37 +235,19 @@ class CS3(PeerModel):
         """Forgets what a pass left in the caches: the next one would see its own labels; see also `carry`."""
         self.caches.reset()
         self.caches.fill(self._carried)
-        if self.softmax_weight:
+        if self.options.softmax_weight:
             self.item_counts.assign(tf.zeros_like(self.item_counts))
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         towers, *ranker = config.pop("peers")
-        own = ("cts", "cms", "alpha", "beta", "leaky", "softmax_weight", "temperature", "teacher_width")
-        return {
-            **config,
-            "towers": towers,
-            "ranker": ranker[0] if ranker else None,
-            **{name: getattr(self, name) for name in own},
-            "user_feature": self.id_features["user"],
-            "item_feature": self.id_features["item"],
-            "written_ids": self.written_ids,
-        }
+        models = {"towers": towers, "ranker": ranker[0] if ranker else None}
+        return {**config, **models, "teacher_width": self.teacher_width, "written_ids": self.written_ids}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CS3":
         models = {name: keras.utils.deserialize_keras_object(config.pop(name)) for name in ("towers", "ranker")}
         return cls(**models, **config)
-
-
-def _check_softmax(weight: float, towers: TowerModel) -> None:
-    if weight < 0:
-        raise ValueError(f"softmax_weight is {weight}; expected 0 or more; 0 leaves the softmax out")
-    if weight and not isinstance(towers.similarity, ScaledProduct):
-        raise ValueError(
-            f"softmax_weight is {weight}, of {type(towers).__name__}; expected towers that are compared by a product; "
-            "choose others, or softmax_weight 0"
-        )
 
 
 def _vocabulary_of(side: str, name: str, towers: TowerModel) -> str:
@@ -252,7 +263,7 @@ RANKER = "target_attention_ranker"
 
 
 @dataclass(frozen=True)
-class CS3Recipe(Recipe):
+class CS3Recipe(Recipe, CS3Options):
     """Trains two towers and the ranker that teaches them by `CS3`, and keeps the towers.
 
     With a teacher no ranker is trained: what an earlier run made of each row comes with the batches.
@@ -260,8 +271,6 @@ class CS3Recipe(Recipe):
     Reference: "Efficient Online Capability Synergy for Two-Tower Recommendation" (CS3, 2026, arXiv 2604.19269).
 
     Args:
-      cts, cms, alpha, beta, user_feature, item_feature, leaky, softmax_weight, temperature: as in `CS3`. CAS is an
-        option of the towers, `cycle_adaptive`.
       teacher: folder of an exported ranker, of its run or of its versions, whose last hidden layer the caches take;
         None: of the ranker that is trained beside the towers.
       caches_from: folder of an earlier run, of whose caches the new ones begin with the vectors of the ids that both
@@ -270,22 +279,11 @@ class CS3Recipe(Recipe):
 
     in_time_order: ClassVar[bool] = True
 
-    cts: bool = True
-    cms: bool = True
-    alpha: float = 0.8
-    beta: float = 0.8
-    user_feature: str = "user_id"
-    item_feature: str = "item_id"
-    leaky: bool = False
-    softmax_weight: float = 0.0
-    temperature: float = 1.0
     teacher: str | None = None
     caches_from: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("alpha", "beta"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; expected in [0, 1]; 0.8 is the paper's")
+        super().__post_init__()
         for name, meant in (("teacher", "the path of an exported ranker"), ("caches_from", "the folder of a run")):
             path = getattr(self, name)
             if path is not None and not (isinstance(path, str) and path):
@@ -360,21 +358,7 @@ class CS3Recipe(Recipe):
         written_ids: Mapping[str, int],
         teacher_width: int,
     ) -> CS3:
-        return CS3(
-            towers,
-            ranker,
-            cts=self.cts,
-            cms=self.cms,
-            alpha=self.alpha,
-            beta=self.beta,
-            user_feature=self.user_feature,
-            item_feature=self.item_feature,
-            leaky=self.leaky,
-            softmax_weight=self.softmax_weight,
-            temperature=self.temperature,
-            written_ids=written_ids,
-            teacher_width=teacher_width,
-        )
+        return CS3(towers, ranker, written_ids, teacher_width, **self.values(CS3Options))
 
 
 def _written(group: CS3) -> dict[str, int]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
@@ -13,6 +13,7 @@ from models.cotraining.base import Recipe, Trained
 from models.cotraining.clicks import Clicks, conditional_loss, side_outputs_of, stage_loss, symmetric_kl
 from models.cotraining.peers import PeerModel, best_peer, check_peers
 from models.layers.choices import checked_choice
+from models.options import Options
 from models.table_model import TableModel
 from models.training.job import TrainingJob
 
@@ -53,10 +54,51 @@ class ScheduledWeight:
         return self.weight * (done if self.schedule == "ramp" else tf.floor(done))
 
 
-Average = Literal["union", "group_mean"]
-Support = Literal["real", "unexposed"]
 AGREEMENT = 0.01
 """Peers agree on a candidate whose probabilities differ by less: the monitor of view collapse counts them."""
+
+
+@dataclass(frozen=True)
+class DuetOptions(Options):
+    """The options of `Duet`, and of its recipe.
+
+    Args:
+      consistency_weight: lambda.
+      consistency_schedule: how lambda changes; see `ScheduledWeight`.
+      consistency_steps: steps in which it changes; 0: at once.
+      consistency_support: candidates that (9) is over: all `real` ones or the `unexposed` ones.
+      average: `union`, as (11); or `group_mean`: mean over E + `unexposed_weight` mean over N.
+      unexposed_weight: weight of the pseudo-labeled part.
+      warmup_steps: in which that weight grows from 0.
+      label_temperature: pseudo-labels are sigmoid(logit / temperature): below 1 they are sharper.
+      by_confidence: true weighs a pseudo-label by |2 p - 1|, which a peer that does not know has near 0.
+      stage_weight: of `stage_loss`: each peer also learns, from the log itself, how far each candidate got.
+        Above 0 a model needs an output for the click and one for each stage beyond the first.
+    """
+
+    consistency_weight: float = 0.1
+    consistency_schedule: WeightSchedule = "constant"
+    consistency_steps: int = 0
+    consistency_support: Literal["real", "unexposed"] = "real"
+    average: Literal["union", "group_mean"] = "union"
+    unexposed_weight: float = 1.0
+    warmup_steps: int = 0
+    label_temperature: float = 1.0
+    by_confidence: bool = False
+    stage_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.label_temperature <= 0:
+            raise ValueError(f"label_temperature is {self.label_temperature}; expected above 0; 1 keeps the labels")
+
+    def consistency(self) -> ScheduledWeight:
+        """Returns lambda over time."""
+        return ScheduledWeight(self.consistency_weight, self.consistency_schedule, self.consistency_steps)
+
+    def pseudo_labels(self) -> ScheduledWeight:
+        """Returns the weight of the pseudo-labeled part over time."""
+        return ScheduledWeight(self.unexposed_weight, "ramp" if self.warmup_steps else "constant", self.warmup_steps)
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -78,16 +120,7 @@ class Duet(PeerModel):
 
     Args:
       peers: two models with one output, or one with two: heads on a shared backbone.
-      consistency_weight: lambda.
-      consistency_schedule, consistency_steps: see `ScheduledWeight`.
-      consistency_support: candidates that (9) is over: all `real` ones or the `unexposed` ones.
-      average: `union`, as (11); or `group_mean`: mean over E + `unexposed_weight` mean over N.
-      unexposed_weight: weight of the pseudo-labelled part.
-      warmup_steps: in which that weight grows from 0.
-      label_temperature: pseudo-labels are sigmoid(logit / temperature): below 1 they are sharper.
-      by_confidence: True weighs a pseudo-label by |2 p - 1|, which a peer that does not know has near 0.
-      stage_weight: of `stage_loss`: each peer also learns, from the log itself, how far each candidate got.
-        Above 0 a model needs an output for the click and one for each stage beyond the first.
+      **options: see `DuetOptions`.
 
     Call arguments, output shape: as `PeerModel`; metrics beside those of `PeerModel`: `agreement`, the
     share of candidates on which the peers' probabilities differ by less than 0.01, `disagreement`, their mean
@@ -97,64 +130,43 @@ class Duet(PeerModel):
       ValueError: not two outputs, or an option outside its domain.
     """
 
-    def __init__(
-        self,
-        peers: Sequence[TableModel],
-        consistency_weight: float = 0.1,
-        consistency_schedule: WeightSchedule = "constant",
-        consistency_steps: int = 0,
-        consistency_support: Support = "real",
-        average: Average = "union",
-        unexposed_weight: float = 1.0,
-        warmup_steps: int = 0,
-        label_temperature: float = 1.0,
-        by_confidence: bool = False,
-        stage_weight: float = 0.0,
-        **kwargs: Any,
-    ):
-        self.stage_weight = stage_weight
-        if stage_weight:
-            self.side_outputs = side_outputs_of(peers)
-        super().__init__(peers, **kwargs)
-        if len(self.peer_names) != 2:
-            raise ValueError(
-                f"peers have {len(self.peer_names)} outputs together; expected 2; "
-                "give two models, or one with outputs=2"
-            )
-        checked_choice("average", average, get_args(Average))
-        checked_choice("consistency_support", consistency_support, get_args(Support))
-        if label_temperature <= 0:
-            raise ValueError(f"label_temperature is {label_temperature}; expected above 0; 1 keeps the labels")
-        self.consistency = ScheduledWeight(consistency_weight, consistency_schedule, consistency_steps)
-        self.pseudo_labels = ScheduledWeight(unexposed_weight, "ramp" if warmup_steps else "constant", warmup_steps)
-        self.average, self.consistency_support = average, consistency_support
-        self.label_temperature, self.by_confidence = label_temperature, by_confidence
+    options: DuetOptions
+
+    def __init__(self, peers: Sequence[TableModel], **options: Any):
+        super().__init__(peers, **options)
+        self.consistency, self.pseudo_labels = self.options.consistency(), self.options.pseudo_labels()
         names = ("agreement", "disagreement", "prediction/unexposed")
         self._monitors = {name: keras.metrics.Mean(name=name) for name in names}
 
+    def count_side_outputs(self, peers: Sequence[TableModel]) -> tuple[int, ...]:
+        counts = side_outputs_of(peers) if self.options.stage_weight else super().count_side_outputs(peers)
+        outputs = sum(peer.outputs for peer in peers) - sum(counts)
+        if outputs != 2:
+            raise ValueError(
+                f"peers have {outputs} outputs together; expected 2; give two models, or one with outputs=2"
+            )
+        return counts
+
     @property
     def loss_names(self) -> tuple[str, ...]:
-        return ("bce", "consistency", "stage") if self.stage_weight else ("bce", "consistency")
+        return ("bce", "consistency", "stage") if self.options.stage_weight else ("bce", "consistency")
 
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
         step = self.optimizer.iterations if self.optimizer is not None else 0
-        share = self.pseudo_labels.at(step)
-        own = [
-            conditional_loss(clicks, logits[k], self._labels(logits[1 - k]), share, self.average, self.by_confidence)
-            for k in (0, 1)
-        ]
+        how = (self.pseudo_labels.at(step), self.options.average, self.options.by_confidence)
+        own = [conditional_loss(clicks, logits[k], self._labels(logits[1 - k]), *how) for k in (0, 1)]
         distance = symmetric_kl(logits[0], logits[1])
-        over = clicks.mean_over_real if self.consistency_support == "real" else clicks.mean_over_unexposed
+        over = clicks.mean_over_real if self.options.consistency_support == "real" else clicks.mean_over_unexposed
         terms = {"bce": tf.add_n(own), "consistency": self.consistency.at(step) * over(distance)}
-        if self.stage_weight:
+        if self.options.stage_weight:
             told = [stage_loss(clicks, beside) for beside in sides]
-            terms["stage"] = self.stage_weight * tf.add_n(told)
+            terms["stage"] = self.options.stage_weight * tf.add_n(told)
         return terms
 
     def _labels(self, peer_logits: tf.Tensor) -> tf.Tensor:
-        return tf.stop_gradient(tf.sigmoid(peer_logits / self.label_temperature))
+        return tf.stop_gradient(tf.sigmoid(peer_logits / self.options.label_temperature))
 
     def watch(self, clicks: Clicks, logits: Sequence[tf.Tensor]) -> None:
         first, second = (tf.sigmoid(part) for part in logits)
@@ -163,24 +175,9 @@ class Duet(PeerModel):
         self._monitors["disagreement"].update_state(difference, clicks.unexposed)
         self._monitors["prediction/unexposed"].update_state((first + second) / 2, clicks.unexposed)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "consistency_weight": self.consistency.weight,
-            "consistency_schedule": self.consistency.schedule,
-            "consistency_steps": self.consistency.steps,
-            "consistency_support": self.consistency_support,
-            "average": self.average,
-            "unexposed_weight": self.pseudo_labels.weight,
-            "warmup_steps": self.pseudo_labels.steps,
-            "label_temperature": self.label_temperature,
-            "by_confidence": self.by_confidence,
-            "stage_weight": self.stage_weight,
-        }
-
 
 @dataclass(frozen=True)
-class DuetRecipe(Recipe):
+class DuetRecipe(Recipe, DuetOptions):
     """Trains two rankers by `Duet`, from two seeds, and keeps the one with the least eval log loss.
 
     Reference: "Dual Model Co-Training for Entire Space CTR Prediction" (DUET, 2025, arXiv 2510.24369).
@@ -188,24 +185,13 @@ class DuetRecipe(Recipe):
     Args:
       models: the peers' classes, by name; empty: the run's own model for both.
       shared_backbone: the two peers are two heads of the run's model, which then needs `outputs`: 2.
-      consistency_weight, consistency_schedule, consistency_steps, consistency_support, average,
-        unexposed_weight, warmup_steps, label_temperature, by_confidence, stage_weight: as in `Duet`.
     """
 
     models: Sequence[str] = ()
     shared_backbone: bool = False
-    consistency_weight: float = 0.1
-    consistency_schedule: WeightSchedule = "constant"
-    consistency_steps: int = 0
-    consistency_support: Support = "real"
-    average: Average = "union"
-    unexposed_weight: float = 1.0
-    warmup_steps: int = 0
-    label_temperature: float = 1.0
-    by_confidence: bool = False
-    stage_weight: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.models and len(self.models) != 2:
             raise ValueError(f"models has {len(self.models)} names; expected 2, one a peer; or leave it out")
         if self.models and self.shared_backbone:
@@ -241,19 +227,7 @@ class DuetRecipe(Recipe):
         return Trained(group.peer(best), result, report)
 
     def _group(self, peers: Sequence[Any]) -> Duet:
-        return Duet(
-            peers,
-            consistency_weight=self.consistency_weight,
-            consistency_schedule=self.consistency_schedule,
-            consistency_steps=self.consistency_steps,
-            consistency_support=self.consistency_support,
-            average=self.average,
-            unexposed_weight=self.unexposed_weight,
-            warmup_steps=self.warmup_steps,
-            label_temperature=self.label_temperature,
-            by_confidence=self.by_confidence,
-            stage_weight=self.stage_weight,
-        )
+        return Duet(peers, **self.values(DuetOptions))
 
 
 COLLAPSE, DIVERGENCE, LEAST_DEGREE = 0.95, 0.1, 1e-3

@@ -1,8 +1,7 @@
 """One recipe for all baselines that use unexposed candidates."""
 
-import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +39,7 @@ class Method:
     @property
     def options(self) -> list[str]:
         """Names of the arguments that are left to choose."""
-        known = inspect.signature(self.group_class).parameters
-        return [name for name in known if name not in ("peers", "kwargs", *self.fixed)]
+        return [item.name for item in fields(self.group_class.options_class) if item.name not in self.fixed]
 
 
 METHODS: dict[str, Method] = {
@@ -77,6 +75,7 @@ class EntireSpaceRecipe(Recipe):
     stages: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checked_choice("method", self.method, list(METHODS))
         known = METHODS[self.method].options
         for option in self.options:

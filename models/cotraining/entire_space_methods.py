@@ -1,16 +1,28 @@
 """Baselines that use unexposed candidates, to compare DUET with."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args
+from dataclasses import dataclass
+from typing import Literal
 
 import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.clicks import Clicks, conditional_loss, pairwise_loss, side_outputs_of, stage_loss, symmetric_kl
 from models.cotraining.peers import PeerModel
-from models.layers.choices import checked_choice
+from models.options import Options
 from models.table_model import TableModel
 from models.training.losses import cross_entropies
+
+
+@dataclass(frozen=True)
+class UnexposedNegativesOptions(Options):
+    """The options of `UnexposedNegatives`.
+
+    Args:
+      unexposed_weight: of the unexposed candidates.
+    """
+
+    unexposed_weight: float = 1.0
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -24,23 +36,44 @@ class UnexposedNegatives(PeerModel):
 
     Args:
       peers: one model.
-      unexposed_weight: of N.
+      **options: see `UnexposedNegativesOptions`.
     """
 
     loss_names = ("bce",)
-
-    def __init__(self, peers: Sequence[TableModel], unexposed_weight: float = 1.0, **kwargs: Any):
-        super().__init__(peers, **kwargs)
-        self.unexposed_weight = unexposed_weight
+    options: UnexposedNegativesOptions
 
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
         zeros = tf.zeros_like(logits[0])
-        return {"bce": conditional_loss(clicks, logits[0], zeros, self.unexposed_weight)}
+        return {"bce": conditional_loss(clicks, logits[0], zeros, self.options.unexposed_weight)}
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "unexposed_weight": self.unexposed_weight}
+
+@dataclass(frozen=True)
+class SelfTrainingOptions(Options):
+    """The options of `SelfTraining`.
+
+    Args:
+      hard: labels are cut by the thresholds.
+      positive_above: the upper threshold.
+      negative_below: the lower threshold.
+      average: as in `conditional_loss`.
+      unexposed_weight: of pseudo-labels.
+    """
+
+    hard: bool = False
+    positive_above: float = 0.9
+    negative_below: float = 0.1
+    average: Literal["union", "group_mean"] = "union"
+    unexposed_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.negative_below <= self.positive_above <= 1:
+            raise ValueError(
+                f"negative_below is {self.negative_below}, positive_above {self.positive_above}; expected them in "
+                "[0, 1], in this order; correct them"
+            )
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -53,48 +86,38 @@ class SelfTraining(PeerModel):
 
     Args:
       peers: one model.
-      hard: labels are cut by the thresholds.
-      positive_above, negative_below: the thresholds.
-      average: as in `conditional_loss`.
-      unexposed_weight: of pseudo-labels.
+      **options: see `SelfTrainingOptions`.
     """
 
     loss_names = ("bce",)
-
-    def __init__(
-        self,
-        peers: Sequence[TableModel],
-        hard: bool = False,
-        positive_above: float = 0.9,
-        negative_below: float = 0.1,
-        average: Literal["union", "group_mean"] = "union",
-        unexposed_weight: float = 1.0,
-        **kwargs: Any,
-    ):
-        super().__init__(peers, **kwargs)
-        if not 0 <= negative_below <= positive_above <= 1:
-            raise ValueError(
-                f"negative_below is {negative_below}, positive_above {positive_above}; expected them in [0, 1], in "
-                "this order; correct them"
-            )
-        self.hard, self.positive_above, self.negative_below = hard, positive_above, negative_below
-        self.average, self.unexposed_weight = average, unexposed_weight
+    options: SelfTrainingOptions
 
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
-        labels, weight = tf.stop_gradient(tf.sigmoid(logits[0])), tf.constant(self.unexposed_weight, tf.float32)
-        if self.hard:
-            sure = (labels > self.positive_above) | (labels < self.negative_below)
+        labels, weight = tf.stop_gradient(tf.sigmoid(logits[0])), tf.constant(self.options.unexposed_weight, tf.float32)
+        if self.options.hard:
+            sure = (labels > self.options.positive_above) | (labels < self.options.negative_below)
             labels, weight = tf.round(labels), weight * tf.cast(sure, tf.float32)
-        return {"bce": conditional_loss(clicks, logits[0], labels, weight, self.average)}
-
-    def get_config(self) -> dict[str, Any]:
-        own = ("hard", "positive_above", "negative_below", "average", "unexposed_weight")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+        return {"bce": conditional_loss(clicks, logits[0], labels, weight, self.options.average)}
 
 
-Estimator = Literal["ips", "dr"]
+@dataclass(frozen=True)
+class InversePropensityOptions(Options):
+    """The options of `InversePropensity`.
+
+    Args:
+      estimator: `ips`, inverse propensity scores, or `dr`, doubly robust.
+      clip: least propensity.
+    """
+
+    estimator: Literal["ips", "dr"] = "ips"
+    clip: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.clip <= 1:
+            raise ValueError(f"clip is {self.clip}; expected above 0 and at most 1; 0.05 is usual")
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -115,36 +138,32 @@ class InversePropensity(PeerModel):
 
     Args:
       peers: the ranker, the propensity model and, for `dr`, the imputation model.
-      estimator: `ips` or `dr`.
-      clip: least propensity.
+      **options: see `InversePropensityOptions`.
 
     Raises:
       ValueError: another number of peers, an unknown estimator, a clip outside (0, 1].
     """
 
-    def __init__(self, peers: Sequence[TableModel], estimator: Estimator = "ips", clip: float = 0.05, **kwargs: Any):
-        checked_choice("estimator", estimator, get_args(Estimator))
-        wanted = 2 if estimator == "ips" else 3
-        if len(peers) != wanted:
-            raise ValueError(f"received {len(peers)} peers; {estimator} needs {wanted}: see the docstring")
-        if not 0 < clip <= 1:
-            raise ValueError(f"clip is {clip}; expected above 0 and at most 1; 0.05 is usual")
-        self.estimator, self.clip = estimator, clip
-        self.side_outputs = (0, *(peer.outputs for peer in peers[1:]))
-        super().__init__(peers, **kwargs)
+    options: InversePropensityOptions
+
+    def count_side_outputs(self, peers: Sequence[TableModel]) -> tuple[int, ...]:
+        needed = 2 if self.options.estimator == "ips" else 3
+        if len(peers) != needed:
+            raise ValueError(f"received {len(peers)} peers; {self.options.estimator} needs {needed}: see the docstring")
+        return (0, *(peer.outputs for peer in peers[1:]))
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        return ("bce", "propensity") if self.estimator == "ips" else ("bce", "propensity", "imputation")
+        return ("bce", "propensity") if self.options.estimator == "ips" else ("bce", "propensity", "imputation")
 
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
         (exposure,) = sides[1]
         fit = clicks.mean_over_real(cross_entropies(clicks.exposed, exposure))
-        weight = clicks.exposed / tf.maximum(tf.stop_gradient(tf.sigmoid(exposure)), self.clip)
+        weight = clicks.exposed / tf.maximum(tf.stop_gradient(tf.sigmoid(exposure)), self.options.clip)
         known = cross_entropies(clicks.label, logits[0])
-        if self.estimator == "ips":
+        if self.options.estimator == "ips":
             return {"bce": clicks.mean_over_real(weight * known), "propensity": fit}
         (imputed,) = sides[2]
         guessed = cross_entropies(tf.stop_gradient(tf.sigmoid(imputed)), logits[0])
@@ -157,14 +176,26 @@ class InversePropensity(PeerModel):
             "imputation": error,
         }
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "estimator": self.estimator, "clip": self.clip}
-
 
 def _imputed_loss(imputed: tf.Tensor, logits: tf.Tensor) -> tf.Tensor:
     """Log loss of the ranker against the imputed label, whose gradient goes to the label."""
     label = tf.sigmoid(imputed)
     return tf.nn.softplus(logits) - label * logits
+
+
+@dataclass(frozen=True)
+class Escm2Options(Options):
+    """The options of `Escm2`.
+
+    Args:
+      click_weight: of the click's loss.
+      joint_weight: of the loss of exposure and click together.
+      clip: least propensity.
+    """
+
+    click_weight: float = 0.1
+    joint_weight: float = 1.0
+    clip: float = 0.05
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -181,45 +212,43 @@ class Escm2(PeerModel):
 
     Args:
       peers: one model with two outputs.
-      click_weight, joint_weight: as above.
-      clip: least propensity.
+      **options: see `Escm2Options`.
 
     Raises:
       ValueError: not one model with two outputs.
     """
 
     loss_names = ("bce", "exposure", "joint")
-    side_outputs = (1,)
+    options: Escm2Options
 
-    def __init__(
-        self,
-        peers: Sequence[TableModel],
-        click_weight: float = 0.1,
-        joint_weight: float = 1.0,
-        clip: float = 0.05,
-        **kwargs: Any,
-    ):
+    def count_side_outputs(self, peers: Sequence[TableModel]) -> tuple[int, ...]:
         if len(peers) != 1 or peers[0].outputs != 2:
             raise ValueError("expected one model with outputs=2: the click's and the exposure's")
-        super().__init__(peers, **kwargs)
-        self.click_weight, self.joint_weight, self.clip = click_weight, joint_weight, clip
+        return (1,)
 
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
         click, (exposure,) = logits[0], sides[0]
-        weight = clicks.exposed / tf.maximum(tf.stop_gradient(tf.sigmoid(exposure)), self.clip)
+        weight = clicks.exposed / tf.maximum(tf.stop_gradient(tf.sigmoid(exposure)), self.options.clip)
         both = tf.exp(tf.math.log_sigmoid(click) + tf.math.log_sigmoid(exposure))
         return {
-            "bce": self.click_weight * clicks.mean_over_real(weight * cross_entropies(clicks.label, click)),
+            "bce": self.options.click_weight * clicks.mean_over_real(weight * cross_entropies(clicks.label, click)),
             "exposure": clicks.mean_over_real(cross_entropies(clicks.exposed, exposure)),
-            "joint": self.joint_weight
+            "joint": self.options.joint_weight
             * clicks.mean_over_real(keras.backend.binary_crossentropy(clicks.exposed * clicks.label, both)),
         }
 
-    def get_config(self) -> dict[str, Any]:
-        own = ("click_weight", "joint_weight", "clip")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+@dataclass(frozen=True)
+class UncertaintyDistillationOptions(Options):
+    """The options of `UncertaintyDistillation`.
+
+    Args:
+      unexposed_weight: of the unexposed candidates.
+    """
+
+    unexposed_weight: float = 1.0
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -237,20 +266,19 @@ class UncertaintyDistillation(PeerModel):
 
     Args:
       peers: the student, with two outputs, and the teacher.
-      unexposed_weight: of N.
+      **options: see `UncertaintyDistillationOptions`.
 
     Raises:
       ValueError: other peers.
     """
 
     loss_names = ("bce", "teacher", "distillation")
+    options: UncertaintyDistillationOptions
 
-    def __init__(self, peers: Sequence[TableModel], unexposed_weight: float = 1.0, **kwargs: Any):
+    def count_side_outputs(self, peers: Sequence[TableModel]) -> tuple[int, ...]:
         if len(peers) != 2 or peers[0].outputs != 2:
             raise ValueError("expected a student with outputs=2 and a teacher")
-        self.side_outputs = (0, peers[1].outputs)
-        super().__init__(peers, **kwargs)
-        self.unexposed_weight = unexposed_weight
+        return (0, peers[1].outputs)
 
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
@@ -262,11 +290,8 @@ class UncertaintyDistillation(PeerModel):
         return {
             "bce": tf.add_n([clicks.log_loss(own) for own in logits]),
             "teacher": clicks.log_loss(teacher),
-            "distillation": self.unexposed_weight * clicks.mean_over_unexposed(tf.add_n(told)),
+            "distillation": self.options.unexposed_weight * clicks.mean_over_unexposed(tf.add_n(told)),
         }
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "unexposed_weight": self.unexposed_weight}
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -293,6 +318,17 @@ class StageRanking(PeerModel):
         return terms["pairs"]
 
 
+@dataclass(frozen=True)
+class StageHeadsOptions(Options):
+    """The options of `StageHeads`.
+
+    Args:
+      stage_weight: of the stages.
+    """
+
+    stage_weight: float = 1.0
+
+
 @keras.utils.register_keras_serializable(package="consort")
 class StageHeads(PeerModel):
     """One model with an output for the click and one for each stage beyond the first, on one backbone.
@@ -301,23 +337,19 @@ class StageHeads(PeerModel):
 
     Args:
       peers: one model with several outputs.
-      stage_weight: of the stages.
+      **options: see `StageHeadsOptions`.
 
     Raises:
       ValueError: the model has one output.
     """
 
     loss_names = ("bce", "stage")
+    options: StageHeadsOptions
 
-    def __init__(self, peers: Sequence[TableModel], stage_weight: float = 1.0, **kwargs: Any):
-        self.side_outputs = side_outputs_of(peers)
-        super().__init__(peers, **kwargs)
-        self.stage_weight = stage_weight
+    def count_side_outputs(self, peers: Sequence[TableModel]) -> tuple[int, ...]:
+        return side_outputs_of(peers)
 
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
-        return {"bce": clicks.log_loss(logits[0]), "stage": self.stage_weight * stage_loss(clicks, sides[0])}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "stage_weight": self.stage_weight}
+        return {"bce": clicks.log_loss(logits[0]), "stage": self.options.stage_weight * stage_loss(clicks, sides[0])}

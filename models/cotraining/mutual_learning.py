@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
@@ -12,11 +12,32 @@ import tf_keras as keras
 from models.cotraining.base import Recipe, Trained
 from models.cotraining.clicks import Clicks
 from models.cotraining.peers import PeerModel, best_peer, check_peers
-from models.ranking.field_model import FieldModel
+from models.options import Count, Options
 from models.table_model import TableModel
 from models.training.job import FitSettings, TrainingJob
 
 MutualLoss = Literal["mse", "logit_mse", "symmetric_kl"]
+
+
+@dataclass(frozen=True)
+class MutualLearningOptions(Options):
+    """The options of `MutualLearning`, and of its recipe.
+
+    Args:
+      mutual_weight: of the distances between peers; 0 trains them side by side, without a word to each other.
+      loss: distance of two peers: `mse` of probabilities (the paper's), `logit_mse`, or `symmetric_kl`,
+        1/2 (p_i - p_n)(logit p_i - logit p_n).
+      stop_gradient: false lets each loss move all peers, which doubles the pull between two.
+    """
+
+    mutual_weight: float = 1.0
+    loss: MutualLoss = "mse"
+    stop_gradient: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mutual_weight < 0:
+            raise ValueError(f"mutual_weight is {self.mutual_weight}; expected 0 or more; 1 is the paper's")
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -36,10 +57,7 @@ class MutualLearning(PeerModel):
 
     Args:
       peers: models of one or several classes over the same features; `load_peer` gives them pretrained weights.
-      mutual_weight: 0 trains the peers side by side, without a word to each other.
-      loss: distance of two peers: `mse` of probabilities (the paper's), `logit_mse`, or `symmetric_kl`,
-        1/2 (p_i - p_n)(logit p_i - logit p_n).
-      stop_gradient: False lets each loss move all peers, which doubles the pull between two.
+      **options: see `MutualLearningOptions`.
 
     Call arguments, output shape: as `PeerModel`.
 
@@ -47,31 +65,7 @@ class MutualLearning(PeerModel):
       ValueError: no peer, peers whose features differ, a negative weight or an unknown loss.
     """
 
-    def __init__(
-        self,
-        peers: Sequence[FieldModel],
-        mutual_weight: float = 1.0,
-        loss: MutualLoss = "mse",
-        stop_gradient: bool = True,
-        **kwargs: Any,
-    ):
-        super().__init__(peers, **kwargs)
-        self.check(mutual_weight, loss)
-        self.mutual_weight, self.mutual_loss, self.stop_gradient = float(mutual_weight), loss, stop_gradient
-
-    @staticmethod
-    def check(mutual_weight: float, loss: str) -> None:
-        """Refuses wrong options.
-
-        Raises:
-          ValueError: a negative weight or an unknown loss.
-        """
-        if mutual_weight < 0:
-            raise ValueError(f"mutual_weight is {mutual_weight}; expected 0 or more; 1 is the paper's")
-        if loss not in get_args(MutualLoss):
-            raise ValueError(
-                f"loss is {loss!r}; expected one of {', '.join(get_args(MutualLoss))}; 'mse' is the paper's"
-            )
+    options: MutualLearningOptions
 
     @property
     def loss_names(self) -> tuple[str, ...]:
@@ -84,37 +78,29 @@ class MutualLearning(PeerModel):
         return {"bce": bce, "mutual": self._mutual(clicks, tf.stack(list(logits), axis=-1))}
 
     def _mutual(self, clicks: Clicks, logits: tf.Tensor) -> tf.Tensor:
-        if len(self.peers) == 1 or not self.mutual_weight:
+        if len(self.peers) == 1 or not self.options.mutual_weight:
             return tf.zeros([])
         distances = self._distances(logits)  # [..., K, K]
         each = tf.reduce_sum(distances, axis=[-2, -1]) / (len(self.peers) - 1)
-        return self.mutual_weight * clicks.mean_over_exposed(each)
+        return self.options.mutual_weight * clicks.mean_over_exposed(each)
 
     def _distances(self, logits: tf.Tensor) -> tf.Tensor:
         """Of each peer (last axis) to each other (the axis before), zero on the diagonal."""
 
         def differences(values: tf.Tensor) -> tf.Tensor:
-            others = tf.stop_gradient(values) if self.stop_gradient else values
+            others = tf.stop_gradient(values) if self.options.stop_gradient else values
             return values[..., tf.newaxis, :] - others[..., tf.newaxis]
 
-        if self.mutual_loss == "logit_mse":
+        if self.options.loss == "logit_mse":
             return tf.square(differences(logits))
         probabilities = tf.sigmoid(logits)
-        if self.mutual_loss == "symmetric_kl":
+        if self.options.loss == "symmetric_kl":
             return differences(probabilities) * differences(logits) / 2
         return tf.square(differences(probabilities))
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "mutual_weight": self.mutual_weight,
-            "loss": self.mutual_loss,
-            "stop_gradient": self.stop_gradient,
-        }
-
 
 @dataclass(frozen=True)
-class MutualLearningRecipe(Recipe):
+class MutualLearningRecipe(Recipe, MutualLearningOptions):
     """Pretrains K models from K seeds, finetunes them by `MutualLearning`, and keeps the best peer.
 
     The settings of the run's section `training` are those of pretraining, or of the whole training
@@ -126,7 +112,6 @@ class MutualLearningRecipe(Recipe):
     Args:
       peers: K; ignored where `models` or `pretrained` says it.
       models: a class a peer, by name; empty: the run's own model for all.
-      mutual_weight, loss, stop_gradient: as in `MutualLearning`.
       epochs: of finetuning; the paper found more than one to degrade.
       learning_rate: of finetuning; the paper tunes one apart.
       decay_epochs: of finetuning, as in `training`.
@@ -134,24 +119,18 @@ class MutualLearningRecipe(Recipe):
       pretrained: folders of finished runs of `consort train`, one a peer, instead of pretraining.
     """
 
-    peers: int = 4
+    peers: Count = 4
     models: Sequence[str] = ()
-    mutual_weight: float = 1.0
-    loss: MutualLoss = "mse"
-    stop_gradient: bool = True
-    epochs: int = 1
+    epochs: Count = 1
     learning_rate: float = 1e-4
     decay_epochs: float | None = None
     from_scratch: bool = False
     pretrained: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.peers < 1:
-            raise ValueError(f"peers is {self.peers}; expected at least 1; the paper has 4")
-        if self.epochs < 1 or self.learning_rate <= 0:
-            raise ValueError(
-                f"epochs is {self.epochs}, learning_rate {self.learning_rate}; expected at least 1 and above 0"
-            )
+        super().__post_init__()
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate is {self.learning_rate}; expected above 0; the paper tunes it")
         if self.pretrained and self.from_scratch:
             raise ValueError("pretrained and from_scratch are both given; expected one of them; leave one out")
         if self.pretrained and self.models and len(self.pretrained) != len(self.models):
@@ -159,8 +138,6 @@ class MutualLearningRecipe(Recipe):
                 f"{len(self.pretrained)} pretrained runs for {len(self.models)} models; expected one a peer; "
                 "give as many of each, or leave models out"
             )
-        # Wrong values show before anything is pretrained.
-        MutualLearning.check(self.mutual_weight, self.loss)
 
     @property
     def num_peers(self) -> int:
@@ -190,9 +167,7 @@ class MutualLearningRecipe(Recipe):
         seeds = [job.seed + index for index in range(self.num_peers)]
         group = MutualLearning(
             [job.build(seed, name) for seed, name in zip(seeds, names, strict=True)],
-            self.mutual_weight,
-            self.loss,
-            self.stop_gradient,
+            **self.values(MutualLearningOptions),
         )
         group.build_variables()
         before: list[dict[str, Any]] = []

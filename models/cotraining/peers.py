@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.configured_model import ConfiguredModel
 from models.cotraining.clicks import Clicks
-from models.keras_file import KerasFileModel
 from models.layers.degrees import Extreme
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
 from models.table_model import TableModel
@@ -18,7 +18,7 @@ from models.training.fit import FitResult
 from models.training.losses import ClickLoss, Examples
 
 
-class PeerModel(KerasFileModel, abc.ABC):
+class PeerModel(ConfiguredModel, abc.ABC):
     """K models that see the same batches; a subclass says what they learn, and what from each other.
 
     The peers may be of different classes and sizes, but take the same features. Their tables are the
@@ -27,6 +27,7 @@ class PeerModel(KerasFileModel, abc.ABC):
 
     Args:
       peers: models of which no table has been built yet; each starts from its own seed.
+      **options: of the class's declaration.
 
     Call arguments:
       features: by name, as `FieldEmbeddings` takes them.
@@ -41,13 +42,11 @@ class PeerModel(KerasFileModel, abc.ABC):
     """
 
     has_own_losses = True
-    side_outputs: Sequence[int] = ()
-    """Of each peer, how many of its outputs, the last ones, predict something else than clicks."""
 
-    def __init__(self, peers: Sequence[TableModel], **kwargs: Any):
-        super().__init__(**kwargs)
+    def __init__(self, peers: Sequence[TableModel], **options: Any):
+        super().__init__(**options)
         self.peers = _checked(peers)
-        self.side_outputs = tuple(self.side_outputs) or (0,) * len(self.peers)
+        self.side_outputs = self.count_side_outputs(peers)
         first = self.peers[0].embeddings
         parts = [part for peer in self.peers for part in peer.embeddings.parts]
         self.embeddings = InterleavedEmbeddings(first.inputs, first.table_sizes, parts)
@@ -64,6 +63,14 @@ class PeerModel(KerasFileModel, abc.ABC):
             for metric in peer.metrics:
                 if isinstance(metric, Extreme):
                     metric.suffix = f"/peer_{index}"
+
+    def count_side_outputs(self, peers: Sequence[TableModel]) -> tuple[int, ...]:
+        """Returns for each peer how many of its outputs, the last ones, predict something else than clicks.
+
+        Raises:
+          ValueError: the peers are not those that the class needs.
+        """
+        return (0,) * len(peers)
 
     @property
     @abc.abstractmethod
@@ -204,7 +211,7 @@ class PeerModel(KerasFileModel, abc.ABC):
         return alone.with_output(output) if peer.outputs > 1 else alone
 
     def get_config(self) -> dict[str, Any]:
-        return {"name": self.name, "peers": [keras.utils.serialize_keras_object(peer) for peer in self.peers]}
+        return {**super().get_config(), "peers": [keras.utils.serialize_keras_object(peer) for peer in self.peers]}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "PeerModel":

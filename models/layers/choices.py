@@ -1,7 +1,8 @@
 """Arguments that name one of a few ways."""
 
-import difflib
 from collections.abc import Sequence
+
+from transforms.import_path import nearest
 
 
 def checked_choice(argument: str, value: str, choices: Sequence[str]) -> str:
@@ -12,9 +13,11 @@ def checked_choice(argument: str, value: str, choices: Sequence[str]) -> str:
     """
     if value in choices:
         return value
-    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
-    advice = f"did you mean {near[0]!r}?" if near else "give one of these"
-    raise ValueError(f"{argument} is {value!r}; expected one of {', '.join(choices)}; {advice}")
+    advice = nearest(value, choices)
+    raise ValueError(
+        f"{argument} is {value!r}; expected one of {', '.join(choices)}; "
+        f"{advice if advice.startswith('did') else 'give one of these'}"
+    )
 
 
 def checked_count(argument: str, value: int) -> int:

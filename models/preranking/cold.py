@@ -1,6 +1,7 @@
 """A point-wise MLP over weighed fields, as COLD has it."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -10,7 +11,19 @@ from models.layers.field_gates import FieldGates
 from models.layers.mlp import MLP
 from models.layers.seeds import derived_seed
 from models.ranking.field_model import FieldModel
+from models.table_model import ModelOptions
 from transforms.features import ModelInput
+
+
+@dataclass(frozen=True)
+class ColdOptions(ModelOptions):
+    """The options of `Cold`.
+
+    Args:
+      hidden_units: widths of the MLP's hidden layers.
+    """
+
+    hidden_units: Sequence[int] = (300, 300, 128)
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -26,35 +39,21 @@ class Cold(FieldModel):
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      hidden_units: widths of the MLP's hidden layers.
-      dropout: share of hidden activations dropped in training.
-      batch_norm: normalise hidden activations over the batch.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
+      **options: see `ColdOptions`.
 
     Call arguments, output shape: as `TableModel`.
     """
 
     uses_linear = True
     has_hidden = True
+    options: ColdOptions
 
-    def __init__(
-        self,
-        inputs: Sequence[ModelInput],
-        table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        hidden_units: Sequence[int] = (300, 300, 128),
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        **kwargs: Any,
-    ):
-        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
-        self.gates = FieldGates(derived_seed(seed, "gates"))
-        self.batch_norm = batch_norm
-        self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=derived_seed(seed, "mlp"))
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
+        chosen = self.options
+        self.gates = FieldGates(derived_seed(chosen.seed, "gates"))
+        seed = derived_seed(chosen.seed, "mlp")
+        self.mlp = MLP(chosen.hidden_units, chosen.dropout, chosen.batch_norm, output_units=1, seed=seed)
 
     def head(
         self,
@@ -76,7 +75,3 @@ class Cold(FieldModel):
     @property
     def output_bias(self) -> Any:
         return self.mlp.output_bias
-
-    def get_config(self) -> dict[str, Any]:
-        deep = self.mlp.get_config()
-        return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}}

@@ -1,19 +1,20 @@
 """What all models share that read a request as sets."""
 
 import abc
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from models.layers.set_vectors import ROLES, SetVectors, roles_of
 from models.table_model import TableModel
-from transforms.features import Shape
+from transforms.features import ModelInput, Shape
 
 
 class SetModel(TableModel):
     """A model that scores all candidates of a request in one pass.
 
-    A subclass makes its layers in `__init__`, and gives `head` and `get_config`.
+    A subclass declares its options, makes its layers in `__init__`, and gives `head`.
 
     Args, call arguments: as `TableModel`.
 
@@ -23,8 +24,8 @@ class SetModel(TableModel):
 
     as_sets = True
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
         # Inputs without an item are refused before anything is built.
         self.roles = roles_of(self.embeddings.inputs)
 

@@ -1,7 +1,8 @@
 """DUET's set-wise ranker."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
@@ -16,11 +17,48 @@ from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
 from models.layers.tiled_dense import TiledDense
 from models.preranking.set_model import SetModel, flat_fields
+from models.table_model import ModelOptions
 from transforms.features import ModelInput, Shape
 
 STREAMS = ("history", "candidates")
 MAX_AGE = 512
 """History elements older than so many events are alike, where the input has no `max_length`."""
+
+
+@dataclass(frozen=True)
+class SetRankerOptions(ModelOptions):
+    """The options of `SetRanker`.
+
+    Args:
+      hidden_units: widths of the MLP's hidden layers; at least one.
+      batch_norm: must be False: a set is normalized by layer.
+      width: of each attention stream, all heads together.
+      heads: of each attention stream.
+      feature_map: phi of both streams; `exact` is softmax attention in O(M N); see `LinearAttention`.
+      streams: attention over the `history`, over the `candidates`, both, or none: a point-wise MLP.
+      recency: learned vectors for how many events ago a history's element was.
+      cross: inner products of a candidate's fields with the user's; False leaves X out.
+      field_dropout: share of the candidates' and of the user's fields that a request hides in training, each
+        as a whole; with a seed a peer it gives peers different views.
+      outputs: logits a candidate; more than one for heads on a shared backbone.
+    """
+
+    hidden_units: Sequence[int] = (256, 128, 64)
+    width: int = 64
+    heads: int = 4
+    feature_map: FeatureMap = "elu1"
+    streams: Sequence[Literal["history", "candidates"]] = ("history", "candidates")
+    recency: bool = True
+    cross: bool = True
+    field_dropout: float = 0.0
+    outputs: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.hidden_units:
+            raise ValueError("hidden_units is empty; expected at least one width; give one")
+        if self.batch_norm:
+            raise ValueError("batch_norm is True; expected False, as a set ranker normalizes by layer; leave it out")
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -42,21 +80,7 @@ class SetRanker(SetModel):
     Args:
       inputs: the features of request records, as `FeatureSet.model_inputs` gives them; lists are the history.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      hidden_units: widths of the MLP's hidden layers; at least one.
-      dropout: share of hidden activations dropped in training.
-      batch_norm: must be False: a set is normalised by layer.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
-      width: of each stream, all heads together.
-      heads: of each stream.
-      feature_map: phi of both streams; see `LinearAttention`.
-      streams: `history`, `candidates`, both, or none: a point-wise MLP.
-      recency: learned vectors for how many events ago a history's element was.
-      cross: False leaves X out.
-      field_dropout: share of the candidates' and of the user's fields that a request hides in training, each
-        as a whole; with a seed a peer it gives peers different views.
-      outputs: logits a candidate; more than one for heads on a shared backbone.
+      **options: see `SetRankerOptions`.
 
     Call arguments, output shape: as `SetModel`.
 
@@ -64,57 +88,42 @@ class SetRanker(SetModel):
       ValueError: no hidden layer, `batch_norm`, an unknown stream, or features without candidates.
     """
 
-    def __init__(
-        self,
-        inputs: Sequence[ModelInput],
-        table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        hidden_units: Sequence[int] = (256, 128, 64),
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        width: int = 64,
-        heads: int = 4,
-        feature_map: FeatureMap = "elu1",
-        streams: Sequence[str] = STREAMS,
-        recency: bool = True,
-        cross: bool = True,
-        field_dropout: float = 0.0,
-        outputs: int = 1,
-        **kwargs: Any,
-    ):
-        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
-        _check(hidden_units, batch_norm, streams, self.embeddings.inputs)
-        self.hidden_units, self.dropout, self.outputs = tuple(hidden_units), dropout, outputs
-        self.width, self.heads, self.feature_map = width, heads, feature_map
-        self.recency, self.cross, self.field_dropout = recency, cross, field_dropout
+    options: SetRankerOptions
+
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
+        if not any(item.shape is Shape.CANDIDATES for item in self.embeddings.inputs):
+            raise ValueError(
+                "no feature has candidates; expected request records, of which each holds a list of them; "
+                "set `record: request` in the run file"
+            )
+        chosen, seed = self.options, self.options.seed
+        self.outputs = chosen.outputs
         self.hiding = {
-            side: ResumableDropout(field_dropout, derived_seed(seed, f"hidden {side} fields"))
+            side: ResumableDropout(chosen.field_dropout, derived_seed(seed, f"hidden {side} fields"))
             for side in ("request", "candidates")
-            if field_dropout
+            if chosen.field_dropout
         }
         for layer in self.hiding.values():
             # Its state belongs to the model from the start, whether it was ever called or not.
             layer.build(None)
         has_history = any(item.shape is Shape.RAGGED for item in self.embeddings.inputs)
-        self.streams = tuple(name for name in STREAMS if name in streams)
-        used = [name for name in self.streams if name == "candidates" or has_history]
-        self.attentions = {
-            name: LinearAttention(width, heads, feature_map, derived_seed(seed, f"{name} stream")) for name in used
-        }
+        used = [name for name in STREAMS if name in chosen.streams and (name == "candidates" or has_history)]
+        attention = (chosen.width, chosen.heads, chosen.feature_map)
+        self.attentions = {name: LinearAttention(*attention, derived_seed(seed, f"{name} stream")) for name in used}
         self.norms = {name: keras.layers.LayerNormalization() for name in used}
         self.degrees = {name: degree_range(name) for name in used}
-        self.ages = Recency(_max_age(self.embeddings.inputs)) if recency and "history" in used else None
-        self.first = TiledDense(self.hidden_units[0], derived_seed(seed, "first"))
-        self.mlp = MLP(self.hidden_units[1:], dropout, output_units=outputs, seed=derived_seed(seed, "mlp"))
+        self.ages = Recency(_max_age(self.embeddings.inputs)) if chosen.recency and "history" in used else None
+        first, *deep = chosen.hidden_units
+        self.first = TiledDense(first, derived_seed(seed, "first"))
+        self.mlp = MLP(deep, chosen.dropout, output_units=chosen.outputs, seed=derived_seed(seed, "mlp"))
 
     def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
         if self.hiding and training:
             vectors = self._hidden(vectors)
         candidates, user = flat_fields(vectors.candidates), flat_fields(vectors.request)
         seen = [candidates, *self._attended(candidates, vectors, training)]
-        if self.cross:
+        if self.options.cross:
             products = tf.einsum("bfd,bmgd->bmfg", vectors.request, vectors.candidates)
             seen.append(flat_fields(products))
         hidden = tf.nn.relu(self.first((tf.concat(seen, axis=-1), user)))
@@ -157,36 +166,6 @@ class SetRanker(SetModel):
     @property
     def output_bias(self) -> Any:
         return self.mlp.output_bias
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "hidden_units": list(self.hidden_units),
-            "dropout": self.dropout,
-            "width": self.width,
-            "heads": self.heads,
-            "feature_map": self.feature_map,
-            "streams": list(self.streams),
-            "recency": self.recency,
-            "cross": self.cross,
-            "field_dropout": self.field_dropout,
-            "outputs": self.outputs,
-        }
-
-
-def _check(hidden_units: Sequence[int], batch_norm: bool, streams: Sequence[str], inputs: Sequence[ModelInput]) -> None:
-    if not hidden_units:
-        raise ValueError("hidden_units is empty; expected at least one width; give one")
-    if batch_norm:
-        raise ValueError("batch_norm is True; expected False, as a set ranker normalises by layer; leave it out")
-    unknown = sorted(set(streams) - set(STREAMS))
-    if unknown:
-        raise ValueError(f"streams has {unknown[0]!r}; expected some of {', '.join(STREAMS)}; correct it")
-    if not any(item.shape is Shape.CANDIDATES for item in inputs):
-        raise ValueError(
-            "no feature has candidates; expected request records, of which each holds a list of them; "
-            "set `record: request` in the run file"
-        )
 
 
 def _max_age(inputs: Sequence[ModelInput]) -> int:

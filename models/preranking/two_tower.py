@@ -1,6 +1,7 @@
 """A point-wise two-tower pre-ranker."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -10,7 +11,24 @@ from models.layers.mlp import MLP
 from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors, check_user_side
 from models.preranking.set_model import SetModel, flat_fields, mean_history
+from models.table_model import ModelOptions
 from transforms.features import ModelInput
+
+
+@dataclass(frozen=True)
+class TwoTowerOptions(ModelOptions):
+    """The options of `TwoTower`.
+
+    Args:
+      hidden_units: widths of each tower's layers, of which the last is linear; at least one.
+    """
+
+    hidden_units: Sequence[int] = (256, 128, 64)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.hidden_units:
+            raise ValueError("hidden_units is empty; expected at least one width; give the towers a last layer")
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -25,12 +43,7 @@ class TwoTower(SetModel):
     Args:
       inputs: the features of request records; lists are the history.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      hidden_units: widths of each tower's layers, of which the last is linear; at least one.
-      dropout: share of hidden activations dropped in training.
-      batch_norm: normalise hidden activations over the batch.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
+      **options: see `TwoTowerOptions`.
 
     Call arguments, output shape: as `SetModel`.
 
@@ -38,26 +51,15 @@ class TwoTower(SetModel):
       ValueError: no hidden layer, or no feature but the items'.
     """
 
-    def __init__(
-        self,
-        inputs: Sequence[ModelInput],
-        table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        hidden_units: Sequence[int] = (256, 128, 64),
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        **kwargs: Any,
-    ):
-        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
-        if not hidden_units:
-            raise ValueError("hidden_units is empty; expected at least one width; give the towers a last layer")
+    options: TwoTowerOptions
+
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
         check_user_side(type(self).__name__, self.roles)
-        self.hidden_units, self.dropout, self.batch_norm = tuple(hidden_units), dropout, batch_norm
-        *hidden, last = self.hidden_units
+        chosen = self.options
+        *hidden, last = chosen.hidden_units
         self.user_tower, self.item_tower = (
-            MLP(hidden, dropout, batch_norm, output_units=last, seed=derived_seed(seed, tower))
+            MLP(hidden, chosen.dropout, chosen.batch_norm, output_units=last, seed=derived_seed(chosen.seed, tower))
             for tower in ("user", "item")
         )
         self.bias = Bias()
@@ -71,10 +73,6 @@ class TwoTower(SetModel):
     @property
     def output_bias(self) -> Any:
         return self.bias.value
-
-    def get_config(self) -> dict[str, Any]:
-        own = {"hidden_units": list(self.hidden_units), "dropout": self.dropout, "batch_norm": self.batch_norm}
-        return {**super().get_config(), **own}
 
 
 @keras.utils.register_keras_serializable(package="consort")

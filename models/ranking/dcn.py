@@ -1,22 +1,41 @@
 """DCN, the deep and cross network, in its first and its second version."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.choices import checked_choice, checked_count
 from models.layers.cross import CrossLayer
 from models.layers.cross_mixture import CrossMixture
 from models.layers.cross_v2 import CrossLayerV2
 from models.layers.mlp import MLP
 from models.layers.seeds import derived_seed
+from models.options import Count
 from models.ranking.field_model import FieldModel
+from models.table_model import ModelOptions
 from transforms.features import ModelInput
 
-CROSSES = ("v1", "v2", "mixture")
-STRUCTURES = ("parallel", "stacked", "stacked_parallel", "crossnet_only")
+
+@dataclass(frozen=True)
+class DCNOptions(ModelOptions):
+    """The options of `DCN`.
+
+    Args:
+      cross: `v1`, weights w in R^W (`CrossLayer`); `v2`, R^{W x W} (`CrossLayerV2`); `mixture`, low-rank experts
+        (`CrossMixture`).
+      structure: how the cross network and the MLP are joined; see `DCN`.
+      num_cross_layers: L.
+      cross_rank: of `mixture`, width of its low-dimensional space.
+      num_experts: of `mixture`.
+    """
+
+    cross: Literal["v1", "v2", "mixture"] = "v1"
+    structure: Literal["parallel", "stacked", "stacked_parallel", "crossnet_only"] = "parallel"
+    num_cross_layers: Count = 3
+    cross_rank: Count = 32
+    num_experts: Count = 4
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -40,18 +59,7 @@ class DCN(FieldModel):
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      hidden_units: widths of the MLP's hidden layers; `crossnet_only` has none.
-      dropout: share of hidden activations dropped in training.
-      batch_norm: normalise hidden activations over the batch.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
-      cross: `v1`, weights w in R^W (`CrossLayer`); `v2`, R^{W x W} (`CrossLayerV2`); `mixture`, low-rank
-        experts (`CrossMixture`).
-      structure: one of the four above.
-      num_cross_layers: L.
-      cross_rank: of `mixture`, width of its low-dimensional space.
-      num_experts: of `mixture`.
+      **options: see `DCNOptions`.
 
     Call arguments:
       features: by name, as `FieldEmbeddings` takes them.
@@ -63,44 +71,27 @@ class DCN(FieldModel):
     """
 
     has_hidden = True
+    options: DCNOptions
 
-    def __init__(
-        self,
-        inputs: Sequence[ModelInput],
-        table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        hidden_units: Sequence[int] = (400, 200, 100),
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        cross: str = "v1",
-        structure: str = "parallel",
-        num_cross_layers: int = 3,
-        cross_rank: int = 32,
-        num_experts: int = 4,
-        **kwargs: Any,
-    ):
-        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
-        self.cross = checked_choice("cross", cross, CROSSES)
-        self.structure = checked_choice("structure", structure, STRUCTURES)
-        self.cross_rank = checked_count("cross_rank", cross_rank)
-        self.num_experts = checked_count("num_experts", num_experts)
-        depths = range(checked_count("num_cross_layers", num_cross_layers))
-        self.cross_layers = [self._cross_layer(derived_seed(seed, f"cross/{depth}")) for depth in depths]
-        self.hidden_units, self.dropout, self.batch_norm = tuple(hidden_units), dropout, batch_norm
-        if structure in ("stacked", "stacked_parallel"):
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
+        chosen = self.options
+        depths = range(chosen.num_cross_layers)
+        self.cross_layers = [self._cross_layer(derived_seed(chosen.seed, f"cross/{depth}")) for depth in depths]
+        deep = (chosen.hidden_units, chosen.dropout, chosen.batch_norm)
+        if chosen.structure in ("stacked", "stacked_parallel"):
             # Alone it has the model's seed, as the MLP of the other structures has.
-            own_seed = seed if structure == "stacked" else derived_seed(seed, "stacked_mlp")
-            self.stacked_mlp = MLP(hidden_units, dropout, batch_norm, seed=own_seed)
-        if structure in ("parallel", "stacked_parallel"):
-            self.mlp = MLP(hidden_units, dropout, batch_norm, seed=seed)
-        self.output_layer = MLP(output_units=1, seed=derived_seed(seed, "output"))
+            seed = chosen.seed if chosen.structure == "stacked" else derived_seed(chosen.seed, "stacked_mlp")
+            self.stacked_mlp = MLP(*deep, seed=seed)
+        if chosen.structure in ("parallel", "stacked_parallel"):
+            self.mlp = MLP(*deep, seed=chosen.seed)
+        self.output_layer = MLP(output_units=1, seed=derived_seed(chosen.seed, "output"))
 
     def _cross_layer(self, seed: int) -> keras.layers.Layer:
-        if self.cross == "mixture":
-            return CrossMixture(self.cross_rank, self.num_experts, seed)
-        return CrossLayer(seed) if self.cross == "v1" else CrossLayerV2(seed)
+        chosen = self.options
+        if chosen.cross == "mixture":
+            return CrossMixture(chosen.cross_rank, chosen.num_experts, seed)
+        return CrossLayer(seed) if chosen.cross == "v1" else CrossLayerV2(seed)
 
     def head(
         self,
@@ -120,25 +111,12 @@ class DCN(FieldModel):
         crossed = first
         for layer in self.cross_layers:
             crossed = layer((first, crossed))
-        if self.structure in ("stacked", "stacked_parallel"):
+        if self.options.structure in ("stacked", "stacked_parallel"):
             crossed = self.stacked_mlp(crossed, training=training, real=real)
-        if self.structure in ("parallel", "stacked_parallel"):
+        if self.options.structure in ("parallel", "stacked_parallel"):
             crossed = tf.concat([crossed, self.mlp(first, training=training, real=real)], axis=1)
         return crossed
 
     @property
     def output_bias(self) -> Any:
         return self.output_layer.output_bias
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "hidden_units": list(self.hidden_units),
-            "dropout": self.dropout,
-            "batch_norm": self.batch_norm,
-            "cross": self.cross,
-            "structure": self.structure,
-            "num_cross_layers": len(self.cross_layers),
-            "cross_rank": self.cross_rank,
-            "num_experts": self.num_experts,
-        }

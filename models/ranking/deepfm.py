@@ -9,6 +9,7 @@ import tf_keras as keras
 from models.layers.fm import FactorizationMachine
 from models.layers.mlp import MLP
 from models.ranking.field_model import FieldModel
+from models.table_model import ModelOptions
 from transforms.features import ModelInput
 
 
@@ -25,12 +26,7 @@ class DeepFM(FieldModel):
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      hidden_units: widths of the MLP's hidden layers.
-      dropout: share of hidden activations dropped in training.
-      batch_norm: normalise hidden activations over the batch.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
+      **options: see `ModelOptions`.
 
     Call arguments:
       features: by name, as `FieldEmbeddings` takes them.
@@ -40,23 +36,13 @@ class DeepFM(FieldModel):
 
     uses_linear = True
     has_hidden = True
+    options: ModelOptions
 
-    def __init__(
-        self,
-        inputs: Sequence[ModelInput],
-        table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        hidden_units: Sequence[int] = (400, 200, 100),
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        **kwargs: Any,
-    ):
-        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
+        chosen = self.options
         self.fm = FactorizationMachine()
-        self.batch_norm = batch_norm
-        self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
+        self.mlp = MLP(chosen.hidden_units, chosen.dropout, chosen.batch_norm, output_units=1, seed=chosen.seed)
 
     def head(
         self,
@@ -75,10 +61,6 @@ class DeepFM(FieldModel):
     @property
     def output_bias(self) -> Any:
         return self.mlp.output_bias
-
-    def get_config(self) -> dict[str, Any]:
-        deep = self.mlp.get_config()
-        return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}}
 
 
 def _flat(embeddings: tf.Tensor) -> tf.Tensor:

@@ -1,7 +1,8 @@
 """FiBiNET."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
@@ -11,7 +12,22 @@ from models.layers.mlp import MLP
 from models.layers.seeds import derived_seed
 from models.layers.senet import SENET
 from models.ranking.field_model import FieldModel, check_pairs
+from models.table_model import ModelOptions
 from transforms.features import ModelInput
+
+
+@dataclass(frozen=True)
+class FiBiNETOptions(ModelOptions):
+    """The options of `FiBiNET`.
+
+    Args:
+      hidden_units: widths of the MLP's hidden layers. Its input has F (F - 1) D numbers: the first one is costly.
+      bilinear_type: one matrix for all pairs, one a left field or one a pair; see `BilinearInteraction`.
+      reduction_ratio: of SENET, how many times fewer numbers than fields its middle has.
+    """
+
+    bilinear_type: Literal["field_all", "field_each", "field_interaction"] = "field_interaction"
+    reduction_ratio: int = 3
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -28,14 +44,7 @@ class FiBiNET(FieldModel):
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them; two at least.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      hidden_units: widths of the MLP's hidden layers. Its input has F (F - 1) D numbers: the first one is costly.
-      dropout: share of hidden activations dropped in training.
-      batch_norm: normalise hidden activations over the batch.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
-      bilinear_type: `field_all`, `field_each` or `field_interaction`; see `BilinearInteraction`.
-      reduction_ratio: of SENET, how many times fewer numbers than fields its middle has.
+      **options: see `FiBiNETOptions`.
 
     Call arguments:
       features: by name, as `FieldEmbeddings` takes them.
@@ -48,28 +57,16 @@ class FiBiNET(FieldModel):
 
     uses_linear = True
     has_hidden = True
+    options: FiBiNETOptions
 
-    def __init__(
-        self,
-        inputs: Sequence[ModelInput],
-        table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        hidden_units: Sequence[int] = (400, 200, 100),
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        bilinear_type: str = "field_interaction",
-        reduction_ratio: int = 3,
-        **kwargs: Any,
-    ):
-        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
         check_pairs(type(self).__name__, self.embeddings.inputs)
-        self.senet = SENET(reduction_ratio, seed=derived_seed(seed, "senet"))
-        self.plain_pairs = BilinearInteraction(bilinear_type, seed=derived_seed(seed, "plain_pairs"))
-        self.weighed_pairs = BilinearInteraction(bilinear_type, seed=derived_seed(seed, "weighed_pairs"))
-        self.batch_norm = batch_norm
-        self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
+        chosen = self.options
+        self.senet = SENET(chosen.reduction_ratio, seed=derived_seed(chosen.seed, "senet"))
+        self.plain_pairs = BilinearInteraction(chosen.bilinear_type, seed=derived_seed(chosen.seed, "plain_pairs"))
+        self.weighed_pairs = BilinearInteraction(chosen.bilinear_type, seed=derived_seed(chosen.seed, "weighed_pairs"))
+        self.mlp = MLP(chosen.hidden_units, chosen.dropout, chosen.batch_norm, output_units=1, seed=chosen.seed)
 
     def head(
         self,
@@ -90,8 +87,3 @@ class FiBiNET(FieldModel):
     @property
     def output_bias(self) -> Any:
         return self.mlp.output_bias
-
-    def get_config(self) -> dict[str, Any]:
-        deep = self.mlp.get_config()
-        own = {"bilinear_type": self.plain_pairs.bilinear_type, "reduction_ratio": self.senet.reduction_ratio}
-        return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}, **own}

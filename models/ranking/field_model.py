@@ -15,14 +15,15 @@ from transforms.features import CANDIDATE, ModelInput
 class FieldModel(TableModel):
     """A model that scores one row, or one candidate of a request, from the vectors of its fields.
 
-    A subclass makes its layers in `__init__`, and gives `head` and `get_config`; one with `has_hidden` also
-    `last_hidden`. One that normalises over the batch sets `batch_norm` True, and its `head` takes `real`, too.
+    A subclass declares its options, makes its layers in `__init__`, and gives `head`; one with `has_hidden` also
+    `last_hidden`. One that normalizes over the batch takes `real` in its `head`.
 
     Args, call arguments, output shape: as `TableModel`.
     """
 
-    batch_norm: bool = False
-    """Whether the head normalises over the batch."""
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
+        self.batch_norm = self.options.batch_norm
 
     def score(self, vectors: FieldVectors, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
         return self.interact(vectors, training, features.get(CANDIDATE))

@@ -1,20 +1,32 @@
 """PNN, the product-based neural network."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.choices import checked_choice
 from models.layers.inner_product import InnerProduct
 from models.layers.mlp import MLP
 from models.layers.outer_product import OuterProduct
 from models.layers.seeds import derived_seed
 from models.ranking.field_model import FieldModel, check_pairs
+from models.table_model import ModelOptions
 from transforms.features import ModelInput
 
-PRODUCTS = ("inner", "outer")
+
+@dataclass(frozen=True)
+class PNNOptions(ModelOptions):
+    """The options of `PNN`.
+
+    Args:
+      product: `inner` or `outer`.
+      outer_kernel: of outer products: `mat` e_i^T K e_j; `vec` K diagonal; `num` K one number a pair.
+    """
+
+    product: Literal["inner", "outer"] = "inner"
+    outer_kernel: Literal["mat", "vec", "num"] = "mat"
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -30,14 +42,7 @@ class PNN(FieldModel):
     Args:
       inputs: the features, as `FeatureSet.model_inputs` gives them; two at least.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      hidden_units: widths of the MLP's hidden layers.
-      dropout: share of hidden activations dropped in training.
-      batch_norm: normalise hidden activations over the batch.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
-      product: `inner` or `outer`.
-      outer_kernel: of outer products, `mat`, `vec` or `num`.
+      **options: see `PNNOptions`.
 
     Call arguments:
       features: by name, as `FieldEmbeddings` takes them.
@@ -49,28 +54,15 @@ class PNN(FieldModel):
     """
 
     has_hidden = True
+    options: PNNOptions
 
-    def __init__(
-        self,
-        inputs: Sequence[ModelInput],
-        table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        hidden_units: Sequence[int] = (400, 200, 100),
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        product: str = "inner",
-        outer_kernel: str = "mat",
-        **kwargs: Any,
-    ):
-        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
         check_pairs(type(self).__name__, self.embeddings.inputs)
-        self.product, self.outer_kernel = checked_choice("product", product, PRODUCTS), outer_kernel
-        outer = OuterProduct(outer_kernel, seed=derived_seed(seed, "outer_product"))  # Checks the kernel's name.
-        self.products = InnerProduct() if product == "inner" else outer
-        self.batch_norm = batch_norm
-        self.mlp = MLP(hidden_units, dropout, batch_norm, output_units=1, seed=seed)
+        chosen = self.options
+        outer = OuterProduct(chosen.outer_kernel, seed=derived_seed(chosen.seed, "outer_product"))
+        self.products = InnerProduct() if chosen.product == "inner" else outer
+        self.mlp = MLP(chosen.hidden_units, chosen.dropout, chosen.batch_norm, output_units=1, seed=chosen.seed)
 
     def head(
         self,
@@ -91,8 +83,3 @@ class PNN(FieldModel):
     @property
     def output_bias(self) -> Any:
         return self.mlp.output_bias
-
-    def get_config(self) -> dict[str, Any]:
-        deep = self.mlp.get_config()
-        own = {"product": self.product, "outer_kernel": self.outer_kernel}
-        return {**super().get_config(), **{key: deep[key] for key in ("hidden_units", "dropout", "batch_norm")}, **own}

@@ -1,6 +1,7 @@
 """A ranker with attention over the history: the cascade's last stage, which teaches the towers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
@@ -12,7 +13,31 @@ from models.layers.set_vectors import SetVectors
 from models.layers.target_attention import TargetAttention
 from models.layers.tiled_dense import TiledDense
 from models.preranking.set_model import SetModel, flat_fields
+from models.table_model import ModelOptions
 from transforms.features import ModelInput
+
+
+@dataclass(frozen=True)
+class TargetAttentionRankerOptions(ModelOptions):
+    """The options of `TargetAttentionRanker`.
+
+    Args:
+      hidden_units: widths of the MLP's hidden layers, at least two; the last is h.
+      batch_norm: must be False.
+      attention_width: of the attention.
+    """
+
+    hidden_units: Sequence[int] = (256, 128, 64)
+    attention_width: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.hidden_units) < 2:
+            raise ValueError(
+                f"hidden_units is {list(self.hidden_units)}; expected at least two widths; the last is shared"
+            )
+        if self.batch_norm:
+            raise ValueError("batch_norm is True; expected False, as an online stream has no still batch; leave it out")
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -27,13 +52,7 @@ class TargetAttentionRanker(SetModel):
     Args:
       inputs: the features of rows or of requests; lists are the history.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      hidden_units: widths of the MLP's hidden layers, at least two; the last is h.
-      dropout: share of hidden activations dropped in training.
-      batch_norm: must be False.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
-      attention_width: of the attention.
+      **options: see `TargetAttentionRankerOptions`.
 
     Call arguments, output shape: as `SetModel`.
 
@@ -42,36 +61,22 @@ class TargetAttentionRanker(SetModel):
     """
 
     has_hidden = True
+    options: TargetAttentionRankerOptions
 
-    def __init__(
-        self,
-        inputs: Sequence[ModelInput],
-        table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        hidden_units: Sequence[int] = (256, 128, 64),
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        attention_width: int = 32,
-        **kwargs: Any,
-    ):
-        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
-        if len(hidden_units) < 2:
-            raise ValueError(f"hidden_units is {list(hidden_units)}; expected at least two widths; the last is shared")
-        if batch_norm:
-            raise ValueError("batch_norm is True; expected False, as an online stream has no still batch; leave it out")
-        self.hidden_units, self.dropout, self.attention_width = tuple(hidden_units), dropout, attention_width
-        has_history = "history" in self.roles.values()
-        self.attention = TargetAttention(attention_width, seed=derived_seed(seed, "attention")) if has_history else None
-        self.first = TiledDense(self.hidden_units[0], derived_seed(seed, "first"))
-        self.mlp = MLP(self.hidden_units[1:], dropout, seed=derived_seed(seed, "mlp"))
-        self.last = MLP(output_units=1, seed=derived_seed(seed, "last"))
+    def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
+        super().__init__(inputs, table_sizes, **options)
+        chosen = self.options
+        attention = TargetAttention(chosen.attention_width, seed=derived_seed(chosen.seed, "attention"))
+        self.attention = attention if "history" in self.roles.values() else None
+        first, *deep = chosen.hidden_units
+        self.first = TiledDense(first, derived_seed(chosen.seed, "first"))
+        self.mlp = MLP(deep, chosen.dropout, seed=derived_seed(chosen.seed, "mlp"))
+        self.last = MLP(output_units=1, seed=derived_seed(chosen.seed, "last"))
 
     @property
     def hidden_width(self) -> int:
         """Of h."""
-        return self.hidden_units[-1]
+        return self.options.hidden_units[-1]
 
     def hidden(self, vectors: SetVectors, training: bool | None = None) -> tf.Tensor:
         """h `[B, M, H]`."""
@@ -93,11 +98,3 @@ class TargetAttentionRanker(SetModel):
     @property
     def output_bias(self) -> Any:
         return self.last.output_bias
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "hidden_units": list(self.hidden_units),
-            "dropout": self.dropout,
-            "attention_width": self.attention_width,
-        }

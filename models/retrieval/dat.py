@@ -1,6 +1,7 @@
 """DAT."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import tensorflow as tf
@@ -12,9 +13,26 @@ from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
 from models.layers.tower_caches import SIDES
 from models.retrieval.id_fields import checked_id
-from models.retrieval.tower_model import TowerModel, item_fields, user_fields
+from models.retrieval.tower_model import TowerModel, TowerOptions, item_fields, user_fields
 
 _ROLES = {"user": "request", "item": "candidates"}
+
+
+@dataclass(frozen=True)
+class DATOptions(TowerOptions):
+    """The options of `DAT`.
+
+    Args:
+      user_feature: the user's id, which has an augmented vector.
+      item_feature: the item's id, which has an augmented vector.
+      lambda_user: weight of the users' mimic loss; 0 leaves it out.
+      lambda_item: weight of the items' mimic loss; 0 leaves it out.
+    """
+
+    user_feature: str = "user_id"
+    item_feature: str = "item_id"
+    lambda_user: float = 0.5
+    lambda_item: float = 0.5
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -43,9 +61,8 @@ class DAT(TowerModel):
     defaults are TorchEasyRec's.
 
     Args:
-      user_feature, item_feature: names of the ids.
-      lambda_user, lambda_item: weights of the two mimic losses; 0 leaves one out.
-      others: as `TowerModel`.
+      *args: as of `TowerModel`.
+      **options: see `DATOptions`.
 
     Call arguments, output shape: as `TowerModel`.
 
@@ -54,22 +71,13 @@ class DAT(TowerModel):
     """
 
     has_auxiliary_losses: ClassVar[bool] = True
+    options: DATOptions
 
-    def __init__(
-        self,
-        *args: Any,
-        user_feature: str = "user_id",
-        item_feature: str = "item_id",
-        lambda_user: float = 0.5,
-        lambda_item: float = 0.5,
-        **kwargs: Any,
-    ):
-        super().__init__(*args, **kwargs)
-        self.user_feature, self.item_feature = user_feature, item_feature
-        self.lambda_user, self.lambda_item = lambda_user, lambda_item
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
         self._places = {
-            "user": self._place("user", user_feature),
-            "item": self._place("item", item_feature),
+            "user": self._place("user", self.options.user_feature),
+            "item": self._place("item", self.options.item_feature),
         }
         self.augmenting = {name: self._projection(name) for name in SIDES}
         self.towers = self._dense_towers()
@@ -81,8 +89,8 @@ class DAT(TowerModel):
         return [field for field in self.embeddings.field_names if self.roles[field] == role].index(name)
 
     def _projection(self, side: str) -> Dense:
-        start = keras.initializers.GlorotNormal(seed=derived_seed(self.seed, f"{side} augmented"))
-        return Dense(self.hidden_units[-1], use_bias=False, kernel_initializer=start)
+        start = keras.initializers.GlorotNormal(seed=derived_seed(self.options.seed, f"{side} augmented"))
+        return Dense(self.options.hidden_units[-1], use_bias=False, kernel_initializer=start)
 
     def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         seen = [user_fields(vectors, extra), self._augmented("user", vectors)]
@@ -104,11 +112,8 @@ class DAT(TowerModel):
     def auxiliary_loss(self, user: tf.Tensor, item: tf.Tensor, sides: Sequence[tf.Tensor], clicks: Clicks) -> tf.Tensor:
         # Of rows the candidates' axis has one entry.
         own_user, own_item = (tf.reshape(part, tf.shape(user)) for part in sides)
-        return self.lambda_user * _mimic(own_user, item, clicks) + self.lambda_item * _mimic(own_item, user, clicks)
-
-    def get_config(self) -> dict[str, Any]:
-        own = ("user_feature", "item_feature", "lambda_user", "lambda_item")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+        of_users, of_items = _mimic(own_user, item, clicks), _mimic(own_item, user, clicks)
+        return self.options.lambda_user * of_users + self.options.lambda_item * of_items
 
 
 def _mimic(augmented: tf.Tensor, opposite: tf.Tensor, clicks: Clicks) -> tf.Tensor:

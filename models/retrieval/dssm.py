@@ -21,8 +21,8 @@ class DSSM(TowerModel):
     Args, call arguments, output shape: as `TowerModel`.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
-        super().__init__(*args, **kwargs)
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
         self.towers = self._dense_towers()
 
     def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:

@@ -1,25 +1,51 @@
 """IntTower."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.clicks import Clicks
-from models.layers.choices import checked_count
 from models.layers.head_tower import HeadTower
 from models.layers.light_se import LightSE
 from models.layers.replicas import batch_mean
 from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
 from models.layers.tower_caches import SIDES
+from models.options import Count
 from models.preranking.set_model import flat_fields, mean_history
 from models.retrieval.id_fields import checked_id
-from models.retrieval.tower_model import TowerModel
+from models.retrieval.tower_model import TowerModel, TowerOptions
 
 FLOOR = -1e9
 """For what is no negative: its share in the softmax is 0 in float32."""
+
+
+@dataclass(frozen=True)
+class IntTowerOptions(TowerOptions):
+    """The options of `IntTower`.
+
+    Args:
+      hidden_units: widths of each tower's hidden layers; the user's tower has all but the last.
+      heads: H, of each layer.
+      head_width: d.
+      cir_weight: of CIR, the contrastive loss; 0 leaves it out.
+      temperature: t of CIR, by which cosines are divided.
+      item_feature: the id by which rows have the same item; null: no two rows have.
+    """
+
+    heads: Count = 4
+    head_width: Count = 16
+    cir_weight: float = 0.1
+    temperature: float = 0.1
+    item_feature: str | None = "item_id"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.temperature <= 0:
+            raise ValueError(f"temperature is {self.temperature}; expected more than 0; cosines are divided by it")
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -45,12 +71,8 @@ class IntTower(TowerModel):
     chosen here.
 
     Args:
-      heads: H.
-      head_width: d.
-      cir_weight: of CIR; 0 leaves it out.
-      temperature: t of CIR.
-      item_feature: the id that tells whether rows have one item; None: none do.
-      others: as `TowerModel`; of `hidden_units` all but a user's last are hidden layers.
+      *args: as of `TowerModel`.
+      **options: see `IntTowerOptions`.
 
     Call arguments, output shape: as `TowerModel`; u `[B, L H d]`, v `[B, M, H d]`. Caches keep `[B, H d]` of both.
 
@@ -59,30 +81,18 @@ class IntTower(TowerModel):
     """
 
     has_auxiliary_losses: ClassVar[bool] = True
+    options: IntTowerOptions
 
-    def __init__(
-        self,
-        *args: Any,
-        heads: int = 4,
-        head_width: int = 16,
-        cir_weight: float = 0.1,
-        temperature: float = 0.1,
-        item_feature: str | None = "item_id",
-        **kwargs: Any,
-    ):
-        super().__init__(*args, **kwargs)
-        self.heads, self.head_width = checked_count("heads", heads), checked_count("head_width", head_width)
-        if temperature <= 0:
-            raise ValueError(f"temperature is {temperature}; expected more than 0; cosines are divided by it")
-        self.cir_weight, self.temperature = cir_weight, temperature
-        if item_feature is not None:
-            checked_id("item_feature", item_feature, self.embeddings.inputs, self.roles, "candidates")
-        self.item_feature = item_feature
-        self.similarity = FEScore(heads, head_width)
-        self.weighing = {name: LightSE(derived_seed(self.seed, f"{name} fields")) for name in SIDES}
-        hidden = {"user": self.hidden_units[:-1], "item": self.hidden_units}
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        chosen = self.options
+        if chosen.item_feature is not None:
+            checked_id("item_feature", chosen.item_feature, self.embeddings.inputs, self.roles, "candidates")
+        self.similarity = FEScore(chosen.heads, chosen.head_width)
+        self.weighing = {name: LightSE(derived_seed(chosen.seed, f"{name} fields")) for name in SIDES}
+        hidden = {"user": chosen.hidden_units[:-1], "item": chosen.hidden_units}
         self.towers = {
-            name: HeadTower(hidden[name], heads * head_width, name == "user", **self._tower_options(name))
+            name: HeadTower(hidden[name], chosen.heads * chosen.head_width, name == "user", **self._tower_options(name))
             for name in SIDES
         }
 
@@ -98,31 +108,27 @@ class IntTower(TowerModel):
 
     @property
     def kept_widths(self) -> dict[str, int]:
-        return dict.fromkeys(SIDES, self.heads * self.head_width)
+        return dict.fromkeys(SIDES, self.options.heads * self.options.head_width)
 
     def kept(self, user: tf.Tensor, item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return user[..., -self.heads * self.head_width :], item
+        return user[..., -self.options.heads * self.options.head_width :], item
 
     def auxiliary_loss(self, user: tf.Tensor, item: tf.Tensor, sides: Sequence[tf.Tensor], clicks: Clicks) -> tf.Tensor:
         asked, offered = (tf.math.l2_normalize(tf.cast(part, tf.float32), axis=-1) for part in self.kept(user, item))
-        scores = tf.matmul(asked, offered, transpose_b=True) / self.temperature
+        scores = tf.matmul(asked, offered, transpose_b=True) / self.options.temperature
         scores = tf.where(self._compared(clicks), scores, FLOOR)
         surprise = tf.reduce_logsumexp(scores, axis=1) - tf.linalg.diag_part(scores)
         clicked = tf.cast(clicks.label > 0, tf.float32) * clicks.exposed
-        return self.cir_weight * batch_mean(surprise, clicked)
+        return self.options.cir_weight * batch_mean(surprise, clicked)
 
     def _compared(self, clicks: Clicks) -> tf.Tensor:
         """Which rows' items stand in a row's sum, bool `[B, B]`: its own, and all others that are real."""
         own = tf.eye(tf.size(clicks.label)) > 0
         others = (clicks.real > 0)[tf.newaxis]
-        if self.item_feature is not None:
-            items = clicks.features[self.item_feature]
+        if self.options.item_feature is not None:
+            items = clicks.features[self.options.item_feature]
             others &= items[:, tf.newaxis] != items[tf.newaxis]
         return own | others
-
-    def get_config(self) -> dict[str, Any]:
-        own = ("heads", "head_width", "cir_weight", "temperature", "item_feature")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 @keras.utils.register_keras_serializable(package="consort")

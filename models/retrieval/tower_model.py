@@ -2,18 +2,19 @@
 
 import abc
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.clicks import Clicks
-from models.layers.choices import checked_choice
 from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors, check_user_side
 from models.layers.tower import Tower
 from models.layers.tower_caches import SIDES, Extras, TowerCaches
 from models.preranking.set_model import SetModel, flat_fields, mean_history
+from models.table_model import ModelOptions
 from models.training.compiling import precision
 from transforms.features import ModelInput
 
@@ -25,24 +26,40 @@ class TowerInput(NamedTuple):
     extras: Extras | None
 
 
+@dataclass(frozen=True)
+class TowerOptions(ModelOptions):
+    """The options of every two-tower model of retrieval.
+
+    Args:
+      hidden_units: widths of each tower's layers, of which the last is linear: the vectors' width.
+      batch_norm: must be False.
+      cycle_adaptive: towers whose layers but the first are cycle-adaptive (CAS).
+      include_first_layer: makes their first layers cycle-adaptive, too.
+    """
+
+    hidden_units: Sequence[int] = (256, 128, 64)
+    cycle_adaptive: Sequence[Literal["user", "item"]] = ()
+    include_first_layer: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.hidden_units:
+            raise ValueError("hidden_units is empty; expected at least one width; give the towers a last layer")
+        if self.batch_norm:
+            raise ValueError("batch_norm is True; expected False, as an online stream has no still batch; leave it out")
+
+
 class TowerModel(SetModel):
     """logit = scale <u, v> + bias, with u of the user's tower alone and v of the item's alone.
 
-    A subclass makes its towers in `__init__`, and gives `user_vector`, `item_vector` and `get_config`. One whose
-    score is no inner product gives a `similarity` of its own, and `kept`.
+    A subclass declares its options, makes its towers in `__init__`, and gives `user_vector` and `item_vector`. One
+    whose score is no inner product gives a `similarity` of its own, and `kept`.
 
     Args:
       inputs: the features of rows or of requests; lists are the history.
       table_sizes: ids of each vocabulary, padding included.
-      embedding_dim: width of every embedding.
-      hidden_units: widths of each tower's layers, of which the last is linear: the vectors' width.
-      dropout: share of hidden activations dropped in training.
-      batch_norm: must be False.
-      embedding_l2: L2 on the rows that a training batch looks up; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
-      cycle_adaptive: towers, of `user` and `item`, whose layers but the first are cycle-adaptive (CAS).
-      include_first_layer: makes their first layers cycle-adaptive, too.
       caches: what the towers see besides, and what `CS3` writes; None for nothing.
+      **options: of the class's declaration, which is a `TowerOptions`.
 
     Call arguments: as `SetModel`.
 
@@ -52,31 +69,17 @@ class TowerModel(SetModel):
       ValueError: no layer, `batch_norm`, an unknown tower, or no feature but the items'.
     """
 
+    options: TowerOptions
+
     def __init__(
         self,
         inputs: Sequence[ModelInput],
         table_sizes: Mapping[str, int],
-        embedding_dim: int = 16,
-        hidden_units: Sequence[int] = (256, 128, 64),
-        dropout: float = 0.0,
-        batch_norm: bool = False,
-        embedding_l2: float = 0.0,
-        seed: int = 1,
-        cycle_adaptive: Sequence[str] = (),
-        include_first_layer: bool = False,
         caches: TowerCaches | None = None,
-        **kwargs: Any,
+        **options: Any,
     ):
-        super().__init__(inputs, table_sizes, embedding_dim, embedding_l2, seed, **kwargs)
-        if not hidden_units:
-            raise ValueError("hidden_units is empty; expected at least one width; give the towers a last layer")
-        if batch_norm:
-            raise ValueError("batch_norm is True; expected False, as an online stream has no still batch; leave it out")
+        super().__init__(inputs, table_sizes, **options)
         check_user_side(type(self).__name__, self.roles)
-        for tower in cycle_adaptive:
-            checked_choice("cycle_adaptive", tower, SIDES)
-        self.hidden_units, self.dropout, self.seed = tuple(hidden_units), dropout, seed
-        self.cycle_adaptive, self.include_first_layer = tuple(cycle_adaptive), include_first_layer
         self.caches = caches
         self.similarity = ScaledProduct()
 
@@ -85,7 +88,7 @@ class TowerModel(SetModel):
     @property
     def kept_widths(self) -> dict[str, int]:
         """Of what `kept` gives, by tower."""
-        return dict.fromkeys(SIDES, self.hidden_units[-1])
+        return dict.fromkeys(SIDES, self.options.hidden_units[-1])
 
     def kept(self, user: tf.Tensor, item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """What of the towers' outputs caches keep: all of it, where a vector is all that a tower gives."""
@@ -183,15 +186,15 @@ class TowerModel(SetModel):
     def _tower_options(self, side: str) -> dict[str, Any]:
         """What the run's options say of the layers of a side's tower."""
         return {
-            "cycle_adaptive": side in self.cycle_adaptive,
-            "include_first_layer": self.include_first_layer,
-            "dropout": self.dropout,
-            "seed": derived_seed(self.seed, f"{side} tower"),
+            "cycle_adaptive": side in self.options.cycle_adaptive,
+            "include_first_layer": self.options.include_first_layer,
+            "dropout": self.options.dropout,
+            "seed": derived_seed(self.options.seed, f"{side} tower"),
         }
 
     def _dense_towers(self) -> dict[str, Tower]:
         """A tower of dense layers for each side."""
-        return {side: Tower(self.hidden_units, **self._tower_options(side)) for side in SIDES}
+        return {side: Tower(self.options.hidden_units, **self._tower_options(side)) for side in SIDES}
 
     def user_embedding(self, features: Mapping[str, Any]) -> tf.Tensor:
         """u `[B, W]` of a batch of rows, whose items don't matter."""
@@ -206,14 +209,8 @@ class TowerModel(SetModel):
         return self.similarity.bias
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "hidden_units": list(self.hidden_units),
-            "dropout": self.dropout,
-            "cycle_adaptive": list(self.cycle_adaptive),
-            "include_first_layer": self.include_first_layer,
-            "caches": None if self.caches is None else keras.utils.serialize_keras_object(self.caches),
-        }
+        caches = None if self.caches is None else keras.utils.serialize_keras_object(self.caches)
+        return {**super().get_config(), "caches": caches}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:

@@ -1,20 +1,46 @@
 """Two towers, of which the user's reads the history with a transformer."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.choices import checked_choice, checked_count
 from models.layers.dense import Dense
 from models.layers.recency import Recency
 from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
 from models.layers.transformer_block import TransformerBlock
+from models.options import Count
 from models.preranking.set_model import flat_fields
-from models.retrieval.tower_model import TowerModel, item_fields
+from models.retrieval.tower_model import TowerModel, TowerOptions, item_fields
 
-POOLS = ("mean", "last")
+
+@dataclass(frozen=True)
+class TransformerTwoTowerOptions(TowerOptions):
+    """The options of `TransformerTwoTower`.
+
+    Args:
+      dropout: share of hidden activations dropped in training, also in the blocks.
+      blocks: transformer blocks.
+      heads: of each block.
+      width: of x; a multiple of `heads`.
+      pool: `mean` of a history's elements, or the `last` one, the most recent.
+      max_positions: elements that are this many or more events old share one r; all are read.
+    """
+
+    blocks: Count = 1
+    heads: Count = 4
+    width: Count = 64
+    pool: Literal["mean", "last"] = "mean"
+    max_positions: Count = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.width % self.heads:
+            raise ValueError(
+                f"width is {self.width}, heads {self.heads}; expected a multiple of heads; correct one of them"
+            )
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -31,12 +57,8 @@ class TransformerTwoTower(TowerModel):
     (BST, 2019, arXiv 1905.06874), whose sequence includes the target item, which a tower cannot see.
 
     Args:
-      blocks: transformer blocks, at least 1.
-      heads: of each block.
-      width: of x; a multiple of `heads`.
-      pool: `mean`, or `last`: the most recent element.
-      max_positions: elements so many or more events ago share one r; all are read.
-      others: as `TowerModel`; `dropout` is also of the blocks.
+      *args: as of `TowerModel`.
+      **options: see `TransformerTwoTowerOptions`.
 
     Call arguments, output shape: as `TowerModel`.
 
@@ -44,31 +66,18 @@ class TransformerTwoTower(TowerModel):
       ValueError: a number less than 1, a width that `heads` does not divide, or an unknown pool.
     """
 
-    def __init__(
-        self,
-        *args: Any,
-        blocks: int = 1,
-        heads: int = 4,
-        width: int = 64,
-        pool: str = "mean",
-        max_positions: int = 50,
-        **kwargs: Any,
-    ):
-        super().__init__(*args, **kwargs)
-        self.blocks, self.heads, self.width = checked_count("blocks", blocks), heads, checked_count("width", width)
-        self.pool, self.max_positions = (
-            checked_choice("pool", pool, POOLS),
-            checked_count("max_positions", max_positions),
-        )
-        if width % checked_count("heads", heads):
-            raise ValueError(f"width is {width}, heads {heads}; expected a multiple of heads; correct one of them")
+    options: TransformerTwoTowerOptions
+
+    def __init__(self, *args: Any, **options: Any):
+        super().__init__(*args, **options)
+        chosen = self.options
         has_history = "history" in self.roles.values()
-        start = keras.initializers.GlorotNormal(seed=derived_seed(self.seed, "history"))
-        self.narrow: Any = Dense(width, kernel_initializer=start) if has_history else None
-        self.positions: Any = Recency(max_positions - 1) if has_history else None
+        start = keras.initializers.GlorotNormal(seed=derived_seed(chosen.seed, "history"))
+        self.narrow: Any = Dense(chosen.width, kernel_initializer=start) if has_history else None
+        self.positions: Any = Recency(chosen.max_positions - 1) if has_history else None
         self.encoder = [
-            TransformerBlock(heads, dropout=self.dropout, seed=derived_seed(self.seed, f"block {depth}"))
-            for depth in range(blocks if has_history else 0)
+            TransformerBlock(chosen.heads, dropout=chosen.dropout, seed=derived_seed(chosen.seed, f"block {depth}"))
+            for depth in range(chosen.blocks if has_history else 0)
         ]
         self.towers = self._dense_towers()
 
@@ -88,11 +97,7 @@ class TransformerTwoTower(TowerModel):
         for block in self.encoder:
             elements = block(elements, mask, training=training)
         counted = mask
-        if self.pool == "last":
+        if self.options.pool == "last":
             counted &= tf.cumsum(tf.cast(mask, tf.int32), axis=1, exclusive=True, reverse=True) == 0
         share = tf.cast(counted, elements.dtype)[..., tf.newaxis]
         return tf.reduce_sum(elements * share, axis=1) / tf.maximum(tf.reduce_sum(share, axis=1), 1)
-
-    def get_config(self) -> dict[str, Any]:
-        own = ("blocks", "heads", "width", "pool", "max_positions")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

@@ -61,7 +61,7 @@ class SetScoring:
     """
 
     def __init__(self, model: SetModel, buckets: Buckets):
-        if model.compiles_head:
+        if model.options.jit_compile:
             raise ValueError(
                 f"model {model.name!r} has jit_compile True; expected False, as an exported model has a signature "
                 "without XLA; copy the weights to a model with jit_compile=False"

@@ -32,7 +32,7 @@ def test_with_and_without_what_is_shared() -> None:
     plain(features)
     assert len(full.caches.stores) == 4 and not plain.caches.stores
     assert [type(peer).__name__ for peer in plain.peers] == ["DSSM", "TargetAttentionRanker"]
-    assert full.towers.cycle_adaptive == ("user", "item") and plain.towers.cycle_adaptive == ()
+    assert full.towers.options.cycle_adaptive == ("user", "item") and plain.towers.options.cycle_adaptive == ()
 
 
 def test_a_store_alone_reads_before_it_writes_each_batch() -> None:

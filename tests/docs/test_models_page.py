@@ -2,6 +2,7 @@
 
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,8 @@ def _model(name: str, **options: Any) -> Any:
     return build_model(name, inputs, {"a": 3, "b": 3}, **{**_IDS.get(name, {}), **options})
 
 
-def _arguments(name: str) -> dict[str, inspect.Parameter]:
-    """Of the constructor, and of those that it hands the rest to."""
-    found: dict[str, inspect.Parameter] = {}
-    for one in type(_model(name)).__mro__:
-        if one.__module__.startswith("models.") and "__init__" in vars(one):
-            found = {**inspect.signature(vars(one)["__init__"]).parameters, **found}
-    return found
+def _arguments(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(type(_model(name))).parameters
 
 
 def _told(default: Any) -> str:

@@ -19,7 +19,9 @@ def made(request_log: RequestLog, tmp_path_factory: pytest.TempPathFactory):
     from transforms.vocabularies import table_sizes
 
     features, transform = request_log.feature_set, load_transform(request_log.folder / "transformed")
-    model = DSSM(features.model_inputs("request"), table_sizes(features, transform), 4, (8, 6))
+    model = DSSM(
+        features.model_inputs("request"), table_sizes(features, transform), embedding_dim=4, hidden_units=(8, 6)
+    )
     model.embeddings.build(None)
     model.build_head()
     random = np.random.default_rng(3)

@@ -100,7 +100,7 @@ def test_the_parts_of_a_method_are_built_and_the_ranker_is_the_same_for_all():
     assert {name.partition("_")[0] for name in group("cts").caches.stores} == {"cross"}
     full = group("full_decay_0.5")
     assert len(full.caches.stores) == 4 and {store.decay for store in full.caches.stores.values()} == {0.5}
-    assert full.towers.cycle_adaptive == ("user", "item") and group("leaky").leaky
+    assert full.towers.options.cycle_adaptive == ("user", "item") and group("leaky").options.leaky
     scored = [group(name)(batch()[0])[OF_RANKER].numpy() for name in ("base", "full")]
     assert np.allclose(*scored)
     share = DATA.splits["train"].label.mean()

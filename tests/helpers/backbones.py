@@ -40,5 +40,5 @@ def moved(model: Any, batch: dict[str, Any], scale: float = 0.5) -> Any:
 
 def in_cs3(towers: TowerModel, **options: Any) -> CS3:
     """The towers with a ranker."""
-    ranker = TargetAttentionRanker(ROW, SIZES, 3, (5, HIDDEN), seed=2)
+    ranker = TargetAttentionRanker(ROW, SIZES, embedding_dim=3, hidden_units=(5, HIDDEN), seed=2)
     return CS3(towers, ranker, **{**_IDS, **options})

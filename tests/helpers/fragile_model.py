@@ -28,7 +28,15 @@ class FragileModel(keras.Model):
         super().__init__(**kwargs)
         self.fault = fault
         self.inner = DeepFM(
-            inputs, table_sizes, embedding_dim, hidden_units, dropout, batch_norm, embedding_l2, seed, name="inner"
+            inputs,
+            table_sizes,
+            embedding_dim=embedding_dim,
+            hidden_units=hidden_units,
+            dropout=dropout,
+            batch_norm=batch_norm,
+            embedding_l2=embedding_l2,
+            seed=seed,
+            name="inner",
         )
 
     def call(self, features: Any, training: bool | None = None) -> tf.Tensor:

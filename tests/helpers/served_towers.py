@@ -84,7 +84,7 @@ def tower_model(folder: Path, model_class: Any = None, scale: float = 2.0, **opt
     ids = {"user": sizes["user_id"], "item": sizes["items"]}
     caches = TowerCaches(ids, {"user": 3, "item": 3}, 2)
     inputs = toy_features().model_inputs("row")
-    model = (model_class or DSSM)(inputs, sizes, 4, (8, 6), caches=caches, **options)
+    model = (model_class or DSSM)(inputs, sizes, embedding_dim=4, hidden_units=(8, 6), caches=caches, **options)
     model.embeddings.build(None)
     model.build_head()
     random = np.random.default_rng(3)

@@ -24,9 +24,9 @@ ROOMS = (
 LEAVES = frozenset(
     {
         "transforms.features",
+        "transforms.import_path",
         "transforms.errors",
         "transforms.files",
-        "transforms.import_path",
         "transforms.locks",
         "transforms.plain_text",
         "transforms.one_keras",

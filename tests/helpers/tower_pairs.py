@@ -17,8 +17,8 @@ VECTOR, HIDDEN = 4, 3
 def cs3(towers: dict[str, Any] | None = None, **options: Any) -> CS3:
     """Two towers and a ranker over the fields of `ROW`."""
     return CS3(
-        DSSM(ROW, SIZES, 3, (6, VECTOR), **(towers or {})),
-        TargetAttentionRanker(ROW, SIZES, 3, (5, HIDDEN), seed=2),
+        DSSM(ROW, SIZES, embedding_dim=3, hidden_units=(6, VECTOR), **(towers or {})),
+        TargetAttentionRanker(ROW, SIZES, embedding_dim=3, hidden_units=(5, HIDDEN), seed=2),
         user_feature="user",
         item_feature="item",
         **options,

@@ -189,9 +189,9 @@ def test_ids_out_of_the_vocabulary_are_never_written() -> None:
 
 
 def test_features_that_are_no_ids_are_refused() -> None:
-    ranker = TargetAttentionRanker(ROW, SIZES, 3, (5, HIDDEN))
+    ranker = TargetAttentionRanker(ROW, SIZES, embedding_dim=3, hidden_units=(5, HIDDEN))
     with pytest.raises(ValueError, match="user_feature is 'user_id'; expected an id among the inputs: user, history"):
-        CS3(DSSM(ROW, SIZES, 3, (6, VECTOR)), ranker)
+        CS3(DSSM(ROW, SIZES, embedding_dim=3, hidden_units=(6, VECTOR)), ranker)
 
 
 def test_the_softmax_weighs_items_by_how_often_they_were_seen_before() -> None:
@@ -220,15 +220,15 @@ def test_items_are_counted_once_a_step_has_been_taken_and_forgotten_before_a_pas
     model.reset_state()
     assert not model.item_counts.numpy().any()
     again = CS3.from_config(model.get_config())
-    assert (again.softmax_weight, again.temperature) == (0.5, 1.0)
+    assert (again.options.softmax_weight, again.options.temperature) == (0.5, 1.0)
 
 
 def test_a_softmax_is_refused_below_0_and_over_towers_without_a_product() -> None:
-    ranker = TargetAttentionRanker(ROW, SIZES, 3, (5, HIDDEN))
+    ranker = TargetAttentionRanker(ROW, SIZES, embedding_dim=3, hidden_units=(5, HIDDEN))
     ids: dict[str, Any] = {"user_feature": "user", "item_feature": "item"}
     with pytest.raises(ValueError, match="softmax_weight is -1; expected 0 or more"):
-        CS3(DSSM(ROW, SIZES, 3, (6, VECTOR)), ranker, softmax_weight=-1, **ids)
-    heads = IntTower(ROW, SIZES, 3, (6, VECTOR), heads=2, head_width=2, item_feature="item")
+        CS3(DSSM(ROW, SIZES, embedding_dim=3, hidden_units=(6, VECTOR)), ranker, softmax_weight=-1, **ids)
+    heads = IntTower(ROW, SIZES, embedding_dim=3, hidden_units=(6, VECTOR), heads=2, head_width=2, item_feature="item")
     with pytest.raises(
         ValueError, match="softmax_weight is 1, of IntTower; expected towers that are compared by a pro"
     ):

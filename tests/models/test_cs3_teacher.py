@@ -32,7 +32,7 @@ def eagerly() -> Iterator[None]:
 
 def _taught(**options: Any) -> CS3:
     arguments: dict[str, Any] = {**_IDS, "teacher_width": _WIDTH, **options}
-    return CS3(DSSM(ROW, SIZES, 3, (6, 4)), None, **arguments)
+    return CS3(DSSM(ROW, SIZES, embedding_dim=3, hidden_units=(6, 4)), None, **arguments)
 
 
 def _batch(count: int = 12, seed: int = 0) -> tuple[dict[str, Any], tf.Tensor]:
@@ -75,7 +75,7 @@ def test_there_is_no_ranker_and_nothing_is_told_of_one() -> None:
     assert float(logs["loss"]) == pytest.approx(float(logs["loss/bce"]))
     beside = moved(cs3(), batch[0])
     assert model.embeddings.table.shape[1] == 3 and beside.embeddings.table.shape[1] == 6
-    alone = moved(DSSM(ROW, SIZES, 3, (6, 4)), batch[0])
+    alone = moved(DSSM(ROW, SIZES, embedding_dim=3, hidden_units=(6, 4)), batch[0])
     assert len(model.trainable_weights) == len(alone.trainable_weights) < len(beside.trainable_weights)
 
 
@@ -115,15 +115,21 @@ def test_a_config_brings_it_back() -> None:
     model = moved(_taught(beta=0.6), features)
     again = CS3.from_config(model.get_config())
     again(features)
-    assert again.ranker is None and (again.teacher_width, again.beta) == (_WIDTH, 0.6)
+    assert again.ranker is None and (again.teacher_width, again.options.beta) == (_WIDTH, 0.6)
     assert [weight.shape for weight in again.weights] == [weight.shape for weight in model.weights]
 
 
 @pytest.mark.parametrize(("has_ranker", "width"), [(False, 0), (True, 2)])
 def test_neither_and_both_sources_are_refused(has_ranker: bool, width: int) -> None:
-    ranker = TargetAttentionRanker(ROW, SIZES, 3, (5, 3)) if has_ranker else None
+    ranker = TargetAttentionRanker(ROW, SIZES, embedding_dim=3, hidden_units=(5, 3)) if has_ranker else None
     with pytest.raises(ValueError, match=f"ranker and teacher_width {width}; expected one source of h"):
-        CS3(DSSM(ROW, SIZES, 3, (6, 4)), ranker, teacher_width=width, user_feature="user", item_feature="item")
+        CS3(
+            DSSM(ROW, SIZES, embedding_dim=3, hidden_units=(6, 4)),
+            ranker,
+            teacher_width=width,
+            user_feature="user",
+            item_feature="item",
+        )
 
 
 def _job(**settings: Any) -> TrainingJob:

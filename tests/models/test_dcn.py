@@ -29,15 +29,15 @@ def _crossed(model: DCN, first: np.ndarray) -> np.ndarray:
     crossed = first
     for layer in model.cross_layers:
         weights = layer.get_weights()
-        if model.cross == "v1":
+        if model.options.cross == "v1":
             crossed = first * (crossed @ weights[0]) + weights[1] + crossed
-        elif model.cross == "v2":
+        elif model.options.cross == "v2":
             crossed = first * (crossed @ weights[0] + weights[1]) + crossed
         else:
             inward, within, outward, gate, bias = weights
             gates = np.exp(crossed @ gate)
-            rank, sums = model.cross_rank, np.zeros_like(first)
-            for i in range(model.num_experts):
+            rank, sums = model.options.cross_rank, np.zeros_like(first)
+            for i in range(model.options.num_experts):
                 part = slice(rank * i, rank * (i + 1))
                 low = np.tanh(np.tanh(crossed @ inward[:, part]) @ within[i])
                 sums += (gates[:, i] / gates.sum(1))[:, None] * first * (low @ outward[part] + bias)

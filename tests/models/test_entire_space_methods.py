@@ -33,7 +33,7 @@ _INVERSE = np.array([2, 4, 20])  # 0.02 is clipped at 0.05.
 
 
 def _ranker(seed: int = 1, outputs: int = 1) -> SetRanker:
-    return SetRanker(INPUTS, SIZES, 2, hidden_units=(4,), width=4, heads=2, outputs=outputs, seed=seed)
+    return SetRanker(INPUTS, SIZES, embedding_dim=2, hidden_units=(4,), width=4, heads=2, outputs=outputs, seed=seed)
 
 
 def _group(method: str, **options: Any) -> PeerModel:

@@ -39,5 +39,5 @@ def test_an_unknown_name_is_refused_with_advice(name: str, message: str) -> None
 
 
 def test_an_unknown_argument_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="no argument 'hiden_units'; did you mean 'hidden_units'"):
+    with pytest.raises(ValueError, match="no option 'hiden_units'; did you mean 'hidden_units'"):
         build_model("deepfm", _INPUTS, _SIZES, hiden_units=(3,))

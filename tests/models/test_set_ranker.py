@@ -275,7 +275,7 @@ def test_config_gives_the_arguments_back() -> None:
 
 def test_the_registry_knows_it_and_its_arguments() -> None:
     model = build_model("set_ranker", INPUTS, SIZES, width=8, l2_scope="table")
-    assert isinstance(model, SetRanker) and model.width == 8
+    assert isinstance(model, SetRanker) and model.options.width == 8
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,16 @@ def test_is_a_sound_layer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("inputs", "batch"), [(ROW, row_batch()), (REQUEST, request_batch())])
 def test_the_ranker_is_a_sound_model(inputs: Any, batch: dict[str, Any], tmp_path: Path) -> None:
-    check_layer(lambda: TargetAttentionRanker(inputs, SIZES, 3, (9, 8), seed=5), batch, tmp_path, compiles=False)
+    check_layer(
+        lambda: TargetAttentionRanker(inputs, SIZES, embedding_dim=3, hidden_units=(9, 8), seed=5),
+        batch,
+        tmp_path,
+        compiles=False,
+    )
 
 
 def test_the_rankers_logit_is_a_linear_function_of_what_it_shares() -> None:
-    model = TargetAttentionRanker(ROW, SIZES, 3, (6, 4))
+    model = TargetAttentionRanker(ROW, SIZES, embedding_dim=3, hidden_units=(6, 4))
     model(row_batch())
     hidden = model.hidden(model.look_up(row_batch()))
     assert hidden.shape == (3, 1, 4) and model.hidden_width == 4
@@ -71,7 +76,7 @@ def test_the_rankers_logit_is_a_linear_function_of_what_it_shares() -> None:
 
 def test_one_hidden_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="expected at least two widths; the last is shared"):
-        TargetAttentionRanker(ROW, SIZES, 3, (6,))
+        TargetAttentionRanker(ROW, SIZES, embedding_dim=3, hidden_units=(6,))
 
 
 def test_without_a_mask_all_keys_are_real() -> None:

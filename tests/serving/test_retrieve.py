@@ -283,7 +283,7 @@ def test_without_a_catalogue_there_are_vectors_only(towers: ToyTowers, tmp_path:
 
 def test_a_catalogue_is_refused_without_towers_and_without_its_columns(towers: ToyTowers, tmp_path: Path) -> None:
     inputs = towers.features.model_inputs("row")
-    ranker = DeepFM(inputs, {str(item.vocabulary): 9 for item in inputs}, 2, (3,))
+    ranker = DeepFM(inputs, {str(item.vocabulary): 9 for item in inputs}, embedding_dim=2, hidden_units=(3,))
     with pytest.raises(ValueError, match="is a DeepFM; expected a TowerModel"):
         export_towers(towers.folder, tmp_path / NAME, ranker)
     catalogue = towers.catalogue()

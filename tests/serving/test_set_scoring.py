@@ -26,7 +26,7 @@ def _features(*limits: int | None) -> FeatureSet:
 def _model(**changes: object) -> SetRanker:
     inputs = _features(None).model_inputs("request")
     sizes = {str(item.vocabulary): 10 for item in inputs}
-    model = SetRanker(inputs, sizes, embedding_dim=4, hidden_units=(8,), width=4, heads=2, **changes)  # type: ignore[arg-type]
+    model = SetRanker(inputs, sizes, embedding_dim=4, hidden_units=(8,), width=4, heads=2, **changes)
     model.build_head()
     random = np.random.default_rng(1)
     for weight in model.trainable_weights:
