@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Stands while an install is under way: if it is found later, that install was cut short and is begun anew.
 UNFINISHED := $(VENV)/.unfinished
-CODE := transforms evaluation models serving runs tfx_pipeline consort benchmarks experiments tests setup.py
+CODE := transforms simulation evaluation models serving runs tfx_pipeline consort benchmarks experiments tests setup.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint lock clean

@@ -43,8 +43,8 @@ def bench_online(spans: int, requests: int, seed: int, say: Say = lambda _: None
 
 
 def _make_stream(base: Path, spans: int, requests: int, seed: int) -> None:
-    from transforms.simulation.parameters import load_world
-    from transforms.sources.simulator import simulate
+    from simulation.cascade_log import simulate
+    from simulation.parameters import load_world
     from transforms.spans import cut_spans
 
     simulate(base / "log", load_world(None), requests, seed)

@@ -16,9 +16,9 @@ from models.training.compiling import compile_model, precision
 from models.training.fit import fit
 from models.training.losses import ClickLoss
 from runs.provenance import machine
+from simulation.ctr_world import ClickLogWorld
+from simulation.parameters import TRUTH, ClickLogParameters
 from transforms.features import LABEL
-from transforms.simulation.ctr_parameters import TRUTH, ClickLogParameters
-from transforms.simulation.ctr_world import ClickLogWorld
 
 WAYS = ("lazy", "lazy_other_weights", "dense", "lazy_bfloat16")
 """Other first weights tell how much of a difference is chance."""

@@ -16,9 +16,9 @@ import tensorflow as tf
 from models.layers.linear_attention import LinearAttention
 from models.layers.set_vectors import SetVectors
 from models.preranking.set_ranker import SetRanker
+from simulation.cascade_log import feature_set
+from simulation.parameters import World
 from transforms.features import ModelInput, Shape
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import feature_set
 
 EMBEDDING_DIM = 16
 PEAK_WARM_UP = 16

@@ -19,13 +19,13 @@ from runs.provenance import machine
 from serving.client import PredictClient
 from serving.export.export import export_model
 from serving.export.requests import padding_of, request_inputs
+from simulation.cascade_log import simulate
+from simulation.parameters import World
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import ConsortError
 from transforms.features import FeatureSet
 from transforms.input import first_examples
 from transforms.records import shard_paths
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import simulate
 from transforms.vocabularies import table_sizes
 
 MODEL = "bench"

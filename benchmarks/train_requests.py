@@ -14,9 +14,9 @@ from models.cotraining.duet import Duet
 from models.registry import build_model
 from models.training.compiling import precision
 from runs.provenance import machine
+from simulation.cascade_log import feature_set
+from simulation.parameters import World
 from transforms.features import CANDIDATE, ModelInput, Shape
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import feature_set
 
 CANDIDATES, HISTORY = 100, 50
 """Of each request; none is padding."""

@@ -16,9 +16,9 @@ from models.layers.vector_store import VectorStore
 from models.registry import build_model
 from models.training.compiling import precision
 from runs.provenance import machine
+from simulation.cascade_log import feature_set
+from simulation.parameters import World
 from transforms.features import TIMESTAMP, ModelInput, Shape
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import feature_set
 
 BACKBONE, RANKER = "dssm", "target_attention_ranker"
 

@@ -56,8 +56,8 @@ def run_demo(out: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
 
 
 def _simulate(data: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
-    from transforms.simulation.parameters import load_world
-    from transforms.sources.simulator import simulate
+    from simulation.cascade_log import simulate
+    from simulation.parameters import load_world
 
     say(f"simulating {requests} requests")
     importlib.import_module("tensorflow")  # Loaded here, so that its seconds are not counted as the simulator's.

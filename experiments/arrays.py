@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from simulation.parameters import TRUTH, ClickLogParameters
 from transforms.errors import InputError
 from transforms.features import LABEL, SPLITS, ModelInput, Shape, Split
 from transforms.files import new_directory, sha256_of, write_text
-from transforms.simulation.ctr_parameters import TRUTH, ClickLogParameters
 
 ABOUT = "about.json"
 _KINDS = {"ids": np.int32, "numbers": np.float32, LABEL: np.float32, TRUTH: np.float32}
@@ -94,8 +94,8 @@ def simulated_arrays(folder: Path, parameters: ClickLogParameters, rows: int, se
       rows: in all.
       seed: of the world, its rows and their split.
     """
-    from transforms.simulation.ctr_world import ClickLogWorld
-    from transforms.sources.ctr_simulator import FREQUENCY_THRESHOLD
+    from simulation.ctr_log import FREQUENCY_THRESHOLD
+    from simulation.ctr_world import ClickLogWorld
     from transforms.splits import random_splits
 
     world = ClickLogWorld(parameters, seed)

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from experiments.grid_runner import SIMULATED
-from transforms.simulation.parameters import World, load_world
+from simulation.parameters import World, load_world
 
 DEFAULT = "default"
 """Name of the world that the grid names, without changes."""

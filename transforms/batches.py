@@ -1,6 +1,6 @@
 """Columns of many records at once, and their encoding as tf.Example (in C++, by tfx_bsl)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -52,6 +52,33 @@ class Batch:
 
 FlatColumns: TypeAlias = Mapping[str, tuple[pa.Array, np.ndarray]]
 """Of each column its elements, one after the other, in its type, and the offsets of the records in them."""
+
+
+def rows_of(requests: Batch) -> Batch:
+    """One row for each exposed candidate of a batch of requests, in their order."""
+    request, candidate = np.nonzero(np.asarray(requests.columns[EXPOSED]))
+    columns: dict[str, Values] = {}
+    for name, values in requests.columns.items():
+        if isinstance(values, Ragged):
+            columns[name] = _take_lists(values, request)
+        elif name not in (CANDIDATE, EXPOSED):
+            array = np.asarray(values)
+            columns[name] = array[request] if array.ndim == 1 else array[request, candidate]
+    return Batch("row", requests.split, columns)
+
+
+def joined(batches: Sequence[Batch]) -> Batch:
+    """Batches of one kind and split, one after the other."""
+    columns: dict[str, Values] = {}
+    for name, first in batches[0].columns.items():
+        parts = [batch.columns[name] for batch in batches]
+        if isinstance(first, Ragged):
+            lengths = np.concatenate([np.diff(part.offsets) for part in parts if isinstance(part, Ragged)])
+            values = np.concatenate([part.values for part in parts if isinstance(part, Ragged)])
+            columns[name] = Ragged(values, np.concatenate([[0], np.cumsum(lengths)]))
+        else:
+            columns[name] = np.concatenate([np.asarray(part) for part in parts])
+    return Batch(batches[0].record, batches[0].split, columns)
 
 
 def flat_columns(batch: Batch, feature_set: FeatureSet) -> FlatColumns:
@@ -176,3 +203,10 @@ def _numbers(column: Column, values: np.ndarray) -> np.ndarray:
 
 def _is_text(arrow_type: pa.DataType) -> bool:
     return bool(pa.types.is_string(arrow_type) or pa.types.is_large_string(arrow_type))
+
+
+def _take_lists(ragged: Ragged, lists: np.ndarray) -> Ragged:
+    lengths = np.diff(ragged.offsets)[lists]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    place = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+    return Ragged(np.asarray(ragged.values)[np.repeat(ragged.offsets[:-1][lists], lengths) + place], offsets)

@@ -1,6 +1,16 @@
 """The product's packages and where they stand: at the top in a checkout, below `consort` in the wheel (setup.py)."""
 
-PACKAGES = ("transforms", "evaluation", "models", "serving", "runs", "tfx_pipeline", "benchmarks", "experiments")
+PACKAGES = (
+    "transforms",
+    "simulation",
+    "evaluation",
+    "models",
+    "serving",
+    "runs",
+    "tfx_pipeline",
+    "benchmarks",
+    "experiments",
+)
 """All but `consort` itself."""
 
 PREFIX = __name__.partition("transforms")[0]

@@ -38,17 +38,16 @@ def simulate(
 
     Example: consort data simulate --out /tmp/log --requests 5000 --seed 7
     """
-    from transforms.simulation.ctr_parameters import ClickLogParameters
-    from transforms.simulation.world_kinds import load_any_world
+    from simulation.parameters import ClickLogParameters, load_any_world
 
     parameters = load_any_world(world)
     _check_unit(isinstance(parameters, ClickLogParameters), requests, rows)
     if isinstance(parameters, ClickLogParameters):
-        from transforms.sources.ctr_simulator import simulate as simulate_clicks
+        from simulation.ctr_log import simulate as simulate_clicks
 
         run = partial(simulate_clicks, out, parameters, 100_000 if rows is None else rows, seed)
     else:
-        from transforms.sources.simulator import simulate as simulate_cascade
+        from simulation.cascade_log import simulate as simulate_cascade
 
         run = partial(simulate_cascade, out, parameters, 20_000 if requests is None else requests, seed)
     importlib.import_module("tensorflow")  # Its seconds of loading are not the simulator's.

@@ -7,10 +7,10 @@ import numpy as np
 from experiments.cs3.stream import Data, Lists, Stream, joined
 from experiments.duet.requests import Requests
 from experiments.duet.simulated import COUNTERS, answered, encoded, id_table_sizes, logarithms
+from simulation.cascade_log import feature_set
+from simulation.cascade_world import CascadeWorld
+from simulation.parameters import World
 from transforms.features import SPLITS, ModelInput, Shape, Split
-from transforms.simulation.cascade_world import CascadeWorld
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import feature_set
 
 
 def simulated_data(world: World, requests: int, seed: int) -> Data:

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from experiments.duet.requests import Data, Requests
+from simulation.cascade import ABSENT, EXPOSED
+from simulation.cascade_log import feature_set
+from simulation.cascade_world import Block, CascadeWorld
+from simulation.parameters import World
 from transforms.features import SPLITS, ModelInput, Split
-from transforms.simulation.cascade import EXPOSED
-from transforms.simulation.cascade_world import Block, CascadeWorld
-from transforms.simulation.parameters import World
-from transforms.simulation.retrieval import ABSENT
-from transforms.sources.simulator import feature_set
 from transforms.splits import SPLIT_ENDS
 
 COUNTERS = ("item_age_hours", "item_impressions_so_far", "item_clicks_so_far", "item_price")

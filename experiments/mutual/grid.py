@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from experiments import results_file
 from experiments.grid_files import check_names, packaged_grids, read_grid
-from transforms.simulation.ctr_parameters import ClickLogParameters
+from simulation.parameters import ClickLogParameters
 
 RESULTS_FILE = "mutual.json"
 SIMULATED = "simulated"

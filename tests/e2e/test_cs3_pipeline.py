@@ -13,9 +13,9 @@ from serving.retrieval.golden import check_golden_retrieval, read_golden_retriev
 from serving.retrieval.item_table import read_items
 from serving.server.server import LocalServer
 from serving.versions import versions_in
+from simulation.cascade_log import simulate
+from simulation.parameters import load_world
 from tests.helpers.pipeline_runs import run
-from transforms.simulation.parameters import load_world
-from transforms.sources.simulator import simulate
 
 pytestmark = pytest.mark.e2e
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from simulation.ctr_world import ClickLogWorld
+from simulation.parameters import ClickLogParameters
 from tests.helpers.command_line import consort
-from transforms.simulation.ctr_parameters import ClickLogParameters
-from transforms.simulation.ctr_world import ClickLogWorld
 from transforms.splits import random_splits
 
 pytestmark = pytest.mark.e2e

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from simulation.cascade_log import simulate
+from simulation.parameters import World
 from tests.helpers.command_line import consort
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import simulate
 
 pytestmark = pytest.mark.e2e
 

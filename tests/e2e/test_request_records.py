@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from consort.config import load_config
+from simulation.cascade_log import simulate
+from simulation.parameters import World
 from tests.helpers.pipeline_runs import run
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import simulate
 
 pytestmark = pytest.mark.e2e
 

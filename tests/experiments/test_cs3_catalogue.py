@@ -10,10 +10,10 @@ from experiments.cs3.measures import distinct_in_batch
 from experiments.cs3.methods import method_of, title, tuned_as
 from experiments.cs3.simulated import simulated_data
 from experiments.cs3.stream import Data, Lists, Stream, shuffled
+from simulation.parameters import World
 from tests.helpers.tiny_grids import WORLD
 from tests.helpers.tower_pairs import moved
 from transforms.features import Split
-from transforms.simulation.parameters import World
 
 GRID = CS3Grid.model_validate(
     {

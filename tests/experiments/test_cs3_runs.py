@@ -14,10 +14,10 @@ from experiments.cs3.runner import run_grid
 from experiments.cs3.simulated import simulated_data
 from experiments.cs3.stream import load_data
 from experiments.cs3.training import passes
+from simulation.parameters import World
 from tests.helpers.tiny_grids import WORLD, killed_and_taken_up
 from tests.helpers.tower_pairs import moved
 from transforms.errors import InputError
-from transforms.simulation.parameters import World
 
 GRID = CS3Grid.model_validate(
     {
@@ -158,7 +158,7 @@ def test_noise_moves_the_logits_by_its_strength_and_none_leaves_them():
 
 @pytest.mark.e2e
 def test_records_are_read_into_the_stream_that_the_simulator_gives_itself(tmp_path):
-    from transforms.sources.simulator import simulate
+    from simulation.cascade_log import simulate
 
     simulate(tmp_path / "data", World.model_validate(WORLD), 120, 1)
     changes = {"source": "simulator", "world": None, "requests": None, "rows": 250, "learning_rates": (0.01,)}

@@ -10,10 +10,10 @@ from experiments.cs3.measures import cold_masks, course, kendall, measured
 from experiments.cs3.simulated import impressions, simulated_data
 from experiments.cs3.stream import Lists, Stream, joined, load_data, save_data
 from experiments.duet.requests import Requests
+from simulation.cascade_log import simulate
+from simulation.parameters import World
 from transforms.errors import InputError
 from transforms.features import SPLITS, ModelInput, Shape
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import simulate
 
 WORLD = World(
     users=40, items=60, candidates=10, min_candidates=8, pool_size=20, ranked_items=6, exposed_items=3,

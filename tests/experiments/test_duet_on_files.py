@@ -9,10 +9,10 @@ import yaml
 from experiments.duet.dataset import dataset_data
 from experiments.duet.simulated import simulated_data
 from experiments.duet.storage import load_data
+from simulation.cascade_log import simulate
+from simulation.parameters import World
 from tests.helpers.command_line import consort
 from transforms.features import SPLITS
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import simulate
 
 WORLD = World(
     users=40, items=60, candidates=10, min_candidates=8, pool_size=20, ranked_items=6, exposed_items=3,

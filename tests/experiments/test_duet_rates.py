@@ -11,12 +11,12 @@ from evaluation.pointwise import auc
 from experiments.duet.grid import read_results
 from experiments.duet.rates import add_rates, import_command, rates_of
 from experiments.results_file import write_results
+from simulation.cascade_log import simulate
+from simulation.parameters import World
 from tests.helpers.command_line import consort
 from transforms.errors import InputError
 from transforms.records import load_dataset, shard_paths
 from transforms.schema import parse_spec
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import simulate
 
 _WORLD = World(users=30, items=60, candidates=20, min_candidates=12, ranked_items=10, exposed_items=4)
 

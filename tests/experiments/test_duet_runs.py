@@ -15,9 +15,9 @@ from experiments.duet.simulated import simulated_data
 from experiments.duet.storage import load_data, save_data
 from experiments.grid_runner import chosen_rate
 from experiments.places import Place
+from simulation.parameters import World
 from tests.helpers.tiny_grids import WORLD, killed_and_taken_up
 from transforms.errors import InputError
-from transforms.simulation.parameters import World
 
 GRID = DuetGrid.model_validate(
     {

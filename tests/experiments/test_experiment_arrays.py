@@ -7,12 +7,12 @@ import pytest
 
 from experiments.arrays import dataset_arrays, load_arrays, simulated_arrays
 from experiments.batches import batches
+from simulation.ctr_world import ClickLogWorld
+from simulation.parameters import ClickLogParameters
 from tests.helpers.mutual_grid import WORLD
 from tests.helpers.toy_data import write_toy
 from transforms.errors import InputError
 from transforms.features import SPLITS
-from transforms.simulation.ctr_parameters import ClickLogParameters
-from transforms.simulation.ctr_world import ClickLogWorld
 from transforms.splits import random_splits
 
 ROWS, SEED = 3000, 5

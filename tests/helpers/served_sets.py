@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from simulation.parameters import World
 from transforms.features import FeatureSet
-from transforms.simulation.parameters import World
 
 WORLD = World(
     users=40, items=200, candidates=12, min_candidates=8, pool_size=40, ranked_items=8, exposed_items=4,
@@ -44,8 +44,8 @@ class RequestLog:
 
 
 def make_log(folder: Path) -> RequestLog:
+    from simulation.cascade_log import simulate
     from transforms.beam.transform_dataset import transform_dataset
-    from transforms.sources.simulator import simulate
 
     dataset = simulate(folder / "data", WORLD, 160, 5)
     features = dataset.feature_set

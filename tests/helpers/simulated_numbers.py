@@ -6,11 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from simulation.cascade_world import CascadeWorld
+from simulation.ctr_world import ClickLogWorld
+from simulation.parameters import Category, ClickLogParameters, World
 from transforms.batches import Ragged
-from transforms.simulation.cascade_world import CascadeWorld
-from transforms.simulation.ctr_parameters import Category, ClickLogParameters
-from transforms.simulation.ctr_world import ClickLogWorld
-from transforms.simulation.parameters import World
 from transforms.sources.ratings_matrix_files import Ratings
 from transforms.sources.ratings_matrix_options import RatingsMatrixOptions
 from transforms.sources.ratings_matrix_requests import preferences, rounds, yes_probability

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROOMS = (
     "evaluation",
     "transforms",
+    "simulation",
     "models",
     "serving",
     "runs",

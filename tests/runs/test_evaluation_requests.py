@@ -11,14 +11,14 @@ import tensorflow as tf
 from runs.evaluate import LOGGED_SCORE, TRUTH, Scored, metrics_of, score, splits_of
 from serving.contract import CONTRACT
 from serving.export.contract import contract_of
+from simulation.cascade_log import simulate
+from simulation.parameters import World
 from tests.helpers.command_line import consort
 from tests.helpers.simulated_requests import soft_auc
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, RecordKind
 from transforms.records import load_dataset, shard_paths
 from transforms.schema import parse_spec
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import simulate
 
 _REQUESTS = 40
 

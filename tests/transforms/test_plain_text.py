@@ -4,10 +4,10 @@ import pytest
 import yaml
 
 from consort.config import load_config
+from simulation.parameters import load_world
 from transforms.errors import InputError
 from transforms.plain_text import parse_json, parse_yaml
 from transforms.records import load_dataset
-from transforms.simulation.parameters import load_world
 
 BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)

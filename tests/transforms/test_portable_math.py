@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.simulation.portable_math import dot, exp, log, power, sigmoid, sine_of_turns, total
+from transforms.portable_math import dot, exp, log, power, sigmoid, sine_of_turns, total
 
 
 @given(st.floats(-708, 709))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.simulation.portable_random import exponential, gumbel, normal, normal_quantile, poisson
+from transforms.portable_random import exponential, gumbel, normal, normal_quantile, poisson
 
 DRAWS = 200_000
 

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
+from evaluation.pointwise import auc
+from simulation.cascade_log import feature_set as simulated_feature_set
+from simulation.parameters import World
 from tests.helpers.imported_records import all_records, records_of
 from transforms.beam.import_dataset import import_dataset
 from transforms.features import SPLITS, Feature, FeatureSet
-from transforms.simulation.auc import auc
-from transforms.simulation.parameters import World
 from transforms.sources.ratings_matrix import COAT_ITEM_FIELDS, COAT_USER_FIELDS, RatingsMatrixSource
 from transforms.sources.ratings_matrix_files import Ratings, read_ratings
 from transforms.sources.ratings_matrix_options import RatingsMatrixOptions
 from transforms.sources.ratings_matrix_requests import preferences, rounds, yes_probability
 from transforms.sources.ratings_matrix_synthetic import write_coat_like, write_jester_like
-from transforms.sources.simulator import feature_set as simulated_feature_set
 
 TRUTHS = ("stage", "position", "logging_score", "true_click_probability")
 USERS, JOKES = 40, 60
@@ -158,7 +158,7 @@ def logged(**options):
 
 def likes_ranked(score, truth) -> float:
     """AUC of a score for the items that are more likely liked than not."""
-    area = auc(score, (truth > 0.5).astype(int))
+    area = auc((truth > 0.5).astype(int), score)
     assert area is not None
     return area
 

@@ -5,7 +5,7 @@ import os
 import numpy as np
 
 from transforms.arrow import pa
-from transforms.simulation.portable_math import sine_of_turns
+from transforms.portable_math import sine_of_turns
 from transforms.sources.avazu_options import CATEGORIES, LINE
 from transforms.sources.synthetic_text import (
     Fields,

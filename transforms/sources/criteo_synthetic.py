@@ -5,8 +5,8 @@ import os
 import numpy as np
 
 from transforms.arrow import pa, pc
-from transforms.simulation.portable_math import exp
-from transforms.simulation.portable_random import normal
+from transforms.portable_math import exp
+from transforms.portable_random import normal
 from transforms.sources.synthetic_text import (
     Fields,
     clicked,

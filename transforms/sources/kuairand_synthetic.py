@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 
 from transforms.files import write_text
-from transforms.simulation.portable_math import dot, sigmoid
-from transforms.simulation.portable_random import normal
+from transforms.portable_math import dot, sigmoid
+from transforms.portable_random import normal
 from transforms.sources.kuairand_files import midnight_ms
 from transforms.sources.kuairand_options import (
     DAY_MS,

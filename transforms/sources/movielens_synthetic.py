@@ -7,8 +7,8 @@ from typing import Literal
 import numpy as np
 
 from transforms.files import write_text
-from transforms.simulation.portable_math import dot
-from transforms.simulation.portable_random import normal
+from transforms.portable_math import dot
+from transforms.portable_random import normal
 
 _GENRES = ("Action", "Comedy", "Drama", "Sci-Fi", "War")
 

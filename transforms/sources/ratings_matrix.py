@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.simulation.world_files import SIMULATOR_VERSION
+from transforms.portable_random import SIMULATOR_VERSION
 from transforms.sources.base import Source, SourceOptions
 from transforms.sources.ratings_matrix_options import RatingsMatrixOptions
 

@@ -4,9 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from transforms.batches import Batch, Ragged, Values
+from transforms.batches import Batch, Ragged, Values, rows_of
 from transforms.features import CANDIDATE, EXPOSED, LABEL, MISSING_INT, MISSING_STRING, SPLITS, Split
-from transforms.simulation.columns import rows_of
 from transforms.sources.ratings_matrix import HISTORY
 from transforms.sources.ratings_matrix_files import Ratings
 from transforms.sources.ratings_matrix_options import RatingsMatrixOptions

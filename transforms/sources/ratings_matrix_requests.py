@@ -7,8 +7,8 @@ import numpy as np
 
 from transforms.batches import Ragged
 from transforms.errors import InputError
-from transforms.simulation.portable_math import sigmoid, total
-from transforms.simulation.portable_random import gumbel
+from transforms.portable_math import sigmoid, total
+from transforms.portable_random import gumbel
 from transforms.sources.ratings_matrix_files import Ratings
 from transforms.sources.ratings_matrix_options import Policy, RatingsMatrixOptions
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from transforms.files import replacing_file, write_text
-from transforms.simulation.portable_math import dot, exp, total
-from transforms.simulation.portable_random import gumbel, normal
+from transforms.portable_math import dot, exp, total
+from transforms.portable_random import gumbel, normal
 from transforms.sources.ratings_matrix_files import (
     COAT_FEATURES,
     COAT_PROPENSITIES,

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from transforms.batches import Batch, Ragged, Values
+from transforms.batches import Batch, Ragged, Values, rows_of
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, MISSING_INT, Split
-from transforms.simulation.columns import rows_of
 from transforms.sources.recflow import HISTORY_IDS
 from transforms.sources.recflow_candidates import chosen_candidates
 from transforms.sources.recflow_files import Rows

@@ -10,8 +10,8 @@ import numpy as np
 
 from transforms.arrow import feather, pa
 from transforms.files import replacing_file
-from transforms.simulation.portable_math import sigmoid
-from transforms.simulation.portable_random import normal
+from transforms.portable_math import sigmoid
+from transforms.portable_random import normal
 from transforms.sources.recflow_options import (
     ALL_STAGE,
     FEEDBACK,

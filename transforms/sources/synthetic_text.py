@@ -7,7 +7,7 @@ import numpy as np
 
 from transforms.arrow import pa, pc
 from transforms.files import replacing_file
-from transforms.simulation.portable_math import exp, log, sigmoid
+from transforms.portable_math import exp, log, sigmoid
 
 _HEX_PAIRS = np.array([f"{value:02x}" for value in range(256)], "S2").view(np.uint16)
 _BLOCK_ROWS = 100_000

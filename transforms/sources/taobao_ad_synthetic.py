@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from transforms.files import write_text
-from transforms.simulation.portable_math import exp
-from transforms.simulation.portable_random import normal
+from transforms.portable_math import exp
+from transforms.portable_random import normal
 from transforms.sources.taobao_ad_files import midnight
 from transforms.sources.taobao_ad_options import ADS, BEHAVIOURS, FIRST_DAY, PROFILES, SAMPLE, USER_FIELDS
 

@@ -1,14 +1,56 @@
-"""The logging cascade: retrieval, pre-ranking, ranking, exposure, imperfect in a known way."""
+"""The cascade that logs: retrieval, pre-ranking, ranking, exposure; and clicks from before the log."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.simulation.parameters import World
-from transforms.simulation.population import Floats, Ints, Items
-from transforms.simulation.portable_random import normal
-from transforms.simulation.retrieval import ABSENT
+from simulation.parameters import World
+from simulation.population import Floats, Ints, Items
+from transforms.portable_math import dot, power, total
+from transforms.portable_random import gumbel, normal, poisson
+
+ABSENT = -1
+"""Index of an item that is not there."""
+
+
+def inclusion_shares(weights: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """[V] expected draws of each item: proportional to its weight, at most 1, adding up to `size`."""
+    if size >= len(weights):
+        return np.ones(len(weights))
+    certain = np.zeros(len(weights), np.bool_)
+    while True:
+        rest = ~certain
+        shares = np.ones(len(weights))
+        shares[rest] = weights[rest] * ((size - certain.sum()) / total(weights[rest]))
+        above = rest & (shares > 1.0)
+        if not above.any():
+            return shares
+        certain |= above
+
+
+def draw_pools(alive: Ints, weights: NDArray[np.float64], pools: int, size: int, rng: np.random.Generator) -> Ints:
+    """[pools, size] item indices, each at most once in a pool; `ABSENT` in the places left over.
+
+    The alive items lie in random order on a line of length `size`, each as long as its inclusion
+    share, and each pool draws one point in every unit of that line: so the cost does not depend on
+    how many items there are. An item that spans the border of two units may be drawn twice; the
+    second draw is dropped.
+
+    Args:
+      alive: [V] items that exist.
+      weights: [V] their weights.
+    """
+    size = min(size, len(alive))
+    order = rng.permutation(len(alive))
+    ends = np.cumsum(inclusion_shares(weights, size)[order])
+    points = np.arange(size) + rng.random((pools, size))
+    drawn = np.minimum(np.searchsorted(ends, points, side="right"), len(alive) - 1)
+    again = np.zeros(drawn.shape, np.bool_)
+    again[:, 1:] = drawn[:, 1:] == drawn[:, :-1]
+    return np.where(again, ABSENT, alive[order[drawn]])
+
 
 PRERANKED, RANKED, EXPOSED = 1, 2, 3
 """Values of `stage`: how far an item got; 0 is padding."""
@@ -107,3 +149,30 @@ def _positions(scores: Floats, shown: NDArray[np.bool_], most: int) -> Ints:
     position = np.zeros(scores.shape, np.int64)
     np.put_along_axis(position, order, np.arange(1, order.shape[1] + 1), axis=1)
     return np.where(shown, position, 0)
+
+
+_CHUNK = 4096
+
+
+def past_clicks(world: World, items: Items, tastes: Floats, rng: np.random.Generator) -> Iterator[tuple[Ints, Ints]]:
+    """Users and items of past clicks, chunk by chunk of users.
+
+    A user has a Poisson number of them, at most a full history: those of a popularity-drawn pool of
+    the items alive at the log's beginning that are best by taste, quality and Gumbel noise (so an
+    item is chosen in proportion to e^logit).
+
+    Args:
+      tastes: [users, D] at the log's beginning.
+    """
+    alive = np.flatnonzero(items.birth <= 0.0)
+    weights = power(items.popularity[alive], world.popularity_bias)
+    for start in range(0, world.users, _CHUNK):
+        taste = tastes[start : start + _CHUNK]
+        pool = draw_pools(alive, weights, len(taste), 4 * world.history_length, rng)
+        match = dot(np.moveaxis(items.taste[pool], -1, 0), taste.T[:, :, None])
+        logit = np.float32(world.taste_strength) * match + items.quality[pool]
+        clicks = poisson(rng, world.past_clicks, len(taste), world.history_length)
+        score = (logit + gumbel(rng, logit.shape)).astype(np.float32)
+        chosen = best(score, pool != ABSENT, clicks, world.history_length)
+        rows, columns = np.nonzero(chosen)
+        yield rows + start, pool[rows, columns]

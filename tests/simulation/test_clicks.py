@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from transforms.simulation.clicks import click_probability, neighbour_effects
-from transforms.simulation.parameters import World
-from transforms.simulation.population import Items
+from simulation.clicks import click_probability, neighbour_effects
+from simulation.parameters import World
+from simulation.population import Items
 
 
 def some_items(directions: list[list[float]], categories: list[int], complements: list[list[bool]]) -> Items:

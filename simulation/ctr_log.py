@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from evaluation.pointwise import auc
+from simulation.ctr_world import ClickLogWorld, Columns
+from simulation.parameters import TRUTH, ClickLogParameters
 from transforms.arrow import pa, pc
 from transforms.batches import Batch, Values
 from transforms.errors import InputError
 from transforms.features import LABEL, SPLITS, Column, Encoding, Feature, FeatureSet, Split, Vocabulary
+from transforms.portable_math import exp, log, total
+from transforms.portable_random import SIMULATOR_VERSION
 from transforms.records import Dataset, load_dataset
-from transforms.simulation.auc import auc
-from transforms.simulation.ctr_parameters import TRUTH, ClickLogParameters
-from transforms.simulation.ctr_world import ClickLogWorld, Columns
-from transforms.simulation.portable_math import exp, log, total
-from transforms.simulation.world_files import SIMULATOR_VERSION
 from transforms.sources.synthetic_text import hex_text
 from transforms.splits import random_splits
 from transforms.writing import write_dataset
@@ -173,6 +173,6 @@ def _figures(parts: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, float | No
     of_label = np.where(label == 1, truth, 1.0 - truth.astype(np.float64))
     return {
         "click_rate": np.count_nonzero(label) / len(label),
-        "oracle_auc": auc(truth, label),
+        "oracle_auc": auc(label, truth),
         "oracle_logloss": float(-total(log(of_label)) / len(label)),
     }

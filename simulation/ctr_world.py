@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from simulation.parameters import TRUTH, Category, ClickLogParameters
 from transforms.features import LABEL, ModelInput, Shape
-from transforms.simulation.ctr_parameters import TRUTH, Category, ClickLogParameters
-from transforms.simulation.portable_math import exp, log, power, sigmoid, total
-from transforms.simulation.portable_random import normal
+from transforms.portable_math import exp, log, power, sigmoid, total
+from transforms.portable_random import normal
 
 Floats = NDArray[np.float32]
 Columns = dict[str, np.ndarray]

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from transforms.simulation.auc import auc
-from transforms.simulation.ctr_parameters import Category, ClickLogParameters
-from transforms.simulation.ctr_world import BLOCK_ROWS, ClickLogWorld, id_frequencies
+from evaluation.pointwise import auc
+from simulation.ctr_world import BLOCK_ROWS, ClickLogWorld, id_frequencies
+from simulation.parameters import Category, ClickLogParameters
 
 SMALL = ClickLogParameters(
     categories=(
@@ -127,14 +127,14 @@ def test_labels_follow_the_truth_and_the_click_rate(default_sample: dict[str, np
 def test_in_the_default_world_the_best_auc_is_that_of_common_logs_and_needs_interactions(seed: int) -> None:
     world = ClickLogWorld(ClickLogParameters(), seed)
     sample = world.sample(60_000, seed)
-    best = auc(sample["true_click_probability"], sample["label"])
+    best = auc(sample["label"], sample["true_click_probability"])
     first = sum(
         world.latents[category.name][0].take(sample[category.name]) for category in ClickLogParameters().categories
     )
     additive = first + sum(
         sign * sample[name] for sign, name in zip(world.signs, world.parameters.numbers, strict=True)
     )
-    without_interactions = auc(additive, sample["label"])
+    without_interactions = auc(sample["label"], additive)
     assert best is not None
     assert without_interactions is not None
     assert 0.78 < best < 0.83

@@ -10,11 +10,11 @@ import pytest
 import tensorflow as tf
 from pydantic import ValidationError
 
+from simulation.cascade_log import feature_set, simulate
+from simulation.parameters import World
 from transforms.errors import InputError
 from transforms.features import Feature, RecordKind, Split
 from transforms.records import Dataset, load_dataset, shard_paths
-from transforms.simulation.parameters import World
-from transforms.sources.simulator import feature_set, simulate
 
 WORLD = World(
     users=60, items=150, categories=6, pool_size=60, candidates=24, min_candidates=16, ranked_items=12, exposed_items=6,

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from simulation.ctr_log import feature_set, simulate
+from simulation.ctr_world import BLOCK_ROWS, ClickLogWorld
+from simulation.parameters import Category, ClickLogParameters
 from tests.helpers.imported_records import records_of
 from transforms.errors import InputError
 from transforms.features import SPLITS, Feature
 from transforms.records import load_dataset
-from transforms.simulation.ctr_parameters import Category, ClickLogParameters
-from transforms.simulation.ctr_world import BLOCK_ROWS, ClickLogWorld
-from transforms.sources.ctr_simulator import feature_set, simulate
 from transforms.splits import random_splits
 
 PARAMETERS = ClickLogParameters(

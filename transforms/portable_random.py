@@ -6,7 +6,11 @@ library's logarithms, which differ in the last bit.
 
 import numpy as np
 
-from transforms.simulation.portable_math import Doubles, exp, in_blocks, log, polynomial
+from transforms.portable_math import Doubles, exp, in_blocks, log, polynomial
+
+SIMULATOR_VERSION = 2
+"""In `origin` of a simulated dataset. Version 1, which its datasets do not name, drew other numbers from a seed, and
+not the same ones on every processor."""
 
 Shape = int | tuple[int, ...]
 

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.simulation.cascade import EXPOSED, RANKED, best, logging_scores
-from transforms.simulation.cascade_world import Block, CascadeWorld
-from transforms.simulation.parameters import World, load_world
-from transforms.simulation.population import create_items
-from transforms.simulation.retrieval import ABSENT, draw_pools, inclusion_shares
+from simulation.cascade import ABSENT, EXPOSED, RANKED, best, draw_pools, inclusion_shares, logging_scores
+from simulation.cascade_world import Block, CascadeWorld
+from simulation.parameters import World, load_world
+from simulation.population import create_items
 
 SMALL = {"users": 200, "items": 600, "pool_size": 120, "candidates": 50, "min_candidates": 40, "ranked_items": 20}
 

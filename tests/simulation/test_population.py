@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import yaml
 
+from simulation.clicks import Requests, relevance
+from simulation.parameters import World, load_world, worlds
+from simulation.population import Tastes, create_items, create_users
 from transforms.errors import InputError
-from transforms.simulation.parameters import World, load_world, worlds
-from transforms.simulation.population import create_items, create_users
-from transforms.simulation.relevance import Requests, relevance
-from transforms.simulation.tastes import Tastes
 
 
 def written(folder: Path, text: str) -> Path:

@@ -6,18 +6,19 @@ the next 10 % `eval`, the last 10 % `test`.
 
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
-from transforms.batches import Batch
+from evaluation.pointwise import auc
+from simulation.cascade import EXPOSED, PRERANKED
+from simulation.cascade_world import Block, CascadeWorld
+from simulation.parameters import World
+from transforms.batches import Batch, Ragged, Values, joined, rows_of
 from transforms.errors import InputError
-from transforms.features import SPLITS, Column, Encoding, Feature, FeatureSet, Split
+from transforms.features import MISSING_INT, MISSING_STRING, SPLITS, Column, Encoding, Feature, FeatureSet, Split
+from transforms.portable_random import SIMULATOR_VERSION
 from transforms.records import Dataset, load_dataset
-from transforms.simulation.cascade_world import CascadeWorld
-from transforms.simulation.columns import Columns, joined, rows_of
-from transforms.simulation.figures import Figures
-from transforms.simulation.parameters import World
-from transforms.simulation.world_files import SIMULATOR_VERSION
 from transforms.splits import SPLIT_ENDS
 from transforms.writing import write_dataset
 
@@ -129,7 +130,7 @@ def simulate(
 
 
 def _batches(
-    cascade_world: CascadeWorld, requests: int, figures: Figures, progress: Progress | None
+    cascade_world: CascadeWorld, requests: int, figures: "Figures", progress: Progress | None
 ) -> Iterator[Batch]:
     columns, block_requests = Columns(cascade_world), cascade_world.world.block_requests
     shard_requests = SHARD_CANDIDATES // cascade_world.world.candidates
@@ -156,3 +157,97 @@ def _shards(requests: int, size: int) -> Iterator[tuple[Split, int, int]]:
         for first in range(start, stop, size):
             yield split, first, min(first + size, stop)
         start = stop
+
+
+DEVICES = np.array([b"desktop", b"mobile"])
+USER_COLUMNS = ("user_id", "user_segment", "user_age_bucket")
+CONTEXT_COLUMNS = ("request_id", "timestamp", "device")
+HISTORY = "history_item_id"
+
+
+class Columns:
+    """Names the members of one world, once, and turns its blocks into batches.
+
+    Tables of items end with the marker of a missing value, which the index of padding (-1) finds.
+    """
+
+    def __init__(self, cascade_world: CascadeWorld):
+        world, users, items = cascade_world.world, cascade_world.users, cascade_world.items
+        self._start = world.start_timestamp
+        self._user_id = _names("u", world.users)
+        self._segment = _names("s", world.segments)[users.segment]
+        self._age_bucket = users.age_bucket
+        self._item_id = np.append(_names("i", world.items), MISSING_STRING)
+        self._category = np.append(_names("c", world.categories)[items.category], MISSING_STRING)
+        self._price = np.append(items.price, np.float32(np.nan))
+
+    def requests(self, block: Block, split: Split) -> Batch:
+        """One record for each request of the block."""
+        user, outcome = block.requests.user, block.outcome
+        real = outcome.stage >= PRERANKED
+        numbers = range(block.first, block.first + len(user))
+        columns: dict[str, Values] = {
+            "request_id": np.array([b"r%09d" % number for number in numbers]),
+            "user_id": self._user_id[user],
+            "user_segment": self._segment[user],
+            "user_age_bucket": self._age_bucket[user],
+            "device": DEVICES[block.requests.mobile],
+            "timestamp": self._start + block.requests.moment,
+            HISTORY: Ragged(self._item_id[block.histories.items], block.histories.offsets),
+            "item_id": self._item_id[block.item],
+            "item_category": self._category[block.item],
+            "item_price": self._price[block.item],
+            "item_age_hours": np.where(real, block.age_hours, np.float32(np.nan)),
+            "item_impressions_so_far": np.where(real, block.impressions, MISSING_INT),
+            "item_clicks_so_far": np.where(real, block.clicks, MISSING_INT),
+            "label": block.label,
+            "candidate": real,
+            "exposed": outcome.stage == EXPOSED,
+            "stage": outcome.stage,
+            "position": outcome.position,
+            "logging_score": outcome.score,
+            "true_click_probability": block.probability,
+        }
+        return Batch("request", split, columns)
+
+
+def _names(letter: str, size: int) -> np.ndarray:
+    width = len(str(size - 1))
+    return np.array([f"{letter}{number:0{width}d}".encode() for number in range(size)])
+
+
+_COLUMNS = ("label", "true_click_probability", "logging_score")
+
+
+class Figures:
+    """Collects exposed impressions and counts candidates, split by split."""
+
+    def __init__(self) -> None:
+        self._parts: dict[Split, list[list[np.ndarray]]] = {}
+        self._candidates: dict[Split, int] = {}
+
+    def add(self, rows: Batch, candidates: int) -> None:
+        """Takes in a batch of row records, and the number of candidates of the requests they come from."""
+        self._parts.setdefault(rows.split, []).append([np.asarray(rows.columns[name]) for name in _COLUMNS])
+        self._candidates[rows.split] = self._candidates.get(rows.split, 0) + candidates
+
+    def notes(self) -> dict[str, Any]:
+        """`{"row": {split: figures}, "request": {split: {"candidates": count}}}`.
+
+        Figures of rows are the click rate, and the AUC against the labels of the true click
+        probability (the oracle) and of the logging score; None where all labels are equal.
+        """
+        present = [split for split in SPLITS if split in self._parts]
+        return {
+            "row": {split: _figures(self._parts[split]) for split in present},
+            "request": {split: {"candidates": self._candidates[split]} for split in present},
+        }
+
+
+def _figures(parts: list[list[np.ndarray]]) -> dict[str, float | None]:
+    label, probability, score = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return {
+        "click_rate": np.count_nonzero(label) / len(label) if len(label) else None,
+        "oracle_auc": auc(label, probability),
+        "logging_policy_auc": auc(label, score),
+    }

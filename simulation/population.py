@@ -1,13 +1,13 @@
-"""Who lives in the world: users and items with fixed traits, some of them visible."""
+"""Users and items of a world: what they are, their tastes over time, and when requests arrive."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from transforms.simulation.parameters import World
-from transforms.simulation.portable_math import dot, exp, power, total
-from transforms.simulation.portable_random import exponential, normal
+from simulation.parameters import World
+from transforms.portable_math import dot, exp, power, total
+from transforms.portable_random import exponential, normal
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -120,3 +120,64 @@ def _complements(categories: int, rng: np.random.Generator) -> NDArray[np.bool_]
     table |= table.T
     np.fill_diagonal(table, False)
     return table
+
+
+class Tastes:
+    """The users' taste vectors at the current moment: u = segment part + own part.
+
+    The own part is a stationary first-order process: after t days it is
+    `sqrt(1 - s) own + sqrt(s) new` with `s = 1 - (1 - drift)^t`, so its variance never changes.
+    """
+
+    def __init__(self, world: World, users: Users, rng: np.random.Generator):
+        self._world, self._users, self._rng = world, users, rng
+        self._own = self._fresh()
+        self._moment = 0.0
+        self._sum()
+
+    def advance(self, moment: float) -> None:
+        """Lets tastes drift until `moment`, seconds since the log's first."""
+        days = max(moment - self._moment, 0.0) / SECONDS_PER_DAY
+        self._moment = max(moment, self._moment)
+        share = 1.0 - float(power(1.0 - self._world.drift, days))
+        if share > 0.0:
+            self._own = np.float32(np.sqrt(1.0 - share)) * self._own + np.float32(np.sqrt(share)) * self._fresh()
+            self._sum()
+
+    def of(self, users: np.ndarray) -> Floats:
+        """[n, D] taste vectors of `users`."""
+        return self._current[users]
+
+    def _sum(self) -> None:
+        self._current: Floats = self._users.segment_taste + self._own
+
+    def _fresh(self) -> Floats:
+        scale = np.float32(np.sqrt(1.0 - self._world.visible_share))
+        return scale * normal(self._rng, (self._world.users, self._world.taste_dim))
+
+
+MOBILE_SHARE = 0.7
+
+
+@dataclass(frozen=True)
+class Arrivals:
+    """All requests of a log in order of time, each [requests].
+
+    Args:
+      moment: whole seconds since the log's first moment, never falling.
+      user: index of the user.
+      mobile: 1 on a mobile device, 0 on a desktop.
+    """
+
+    moment: Ints
+    user: Ints
+    mobile: Ints
+
+
+def create_arrivals(world: World, users: Users, requests: int, rng: np.random.Generator) -> Arrivals:
+    """Draws arrivals: uniform over the log's days, users by their activity."""
+    moment = np.sort(rng.random(requests)) * (world.days * SECONDS_PER_DAY)
+    ends = np.cumsum(users.activity)
+    user = np.minimum(np.searchsorted(ends, rng.random(requests), side="right"), world.users - 1)
+    mobile = rng.random(requests) < MOBILE_SHARE
+    return Arrivals(moment.astype(np.int64), user.astype(np.int64), mobile.astype(np.int64))

@@ -1,7 +1,6 @@
 """World files: YAML into frozen models; an unknown key is an error that names the nearest known one."""
 
 import os
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,16 +11,12 @@ from transforms.errors import InputError
 from transforms.import_path import nearest
 from transforms.plain_text import parse_yaml
 
-SIMULATOR_VERSION = 2
-"""In `origin` of a simulated dataset. Version 1, which its datasets do not name, drew other numbers from a seed, and
-not the same ones on every processor."""
-
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
 
 def packaged(folder: str) -> dict[str, Path]:
     """Names and paths of the world files in a folder of this package."""
-    directory = Path(str(resources.files("transforms.simulation") / folder))
+    directory = Path(__file__).parent / folder
     return {path.stem: path for path in sorted(directory.glob("*.yaml"))}
 
 

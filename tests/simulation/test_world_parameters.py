@@ -6,10 +6,16 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from simulation.parameters import (
+    Category,
+    ClickLogParameters,
+    World,
+    click_worlds,
+    load_any_world,
+    load_click_world,
+    worlds,
+)
 from transforms.errors import InputError
-from transforms.simulation.ctr_parameters import Category, ClickLogParameters, click_worlds, load_click_world
-from transforms.simulation.parameters import World, worlds
-from transforms.simulation.world_kinds import load_any_world
 
 
 def written(folder: Path, text: str) -> Path:
