@@ -8,7 +8,7 @@ from dataclasses import MISSING, Field, dataclass, fields
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin, get_type_hints
 
-from models.layers.choices import checked_choice, checked_count
+from models.layers.arguments import checked_choice, checked_count
 from transforms.import_path import nearest
 
 Count = Annotated[int, "at least 1"]

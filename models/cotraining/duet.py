@@ -12,7 +12,7 @@ import tf_keras as keras
 from models.cotraining.base import Recipe, Trained
 from models.cotraining.clicks import Clicks, conditional_loss, side_outputs_of, stage_loss, symmetric_kl
 from models.cotraining.peers import PeerModel, best_peer, check_peers
-from models.layers.choices import checked_choice
+from models.layers.arguments import checked_choice
 from models.options import Options
 from models.table_model import TableModel
 from models.training.job import TrainingJob

@@ -16,7 +16,7 @@ from models.cotraining.entire_space_methods import (
     UnexposedNegatives,
 )
 from models.cotraining.peers import PeerModel, check_peers
-from models.layers.choices import checked_choice
+from models.layers.arguments import checked_choice
 from models.training.job import TrainingJob
 
 

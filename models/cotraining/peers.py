@@ -9,8 +9,8 @@ import tf_keras as keras
 
 from models.configured_model import ConfiguredModel
 from models.cotraining.clicks import Clicks
-from models.layers.degrees import Extreme
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
+from models.layers.linear_attention import Extreme
 from models.table_model import TableModel
 from models.training.compiling import AUC_THRESHOLDS
 from models.training.distribution import unshard

@@ -10,9 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.field_stack import FieldStack, assembled
-from models.layers.id_ranges import out_of_range
-from models.layers.lookup import distinct_rows, look_up, repeat_rows
+from models.layers.lookup import FieldStack, assembled, distinct_rows, look_up, out_of_range, repeat_rows
 from models.layers.padded_lists import with_ragged_lists
 from models.layers.replicas import replica_mean, shares
 from models.layers.set_vectors import ROLES, SetVectors, roles_of, sets_of, with_dense_lists

@@ -1,14 +1,49 @@
-"""Linear attention from one set to another."""
+"""Attention by kernel feature maps, linear in queries plus keys, and the range of its degrees."""
 
-from typing import Any
+import math
+from typing import Any, Literal
 
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.choices import checked_choice, checked_count
-from models.layers.feature_maps import FeatureMap, map_keys, map_queries
-from models.layers.masks import all_real
-from models.layers.seeds import derived_seed
+from models.layers.arguments import checked_choice, checked_count, derived_seed
+from models.layers.padded_lists import all_real
+
+FeatureMap = Literal["elu1", "relu", "softmax_qk", "exact"]
+"""`exact` is none: softmax attention itself."""
+
+
+def map_queries(queries: tf.Tensor, name: FeatureMap) -> tf.Tensor:
+    """phi of queries, over their last axis.
+
+    `elu1`: elu(x) + 1, above 0 everywhere (Katharopoulos et al. 2020, equation 7); `relu`: max(x, 0);
+    `softmax_qk`: softmax over the features (Shen et al., "Efficient Attention", 2021, section 3.2).
+
+    Args:
+      queries: `[..., d]`; of one head where the map is `softmax_qk`, else of any number.
+      name: of the map.
+    """
+    if name == "softmax_qk":
+        return tf.nn.softmax(queries)
+    return tf.nn.relu(queries) if name == "relu" else tf.nn.elu(queries) + 1
+
+
+def map_keys(keys: tf.Tensor, mask: tf.Tensor, name: FeatureMap) -> tf.Tensor:
+    """phi of keys, zeros where the mask is False; as `map_queries`, but `softmax_qk` is over the real positions.
+
+    Args:
+      keys: `[B, N, W]`.
+      mask: bool `[B, N, 1]`.
+      name: of the map.
+    """
+    zeros = tf.zeros_like(keys)
+    if name != "softmax_qk":
+        return tf.where(mask, map_queries(keys, name), zeros)
+    # The floor is finite, so that a list without any real key gives zeros, not NaN.
+    highest = tf.reduce_max(tf.where(mask, keys, keys.dtype.min), axis=1, keepdims=True)
+    weights = tf.where(mask, tf.exp(tf.where(mask, keys - tf.stop_gradient(highest), zeros)), zeros)
+    return tf.math.divide_no_nan(weights, tf.reduce_sum(weights, axis=1, keepdims=True))
+
 
 EPSILON = 1e-6
 """Added to degrees, as fast-transformers does: a row without any key gives zeros."""
@@ -122,3 +157,50 @@ class LinearAttention(keras.layers.Layer):
             "feature_map": self.feature_map,
             "seed": self.seed,
         }
+
+
+class Extreme(keras.metrics.Metric):
+    """The least or the greatest value since the last reset; several replicas tell the mean of theirs.
+
+    Args:
+      name: of the metric.
+      greatest: else the least.
+
+    Attributes:
+      suffix: added to the name: of several models in one, each has its own.
+    """
+
+    def __init__(self, name: str, greatest: bool, **kwargs: Any):
+        self.suffix = ""
+        # It is updated inside a layer, where a mixed-precision policy would have it read in half precision.
+        super().__init__(name=name, **{"dtype": "float32", **kwargs})
+        self._choose = tf.maximum if greatest else tf.minimum
+        self._nothing = -math.inf if greatest else math.inf
+        start = keras.initializers.Constant(self._nothing)
+        self._value = self.add_weight(name="value", initializer=start, aggregation=tf.VariableAggregation.MEAN)
+
+    @property
+    def name(self) -> str:
+        return f"{self._name}{self.suffix}"
+
+    def update_state(self, value: tf.Tensor) -> None:
+        self._value.assign(self._choose(self._value, tf.cast(value, self._value.dtype)))
+
+    def result(self) -> tf.Tensor:
+        return tf.convert_to_tensor(self._value)
+
+    def reset_state(self) -> None:
+        self._value.assign(self._nothing)
+
+
+def degree_range(stream: str) -> tuple[Extreme, Extreme]:
+    """Metrics `degree_min/<stream>` and `degree_max/<stream>`."""
+    return Extreme(f"degree_min/{stream}", False), Extreme(f"degree_max/{stream}", True)
+
+
+def update_range(extremes: tuple[Extreme, Extreme], degrees: tf.Tensor, real: tf.Tensor) -> None:
+    """Takes the degrees `[B, M, H]` of the queries that are real, bool `[B, M]`; none changes nothing."""
+    least, greatest = extremes
+    mask = real[..., tf.newaxis]
+    least.update_state(tf.reduce_min(tf.where(mask, degrees, math.inf)))
+    greatest.update_state(tf.reduce_max(tf.where(mask, degrees, -math.inf)))

@@ -1,4 +1,4 @@
-"""Lists of a batch: their last elements, and padded ones as ragged ones."""
+"""Lists of a batch: masks, last elements, and padded lists as ragged ones."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -53,3 +53,8 @@ def _longest(item: ModelInput, of_ids: Sequence[tf.RaggedTensor]) -> tf.Tensor:
             "expected a ragged list [B, (N)], as no list of ids tells its length; give a tf.RaggedTensor"
         )
     return tf.reduce_max(tf.stack([tf.cast(value.row_lengths(), tf.int64) for value in of_ids]), axis=0)
+
+
+def all_real(elements: tf.Tensor) -> tf.Tensor:
+    """The mask of lists without padding, bool `[B, N]`, for elements `[B, N, ...]`."""
+    return tf.ones(tf.shape(elements)[:2], tf.bool)

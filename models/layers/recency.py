@@ -5,7 +5,7 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.masks import all_real
+from models.layers.padded_lists import all_real
 
 
 @keras.utils.register_keras_serializable(package="consort")

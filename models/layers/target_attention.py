@@ -6,10 +6,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.choices import checked_count
-from models.layers.masks import all_real
+from models.layers.arguments import checked_count, derived_seed
 from models.layers.mlp import MLP
-from models.layers.seeds import derived_seed
+from models.layers.padded_lists import all_real
 
 
 @keras.utils.register_keras_serializable(package="consort")

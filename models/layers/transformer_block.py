@@ -5,11 +5,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.choices import checked_count
-from models.layers.dense import Dense
-from models.layers.dropout import ResumableDropout
+from models.layers.arguments import checked_count, derived_seed
+from models.layers.dense import Dense, ResumableDropout
 from models.layers.linear_attention import LinearAttention
-from models.layers.seeds import derived_seed
 
 
 @keras.utils.register_keras_serializable(package="consort")

@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.choices import checked_count
+from models.layers.arguments import checked_count
 from models.layers.lookup import look_up
 
 

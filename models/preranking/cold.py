@@ -7,9 +7,9 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.field_gates import FieldGates
+from models.layers.arguments import derived_seed
+from models.layers.field_weights import FieldGates
 from models.layers.mlp import MLP
-from models.layers.seeds import derived_seed
 from models.ranking.field_model import FieldModel
 from models.table_model import ModelOptions
 from transforms.features import ModelInput

@@ -7,15 +7,12 @@ from typing import Any, Literal
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.degrees import degree_range, update_range
-from models.layers.dropout import ResumableDropout
-from models.layers.feature_maps import FeatureMap
-from models.layers.linear_attention import LinearAttention
+from models.layers.arguments import derived_seed
+from models.layers.dense import ResumableDropout, TiledDense
+from models.layers.linear_attention import FeatureMap, LinearAttention, degree_range, update_range
 from models.layers.mlp import MLP
 from models.layers.recency import Recency
-from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
-from models.layers.tiled_dense import TiledDense
 from models.preranking.set_model import SetModel, flat_fields
 from models.table_model import ModelOptions
 from transforms.features import ModelInput, Shape

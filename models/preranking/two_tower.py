@@ -7,8 +7,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.arguments import derived_seed
 from models.layers.mlp import MLP
-from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors, check_user_side
 from models.preranking.set_model import SetModel, flat_fields, mean_history
 from models.table_model import ModelOptions

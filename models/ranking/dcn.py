@@ -7,11 +7,9 @@ from typing import Any, Literal
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.cross import CrossLayer
-from models.layers.cross_mixture import CrossMixture
-from models.layers.cross_v2 import CrossLayerV2
+from models.layers.arguments import derived_seed
+from models.layers.cross import CrossLayer, CrossLayerV2, CrossMixture
 from models.layers.mlp import MLP
-from models.layers.seeds import derived_seed
 from models.options import Count
 from models.ranking.field_model import FieldModel
 from models.table_model import ModelOptions

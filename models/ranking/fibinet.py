@@ -7,10 +7,10 @@ from typing import Any, Literal
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.bilinear import BilinearInteraction
+from models.layers.arguments import derived_seed
+from models.layers.field_pairs import BilinearInteraction
+from models.layers.field_weights import SENET
 from models.layers.mlp import MLP
-from models.layers.seeds import derived_seed
-from models.layers.senet import SENET
 from models.ranking.field_model import FieldModel, check_pairs
 from models.table_model import ModelOptions
 from transforms.features import ModelInput

@@ -7,10 +7,9 @@ from typing import Any, Literal
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.inner_product import InnerProduct
+from models.layers.arguments import derived_seed
+from models.layers.field_pairs import InnerProduct, OuterProduct
 from models.layers.mlp import MLP
-from models.layers.outer_product import OuterProduct
-from models.layers.seeds import derived_seed
 from models.ranking.field_model import FieldModel, check_pairs
 from models.table_model import ModelOptions
 from transforms.features import ModelInput

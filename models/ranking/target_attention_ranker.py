@@ -7,11 +7,11 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.arguments import derived_seed
+from models.layers.dense import TiledDense
 from models.layers.mlp import MLP
-from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
 from models.layers.target_attention import TargetAttention
-from models.layers.tiled_dense import TiledDense
 from models.preranking.set_model import SetModel, flat_fields
 from models.table_model import ModelOptions
 from transforms.features import ModelInput

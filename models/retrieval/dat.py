@@ -8,12 +8,11 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.clicks import Clicks
+from models.layers.arguments import derived_seed
 from models.layers.dense import Dense
-from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
 from models.layers.tower_caches import SIDES
-from models.retrieval.id_fields import checked_id
-from models.retrieval.tower_model import TowerModel, TowerOptions, item_fields, user_fields
+from models.retrieval.tower_model import TowerModel, TowerOptions, checked_id, item_fields, user_fields
 
 _ROLES = {"user": "request", "item": "candidates"}
 

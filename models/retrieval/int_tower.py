@@ -8,16 +8,15 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.clicks import Clicks
-from models.layers.head_tower import HeadTower
-from models.layers.light_se import LightSE
+from models.layers.arguments import derived_seed
+from models.layers.field_weights import LightSE
 from models.layers.replicas import batch_mean
-from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
+from models.layers.tower import HeadTower
 from models.layers.tower_caches import SIDES
 from models.options import Count
 from models.preranking.set_model import flat_fields, mean_history
-from models.retrieval.id_fields import checked_id
-from models.retrieval.tower_model import TowerModel, TowerOptions
+from models.retrieval.tower_model import TowerModel, TowerOptions, checked_id
 
 FLOOR = -1e9
 """For what is no negative: its share in the softmax is 0 in float32."""

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.clicks import Clicks
-from models.layers.seeds import derived_seed
+from models.layers.arguments import derived_seed
 from models.layers.set_vectors import SetVectors, check_user_side
 from models.layers.tower import Tower
 from models.layers.tower_caches import SIDES, Extras, TowerCaches
@@ -276,3 +276,23 @@ def item_fields(vectors: SetVectors, extra: tf.Tensor) -> tf.Tensor:
     """What an item's tower sees: its fields, and the extra; `[B, M, X]`."""
     offered = flat_fields(vectors.candidates)
     return tf.concat([offered, tf.cast(extra, offered.dtype)], axis=-1)
+
+
+def checked_id(argument: str, name: str, inputs: Sequence[ModelInput], roles: Mapping[str, str], role: str) -> str:
+    """`name`, if it is an id among the inputs of a role.
+
+    Args:
+      argument: what the id was given as, for the message.
+      name: of a feature.
+      inputs: of the model.
+      roles: of each, one of `ROLES`.
+      role: which it must have.
+
+    Raises:
+      ValueError: it is not; the message gives those that are.
+    """
+    known = [item.name for item in inputs if item.vocabulary is not None and roles[item.name] == role]
+    if name not in known:
+        told = ", ".join(known) or "none"
+        raise ValueError(f"{argument} is {name!r}; expected an id among the {role} inputs: {told}; name one")
+    return name

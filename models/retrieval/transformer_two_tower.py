@@ -6,9 +6,9 @@ from typing import Any, Literal
 import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.arguments import derived_seed
 from models.layers.dense import Dense
 from models.layers.recency import Recency
-from models.layers.seeds import derived_seed
 from models.layers.set_vectors import SetVectors
 from models.layers.transformer_block import TransformerBlock
 from models.options import Count

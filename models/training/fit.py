@@ -11,8 +11,8 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.id_ranges import out_of_range
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
+from models.layers.lookup import out_of_range
 from models.training.checkpoints import Checkpoints, RunState
 from models.training.compiling import OptimizerName, compile_model
 from models.training.distribution import cluster_under, is_chief, raise_on_lost_worker

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.bilinear import BilinearInteraction
-from models.layers.field_pairs import bilinear_products
+from models.layers.field_pairs import BilinearInteraction, bilinear_products
 from tests.helpers.layer_check import check_layer
 
 _TYPES = ("field_all", "field_each", "field_interaction")

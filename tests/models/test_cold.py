@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.field_gates import FieldGates
+from models.layers.field_weights import FieldGates
 from models.preranking.cold import Cold
 from models.registry import build_model
 from tests.helpers.layer_check import check_layer

@@ -7,9 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.cross import CrossLayer
-from models.layers.cross_mixture import CrossMixture
-from models.layers.cross_v2 import CrossLayerV2
+from models.layers.cross import CrossLayer, CrossLayerV2, CrossMixture
 from tests.helpers.layer_check import check_layer
 
 _FIRST = tf.random.stateless_normal([4, 6], [1, 2])

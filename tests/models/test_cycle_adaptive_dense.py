@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.cycle_adaptive_dense import CycleAdaptiveDense
+from models.layers.dense import CycleAdaptiveDense
 from tests.helpers.layer_check import check_layer
 
 _INPUTS = tf.constant([[1.0, 2.0], [-1.0, 0.5]])

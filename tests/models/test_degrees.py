@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.degrees import Extreme, degree_range, update_range
+from models.layers.linear_attention import Extreme, degree_range, update_range
 
 _DEGREES = tf.constant([[[3.0, 8.0], [0.5, 90.0]], [[2.0, 4.0], [7.0, 1.0]]])
 

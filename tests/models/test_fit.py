@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.dropout import ResumableDropout
+from models.layers.dense import ResumableDropout
 from models.ranking.deepfm import DeepFM
 from models.training.checkpoints import read_weights
 from models.training.fit import FitResult, fit

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.inner_product import InnerProduct
+from models.layers.field_pairs import InnerProduct
 from tests.helpers.layer_check import check_layer
 
 _VECTORS = tf.random.stateless_normal([3, 5, 4], [1, 2])

@@ -8,9 +8,9 @@ import pytest
 import tensorflow as tf
 
 from models.cotraining.clicks import Clicks
-from models.layers.head_tower import HeadTower
-from models.layers.light_se import LightSE
+from models.layers.field_weights import LightSE
 from models.layers.set_vectors import SetVectors
+from models.layers.tower import HeadTower
 from models.retrieval.int_tower import FEScore, IntTower
 from tests.helpers.backbones import backbone, moved
 from tests.helpers.layer_check import check_layer

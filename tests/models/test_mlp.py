@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.dropout import ResumableDropout
+from models.layers.dense import ResumableDropout
 from models.layers.mlp import MLP
 from tests.helpers.layer_check import check_layer, policy
 

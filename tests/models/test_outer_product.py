@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.outer_product import OuterProduct
+from models.layers.field_pairs import OuterProduct
 from tests.helpers.layer_check import check_layer
 
 _VECTORS = tf.random.stateless_normal([3, 4, 5], [1, 2])

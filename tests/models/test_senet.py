@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.senet import SENET
+from models.layers.field_weights import SENET
 from tests.helpers.layer_check import check_layer
 
 _VECTORS = tf.random.stateless_uniform([4, 7, 3], [1, 2])

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from models.layers.tiled_dense import TiledDense
+from models.layers.dense import TiledDense
 from tests.helpers.layer_check import check_layer
 
 _OWN = tf.random.stateless_normal([3, 4, 5], [1, 2])

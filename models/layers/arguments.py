@@ -1,5 +1,6 @@
-"""Arguments that name one of a few ways."""
+"""Checks of a layer's arguments, and the seeds of its parts."""
 
+import zlib
 from collections.abc import Sequence
 
 from transforms.import_path import nearest
@@ -29,3 +30,12 @@ def checked_count(argument: str, value: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{argument} is {value!r}; expected a whole number of at least 1; correct it")
     return value
+
+
+def derived_seed(seed: int, part: str) -> int:
+    """A seed that differs from part to part and from seed to seed.
+
+    Sums such as `seed + depth` would give one layer of a model the start of another layer of a
+    model with a neighbouring seed.
+    """
+    return zlib.crc32(f"{seed}/{part}".encode()) & 0x7FFFFFFF
