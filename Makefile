@@ -11,7 +11,7 @@ UNFINISHED := $(VENV)/.unfinished
 CODE := transforms simulation evaluation models serving runs tfx_pipeline consort benchmarks experiments tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lock clean
+.PHONY: help setup demo test lint docs lock clean
 
 help: ## list the targets
 	@echo "make <target> [ARGS='...'] [VENV=.venv]"
@@ -31,6 +31,9 @@ lint: $(STAMP) ## check style, format and types
 	  $(BIN)/ruff format --check $(CODE) || status=1; \
 	  $(BIN)/mypy $(CODE) || status=1; \
 	  exit $$status
+
+docs: $(STAMP) ## renew the generated blocks of README.md, CONTRIBUTING.md and docs/
+	@$(BIN)/python -m tests.docs.blocks
 
 lock: ## renew requirements.lock from the ranges in pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv on PATH: get it e.g. with pipx install uv" >&2; exit 1; }

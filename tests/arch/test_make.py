@@ -58,6 +58,7 @@ def test_without_a_target_the_targets_are_listed(checkout: Path) -> None:
         "demo",
         "test",
         "lint",
+        "docs",
         "lock",
         "clean",
     ]

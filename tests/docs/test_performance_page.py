@@ -43,7 +43,7 @@ def test_scoring_of_sets_is_that_of_the_committed_run() -> None:
     result = _load("score")
     for key in ("ratio_exact_to_linear", "ratio_exact_to_linear_attention_alone"):
         assert f"{result[key]:.1f} times" in PAGE
-    assert f"take {result['time_ratio_4000_to_1000']:.2f} times as long" in PAGE
+    assert f"{result['time_ratio_4000_to_1000']:.2f} times" in PAGE
     for candidates, found in result["latency_ms"].items():
         told = [found[attention][way] for attention in ("elu1", "exact") for way in ("graph", "xla")]
         assert f"| {candidates} | {' | '.join(f'{value:.1f}' for value in told)} |" in PAGE
@@ -55,8 +55,8 @@ def test_scoring_of_sets_is_that_of_the_committed_run() -> None:
 def test_steps_of_a_pair_and_answers_are_those_of_the_committed_runs() -> None:
     pair, compiled, plain = _load("train_duet"), _load("serve"), _load("serve_plain")
     steps = pair["step_ms"]["duet"]
-    assert f"takes {pair['step_ratio_duet']:.2f} times one of a single ranker" in PAGE
-    assert f"{steps['duet']:.0f} ms against {steps['set_ranker']:.0f} ms" in PAGE
+    assert f"{pair['step_ratio_duet']:.2f} times" in PAGE
+    assert f"{steps['duet']:.0f} ms" in PAGE and f"{steps['set_ranker']:.0f} ms" in PAGE
     for result in (compiled, plain):
         assert f"{result['p50_ms']:.1f} ms" in PAGE and f"(p99 {result['p99_ms']:.1f} ms)" in PAGE
 
@@ -68,10 +68,23 @@ def test_retrieval_and_steps_of_cs3_are_those_of_the_committed_runs() -> None:
         assert f"| exact, {size} at once | {result['batch_ms_per_query'][size]:.2f} | |" in PAGE
     hnsw = f"| {result['hnsw_p50_ms']:.2f} | {result['hnsw_p99_ms']:.2f} |"
     assert f"| HNSW, recall {result['hnsw_recall']:.3f} {hnsw}" in PAGE
-    assert f"HNSW is {result['ratio_exact_to_hnsw']:.1f} times faster, after {result['hnsw_build_s']:.0f} s" in PAGE
-    assert f"a ratio of {steps['ratio_cs3_to_plain']:.2f} (aim 0.6)" in PAGE
+    assert f"{result['ratio_exact_to_hnsw']:.1f} times" in PAGE and f"{result['hnsw_build_s']:.0f} s" in PAGE
+    assert f"{steps['ratio_cs3_to_plain']:.2f}" in PAGE
     for name in ("cs3", "cs3_plain"):
         assert f"{steps['examples_per_s']['cs3'][name]:,.0f}" in PAGE
     for name in ("100k", "4m"):
         assert f"{steps['step_ms']['store'][name]:.2f} ms" in PAGE
-    assert f"{steps['store_ratio_4m_to_100k']:.2f} times as much" in PAGE
+    assert f"{steps['store_ratio_4m_to_100k']:.2f} times" in PAGE
+
+
+def test_the_stream_of_the_cs3_page_is_the_committed_run() -> None:
+    result, page = _load("online"), " ".join((ROOT / "docs" / "cs3.md").read_text().split())
+    for figure in (
+        f"{result['answers']:,} answers",
+        f"p50 {result['p50_ms']:.1f} ms",
+        f"p99 {result['p99_ms']:.1f} ms",
+        f"{result['memory_mb_early']:,.0f} MB",
+        f"{result['memory_mb_late']:,.0f} MB",
+    ):
+        assert figure in page
+    assert result["spans"] == result["versions_answered"] == 20 and not result["failures"]

@@ -1,4 +1,4 @@
-"""The page of serving: its snippets of retrieval run, its table of retrieval is that of the contract."""
+"""The Python of docs/serving.md on retrieval runs."""
 
 import re
 import shutil
@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from serving.contract import read_contract
 from serving.retrieval.index import build_index
 from serving.server.server import LocalServer
 from tests.helpers.served_towers import NAME, ToyTowers, make_towers, user_inputs
@@ -38,15 +37,3 @@ def test_the_snippets_run(towers: ToyTowers, tmp_path: Path, capsys: pytest.Capt
     # The toy has fewer items than the page asks for.
     exec(text.replace("k=100", "k=10"), names)
     assert not set(names["ids"][0].tolist()) - set(towers.catalogue().ids.tolist())
-
-
-def test_inputs_and_outputs_are_those_of_the_contract(towers: ToyTowers) -> None:
-    told = read_contract(towers.version)["signatures"]
-    rows = {
-        cells[1].strip(" `"): cells for cells in (line.split("|") for line in SECTION.splitlines()) if len(cells) > 3
-    }
-    for name in ("user_embedding", "item_embedding", "retrieve"):
-        for output in told[name]["outputs"]:
-            assert f"`{output} [" in rows[name][3]
-    assert {"`k`", "`exclude`"} <= set(re.findall(r"`\w+`", rows["retrieve"][2]))
-    assert told["retrieve"]["outputs"]["item_id"]["shape"] == ["B", "k"]

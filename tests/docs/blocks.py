@@ -1,0 +1,218 @@
+"""Generated blocks of the documentation: tables that mirror the code. `make docs` writes them.
+
+A block stands between `<!-- generated: NAME ARGUMENTS -->` and `<!-- end -->`; `GENERATORS` maps names to functions.
+"""
+
+import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from tests.helpers.source_tree import ROOT
+
+_BLOCK = re.compile(r"(<!-- generated: ([\w-]+) ?([\w. ]*) -->\n).*?(<!-- end -->)", re.DOTALL)
+_ARGUMENT = re.compile(r"^  (\*{0,2}\w+(?:, \*{0,2}\w+)*): (.*(?:\n    .*)*)", re.MULTILINE)
+
+
+def pages() -> tuple[Path, ...]:
+    """Returns the pages that may hold generated blocks."""
+    return (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md")))
+
+
+def render(text: str) -> str:
+    """Returns the text of a page with its generated blocks renewed."""
+    return _BLOCK.sub(lambda block: block[1] + GENERATORS[block[2]](*block[3].split()) + "\n" + block[4], text)
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Returns a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines)
+
+
+def verbs() -> str:
+    import typer
+
+    from consort.cli.app import app
+
+    def walk(command: Any, path: str) -> Iterator[tuple[str, str]]:
+        for name, verb in getattr(command, "commands", {}).items():
+            if hasattr(verb, "commands"):
+                yield from walk(verb, f"{path} {name}")
+            else:
+                yield f"`{path} {name}`", verb.help.split("\n\n")[0]
+
+    return table(("command", "what it does"), walk(typer.main.get_command(app), "consort"))
+
+
+def presets() -> str:
+    from consort import config
+
+    loaded = {name: config.load_config(path) for name, path in config.presets().items()}
+    rows = ((f"`{name}`", f"`{c.source}`", f"`{c.record}`", f"`{c.model.name}`", f"`{c.recipe.name}`")
+            for name, c in loaded.items())  # fmt: skip
+    return table(("preset", "source", "record", "model", "recipe"), rows)
+
+
+def run_file() -> str:
+    """Every key of the run file, from the fields and docstrings of its sections."""
+    from runs.config import RunConfig
+
+    def walk(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
+        meanings = arguments(section)
+        for name, field in section.model_fields.items():
+            if inspect.isclass(field.annotation) and issubclass(field.annotation, BaseModel):
+                yield from walk(field.annotation, f"{prefix}{name}.")
+            else:
+                default = "required" if field.is_required() else value(field.get_default(call_default_factory=True))
+                yield f"`{prefix}{name}`", default, meanings.get(name, "")
+
+    return table(("key", "default", "meaning"), walk(RunConfig, ""))
+
+
+def sources() -> str:
+    from transforms.sources.registry import list_sources
+
+    return table(
+        ("source", "what", "records", "licence"),
+        ((f"`{s.name}`", s.summary, ", ".join(s.records), s.licence) for s in list_sources()),
+    )
+
+
+def source_options() -> str:
+    from transforms.sources.registry import list_sources, source_class
+
+    rows = []
+    for source in list_sources():
+        meanings = arguments(source_class(source.name).Options)
+        rows += [
+            (f"`{source.name}`", f"`{key}`", value(default), meanings.get(key, ""))
+            for key, default in source.options.items()
+        ]
+    return table(("source", "option", "default", "meaning"), rows)
+
+
+def models() -> str:
+    from models.registry import MODELS
+
+    rows = ((f"`{name}`", f"`{path}`", first_sentence(load(path))) for name, path in MODELS.items())
+    return table(("`model.name`", "class", "what"), rows)
+
+
+def model_options() -> str:
+    """The options that a model has beyond those that all models have."""
+    from models.registry import MODELS
+
+    parameters = {name: dict(constructor_arguments(load(path))) for name, path in MODELS.items()}
+    common = set.intersection(*(set(known) for known in parameters.values())) | {"caches"}
+    rows = []
+    for name, known in parameters.items():
+        meanings = arguments(load(MODELS[name]))
+        rows += [
+            (f"`{name}`", f"`{option}`", value(default), meanings.get(option, ""))
+            for option, default in known.items()
+            if option not in common
+        ]
+    return table(("model", "option", "default", "meaning"), rows)
+
+
+def options(path: str, explained_by: str | None = None) -> str:
+    """The fields of a dataclass, such as the options of a recipe.
+
+    Args:
+      path: import path of the dataclass.
+      explained_by: import path of the class whose docstring explains the fields that the dataclass does not explain.
+    """
+    cls = load(path)
+    own = {name: meaning for name, meaning in arguments(cls).items() if not meaning.startswith("as in `")}
+    meanings = (arguments(load(explained_by)) if explained_by else {}) | own
+    rows = ((f"`{f.name}`", value(_default(f)), meanings.get(f.name, "")) for f in dataclasses.fields(cls))
+    return table(("option", "default", "meaning"), rows)
+
+
+def metrics() -> str:
+    from evaluation.metrics import METRICS
+
+    rows = (
+        (f"`{key}`", meaning, ", ".join(need.replace("_", " ") for need in metric.needs))
+        for metric in METRICS
+        for key, meaning in metric.keys.items()
+    )
+    return table(("metric", "meaning", "needs"), rows)
+
+
+GENERATORS: Mapping[str, Callable[..., str]] = {
+    "verbs": verbs,
+    "presets": presets,
+    "run-file": run_file,
+    "sources": sources,
+    "source-options": source_options,
+    "models": models,
+    "model-options": model_options,
+    "options": options,
+    "metrics": metrics,
+}
+
+
+def load(path: str) -> Any:
+    """Returns the class at an import path."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+def first_sentence(thing: Any) -> str:
+    """Returns the first sentence of a docstring."""
+    paragraph = " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+    return re.split(r"(?<=\.)\s|: the ", paragraph)[0].rstrip(".")
+
+
+def arguments(cls: type) -> dict[str, str]:
+    """Returns the meaning of each argument from the `Args` sections of a class and its bases."""
+    meanings: dict[str, str] = {}
+    for one in reversed(cls.__mro__):
+        text = inspect.cleandoc(vars(one).get("__doc__") or "")
+        section = re.search(r"^Args:\n((?:  .*\n?|\n)+)", text + "\n", re.MULTILINE)
+        for names, meaning in _ARGUMENT.findall(section[1] if section else ""):
+            meanings |= dict.fromkeys(names.split(", "), " ".join(meaning.split()).rstrip("."))
+    return meanings
+
+
+def constructor_arguments(cls: type) -> Iterator[tuple[str, Any]]:
+    """Yields the name and default of each argument of a constructor and of those that it passes `**kwargs` to."""
+    found: dict[str, Any] = {}
+    for one in cls.__mro__:
+        if one.__module__.startswith("models.") and "__init__" in vars(one):
+            own = inspect.signature(vars(one)["__init__"]).parameters.values()
+            found |= {p.name: p.default for p in own if p.default is not p.empty and p.name not in found}
+    yield from found.items()
+
+
+def value(default: object) -> str:
+    """Returns a default as a run file has it."""
+    if default is None or default is True or default is False:
+        return f"`{str(default).lower().replace('none', 'null')}`"
+    if isinstance(default, tuple | list):
+        return "`[" + ", ".join(map(str, default)) + "]`"
+    return f"`{default}`"
+
+
+def _default(field: "dataclasses.Field[Any]") -> object:
+    return field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+
+
+def main() -> None:
+    """Renews the blocks of all pages."""
+    for page in pages():
+        text = page.read_text()
+        if (renewed := render(text)) != text:
+            page.write_text(renewed)
+            print(f"renewed {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
