@@ -75,7 +75,7 @@ def run_info(
       source, dataset_sha256: of its data.
       teacher: that its recipe learns from, if there is one.
     """
-    taught = {} if teacher is None else {"teacher_sha256": teacher.sha256, "recipe": {"teacher": teacher.told()}}
+    taught = {} if teacher is None else {"teacher_sha256": teacher.sha256, "recipe": {"teacher": teacher.summary()}}
     return {
         "name": config.name,
         "seed": config.seed,

@@ -13,11 +13,11 @@ from transforms.errors import InputError
 from transforms.features import CANDIDATE
 
 SCORE = "logit"
-"""What scoring stages are ordered by."""
+"""Output that scoring stages sort by."""
 
 
 class Client(Protocol):
-    """What a cascade asks of `PredictClient`."""
+    """The methods of `PredictClient` that a cascade calls."""
 
     def retrieve(self, model: str, inputs: Mapping[str, Any], k: int | None = None) -> Retrieved: ...
 
@@ -49,7 +49,7 @@ class StageAnswer:
 
     Args:
       model, version: that answered.
-      item_ids: `[keep]`, best first; fewer if it was given fewer.
+      item_ids: `[keep]`, best first; fewer if it received fewer.
       scores: their logits.
       milliseconds: that it took, the client's work included.
     """
@@ -62,25 +62,25 @@ class StageAnswer:
 
 
 class Cascade:
-    """Asks one model after the other, each for what the one before passed on.
+    """Calls one model after the other, each for the items that the one before passed on.
 
-    What each model wants is taken from the server: a stage that asks for `candidate` scores the items of one request,
+    The server reports the inputs of each model: a stage with the input `candidate` scores the items in one request,
     any other row by row.
 
     Args:
-      client: of the server, or of one for all.
+      client: of the server of all models.
       retrieval: a two-tower model.
       stages: the models behind it, in their order.
-      items: raw columns of the catalogue: of the version of `retrieval` that answers.
+      items: raw columns of the catalogue, of the served version of `retrieval`.
     """
 
     def __init__(self, client: Client, retrieval: Stage, stages: Sequence[Stage], items: ItemTable):
         self._client, self._retrieval, self._stages, self._items = client, retrieval, tuple(stages), items
-        self._asked = {stage.model: client.metadata(stage.model)["serving_default"] for stage in self._stages}
-        self._of_user = client.metadata(retrieval.model)["retrieve"]
+        self._signatures = {stage.model: client.metadata(stage.model)["serving_default"] for stage in self._stages}
+        self._retrieve = client.metadata(retrieval.model)["retrieve"]
 
     def answer(self, user: Mapping[str, np.ndarray]) -> list[StageAnswer]:
-        """The answers of all stages for one user, the last one's being the cascade's.
+        """Returns the answers of all stages for one user; the last one is the cascade's.
 
         Args:
           user: raw columns of the user and the context: one value each, `[1]`, lists `[1, N]`. The lengths of lists
@@ -91,37 +91,38 @@ class Cascade:
           ServingError: a stage refused.
         """
         started = time.perf_counter()
-        found = self._client.retrieve(
-            self._retrieval.model, _some(user, self._of_user, (), self._retrieval.model), self._retrieval.keep
-        )
-        real = np.isfinite(found.scores[0])
-        answers = [
-            StageAnswer(found.model, found.version, found.item_ids[0][real], found.scores[0][real], _since(started))
-        ]
+        model, keep = self._retrieval.model, self._retrieval.keep
+        retrieved = self._client.retrieve(model, _user_inputs(user, self._retrieve, (), model), keep)
+        real = np.isfinite(retrieved.scores[0])
+        ids, scores = retrieved.item_ids[0][real], retrieved.scores[0][real]
+        answers = [StageAnswer(retrieved.model, retrieved.version, ids, scores, _since(started))]
         for stage in self._stages:
             answers.append(self._ask(stage, user, answers[-1].item_ids))
         return answers
 
     def _ask(self, stage: Stage, user: Mapping[str, np.ndarray], ids: np.ndarray) -> StageAnswer:
         started = time.perf_counter()
-        asked = self._asked[stage.model]
+        signature = self._signatures[stage.model]
         items = self._items.rows(ids)
-        own = _some(user, asked, (*items, CANDIDATE), stage.model)
-        if CANDIDATE in asked.inputs:
-            inputs = {**own, CANDIDATE: np.ones([1, len(ids)], np.int64)}
-            inputs |= {name: values[np.newaxis] for name, values in items.items() if name in asked.inputs}
+        user_inputs = _user_inputs(user, signature, (*items, CANDIDATE), stage.model)
+        if CANDIDATE in signature.inputs:
+            inputs = {**user_inputs, CANDIDATE: np.ones([1, len(ids)], np.int64)}
+            inputs |= {name: values[np.newaxis] for name, values in items.items() if name in signature.inputs}
         else:
-            inputs = {name: np.repeat(values, len(ids), axis=0) for name, values in own.items()}
-            inputs |= {name: values for name, values in items.items() if name in asked.inputs}
+            inputs = {name: np.repeat(values, len(ids), axis=0) for name, values in user_inputs.items()}
+            inputs |= {name: values for name, values in items.items() if name in signature.inputs}
         answer = self._client.predict(stage.model, inputs)
         scores = answer.outputs[SCORE].reshape(-1)
         best = np.argsort(-scores, kind="stable")[: stage.keep]
         return StageAnswer(answer.model, answer.version, ids[best], scores[best], _since(started))
 
 
-def _some(user: Mapping[str, np.ndarray], asked: Signature, others: Sequence[str], model: str) -> dict[str, np.ndarray]:
-    """The user's columns that a signature asks for: all but `others`, and of those with a default what there is."""
-    names = [name for name in asked.inputs if name not in others and (name in user or name not in asked.defaults)]
+def _user_inputs(
+    user: Mapping[str, np.ndarray], signature: Signature, others: Sequence[str], model: str
+) -> dict[str, np.ndarray]:
+    """Returns the user's columns that are inputs of a signature, without `others`; optional ones where present."""
+    names = [name for name in signature.inputs if name not in others]
+    names = [name for name in names if name in user or name not in signature.defaults]
     missing = [name for name in names if name not in user]
     if missing:
         known = ", ".join(user) or "nothing"

@@ -13,7 +13,7 @@ XLA_WARMUP = os.path.join("assets.extra", "xla_warmup_requests")
 """More of the same, which needs XLA: to be appended to `WARMUP` for a TensorFlow Serving that has it."""
 CONTRACT_VERSION = 1
 XLA_FLAG = "--xla_cpu_compilation_enabled=true"
-"""Of TensorFlow Serving, on CPUs."""
+"""Flag of TensorFlow Serving for XLA on CPUs."""
 
 
 def flags_required(model_dir: str | os.PathLike[str]) -> tuple[str, ...]:
@@ -38,6 +38,6 @@ def read_contract(model_dir: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(contract, dict):
         raise InputError(str(path), type(contract).__name__, "a JSON object", fix)
     if contract.get("contract_version") != CONTRACT_VERSION:
-        found = f"contract_version {contract.get('contract_version')}"
-        raise InputError(str(path), found, f"contract_version {CONTRACT_VERSION}", fix)
+        received = f"contract_version {contract.get('contract_version')}"
+        raise InputError(str(path), received, f"contract_version {CONTRACT_VERSION}", fix)
     return contract

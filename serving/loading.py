@@ -38,14 +38,14 @@ class Scorer:
         self._signature = self._loaded.signatures[EXAMPLES]
 
     def __call__(self, examples: tf.Tensor | Iterable[bytes]) -> np.ndarray:
-        """Probabilities of serialized raw records: [B], or [B, M] for request records."""
+        """Returns probabilities of serialized raw records: [B], or [B, M] for request records."""
         if not isinstance(examples, tf.Tensor):
             examples = tf.constant(list(examples), tf.string)
         scores: np.ndarray = self._signature(examples=examples)[PROBABILITY].numpy()
         return scores
 
     def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The outputs of any of its signatures; all inputs must be there, as Python's loader knows no defaults."""
+        """Returns the outputs of any signature; all inputs are required, as Python's loader has no defaults."""
         function = self._loaded.signatures[signature]
         known = function.structured_input_signature[1]
         sent = {name: tf.constant(values, known[name].dtype) for name, values in inputs.items()}
@@ -53,7 +53,7 @@ class Scorer:
 
 
 def loaded_with(directory: str | os.PathLike[str], signature: str) -> Any:
-    """An exported model, loaded; whoever keeps a signature of it must keep it, too.
+    """Loads an exported model with a signature; keep the model as long as its signatures.
 
     Raises:
       InputError: it cannot be loaded, or lacks the signature.
@@ -64,8 +64,8 @@ def loaded_with(directory: str | os.PathLike[str], signature: str) -> Any:
         loaded.signatures[signature]
     except InputError:
         raise
-    # As the loader words what is damaged.
+    # The loader's errors about damaged files.
     except (OSError, LookupError, ValueError, tf.errors.OpError) as error:
         fix = "export the model again"
-        raise InputError(str(directory), f"no whole SavedModel ({error})", "one of `consort export`", fix) from error
+        raise InputError(str(directory), f"no intact SavedModel ({error})", "one of `consort export`", fix) from error
     return loaded

@@ -1,4 +1,4 @@
-"""A ranker of an earlier run as a teacher: what it makes of raw rows, by its own exported preprocessing."""
+"""A ranker of an earlier run as a teacher: its last hidden layer for raw rows, through its exported preprocessing."""
 
 import os
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ _EXPECTED = "an exported ranker of rows, by its run, its folder or its versions'
 
 @dataclass(frozen=True)
 class TeacherExport:
-    """What is known of an exported ranker that is not loaded.
+    """Description of an exported ranker that is not loaded.
 
     Args:
       path: of the SavedModel.
       model: its name in serving.
-      version: its number; None of a run's `model`, which has none.
+      version: its number; None for a run's `model`, which has none.
       sha256: of all its files.
       hidden_width: H of its last hidden layer.
       columns: the raw columns that it reads.
@@ -42,17 +42,17 @@ class TeacherExport:
     hidden_width: int
     columns: tuple[str, ...]
 
-    def told(self) -> dict[str, Any]:
-        """For `run.json`."""
+    def summary(self) -> dict[str, Any]:
+        """Returns the entry of `run.json`."""
         return {**asdict(self), "columns": list(self.columns)}
 
 
 def find_teacher(path: str | os.PathLike[str], feature_set: FeatureSet) -> TeacherExport:
-    """The export that a path means: itself, a run's `model`, or the newest of its versions; nothing is loaded.
+    """Finds the export that a path stands for (itself, a run's `model`, the newest of its versions) without loading it.
 
     Args:
       path: as the run file has it.
-      feature_set: of the rows that it is to be asked about.
+      feature_set: of the rows that the teacher will read.
 
     Raises:
       InputError: there is no export, it is no ranker of rows or has no signature `last_hidden`, or the rows lack a
@@ -82,30 +82,30 @@ def find_teacher(path: str | os.PathLike[str], feature_set: FeatureSet) -> Teach
         version=version_number(folder.name),
         sha256=folder_sha256(folder),
         hidden_width=signature["outputs"][HIDDEN]["shape"][-1],
-        columns=tuple(name for name, told in signature["inputs"].items() if "lengths_of" not in told),
+        columns=tuple(name for name, spec in signature["inputs"].items() if "lengths_of" not in spec),
     )
 
 
-def _check_columns(where: str, wanted: Mapping[str, Any], feature_set: FeatureSet) -> None:
-    if unknown := [name for name, told in wanted.items() if "N" in told["shape"] and f"{name}{LENGTHS}" not in wanted]:
-        received = f"a model that cannot be told the lengths of {', '.join(unknown)}, so that it drops missing elements"
-        raise InputError(where, received, "one that can", "export the ranker again")
+def _check_columns(where: str, inputs: Mapping[str, Any], feature_set: FeatureSet) -> None:
+    if unknown := [name for name, spec in inputs.items() if "N" in spec["shape"] and f"{name}{LENGTHS}" not in inputs]:
+        received = f"a model without inputs for the lengths of {', '.join(unknown)}, so that it drops missing elements"
+        raise InputError(where, received, "one with these inputs", "export the ranker again")
     known = inputs_of(feature_set.columns_of("row"), "row")
     fix = "choose a ranker that was trained on data of this source, or import the data with these columns"
-    if missing := [name for name, told in wanted.items() if name not in known and "lengths_of" not in told]:
+    if missing := [name for name, spec in inputs.items() if name not in known and "lengths_of" not in spec]:
         expected = f"all that the teacher reads; it misses {', '.join(missing)}"
         raise InputError(where, f"a dataset with columns {', '.join(known)}", expected, fix)
-    for name, expected in wanted.items():
+    for name, expected in inputs.items():
         if "lengths_of" not in expected and known[name] != expected:
-            raise InputError(where, f"column {name!r} {_told(known[name])} in the dataset", _told(expected), fix)
+            raise InputError(where, f"column {name!r} {_type_of(known[name])} in the dataset", _type_of(expected), fix)
 
 
-def _told(column: Mapping[str, Any]) -> str:
+def _type_of(column: Mapping[str, Any]) -> str:
     return f"{column['dtype']} [{', '.join(column['shape'])}]"
 
 
 class Teacher:
-    """A frozen ranker, loaded: gives its last hidden layer for raw rows.
+    """A frozen ranker, loaded: returns its last hidden layer for raw rows.
 
     Args:
       export: which.
@@ -117,16 +117,16 @@ class Teacher:
     Output shape: float32 `[B, H]`.
 
     Raises:
-      InputError: it is not the one that was found before, or cannot be loaded.
+      InputError: its files have changed since `find_teacher`, or cannot be loaded.
     """
 
     def __init__(self, export: TeacherExport, feature_set: FeatureSet):
-        if (found := folder_sha256(export.path)) != export.sha256:
-            fix = "leave a teacher as it is while a run works, or name one of its versions, and start anew"
-            raise InputError(export.path, f"a teacher with sha256 {found}", f"sha256 {export.sha256}, as before", fix)
+        if (sha256 := folder_sha256(export.path)) != export.sha256:
+            fix = "do not change a teacher during a run, or name one of its versions, and start again"
+            raise InputError(export.path, f"a teacher with sha256 {sha256}", f"sha256 {export.sha256}, as before", fix)
         self.columns, self._width = export.columns, export.hidden_width
         self._read = [feature_set.column(name) for name in export.columns]
-        # Batches are made on the CPU, whatever else there is.
+        # Batches are made on the CPU, also where there is a GPU.
         with tf.device("/CPU:0"):
             self._loaded = loaded_with(export.path, LAST_HIDDEN)
         self._signature = self._loaded.signatures[LAST_HIDDEN]

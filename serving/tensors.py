@@ -70,16 +70,16 @@ def as_array(values: Any) -> np.ndarray:
     Raises:
       ValueError: ragged lists, None, or another type that no tensor holds.
     """
-    given = isinstance(values, np.ndarray | np.generic)
+    is_array = isinstance(values, np.ndarray | np.generic)
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise ValueError(
             f"a tensor's values: received ragged lists ({error}); expected equal lengths; pad them"
         ) from None
-    if not given and array.dtype == np.float64:
+    if not is_array and array.dtype == np.float64:
         array = array.astype(np.float32)
-    if not given and array.dtype.kind in "US":
+    if not is_array and array.dtype.kind in "US":
         # NumPy's own strings drop trailing zero bytes and turn a stray number into text.
         array = np.array(values, object)
     if array.dtype.kind == "O" and set(map(type, array.ravel().tolist())) <= {bytes}:
@@ -145,11 +145,11 @@ def fill(proto: Any, kind: Kind, shape: Sequence[int], values: Any, content: boo
 
 
 def _varint(number: int) -> bytes:
-    found = bytearray()
+    encoded = bytearray()
     while number > 127:
-        found.append(number & 127 | 128)
+        encoded.append(number & 127 | 128)
         number >>= 7
-    return bytes([*found, number])
+    return bytes([*encoded, number])
 
 
 def from_proto(proto: Any) -> np.ndarray:
@@ -185,11 +185,11 @@ def from_proto(proto: Any) -> np.ndarray:
 
 
 def _repeated(values: Iterable[Any], kind: Kind, count: int) -> np.ndarray:
-    found = np.array(list(values), dtype=kind.wire).view(kind.memory)[:count]
-    if len(found) == count:
-        return found
-    last = found[-1] if len(found) else kind.memory.type(0)
-    return np.concatenate([found, np.full(count - len(found), last, kind.memory)])
+    decoded = np.array(list(values), dtype=kind.wire).view(kind.memory)[:count]
+    if len(decoded) == count:
+        return decoded
+    last = decoded[-1] if len(decoded) else kind.memory.type(0)
+    return np.concatenate([decoded, np.full(count - len(decoded), last, kind.memory)])
 
 
 def _strings(proto: Any, count: int) -> list[bytes]:

@@ -21,9 +21,9 @@ _NUMBER = re.compile(r"0*([0-9]{1,19})", re.ASCII)
 
 
 def version_number(name: str) -> int | None:
-    """The version that a folder of this name is; None for a name that TF Serving ignores.
+    """Returns the version number in a folder's name; None for a name that TF Serving ignores.
 
-    Leading zeros count for nothing. Signs, spaces and digits of other scripts make no number here.
+    Leading zeros are ignored. Signs, spaces and digits of other scripts make a name without a number.
     """
     digits = _NUMBER.fullmatch(name)
     number = int(digits[1]) if digits else LARGEST_VERSION + 1
@@ -31,7 +31,7 @@ def version_number(name: str) -> int | None:
 
 
 def scan(base: str | os.PathLike[str]) -> dict[int, Path]:
-    """Folders of `base` by version, rising; links to folders count, files do not.
+    """Returns the folders of `base` by version, rising; links to folders count, files do not.
 
     Of two folders with one number the last by name is the version, as in TF Serving.
 
@@ -51,7 +51,7 @@ def scan(base: str | os.PathLike[str]) -> dict[int, Path]:
 
 @functools.lru_cache(maxsize=256)
 def _warn_of_two(taken: Path, ignored: Path) -> None:
-    # Once: a server looks every second.
+    # Only once: a server scans every second.
     _LOG.warning("%s and %s are the same version; the second is ignored", taken, ignored)
 
 
@@ -59,7 +59,7 @@ SAVED_MODEL = "saved_model.pb"
 
 
 def versions_in(base: str | os.PathLike[str]) -> list[tuple[int, Path]]:
-    """Version numbers and directories under `base`, rising, by TF Serving's rule; none if there is no such folder."""
+    """Returns version numbers and directories under `base`, rising; none if there is no such folder."""
     return list(scan(base).items()) if Path(base).is_dir() else []
 
 
@@ -74,7 +74,7 @@ def publish(
     Args:
       saved_model: what to publish.
       base: a model's base path.
-      keep: so many versions stay, the highest; None keeps all.
+      keep: number of versions to keep, the highest ones; None keeps all.
       version: its number; None: `next_version`.
 
     Returns:
@@ -92,7 +92,7 @@ def publish(
     target = Path(base) / str(version)
     if (same := dict(versions_in(base)).get(version, target)) != target:
         raise FileExistsError(f"{same} is version {version} already")
-    # Every version has a name of its own, so nobody else would remove what a killed one left.
+    # Each version has another name, so nothing else would remove what a killed publication left.
     remove_leftovers(base)
     for doomed in Path(base).glob(".*.removed"):
         _remove(doomed)
@@ -115,7 +115,7 @@ def _remove(version: Path) -> None:
 
 
 def next_version(base: str | os.PathLike[str]) -> int:
-    """The time in seconds, or one more than the highest version under `base`.
+    """Returns the time in seconds, or one more than the highest version under `base`.
 
     Raises:
       InputError: the highest is the largest that servers know.
@@ -129,12 +129,12 @@ def next_version(base: str | os.PathLike[str]) -> int:
 
 
 def model_name(saved_model: str | os.PathLike[str]) -> str:
-    """The name in serving that an exported model's contract gives it."""
+    """Returns the serving name in an exported model's contract."""
     return str(read_contract(saved_model)["model"])
 
 
 def newest_with_contract(base: str | os.PathLike[str]) -> Path:
-    """The newest version that has a contract; a newer one may still be copied. Without any the newest.
+    """Returns the newest version that has a contract; a newer one may still be copied. Without any the newest.
 
     Args:
       base: a base path with a version in it.
@@ -144,7 +144,7 @@ def newest_with_contract(base: str | os.PathLike[str]) -> Path:
 
 
 def model_bases(directory: str | os.PathLike[str]) -> dict[str, Path]:
-    """Base paths by model name: `directory` itself, or those in it, or those in its `serving` folder.
+    """Returns base paths by model name: `directory` itself, or those in it, or those in its `serving` folder.
 
     Raises:
       InputError: there are none.
@@ -163,7 +163,7 @@ def model_bases(directory: str | os.PathLike[str]) -> dict[str, Path]:
 
 
 def _kind_of(root: Path) -> tuple[str, str]:
-    """What a folder without versions is, for a message, and what to do."""
+    """Returns what a folder without versions is, for a message, and the fix."""
     if not root.exists():
         return ": there is no such folder", "correct the path"
     if not root.is_dir():
@@ -175,7 +175,7 @@ def _kind_of(root: Path) -> tuple[str, str]:
     if (root / "run.json").is_file():
         return (
             ": it is a run that has not ended",
-            "start the command of the run again; it goes on, and exports the model",
+            "start the command of the run again; it continues, and exports the model",
         )
     if (root / "metadata.sqlite").is_file():
         return (
@@ -186,7 +186,7 @@ def _kind_of(root: Path) -> tuple[str, str]:
 
 
 def find_saved_model(directory: str | os.PathLike[str]) -> Path:
-    """The SavedModel that `directory` means: itself, a run's `model`, or the newest version in or below it.
+    """Returns the SavedModel that a directory stands for: itself, a run's `model`, or the newest version below it.
 
     Raises:
       InputError: there is none, or there are several models.

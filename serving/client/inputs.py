@@ -54,8 +54,8 @@ def signatures_of(definitions: Mapping[str, Any]) -> dict[str, Signature]:
       definitions: `signature_def` of a SignatureDefMap.
     """
     return {
-        name: Signature(_tensors(found.inputs), _tensors(found.outputs), frozenset(found.defaults))
-        for name, found in definitions.items()
+        name: Signature(_tensors(definition.inputs), _tensors(definition.outputs), frozenset(definition.defaults))
+        for name, definition in definitions.items()
     }
 
 
@@ -65,7 +65,7 @@ def is_export(signatures: Mapping[str, Signature]) -> bool:
 
 
 def shape_text(shape: tuple[int | None, ...] | None) -> str:
-    """As messages tell it."""
+    """Returns a shape as text for messages."""
     return "any" if shape is None else "[" + ", ".join("any" if size is None else str(size) for size in shape) + "]"
 
 
@@ -100,23 +100,23 @@ def prepared(inputs: Mapping[str, Any], signature: Signature) -> dict[str, np.nd
       ServingError: INVALID_ARGUMENT: an input of another type, rank or batch size; the message names it.
       ValueError: values that no tensor holds.
     """
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for name, values in inputs.items():
         tensor = signature.inputs.get(name)
         try:
             if tensor is None:
-                found[name] = tensors.as_array(values)
+                arrays[name] = tensors.as_array(values)
                 continue
             lengths = signature.lengths_of(name)
             if lengths is not None and tensor.dtype in MISSING:
                 array, found_lengths = padded_lists(values, tensor.dtype)
-                found.setdefault(lengths, found_lengths)
+                arrays.setdefault(lengths, found_lengths)
             else:
                 array = _array(values, tensor.dtype)
         except ValueError as error:
             raise ValueError(f"input {name!r}: {error}") from None
-        found[name] = _as_asked(name, array, tensor)
-    return _of_one_batch(found, signature, set(inputs))
+        arrays[name] = _as_declared(name, array, tensor)
+    return _of_one_batch(arrays, signature, set(inputs))
 
 
 def padded_lists(values: Any, dtype: str) -> tuple[np.ndarray, np.ndarray]:
@@ -147,11 +147,11 @@ def fill(protos: Any, inputs: Mapping[str, Any]) -> None:
     """Writes inputs into those of a request.
 
     Args:
-      protos: `inputs` of a PredictRequest; what it has goes.
+      protos: `inputs` of a PredictRequest; its content is replaced.
       inputs: arrays or nested lists.
 
     Raises:
-      ValueError: an input that no tensor holds; the message names it.
+      ValueError: an input cannot be a tensor; the message names it.
     """
     protos.clear()
     for name, values in inputs.items():
@@ -162,10 +162,10 @@ def fill(protos: Any, inputs: Mapping[str, Any]) -> None:
 
 
 def number_of_items(k: Any) -> np.ndarray:
-    """The input `k` of a request.
+    """Returns the input `k` of a request.
 
     Raises:
-      ValueError: it is no number that an int32 holds.
+      ValueError: it is no integer that an int32 holds.
     """
     limits = np.iinfo(np.int32)
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or not limits.min <= k <= limits.max:
@@ -173,11 +173,11 @@ def number_of_items(k: Any) -> np.ndarray:
     return np.asarray(k, np.int32)
 
 
-def words_of(details: str) -> str:
-    """What a check in a served graph says, without the nodes of the graph; other details as they are."""
+def check_message(details: str) -> str:
+    """Returns the message of a check in a served graph without the graph's nodes; other details as they are."""
     text = re.sub(r"\s*\[\[\{\{.*", "", details, flags=re.DOTALL)
-    found = re.search(r"assertion failed: \[(.*)\]\s*$", text, re.DOTALL)
-    return found[1] if found else details
+    assertion = re.search(r"assertion failed: \[(.*)\]\s*$", text, re.DOTALL)
+    return assertion[1] if assertion else details
 
 
 def _row(values: Any) -> list[Any]:
@@ -191,7 +191,7 @@ def _last_none(row: Sequence[Any]) -> int:
 
 
 def _last_real(row: Sequence[Any], dtype: str) -> int:
-    """Place of the last element that is neither None nor a missing marker; 0 for none."""
+    """Returns the place of the last element that is neither None nor a missing marker; 0 for none."""
     return max((place for place, one in enumerate(row, 1) if one is not None and _is_real(one, dtype)), default=0)
 
 
@@ -225,14 +225,14 @@ def _without_none(values: Any, marker: Any) -> Any:
     return marker if values is None else values
 
 
-def _as_asked(name: str, array: np.ndarray, tensor: Tensor) -> np.ndarray:
-    """The array in the signature's type, which it must have but for the width of its numbers."""
+def _as_declared(name: str, array: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Returns the array in the signature's type; only the width of its numbers may differ."""
     if tensor.shape is not None and (
         len(tensor.shape) != array.ndim or any(size not in (None, n) for size, n in zip(tensor.shape, array.shape))
     ):
         raise _refused(name, array, tensor, "nest the lists so")
-    given = "string" if array.dtype == object else array.dtype.name
-    if given == tensor.dtype:
+    dtype = "string" if array.dtype == object else array.dtype.name
+    if dtype == tensor.dtype:
         return array
     if not array.size:
         return array.astype(object if tensor.dtype == "string" else tensor.dtype)
@@ -246,32 +246,32 @@ def _as_asked(name: str, array: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 
 def _refused(name: str, array: np.ndarray, tensor: Tensor, fix: str) -> ServingError:
-    given = "string" if array.dtype == object else array.dtype.name
-    received = f"received {given} values of shape {list(array.shape)}"
+    dtype = "string" if array.dtype == object else array.dtype.name
+    received = f"received {dtype} values of shape {list(array.shape)}"
     expected = f"expected {tensor.dtype} values of shape {shape_text(tensor.shape)}"
     return ServingError("INVALID_ARGUMENT", f"input {name}: {received}; {expected}; {fix}")
 
 
-def _of_one_batch(arrays: Mapping[str, np.ndarray], signature: Signature, given: Set[str]) -> dict[str, np.ndarray]:
+def _of_one_batch(arrays: Mapping[str, np.ndarray], signature: Signature, sent: Set[str]) -> dict[str, np.ndarray]:
     sizes = {name: len(array) for name, array in arrays.items() if array.ndim and name in signature.inputs}
     counted = Counter(size for name, size in sizes.items() if name not in signature.defaults)
     if not counted:
         return dict(arrays)
     batch, _ = counted.most_common(1)[0]
     for_all = [name for name in arrays if name in signature.defaults and _for_all(name, arrays[name], signature)]
-    if other := {name: size for name, size in sizes.items() if size != batch and name in given - set(for_all)}:
+    if other := {name: size for name, size in sizes.items() if size != batch and name in sent - set(for_all)}:
         names, received = ", ".join(other), ", ".join(map(str, other.values()))
         expected = f"expected {batch}, that of the other inputs; give each record a value in every input"
         raise ServingError("INVALID_ARGUMENT", f"input {names}: received batch size {received}; {expected}")
-    found = dict(arrays)
+    result = dict(arrays)
     for name in for_all:
         array = arrays[name].reshape([1, *arrays[name].shape[1:]])
-        found[name] = np.repeat(array, batch, axis=0)
-    return found
+        result[name] = np.repeat(array, batch, axis=0)
+    return result
 
 
 def _for_all(name: str, array: np.ndarray, signature: Signature) -> bool:
-    """Whether an input that may be left out has one value for all records, and a signature that takes one for each."""
+    """Returns True if an optional input has one value for all records where the signature takes one for each."""
     shape = signature.inputs[name].shape
     if shape == () or (array.ndim > 0 and len(array) != 1):
         return False

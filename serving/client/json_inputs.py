@@ -1,4 +1,4 @@
-"""A JSON file as the inputs of a Predict request, judged by the model's signature before it is sent."""
+"""Reads the inputs of a Predict request from a JSON file, checked against the model's signature."""
 
 import json
 import os
@@ -16,12 +16,12 @@ from transforms.plain_text import parse_json
 
 
 def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str, np.ndarray]:
-    """The file's values as arrays of the types and shapes that the signature asks for.
+    """Reads the values of a file as arrays of the types and shapes of a signature.
 
     Args:
       path: a JSON object, input name to nested lists. Null is a missing value. Lists may have any lengths; a missing
         marker at the end of one is padding, and null is not: see `padded_lists`.
-      signature: of the model, as the server tells it.
+      signature: of the model, as the server reports it.
 
     Raises:
       InputError: not such a file; an input is unknown, missing, or of another type, rank or batch size.
@@ -41,15 +41,15 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
         if lengths is None:
             arrays[name] = _array(value, tensor, where, _null_of(name, tensor, signature))
             continue
-        arrays[name], found = _lists(value, tensor, where)
+        arrays[name], list_lengths = _lists(value, tensor, where)
         if lengths not in values:
-            arrays[lengths] = found
+            arrays[lengths] = list_lengths
     _check_batch(arrays, signature, str(path))
     return arrays
 
 
 def _null_of(name: str, tensor: Tensor, signature: Signature) -> Any:
-    """What null stands for in an input; None where it stands for nothing."""
+    """Returns the value that null stands for in an input; None where null is not allowed."""
     return None if name == CANDIDATE or name in signature.defaults else MISSING.get(tensor.dtype)
 
 
@@ -65,7 +65,7 @@ def _object(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _lists(value: Any, tensor: Tensor, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """Lists of any lengths, padded, and their lengths."""
+    """Returns lists of any lengths, padded, and their lengths."""
     expected = f"{tensor.dtype} values of shape {shape_text(tensor.shape)}"
     if not isinstance(value, list) or not all(isinstance(one, list) for one in value):
         raise InputError(where, f"shape {list(np.array(value, object).shape)}", expected, "nest the lists so")
@@ -86,7 +86,7 @@ def _array(value: Any, tensor: Tensor, where: str, null: Any) -> np.ndarray:
             raise InputError(where, json.dumps(leaf), expected, "correct the value")
     sizes = tensor.shape
     if sizes is not None and (
-        len(sizes) != array.ndim or any(size not in (None, found) for size, found in zip(sizes, array.shape))
+        len(sizes) != array.ndim or any(size not in (None, actual) for size, actual in zip(sizes, array.shape))
     ):
         raise InputError(where, f"shape {list(array.shape)}", expected, "nest the lists so")
     values = [null if leaf is None else leaf for leaf in array.ravel().tolist()]
@@ -112,5 +112,10 @@ def _check_batch(arrays: Mapping[str, np.ndarray], signature: Signature, path: s
     optional = {name for name in arrays if name in signature.defaults and len(np.atleast_1d(arrays[name])) == 1}
     sizes = {name: array.shape[0] for name, array in arrays.items() if array.ndim and name not in optional}
     if len(set(sizes.values())) > 1 or 0 in sizes.values():
-        found = ", ".join(f"{name} {size}" for name, size in sizes.items())
-        raise InputError(path, f"so many records: {found}", "equally many of each, 1 or more", "complete the lists")
+        counts = ", ".join(f"{name} {size}" for name, size in sizes.items())
+        raise InputError(
+            path,
+            f"unequal numbers of records: {counts}",
+            "the same number in each, 1 or more",
+            "complete the lists",
+        )

@@ -15,7 +15,7 @@ import grpc
 import numpy as np
 
 from serving import protocol, tensors
-from serving.client.inputs import Signature, Tensor, fill, number_of_items, signatures_of, words_of
+from serving.client.inputs import Signature, Tensor, check_message, fill, number_of_items, signatures_of
 from serving.client.known_models import Key, KnownModels
 from serving.protocol import SERVICES, ServingError
 
@@ -178,7 +178,7 @@ class PredictClient:
         return Prediction(answers, spec.name, spec.version.value, spec.signature_name)
 
     def _checked(self, request: Any, inputs: Mapping[str, Any], key: Key, deadline: float) -> Any:
-        """The answer to a request with these inputs, once they are right by what is known of the model."""
+        """Sends a request with these inputs, prepared by what is known of the model's signature."""
         if self._known is None:
             return self._sent(request, inputs, deadline)
         known = self._known.of(key, _left(deadline))
@@ -199,7 +199,7 @@ class PredictClient:
         try:
             return self._call(self._predict, request, _left(deadline))
         except ServingError as error:
-            raise ServingError(error.code, words_of(error.details)) from None
+            raise ServingError(error.code, check_message(error.details)) from None
 
     def retrieve(
         self,
@@ -240,7 +240,7 @@ class PredictClient:
         """
         request = protocol.GetModelStatusRequest(model_spec=_model_spec(model, version, None))
         response = self._call(self._status, request, None)
-        found = [
+        versions = [
             VersionStatus(
                 item.version,
                 protocol.STATES.get(item.state, "UNKNOWN"),
@@ -249,7 +249,7 @@ class PredictClient:
             )
             for item in response.model_version_status
         ]
-        return sorted(found, key=lambda item: -item.version)
+        return sorted(versions, key=lambda item: -item.version)
 
     def metadata(self, model: str, version: int | None = None, label: str | None = None) -> dict[str, Signature]:
         """The signatures of a model by name.
@@ -276,17 +276,18 @@ class PredictClient:
         last = "no answer yet"
         while (remaining := deadline - time.monotonic()) > 0:
             try:
-                found = self._once(self._status, _status_request(model), min(remaining, self._timeout_s))
+                response = self._once(self._status, _status_request(model), min(remaining, self._timeout_s))
             except ServingError as error:
                 last = str(error)
                 if error.code not in ("NOT_FOUND", "UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"):
                     raise
             else:
-                ready = [s.version for s in found.model_version_status if protocol.STATES.get(s.state) == "AVAILABLE"]
+                states = response.model_version_status
+                ready = [one.version for one in states if protocol.STATES.get(one.state) == "AVAILABLE"]
                 if ready:
                     return int(max(ready))
-                last = _describe(found)
-                _raise_if_failed(model, found)
+                last = _describe(response)
+                _raise_if_failed(model, response)
             time.sleep(min(_POLL_S, max(0.0, deadline - time.monotonic())))
         raise ServingError(
             "DEADLINE_EXCEEDED", f"{model} at {self.address} is not available after {timeout_s:g} s; last: {last}"

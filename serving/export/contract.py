@@ -24,7 +24,7 @@ from transforms.features import UNKNOWN_LENGTH, Column, FeatureSet, RecordKind, 
 __all__ = ["CONTRACT", "CONTRACT_VERSION", "XLA_FLAG", "contract_of", "flags_required", "inputs_of", "read_contract"]
 
 MAX_BATCH_SIZE = 32
-"""Records in the largest warm-up request: a server that joins requests to batches must take as many."""
+"""Records in the largest warm-up request: a batching server must accept batches of this size."""
 
 
 def contract_of(
@@ -37,7 +37,7 @@ def contract_of(
     towers: Mapping[str, Any] | None = None,
     hidden_width: int | None = None,
 ) -> dict[str, Any]:
-    """The contract of a model.
+    """Returns the contract of a model.
 
     Args:
       name: of the model in serving.
@@ -45,8 +45,8 @@ def contract_of(
       run: what made the model: seed, versions, data hash, config digest.
       warmup_sizes: batch sizes of the warm-up records.
       buckets: sizes that XLA compiles; None: nothing is compiled.
-      towers: further entries, of a two-tower model: `ServedTowers.contract`.
-      hidden_width: H, of a ranker with `last_hidden`; None: it has no such signature.
+      towers: further entries for a two-tower model, of `ServedTowers.contract`.
+      hidden_width: H, for a ranker with `last_hidden`; None: no such signature.
     """
     columns = request_columns(feature_set, record)
     inputs = inputs_of(with_lengths(columns), record)
@@ -62,7 +62,7 @@ def contract_of(
     }
     if buckets is not None:
         signatures[PLAIN] = dict(signatures[DEFAULT])
-        signatures[DEFAULT] |= {"limits": {"M": buckets.most_candidates}, "server_flags_required": [XLA_FLAG]}
+        signatures[DEFAULT] |= {"limits": {"M": buckets.max_candidates}, "server_flags_required": [XLA_FLAG]}
     if hidden_width is not None:
         hidden = {HIDDEN: {"dtype": "float", "shape": ["B", hidden_width]}}
         signatures[LAST_HIDDEN] = {"inputs": inputs, "outputs": hidden}
@@ -87,7 +87,7 @@ def contract_of(
 
 
 def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
-    """Columns as the inputs of a signature: type, shape, missing marker; of the lengths of lists the default."""
+    """Returns columns as the inputs of a signature: type, shape, missing marker; the default of lengths of lists."""
     shapes = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", "M"]}
     columns, inputs = tuple(columns), {}
     lists = {column.lengths.name: column.name for column in columns if column.variable_length}
@@ -110,7 +110,7 @@ def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
 
 
 def batching_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
-    """What a server may do that joins requests to batches, TensorFlow Serving with `--enable_batching`.
+    """Returns what a batching server may do, TensorFlow Serving with `--enable_batching`.
 
     Args:
       columns: raw columns of a request.
@@ -123,7 +123,7 @@ def batching_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]
     padding = "with_lengths" if any(column.variable_length for column in columns) else "safe"
     return {
         "max_batch_size": MAX_BATCH_SIZE,
-        # That server pads with a tensor's first value: what it adds to `candidate` says that it is a candidate.
+        # The server pads with a tensor's first value: padding of `candidate` would mark further candidates.
         "pad_variable_length_inputs": "unsafe" if record == "request" else padding,
     }
 

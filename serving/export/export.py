@@ -1,4 +1,4 @@
-"""Write a trained model as a SavedModel that TF Serving can take as it is."""
+"""Writes a trained model as a SavedModel that TF Serving loads as it is."""
 
 import json
 import os
@@ -42,12 +42,12 @@ def export_model(
     Args:
       directory: becomes the SavedModel; must be new or empty.
       name: of the model in serving.
-      model: trained; takes transformed features, gives logits.
+      model: trained; takes transformed features, returns logits.
       transform: the learned transform.
       feature_set, record: as trained.
-      run: goes into the contract: seed, versions, data hash, config digest.
-      warmup_examples: raw records, as logged; some are replayed when a server loads the model.
-      catalogue: the items that a two-tower model retrieves from; None: it retrieves none.
+      run: entry of the contract: seed, versions, data hash, config digest.
+      warmup_examples: raw records, as logged; servers replay some when they load the model.
+      catalogue: the items that a two-tower model retrieves from; None: no `retrieve` signature.
 
     Raises:
       ValueError: a catalogue for a model without towers.
@@ -72,25 +72,25 @@ def export_model(
             write_items(temporary, {ITEM_ID: catalogue.ids, **catalogue.columns})
             write_golden_retrieval(temporary, model, features, towers)
         sizes = write_warmup(temporary, name, warmup_examples, feature_set, record, buckets, k)
-        told = towers.contract() if towers else None
+        towers_contract = towers.contract() if towers else None
         width = vectors[LAST_HIDDEN].shape[-1] if LAST_HIDDEN in vectors else None
-        contract = contract_of(name, feature_set, record, run, sizes, buckets, told, width)
+        contract = contract_of(name, feature_set, record, run, sizes, buckets, towers_contract, width)
         write_text(Path(temporary) / CONTRACT, json.dumps(contract, indent=2) + "\n")
 
 
 def _vectors(
     served: ServedModel, model: keras.Model, features: Mapping[str, Any], record: RecordKind
 ) -> dict[str, np.ndarray]:
-    """What the trained model makes of records besides scores, by the signature that gives it."""
-    found = {}
+    """Returns the trained model's vectors for records, by the signature that serves them."""
+    vectors = {}
     hidden = served.hidden_of(features)
     if hidden is not None:
-        found[LAST_HIDDEN] = hidden
+        vectors[LAST_HIDDEN] = hidden
     if isinstance(model, TowerModel):
-        found[USER] = tf.cast(model.user_embedding(features), tf.float32).numpy()
+        vectors[USER] = tf.cast(model.user_embedding(features), tf.float32).numpy()
         if record == "row":
-            found[ITEM] = tf.cast(model.item_embedding(features), tf.float32).numpy()
-    return found
+            vectors[ITEM] = tf.cast(model.item_embedding(features), tf.float32).numpy()
+    return vectors
 
 
 def _buckets(model: keras.Model, feature_set: FeatureSet, record: RecordKind) -> Buckets | None:

@@ -1,6 +1,6 @@
-"""Golden answers: some raw records with what the trainer made of them, beside the exported model.
+"""Golden answers: some raw records with the trainer's outputs, beside the exported model.
 
-Whoever serves the model, anywhere, can ask whether every signature still gives the trainer's answers.
+Wherever the model is served, its signatures can be compared with the trainer's answers.
 """
 
 import json
@@ -26,12 +26,12 @@ GOLDEN_SCORES = os.path.join("assets.extra", "golden.json")
 TOLERANCE = 1e-5
 """Largest difference between a served probability and the trainer's."""
 VECTOR_TOLERANCE = 1e-4
-"""The same of a number in a vector; of numbers above 1 in proportion."""
+"""The same for a number in a vector; relative for numbers above 1."""
 ALONE = 3
-"""Records that are asked for once more, each in a request of its own."""
+"""Number of records that are also sent one by one."""
 
 Ask = Callable[[str, Mapping[str, Any]], Mapping[str, np.ndarray]]
-"""Asks a model: a signature's name and its inputs, to its outputs by name."""
+"""Calls a model: takes a signature's name and inputs, returns its outputs by name."""
 
 _VECTORS = {LAST_HIDDEN: HIDDEN, "user_embedding": "embedding", "item_embedding": "embedding"}
 """Signatures that give vectors of records, and the output that holds them."""
@@ -43,7 +43,7 @@ def write_golden(
     scores: np.ndarray,
     vectors: Mapping[str, np.ndarray] | None = None,
 ) -> None:
-    """Writes raw records and what the trainer made of them.
+    """Writes raw records and the trainer's outputs for them.
 
     Args:
       model_dir: the export.
@@ -56,44 +56,44 @@ def write_golden(
     with tf.io.TFRecordWriter(str(path)) as writer:
         for example in examples:
             writer.write(example)
-    told = {name: np.asarray(values).tolist() for name, values in {PROBABILITY: scores, **(vectors or {})}.items()}
-    write_text(Path(model_dir) / GOLDEN_SCORES, json.dumps(told) + "\n")
+    answers = {name: np.asarray(values).tolist() for name, values in {PROBABILITY: scores, **(vectors or {})}.items()}
+    write_text(Path(model_dir) / GOLDEN_SCORES, json.dumps(answers) + "\n")
 
 
 def read_golden(model_dir: str | os.PathLike[str]) -> tuple[list[bytes], np.ndarray]:
-    """Raw records and the trainer's probabilities: [B], or [B, M] for request records.
+    """Returns raw records and the trainer's probabilities: [B], or [B, M] for request records.
 
     Raises:
       InputError: the model has none.
     """
-    examples, told = _read(model_dir)
-    return examples, told[PROBABILITY]
+    examples, answers = _read(model_dir)
+    return examples, answers[PROBABILITY]
 
 
 def check_golden(model_dir: str | os.PathLike[str], ask: Ask, leave_out: Sequence[str] = ()) -> dict[str, float]:
-    """Looks whether each signature gives the trainer's answers to the golden records, together and alone.
+    """Checks that each signature gives the trainer's answers to the golden records, in a batch and one by one.
 
-    Scores are asked of `examples`, `serving_default` and `plain`, vectors of `last_hidden` and of the towers, as far as
-    the model has them; the items of `retrieve` have golden answers of their own, see `check_golden_retrieval`.
+    Compared are the scores of `examples`, `serving_default` and `plain` and the vectors of `last_hidden` and of towers,
+    as far as the model has them; for the items of `retrieve` see `check_golden_retrieval`.
 
     Args:
       model_dir: the export.
-      ask: whom to ask, e.g. `Scorer(model_dir).ask`, or a client of a server.
-      leave_out: signatures that are not asked, e.g. `serving_default` of a server that lacks the XLA that it needs.
+      ask: calls the model, e.g. `Scorer(model_dir).ask`, or a client of a server.
+      leave_out: signatures that are not called, e.g. `serving_default` on a server without XLA.
 
     Returns:
       The largest difference by signature.
 
     Raises:
-      GateRefused: a signature gives other answers; a line each.
+      GateRefused: a signature gives other answers; one line for each.
       InputError: the model has no golden records.
     """
-    contract, (examples, told) = read_contract(model_dir), _read(model_dir)
+    contract, (examples, answers) = read_contract(model_dir), _read(model_dir)
     features = FeatureSet.model_validate(contract["feature_set"])
     differences = {}
     for name, signature in contract["signatures"].items():
         output = PROBABILITY if name in (EXAMPLES, DEFAULT, PLAIN) else _VECTORS.get(name, "")
-        expected = told.get(output if output == PROBABILITY else name)
+        expected = answers.get(output if output == PROBABILITY else name)
         if expected is None or name in leave_out:
             continue
         if name == EXAMPLES:
@@ -131,12 +131,12 @@ def _largest(
     parts = [slice(0, count), *(slice(place, place + 1) for place in range(min(count, ALONE)))]
     largest = 0.0
     for part in parts:
-        found = answer({name: values[part] for name, values in inputs.items()})
-        if found.shape != expected[part].shape:
+        served = answer({name: values[part] for name, values in inputs.items()})
+        if served.shape != expected[part].shape:
             return float("inf")
-        apart = np.abs(found - expected[part]) / np.maximum(1.0, np.abs(expected[part]))
+        differences = np.abs(served - expected[part]) / np.maximum(1.0, np.abs(expected[part]))
         # A maximum over NaN is NaN, which no tolerance allows.
-        largest = float(np.maximum(largest, apart[real[part]].max(initial=0.0)))
+        largest = float(np.maximum(largest, differences[real[part]].max(initial=0.0)))
     return largest
 
 
@@ -146,10 +146,10 @@ def _read(model_dir: str | os.PathLike[str]) -> tuple[list[bytes], dict[str, np.
         raise InputError(str(path), "no such file", "golden scores beside the model", "export it with `consort export`")
     examples = [record.numpy() for record in tf.data.TFRecordDataset(str(Path(model_dir) / GOLDEN_EXAMPLES))]
     try:
-        told = {name: np.asarray(values) for name, values in parse_json(path.read_text()).items()}
-        if PROBABILITY not in told:
+        answers = {name: np.asarray(values) for name, values in parse_json(path.read_text()).items()}
+        if PROBABILITY not in answers:
             raise KeyError(PROBABILITY)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         fix = "export the model again"
         raise InputError(str(path), f"no readable file ({error})", "the golden scores of a model", fix) from error
-    return examples, told
+    return examples, answers

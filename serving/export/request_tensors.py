@@ -21,7 +21,7 @@ class TensorFunction:
         `with_lengths`.
       record: the record kind whose shapes they have.
       answer: takes the columns by name, lists as `tf.RaggedTensor`, and the options; gives the outputs.
-      most_candidates: of a request; None is no limit.
+      max_candidates: of a request; None is no limit.
       options: further inputs by name, that may be left out: what is sent, and the default.
     """
 
@@ -30,11 +30,11 @@ class TensorFunction:
         columns: Sequence[Column],
         record: RecordKind,
         answer: Callable[[dict[str, Any]], Any],
-        most_candidates: int | None = None,
+        max_candidates: int | None = None,
         options: Mapping[str, tuple[tf.TensorSpec, tf.Tensor]] | None = None,
     ):
         self._columns, self._record, self._answer = tuple(columns), record, answer
-        self._most_candidates = most_candidates
+        self._max_candidates = max_candidates
         lengths = {column.lengths.name: column for column in columns if column.variable_length}
         self._specs = {c.name: tf.TensorSpec(_SIZES[c.shape(record)], tf_dtype(c), name=c.name) for c in columns}
         self._more_specs = {name: tf.TensorSpec([None], tf.int64, name=name) for name in lengths}
@@ -48,9 +48,9 @@ class TensorFunction:
 
         def function(raw: dict[str, tf.Tensor], more: dict[str, tf.Tensor]) -> Any:
             lists = [column for column in self._columns if column.variable_length]
-            raw, lengths = checked(raw, more, self._columns, self._record, self._most_candidates)
-            found = raw | {column.name: as_lists(column, raw[column.name], lengths[column.name]) for column in lists}
-            return self._answer({**more, **found})
+            raw, lengths = checked(raw, more, self._columns, self._record, self._max_candidates)
+            ragged = raw | {column.name: as_lists(column, raw[column.name], lengths[column.name]) for column in lists}
+            return self._answer({**more, **ragged})
 
         signature = [self._specs, self._more_specs]
         return tf.function(function, input_signature=signature, autograph=False).get_concrete_function()
@@ -98,7 +98,7 @@ def as_lists(column: Column, values: tf.Tensor, lengths: tf.Tensor) -> tf.Ragged
 
 
 Check = tuple[tf.Tensor, Callable[[], tf.Tensor]]
-"""Whether all is right, and the words if it is not."""
+"""A boolean tensor, True if valid, and a function that returns the message if not."""
 
 
 def checked(
@@ -106,7 +106,7 @@ def checked(
     more: Mapping[str, tf.Tensor],
     columns: Sequence[Column],
     record: RecordKind,
-    most_candidates: int | None,
+    max_candidates: int | None,
 ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     """The same tensors, once they have passed; otherwise the call ends with INVALID_ARGUMENT.
 
@@ -115,7 +115,7 @@ def checked(
       more: the lengths of its lists among others, `[B]`; or `[1]`, -1, for all.
       columns: its columns.
       record: the record kind whose shapes they have.
-      most_candidates: None is no limit.
+      max_candidates: None is no limit.
 
     Returns:
       The tensors by column; and the lengths `[B]` by the list's column.
@@ -127,14 +127,14 @@ def checked(
     if record == "request":
         candidates = [c.name for c in columns if c.shape(record) is Shape.CANDIDATES and c.name != CANDIDATE]
         mask = raw[CANDIDATE]
-        checks += _candidates({name: shapes[name] for name in candidates}, shapes[CANDIDATE], mask, most_candidates)
-    with tf.control_dependencies([all_right(checks)]):
-        found = {name: tf.identity(value) for name, value in raw.items()}
+        checks += _candidates({name: shapes[name] for name in candidates}, shapes[CANDIDATE], mask, max_candidates)
+    with tf.control_dependencies([all_valid(checks)]):
+        tensors = {name: tf.identity(value) for name, value in raw.items()}
         batch = next(iter(shapes.values()))[:1]
-        return found, {name: tf.broadcast_to(value, batch) for name, value in lengths.items()}
+        return tensors, {name: tf.broadcast_to(value, batch) for name, value in lengths.items()}
 
 
-def all_right(checks: Sequence[Check]) -> tf.Tensor:
+def all_valid(checks: Sequence[Check]) -> tf.Tensor:
     """Ends the call with the words of the first check that is not passed.
 
     The words are made only then.
@@ -142,17 +142,17 @@ def all_right(checks: Sequence[Check]) -> tf.Tensor:
 
     def refuse() -> tf.Tensor:
         done: list[tf.Operation] = []
-        for right, words in checks:
+        for valid, message in checks:
             with tf.control_dependencies(done):
-                done = [tf.debugging.Assert(right, [words()])]
+                done = [tf.debugging.Assert(valid, [message()])]
         with tf.control_dependencies(done):
             return tf.constant(False)
 
-    return tf.cond(tf.reduce_all(tf.stack([right for right, _ in checks])), lambda: tf.constant(True), refuse)
+    return tf.cond(tf.reduce_all(tf.stack([valid for valid, _ in checks])), lambda: tf.constant(True), refuse)
 
 
 def _first(wrong: tf.Tensor) -> tf.Tensor:
-    """Place of the first that is True, `[1]`; of none `[0]`, as words are made of right inputs, too."""
+    """Returns the place of the first True, `[1]`; `[0]` without any, as messages are built for valid inputs, too."""
     return tf.where(wrong)[:1, 0]
 
 
@@ -215,7 +215,7 @@ def _lists(lists: Sequence[Column], lengths: Mapping[str, tf.Tensor], shapes: Ma
 
 
 def _candidates(
-    shapes: Mapping[str, tf.Tensor], mask: tf.Tensor, values: tf.Tensor, most_candidates: int | None
+    shapes: Mapping[str, tf.Tensor], mask: tf.Tensor, values: tf.Tensor, max_candidates: int | None
 ) -> list[Check]:
     numbers = tf.stack([mask[1], *(shape[1] for shape in shapes.values())])
 
@@ -237,13 +237,13 @@ def _candidates(
         return tf.strings.join([f"input {CANDIDATE}: received ", received, expected])
 
     def many() -> tf.Tensor:
-        expected = f"; expected at most {most_candidates}; send the others in another request, or ask the signature "
+        expected = f"; expected at most {max_candidates}; send the others in another request, or ask the signature "
         return tf.strings.join(["candidates: received ", tf.strings.as_string(mask[1]), expected, "'plain'"])
 
     checks: list[Check] = [
         (tf.reduce_all(numbers == mask[1]), unlike),
         (tf.reduce_all((values == 0) | (values == 1)), no_mask),
     ]
-    if most_candidates is not None:
-        checks.append((mask[1] <= most_candidates, many))
+    if max_candidates is not None:
+        checks.append((mask[1] <= max_candidates, many))
     return checks

@@ -25,12 +25,12 @@ _PADDING: dict[str, Any] = {"string": MISSING_STRING, "int64": MISSING_INT, "flo
 def request_inputs(
     examples: Sequence[bytes], feature_set: FeatureSet, record: RecordKind, names: Iterable[str] | None = None
 ) -> dict[str, np.ndarray]:
-    """The inputs of `serving_default` for some records, ready for the client.
+    """Returns the inputs of `serving_default` for records, ready for the client.
 
     Args:
       examples: serialized raw tf.Examples.
       feature_set, record: as the model was trained, or as the dataset says.
-      names: the inputs that the server asks for; None: those that the FeatureSet's features read.
+      names: the inputs to return; None: those that the FeatureSet's features read.
 
     Returns:
       By column: [B] scalars, [B, M] candidates, [B, N] lists padded with the missing marker, and [B] their lengths.
@@ -44,29 +44,29 @@ def request_inputs(
             column for column in feature_set.columns_of(record) if names & {c.name for c in with_lengths([column])}
         )
     parsed = tf.io.parse_example(list(examples), parse_spec(feature_set, record, tuple(c.name for c in columns)))
-    found = {name: value.numpy() for name, value in as_request(columns, parsed).items()}
-    return {name: value for name, value in found.items() if name in names}
+    inputs = {name: value.numpy() for name, value in as_request(columns, parsed).items()}
+    return {name: value for name, value in inputs.items() if name in names}
 
 
 def as_request(columns: Iterable[Column], values: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    """Columns of records as the tensors of a request: each list padded, and its lengths beside it.
+    """Returns columns of records as the tensors of a request: lists padded, with their lengths.
 
     Args:
-      columns: which.
+      columns: the columns to convert.
       values: by column, lists as `tf.RaggedTensor`.
     """
-    found: dict[str, tf.Tensor] = {}
+    tensors: dict[str, tf.Tensor] = {}
     for column in columns:
         value = values[column.name]
         if isinstance(value, tf.RaggedTensor):
-            found[column.lengths.name] = tf.cast(value.row_lengths(), tf.int64)
+            tensors[column.lengths.name] = tf.cast(value.row_lengths(), tf.int64)
             value = value.to_tensor(default_value=padding_of(column))
-        found[column.name] = value
-    return found
+        tensors[column.name] = value
+    return tensors
 
 
 def without_padding(inputs: Mapping[str, np.ndarray], feature_set: FeatureSet) -> dict[str, np.ndarray]:
-    """Request inputs cut after the last real candidate of any record: a server takes any number of them.
+    """Returns request inputs cut after the last real candidate of any record: a server takes any number of them.
 
     Args:
       inputs: of `request_inputs`, of request records.
@@ -79,6 +79,6 @@ def without_padding(inputs: Mapping[str, np.ndarray], feature_set: FeatureSet) -
 
 
 def padding_of(column: Column) -> bytes | int | float:
-    """The marker that stands for a missing value or for padding in a column."""
+    """Returns the marker for missing values and padding of a column."""
     marker: bytes | int | float = _PADDING[column.dtype]
     return marker

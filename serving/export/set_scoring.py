@@ -16,7 +16,7 @@ from transforms.features import FeatureSet, RecordKind, Shape
 
 CANDIDATES = (128, 256, 512, 1024, 2048, 4608)
 HISTORY = (64, 256, 1024)
-"""Only for lists that have no `max_length`: with one, its histories are always padded to that."""
+"""For lists without `max_length`: those with one are always padded to it."""
 
 
 @dataclass(frozen=True)
@@ -24,25 +24,25 @@ class Buckets:
     """Sizes of a model's requests.
 
     Args:
-      candidates: rising; the last is the most that a request may hold.
-      history: rising; 0 alone without histories. A longer history is scored without XLA, whole.
+      candidates: rising; the last is the largest request.
+      history: rising; only 0 without histories. A longer history is scored without XLA.
     """
 
     candidates: tuple[int, ...]
     history: tuple[int, ...]
 
     @property
-    def most_candidates(self) -> int:
+    def max_candidates(self) -> int:
         """Largest request."""
         return self.candidates[-1]
 
     def sizes(self) -> list[tuple[int, int]]:
-        """Every pair of candidates and history that is compiled, history changing fastest."""
+        """Returns every pair of candidates and history that is compiled, history changing fastest."""
         return [(candidates, history) for candidates in self.candidates for history in self.history]
 
 
 def buckets_of(feature_set: FeatureSet, record: RecordKind, candidates: tuple[int, ...] = CANDIDATES) -> Buckets:
-    """The buckets for models on such records."""
+    """Returns the buckets for models of a kind of record."""
     lists = [item.max_length for item in feature_set.model_inputs(record) if item.shape is Shape.RAGGED]
     known = [limit for limit in lists if limit is not None]
     history = HISTORY if len(known) < len(lists) else (max(known, default=0),)
@@ -74,11 +74,11 @@ class SetScoring:
         self._core = tf.function(core, jit_compile=True, autograph=False)
 
     def plain(self, vectors: SetVectors) -> tf.Tensor:
-        """Logits `[B, M]` by stock operations alone."""
+        """Returns logits `[B, M]` by stock operations."""
         return self._model.interact(vectors, training=False)
 
     def bucketed(self, vectors: SetVectors) -> tf.Tensor:
-        """Logits `[B, M]` by XLA, where there is one request that fits a bucket."""
+        """Returns logits `[B, M]`, by XLA for a single request that fits a bucket."""
         batch, history = tf.unstack(tf.shape(vectors.history_mask))
         candidates = tf.shape(vectors.candidate_mask)[1]
         sizes = self._buckets.sizes()
@@ -86,14 +86,14 @@ class SetScoring:
         chosen += _bucket(history, self._buckets.history)
         # Requests come one at a time, so only that is compiled. Each other number of requests would be compiled for
         # itself; mapping over them costs a call each; plain scores are the same, and as fast for a few requests.
-        fits = (batch == 1) & (candidates <= self._buckets.most_candidates) & (history <= self._buckets.history[-1])
+        fits = (batch == 1) & (candidates <= self._buckets.max_candidates) & (history <= self._buckets.history[-1])
         branches = [self._compiled(vectors, candidates, size) for size in sizes]
         branches.append(lambda: self.plain(vectors))
         return tf.switch_case(tf.where(fits, chosen, len(sizes)), branches)
 
     def _compiled(self, vectors: SetVectors, candidates: tf.Tensor, size: tuple[int, int]) -> Callable[[], tf.Tensor]:
         def branch() -> tf.Tensor:
-            # A slice, as TensorFlow takes what is ensured of a tensor in one branch to hold in the others, too.
+            # A slice, as TensorFlow assumes a shape that one branch ensures of a tensor in the others, too.
             one = SetVectors(*(tf.ensure_shape(part[:1], [1, *part.shape[1:]]) for part in vectors))
             logits: Any = self._core(*one.resized(*size))
             return logits[:, :candidates]

@@ -16,14 +16,14 @@ from transforms.schema import parse_spec
 
 DEFAULT, PLAIN, EXAMPLES, TRANSFORM = "serving_default", "plain", "examples", "transform_features"
 LAST_HIDDEN = "last_hidden"
-"""Of rankers of rows: what they teach others by; its inputs are those of `serving_default`."""
+"""Signature of rankers of rows, for distillation; its inputs are those of `serving_default`."""
 PROBABILITY, LOGIT, HIDDEN = "probability", "logit", "hidden"
 
 
 def request_columns(feature_set: FeatureSet, record: RecordKind) -> tuple[Column, ...]:
-    """The raw columns that a request carries; for request records also the `candidate` mask.
+    """Returns the raw columns of a request; for request records also the `candidate` mask.
 
-    Besides, it carries the lengths of those that are lists: `with_lengths` of these.
+    A request also carries the lengths of lists: `with_lengths` adds them.
     """
     mask = (feature_set.column(CANDIDATE),) if record == "request" else ()
     return feature_set.raw_inputs() + mask
@@ -51,7 +51,7 @@ class ServedModel(tf.Module):
         super().__init__(name="served_model")
         # An attribute, so that the vocabularies are tracked and saved as assets.
         self._transform = transform.transform_features_layer()
-        # The model is none: its optimizer and metrics would travel along. `signatures` tracks the variables read.
+        # The model is not tracked: its optimizer and metrics would be saved. `signatures` tracks the variables.
         self._plain: Callable[..., tf.Tensor] = lambda features: model(features, training=False)
         self._hidden: Callable[..., tf.Tensor] | None = None
         if record == "row" and getattr(model, "has_hidden", False):
@@ -60,7 +60,7 @@ class ServedModel(tf.Module):
         if buckets is not None:
             scoring = SetScoring(model, buckets)
             self._bucketed = lambda features: scoring.bucketed(model.look_up(features, training=False))
-        self._most_candidates = buckets.most_candidates if buckets else None
+        self._max_candidates = buckets.max_candidates if buckets else None
         self._columns = request_columns(feature_set, record)
         self._record: RecordKind = record
         inputs = feature_set.model_inputs(record)
@@ -71,19 +71,19 @@ class ServedModel(tf.Module):
         self._spec = parse_spec(feature_set, record, tuple(column.name for column in self._columns))
 
     def features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """The model's inputs, for tracing.
+        """Returns the model's inputs, for tracing.
 
         Args:
           raw: all columns of a request, lists as `tf.RaggedTensor`.
         """
-        found = self._features({column.name: raw[column.name] for column in self._columns})
+        inputs = self._features({column.name: raw[column.name] for column in self._columns})
         for name in self._per_candidate:
-            # The transform takes any number of candidates, but says that there are as many as it was learned on.
-            found[name] = tf.compat.v1.placeholder_with_default(found[name], [None, None])
-        return found
+            # The transform takes any number of candidates, but declares the number that it was trained on.
+            inputs[name] = tf.compat.v1.placeholder_with_default(inputs[name], [None, None])
+        return inputs
 
     def features_of(self, examples: Sequence[bytes]) -> dict[str, Any]:
-        """The model's inputs of raw records, here and now."""
+        """Returns the model's inputs for raw records, eagerly."""
         return self._features(tf.io.parse_example(list(examples), self._spec))
 
     def _features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,19 +95,19 @@ class ServedModel(tf.Module):
         return {PROBABILITY: tf.sigmoid(logit), LOGIT: logit}
 
     def score(self, examples: Sequence[bytes]) -> np.ndarray:
-        """Probabilities of raw records, computed here and now: what every later answer must equal."""
+        """Returns probabilities of raw records, computed eagerly: every later answer must equal them."""
         scores: np.ndarray = self._answer(self.features_of(examples), self._plain)[PROBABILITY].numpy()
         return scores
 
     def hidden_of(self, features: Mapping[str, Any]) -> np.ndarray | None:
-        """What `last_hidden` must answer to records of which these are the model's inputs; None without it."""
+        """Returns the answer of `last_hidden` for the model's inputs; None for a model without it."""
         if self._hidden is None:
             return None
-        found: np.ndarray = _last_hidden(self._hidden, features)[HIDDEN].numpy()
-        return found
+        hidden: np.ndarray = _last_hidden(self._hidden, features)[HIDDEN].numpy()
+        return hidden
 
     def signatures(self) -> dict[str, Callable[..., Any]]:
-        """By name: `serving_default` on plain tensors, `examples` and `transform_features` on tf.Examples.
+        """Returns by name: `serving_default` on plain tensors, `examples` and `transform_features` on tf.Examples.
 
         With buckets `serving_default` is compiled by XLA, and `plain` is the same without it. Rankers of rows have
         `last_hidden` besides.
@@ -127,7 +127,7 @@ class ServedModel(tf.Module):
         if self._bucketed is not None:
             on_tensors[PLAIN] = on_tensors[DEFAULT]
             bucketed = partial(self._answer, score=self._bucketed)
-            on_tensors[DEFAULT] = self._on_tensors(bucketed, self._most_candidates)
+            on_tensors[DEFAULT] = self._on_tensors(bucketed, self._max_candidates)
         if self._hidden is not None:
             on_tensors[LAST_HIDDEN] = self._on_tensors(partial(_last_hidden, self._hidden))
         # Traced once: from functions the saver would trace again.
@@ -141,16 +141,14 @@ class ServedModel(tf.Module):
         )
         return traced | {name: function.signature() for name, function in on_tensors.items()}
 
-    def _on_tensors(
-        self, answer: Callable[[dict[str, Any]], Any], most_candidates: int | None = None
-    ) -> TensorFunction:
-        return TensorFunction(self._columns, self._record, lambda raw: answer(self.features(raw)), most_candidates)
+    def _on_tensors(self, answer: Callable[[dict[str, Any]], Any], max_candidates: int | None = None) -> TensorFunction:
+        return TensorFunction(self._columns, self._record, lambda raw: answer(self.features(raw)), max_candidates)
 
 
 def _last_hidden(hidden: Callable[..., tf.Tensor], features: Mapping[str, Any]) -> dict[str, tf.Tensor]:
-    found = tf.cast(hidden(features), tf.float32)
+    layer = tf.cast(hidden(features), tf.float32)
     # A row that is read as a set has one candidate.
-    return {HIDDEN: tf.reshape(found, [-1, found.shape[-1]])}
+    return {HIDDEN: tf.reshape(layer, [-1, layer.shape[-1]])}
 
 
 def _dense(values: Any) -> tf.Tensor:

@@ -23,10 +23,10 @@ __all__ = ["SET_WARMUP_SIZES", "WARMUP", "WARMUP_SIZES", "XLA_WARMUP", "write_wa
 WARMUP_SIZES = (1, 8, MAX_BATCH_SIZE)
 """Batch sizes of the logged records, as far as there are examples."""
 SET_WARMUP_SIZES = (1, 8)
-"""The same with buckets: whole sets are larger than rows, and their sizes have records of their own."""
+"""The same with buckets: sets are larger than rows, and each bucket has warm-up records besides."""
 
 _REAL: dict[str, Any] = {"string": b"0", "int64": 1, "float": 0.0}
-"""A value that is no missing marker: a candidate, and an element of a history."""
+"""A value that is not a missing marker, by type."""
 
 Request = tuple[str, dict[str, Any]]
 """A signature's name, and its inputs."""
@@ -41,9 +41,9 @@ def write_warmup(
     buckets: Buckets | None = None,
     k: int | None = None,
 ) -> list[int]:
-    """Writes warm-up requests: logged records, and in a file of their own those that XLA compiles for.
+    """Writes warm-up requests: logged records, and in a second file one for each size that XLA compiles.
 
-    TensorFlow Serving ends if a warm-up request fails, and has XLA off unless it is told otherwise.
+    TensorFlow Serving exits if a warm-up request fails, and has XLA off by default.
 
     Args:
       k: items to retrieve for their users; None where the model retrieves none.

@@ -43,12 +43,12 @@ class Catalogue:
 
 
 def item_columns(feature_set: FeatureSet) -> tuple[Column, ...]:
-    """The raw columns that an item's tower reads; an item's lists count as history, which is the user's."""
+    """Returns the raw columns that the item tower reads; lists of items are histories, which belong to the user."""
     return tuple(column for column in feature_set.raw_inputs() if _of_item(column))
 
 
 def user_columns(feature_set: FeatureSet) -> tuple[Column, ...]:
-    """The raw columns that a user's tower reads: all others."""
+    """Returns the raw columns that the user tower reads: all others."""
     return tuple(column for column in feature_set.raw_inputs() if not _of_item(column))
 
 
@@ -63,7 +63,7 @@ def catalogue_of(
     batch_size: int | None = None,
     earliest: bool = False,
 ) -> Catalogue:
-    """Every item of some raw shards, with the values of its newest record; of equally new ones the last read.
+    """Returns every item of raw shards, with the values of its newest record; of equally new ones the last read.
 
     Memory grows with the number of items, not of records.
 
@@ -78,8 +78,8 @@ def catalogue_of(
     """
     columns, names = item_columns(feature_set), [str(name) for name in files]
     kept = (Earliest if earliest else Newest)((feature_set.column(ITEM_ID), *columns))
-    wanted = (ITEM_ID, TIMESTAMP, CANDIDATE, *(column.name for column in columns))
-    spec = parse_spec(feature_set, record, wanted)
+    names_read = (ITEM_ID, TIMESTAMP, CANDIDATE, *(column.name for column in columns))
+    spec = parse_spec(feature_set, record, names_read)
     try:
         for batch in parsed(serialized(names, batch_size or _BATCH[record]), spec) if names else ():
             kept.take(*_events({name: value.numpy() for name, value in batch.items()}, record))
@@ -98,7 +98,7 @@ def catalogue_at(
     feature_set: FeatureSet,
     record: RecordKind,
 ) -> Catalogue:
-    """Every item of some raw shards, with the values that it had when the later shards began.
+    """Returns every item of raw shards, with the values that it had when the later shards began.
 
     Those are the values of its newest record before. An item that came later has those of its first record: what is
     known of it when it can first be retrieved, counters not yet moved by what the later shards ask about.
@@ -117,16 +117,16 @@ def catalogue_at(
 
 
 def joined(one: Catalogue, other: Catalogue) -> Catalogue:
-    """The items of both; those that are in both with the values of the first."""
+    """Returns the items of two catalogues; those in both have the values of the first."""
     ids = np.concatenate([one.ids, other.ids])
     # The first of equal ids is that of the first catalogue.
     distinct, places = np.unique(ids, return_index=True)
-    columns = {name: np.concatenate([own, other.columns[name]])[places] for name, own in one.columns.items()}
+    columns = {name: np.concatenate([values, other.columns[name]])[places] for name, values in one.columns.items()}
     return Catalogue(distinct, columns)
 
 
 def _events(batch: Mapping[str, np.ndarray], record: RecordKind) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Times, and values by column, of each item in a batch of records."""
+    """Returns the time, and values by column, of each item in a batch of records."""
     times, values = batch[TIMESTAMP], {name: value for name, value in batch.items() if name not in _KEYS}
     if record == "row":
         return times, values
@@ -150,13 +150,13 @@ class Newest:
         self._read = {column.name for column in columns[1:]}
 
     def take(self, times: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
-        """Takes a batch of items."""
+        """Adds a batch of items."""
         known = values[ITEM_ID] != self._missing
         times, ids = times[known], values[ITEM_ID][known]
         order = self._order(times)
-        found, first = np.unique(ids[order], return_index=True)
+        distinct, first = np.unique(ids[order], return_index=True)
         last = order[first]
-        slots = np.array([self.slots.setdefault(one, len(self.slots)) for one in found.tolist()], np.int64)
+        slots = np.array([self.slots.setdefault(one, len(self.slots)) for one in distinct.tolist()], np.int64)
         self._grow()
         better = self._replaces(times[last], self._times[slots])
         slots, last = slots[better], last[better]
@@ -165,7 +165,7 @@ class Newest:
             kept[slots] = values[name][known][last]
 
     def _order(self, times: np.ndarray) -> np.ndarray:
-        """Places of records, of which the first of an id is to be kept."""
+        """Returns the order of records in which the first one of an id is kept."""
         # By time and, where that is equal, by place, from the end.
         return np.argsort(times, kind="stable")[::-1]
 
@@ -181,7 +181,7 @@ class Newest:
             self._columns[name] = np.concatenate([kept, np.empty(more, kept.dtype)])
 
     def catalogue(self) -> Catalogue:
-        """What there is, sorted by id."""
+        """Returns the items so far, sorted by id."""
         ids = self._columns[ITEM_ID][: len(self.slots)]
         order = np.argsort(ids, kind="stable")
         columns = {name: self._columns[name][: len(ids)][order] for name in self._columns if name in self._read}
@@ -217,11 +217,11 @@ class NewestItems:
         self._spec = parse_spec(feature_set, "row", (*self.names, TIMESTAMP))
 
     def take(self, columns: Mapping[str, np.ndarray]) -> None:
-        """Takes rows: raw values of `names` and the timestamp, by column."""
+        """Adds rows: raw values of `names` and the timestamp, by column."""
         self._newest.take(columns[TIMESTAMP], columns)
 
     def read(self, files: Sequence[str], rows: int | None = None) -> None:
-        """Takes the rows of raw shards, or the first so many."""
+        """Adds the rows of raw shards, or the first `rows` of them."""
         batches = serialized(files, _READ_AT_ONCE)
         if rows is not None:
             batches = batches.unbatch().take(rows).batch(_READ_AT_ONCE)

@@ -22,7 +22,7 @@ from transforms.plain_text import parse_json
 
 GOLDEN_RETRIEVAL = os.path.join("assets.extra", "golden_retrieval.json")
 TOLERANCE = 1e-4
-"""Largest difference between a served logit and the trainer's, of a logit of 1; of larger ones in proportion."""
+"""Largest difference between a served logit and the trainer's; relative for logits above 1."""
 _USERS = 16
 
 Ask = Callable[[dict[str, np.ndarray], int], tuple[np.ndarray, np.ndarray]]
@@ -32,7 +32,7 @@ Ask = Callable[[dict[str, np.ndarray], int], tuple[np.ndarray, np.ndarray]]
 def write_golden_retrieval(
     directory: str | os.PathLike[str], model: TowerModel, features: Mapping[str, Any], towers: ServedTowers
 ) -> None:
-    """Writes the best items of the first logged users, as the model finds them when it is asked for every item.
+    """Writes the best items of the first logged users, by the model's scores of every item.
 
     Args:
       directory: the export.
@@ -44,19 +44,19 @@ def write_golden_retrieval(
         raise ValueError("towers without a catalogue; expected one; export with it")
     ids, k = towers.retrieval.ids.numpy(), towers.retrieval.default_k
     users, items = model.user_embedding(features)[:_USERS], tf.constant(towers.item_vectors)[tf.newaxis]
-    found, best = [], []
+    item_ids, best = [], []
     for user in tf.cast(users, tf.float32):
         scores = tf.cast(model.similarity((user[tf.newaxis], items)), tf.float32).numpy()[0]
         order = np.argsort(-scores, kind="stable")[:k]
-        found.append([one.decode("latin-1") if isinstance(one, bytes) else one for one in ids[order].tolist()])
+        item_ids.append([one.decode("latin-1") if isinstance(one, bytes) else one for one in ids[order].tolist()])
         best.append(scores[order].tolist())
-    write_text(Path(directory) / GOLDEN_RETRIEVAL, json.dumps({ITEM_ID: found, SCORE: best}) + "\n")
+    write_text(Path(directory) / GOLDEN_RETRIEVAL, json.dumps({ITEM_ID: item_ids, SCORE: best}) + "\n")
 
 
 def read_golden_retrieval(
     directory: str | os.PathLike[str],
 ) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
-    """Raw inputs of the golden users, and their best items' ids and scores, `[B, k]`.
+    """Returns raw inputs of the golden users, and their best items' ids and scores, `[B, k]`.
 
     Raises:
       InputError: the model has none.
@@ -65,43 +65,43 @@ def read_golden_retrieval(
     if not path.is_file():
         fix = "export a two-tower model with the catalogue of its items"
         raise InputError(str(path), "no such file", "golden answers beside the model", fix)
-    told, contract = parse_json(path.read_text()), read_contract(directory)
+    answers, contract = parse_json(path.read_text()), read_contract(directory)
     features = FeatureSet.model_validate(contract["feature_set"])
     names = contract["signatures"][USER]["inputs"]
-    examples = read_golden(directory)[0][: len(told[ITEM_ID])]
-    ids = [[one.encode("latin-1") if isinstance(one, str) else one for one in row] for row in told[ITEM_ID]]
+    examples = read_golden(directory)[0][: len(answers[ITEM_ID])]
+    ids = [[one.encode("latin-1") if isinstance(one, str) else one for one in row] for row in answers[ITEM_ID]]
     array = np.array(ids, object if isinstance(ids[0][0], bytes) else np.int64)
-    return request_inputs(examples, features, contract["record"], names), array, np.array(told[SCORE], np.float32)
+    return request_inputs(examples, features, contract["record"], names), array, np.array(answers[SCORE], np.float32)
 
 
 def check_golden_retrieval(directory: str | os.PathLike[str], ask: Ask) -> None:
-    """Looks whether whoever serves the model gives the trainer's answers; items of equal scores may change places.
+    """Checks that a served model gives the trainer's answers; items of equal scores may change places.
 
     Args:
       directory: the export.
-      ask: whom to ask, e.g. `asking_saved_model(directory)`.
+      ask: calls the model, e.g. `asking_saved_model(directory)`.
 
     Raises:
-      GateRefused: it gives others; a line a user.
+      GateRefused: it gives others; one line for each user.
       InputError: the model has no golden answers.
     """
     inputs, ids, scores = read_golden_retrieval(directory)
-    found, found_scores = ask(inputs, ids.shape[1])
+    served_ids, served_scores = ask(inputs, ids.shape[1])
     reasons = []
     for user in range(len(ids)):
-        if said := _difference(ids[user], scores[user], found[user], found_scores[user]):
-            reasons.append(f"user {user}: {said}")
+        if difference := _difference(ids[user], scores[user], served_ids[user], served_scores[user]):
+            reasons.append(f"user {user}: {difference}")
     if reasons:
         raise GateRefused("golden retrieval", reasons)
 
 
 def asking_saved_model(directory: str | os.PathLike[str]) -> Ask:
-    """An exported model, loaded here, to ask."""
+    """Loads an exported model and returns a function that calls its `retrieve`."""
     return asking(load_saved_model(directory))
 
 
 def asking(loaded: Any) -> Ask:
-    """A model that `tf.saved_model.load` gave, to ask."""
+    """Returns a function that calls `retrieve` of a loaded model."""
     signature = loaded.signatures[RETRIEVE]
 
     def ask(inputs: dict[str, np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -115,20 +115,20 @@ def asking(loaded: Any) -> Ask:
     return ask
 
 
-def _difference(ids: np.ndarray, scores: np.ndarray, found: np.ndarray, found_scores: np.ndarray) -> str:
+def _difference(ids: np.ndarray, scores: np.ndarray, served_ids: np.ndarray, served_scores: np.ndarray) -> str:
     allowed = TOLERANCE * np.maximum(1.0, np.abs(scores))
-    if found.shape != ids.shape:
-        return f"{len(found)} items; expected {len(ids)}"
-    if len(set(found.tolist())) < len(found):
+    if served_ids.shape != ids.shape:
+        return f"{len(served_ids)} items; expected {len(ids)}"
+    if len(set(served_ids.tolist())) < len(served_ids):
         return "an item came twice"
-    apart = np.abs(found_scores - scores)
-    if not (apart <= allowed).all():
-        place = int(np.argmax(apart - allowed))
-        return f"score {found_scores[place]:.6g} at place {place + 1}; expected {scores[place]:.6g}"
+    differences = np.abs(served_scores - scores)
+    if not (differences <= allowed).all():
+        place = int(np.argmax(differences - allowed))
+        return f"score {served_scores[place]:.6g} at place {place + 1}; expected {scores[place]:.6g}"
     trained = dict(zip(ids.tolist(), scores.tolist()))
-    for place, one in enumerate(found.tolist()):
+    for place, one in enumerate(served_ids.tolist()):
         # One that the trainer left out may be as good as the last.
         expected = trained.get(one, scores[-1])
-        if abs(found_scores[place] - expected) > allowed[place]:
-            return f"item {one!r} at place {place + 1} with score {found_scores[place]:.6g}; expected {expected:.6g}"
+        if abs(served_scores[place] - expected) > allowed[place]:
+            return f"item {one!r} at place {place + 1} with score {served_scores[place]:.6g}; expected {expected:.6g}"
     return ""

@@ -30,11 +30,11 @@ INDEX_FORMAT = 1
 _INDEX, _IDS = "index.json", "ids.npy"
 _K = 100
 _JITTER = 0.25
-"""Of a coordinate's spread over the logged users: what a user made up of a logged one differs by."""
+"""Noise that is added to a logged user's vector for a synthetic one, relative to each coordinate's spread."""
 
 
 class ItemIndex:
-    """A built index: about the best items of a user's vector.
+    """A built index: approximately the best items for a user's vector.
 
     Args:
       ids: of the items.
@@ -51,40 +51,40 @@ class ItemIndex:
 
         Args:
           directory: of `build_index`.
-          version: the exported model whose user vectors will be asked for.
+          version: the exported model whose user vectors will be searched.
 
         Raises:
           InputError: there is no such index, or it is one of other item vectors.
           MissingPart: the library is not installed.
         """
         folder = Path(directory)
-        told = _read(folder)
-        wanted, built = retrieval_of(version), told["version"]
-        if wanted["sha256"] != built["sha256"]:
+        description = _read(folder)
+        retrieval, built = retrieval_of(version), description["version"]
+        if retrieval["sha256"] != built["sha256"]:
             received = f"an index of version {built['number']}, item vectors {built['sha256'][:12]}"
-            expected = f"one of item vectors {wanted['sha256'][:12]}, as {version} has them"
+            expected = f"one of item vectors {retrieval['sha256'][:12]}, as {version} has them"
             raise InputError(str(folder), received, expected, f"build it: consort index {version} --out NEW")
-        require(told["kind"])
-        items, width, effort = told["items"], told["width"], told["parameters"]["effort"]
-        index = KINDS[told["kind"]].load(folder, items, width, effort)
-        similarity = wanted["similarity"]
+        require(description["kind"])
+        items, width, effort = description["items"], description["width"], description["parameters"]["effort"]
+        index = KINDS[description["kind"]].load(folder, items, width, effort)
+        similarity = retrieval["similarity"]
         return cls(_ids(folder / _IDS), index, similarity["scale"], similarity["bias"])
 
     def search(self, users: np.ndarray, k: int = _K) -> tuple[np.ndarray, np.ndarray]:
-        """Ids and logits of about the best items, `[B, k]`, best first.
+        """Returns ids and logits of approximately the best items, `[B, k]`, best first.
 
         Args:
           users: of the signature `user_embedding`, `[B, W]`.
           k: at most as many as there are items.
 
         Raises:
-          InputError: more are asked for.
+          InputError: k is larger.
         """
         if not 1 <= k <= len(self._ids):
-            raise InputError("k", k, f"1 to {len(self._ids)}, the items of the index", "ask for so many")
+            raise InputError("k", k, f"1 to {len(self._ids)}, the items of the index", "lower k")
         # With a negative scale the lowest products are the best: those are the highest of the opposite vector.
-        found, products = self._index.search(np.sign(self._scale) * np.asarray(users, np.float32), k)
-        return self._ids[found], (abs(self._scale) * products + self._bias).astype(np.float32)
+        rows, products = self._index.search(np.sign(self._scale) * np.asarray(users, np.float32), k)
+        return self._ids[rows], (abs(self._scale) * products + self._bias).astype(np.float32)
 
 
 def build_index(
@@ -106,10 +106,10 @@ def build_index(
       out: becomes the index; must be new or empty.
       kind: `hnsw` or `scann`.
       min_recall: share of the exact best 100 (or of all, if there are fewer) that a search must find.
-      queries: users to measure it on: logged ones, and more made up of those.
-      seed: of the build and of the users made up.
+      queries: number of users to measure recall on: logged ones, and synthetic ones made from them.
+      seed: of the build and of the synthetic users.
       notes: further entries of index.json.
-      say: is told what happens.
+      say: receives progress messages.
 
     Returns:
       index.json.
@@ -130,7 +130,7 @@ def build_index(
     build_s = time.perf_counter() - start
     k = min(_K, len(items.ids))
     recall = _reach(index, users * np.sign(items.scale), items.vectors, k, min_recall, say)
-    told = {
+    description = {
         "format": INDEX_FORMAT,
         "kind": kind,
         "library": f"{INSTALL[kind][0]} {installed_version(INSTALL[kind][0])}",
@@ -145,8 +145,8 @@ def build_index(
     with new_directory(out) as temporary:
         index.save(temporary)
         np.save(temporary / _IDS, _storable(items))
-        write_text(temporary / _INDEX, json.dumps(told, indent=2) + "\n")
-    return told
+        write_text(temporary / _INDEX, json.dumps(description, indent=2) + "\n")
+    return description
 
 
 def _items(version: str | os.PathLike[str]) -> tuple[ItemVectors, Any]:
@@ -160,16 +160,16 @@ def _items(version: str | os.PathLike[str]) -> tuple[ItemVectors, Any]:
     return items, loaded
 
 
-def recall_of(found: np.ndarray, queries: np.ndarray, vectors: np.ndarray) -> float:
-    """Mean share of each query's exact best that was found; one as good as the last of them counts.
+def recall_of(rows_found: np.ndarray, queries: np.ndarray, vectors: np.ndarray) -> float:
+    """Returns the mean share of each query's exact best items in `rows_found`; ties with the last of them count.
 
     Args:
-      found: rows of `vectors`, `[B, k]`.
+      rows_found: rows of `vectors`, `[B, k]`.
       queries: `[B, W]`.
       vectors: `[N, W]`.
     """
     hits = 0.0
-    for rows, query in zip(found, queries, strict=True):
+    for rows, query in zip(rows_found, queries, strict=True):
         products = vectors @ query
         least = np.partition(products, -len(rows))[-len(rows)]
         hits += float((products[np.unique(rows)] >= least).sum()) / len(rows)
@@ -225,10 +225,10 @@ def _ids(path: Path) -> np.ndarray:
 def _read(folder: Path) -> dict[str, Any]:
     fix = "build one with `consort index`"
     try:
-        told: dict[str, Any] = parse_json((folder / _INDEX).read_text())
+        description: dict[str, Any] = parse_json((folder / _INDEX).read_text())
     except (OSError, ValueError) as error:
         raise InputError(str(folder), f"no readable {_INDEX} ({error})", "an index", fix) from error
-    if not isinstance(told, dict) or told.get("format") != INDEX_FORMAT:
-        found = told.get("format") if isinstance(told, dict) else type(told).__name__
-        raise InputError(str(folder), f"format {found} of {_INDEX}", f"format {INDEX_FORMAT}", fix)
-    return told
+    if not isinstance(description, dict) or description.get("format") != INDEX_FORMAT:
+        received = description.get("format") if isinstance(description, dict) else type(description).__name__
+        raise InputError(str(folder), f"format {received} of {_INDEX}", f"format {INDEX_FORMAT}", fix)
+    return description

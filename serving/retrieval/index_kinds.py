@@ -95,9 +95,9 @@ class Hnsw(Index):
         self.built.set_ef(max(self.effort, k))
         # One thread: a server has another request for the others.
         long = np.column_stack([queries, np.zeros(len(queries))]).astype(np.float32)
-        found, distances = self.built.knn_query(long, k, num_threads=1)
+        rows, distances = self.built.knn_query(long, k, num_threads=1)
         # Its distance is 1 less the product.
-        return found.astype(np.int64), 1 - distances
+        return rows.astype(np.int64), 1 - distances
 
     def save(self, folder: Path) -> None:
         self.built.save_index(str(folder / self._FILE))
@@ -134,8 +134,8 @@ class Scann(Index):
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         leaves, reordered = max(1, self.effort // 8), max(self.effort, k)
-        found = [self.built.search(query, k, reordered, leaves) for query in queries]
-        return np.array([rows for rows, _ in found], np.int64), np.array([products for _, products in found])
+        results = [self.built.search(query, k, reordered, leaves) for query in queries]
+        return np.array([rows for rows, _ in results], np.int64), np.array([products for _, products in results])
 
     def save(self, folder: Path) -> None:
         (folder / self._FOLDER).mkdir()

@@ -1,4 +1,4 @@
-"""Raw columns of items by id: what a client of later stages adds to the ids that retrieval answers with."""
+"""Raw columns of items by id, which a client adds to retrieved ids for later stages."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -28,16 +28,16 @@ class ItemTable:
         return len(self._places)
 
     def rows(self, ids: Sequence[Any] | np.ndarray) -> dict[str, np.ndarray]:
-        """All columns of some items, in the order asked for.
+        """Returns all columns of some items, in the order of `ids`.
 
         Raises:
-          InputError: one of them is not there.
+          InputError: an id is not in the table.
         """
-        wanted = np.asarray(ids).tolist()
-        places = [self._places.get(one, -1) for one in wanted]
+        requested = np.asarray(ids).tolist()
+        places = [self._places.get(one, -1) for one in requested]
         if -1 in places:
             fix = "read the table of the version that answered"
-            raise InputError("item table", repr(wanted[places.index(-1)]), f"one of its {len(self):,} ids", fix)
+            raise InputError("item table", repr(requested[places.index(-1)]), f"one of its {len(self):,} ids", fix)
         return {name: values[places] for name, values in self.columns.items()}
 
 
@@ -55,7 +55,7 @@ def write_items(version: str | os.PathLike[str], columns: Mapping[str, np.ndarra
 
 
 def read_items(version: str | os.PathLike[str]) -> ItemTable:
-    """The table of an exported two-tower model.
+    """Reads the table of an exported two-tower model.
 
     Raises:
       InputError: it has none, or a damaged one.
@@ -64,7 +64,7 @@ def read_items(version: str | os.PathLike[str]) -> ItemTable:
 
     path = Path(version) / ITEMS
     fix = "name a version of a two-tower model that was exported with its catalogue"
-    with reading(path, "no whole table", "the items of a version", fix):
+    with reading(path, "no intact table", "the items of a version", fix):
         table = pq.read_table(path)
         table.validate(full=True)
     return ItemTable({name: _array(table.column(name)) for name in table.column_names})
@@ -75,5 +75,5 @@ def _array(column: Any) -> np.ndarray:
         values = np.empty(len(column), object)
         values[:] = column.to_pylist()
         return values
-    found: np.ndarray = column.to_numpy()
-    return found
+    array: np.ndarray = column.to_numpy()
+    return array

@@ -31,7 +31,7 @@ class ItemVectors:
 
 
 def digest_of(ids: np.ndarray, vectors: np.ndarray) -> str:
-    """Sha256 of ids and vectors, order included."""
+    """Returns the sha256 of ids and vectors in their order."""
     digest = hashlib.sha256()
     for one in ids.tolist():
         text = one if isinstance(one, bytes) else str(one).encode()
@@ -42,20 +42,20 @@ def digest_of(ids: np.ndarray, vectors: np.ndarray) -> str:
 
 
 def retrieval_of(version: str | os.PathLike[str]) -> dict[str, Any]:
-    """What the contract of a version says of its catalogue.
+    """Returns the entry of a version's contract about its catalogue.
 
     Raises:
-      InputError: it says nothing: the model is no two-tower model, or was exported without a catalogue.
+      InputError: it has none: the model is no two-tower model, or was exported without a catalogue.
     """
-    found: dict[str, Any] | None = read_contract(version).get("retrieval")
-    if found is None:
+    retrieval: dict[str, Any] | None = read_contract(version).get("retrieval")
+    if retrieval is None:
         fix = "export a two-tower model with the catalogue of its items"
         raise InputError(str(version), "a model without a catalogue", "one that retrieves", fix)
-    return found
+    return retrieval
 
 
 def read_item_vectors(version: str | os.PathLike[str], loaded: Any) -> ItemVectors:
-    """The items of a version whose similarity is an inner product.
+    """Reads the items of a version whose similarity is an inner product.
 
     Args:
       version: an exported model.
@@ -64,15 +64,17 @@ def read_item_vectors(version: str | os.PathLike[str], loaded: Any) -> ItemVecto
     Raises:
       InputError: it has no catalogue, another similarity, or vectors that are not those of its contract.
     """
-    told = retrieval_of(version)
-    if told["similarity"]["kind"] != INNER_PRODUCT:
+    entry = retrieval_of(version)
+    if entry["similarity"]["kind"] != INNER_PRODUCT:
         fix = "ask the signature `retrieve`, which is exact"
-        raise InputError(str(version), "a similarity of its own", "scale <u, v> + bias", fix)
+        raise InputError(str(version), "another similarity", "scale <u, v> + bias", fix)
     retrieval = loaded.towers.retrieval
     ids = retrieval.ids.numpy()
     vectors = np.ascontiguousarray(retrieval.search.columns.numpy().T[: len(ids)])
-    found = digest_of(ids, vectors)
-    if found != told["sha256"]:
+    sha256 = digest_of(ids, vectors)
+    if sha256 != entry["sha256"]:
         fix = "export the model again"
-        raise InputError(str(version), f"item vectors with sha256 {found}", f"{told['sha256']}, as told", fix)
-    return ItemVectors(ids, vectors, told["similarity"]["scale"], told["similarity"]["bias"], found)
+        raise InputError(
+            str(version), f"item vectors with sha256 {sha256}", f"{entry['sha256']}, as in the contract", fix
+        )
+    return ItemVectors(ids, vectors, entry["similarity"]["scale"], entry["similarity"]["bias"], sha256)

@@ -1,4 +1,4 @@
-"""How often two towers find a clicked item in their whole catalogue: of a model at hand, or of an exported one."""
+"""Recall of two towers in their whole catalogue: of a model in memory, or of an exported one."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +29,7 @@ _AT_ONCE = 4096
 
 
 class Places:
-    """Where the items of a catalogue stand.
+    """Positions of items in a catalogue.
 
     Args:
       ids: sorted, `[N]`.
@@ -39,9 +39,9 @@ class Places:
         self.ids = ids
 
     def of(self, wanted: np.ndarray) -> np.ndarray:
-        """Of ids of any shape; -1 for one that is not there."""
-        found = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
-        return np.where(self.ids[found] == wanted, found, -1)
+        """Returns the positions of ids of any shape; -1 for one that is not in the catalogue."""
+        nearest = np.minimum(np.searchsorted(self.ids, wanted), len(self.ids) - 1)
+        return np.where(self.ids[nearest] == wanted, nearest, -1)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Catalogued:
 
 
 def catalogued(towers: ServedTowers) -> Catalogued:
-    """Of a model that is about to be exported.
+    """Returns the items and the search of a model that is about to be exported.
 
     Raises:
       ValueError: it has no catalogue.
@@ -66,21 +66,21 @@ def catalogued(towers: ServedTowers) -> Catalogued:
     if towers.retrieval is None:
         raise ValueError("towers without a catalogue; expected one; give it")
     search = towers.retrieval.search
-    told, places = search.told(), Places(towers.retrieval.ids.numpy())
-    if told["kind"] == INNER_PRODUCT:
-        of_users = brute_force(towers.item_vectors, told["scale"])
+    similarity, places = search.similarity_entry(), Places(towers.retrieval.ids.numpy())
+    if similarity["kind"] == INNER_PRODUCT:
+        of_users = brute_force(towers.item_vectors, similarity["scale"])
         return Catalogued(places, lambda raw, count: of_users(towers.embed_users(raw), count))
     best = tf.function(search.best, autograph=False, reduce_retracing=True)
 
     def of_any(raw: Any, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-        found, scores = best(towers.embed_users(raw), tf.constant(count))
-        return scores, found
+        positions, scores = best(towers.embed_users(raw), tf.constant(count))
+        return scores, positions
 
     return Catalogued(places, of_any)
 
 
 def catalogued_export(version: str | os.PathLike[str], items: Catalogue | None = None) -> Catalogued:
-    """Of an exported model.
+    """Returns the items and the search of an exported model.
 
     Args:
       version: the export.
@@ -88,15 +88,15 @@ def catalogued_export(version: str | os.PathLike[str], items: Catalogue | None =
         values, embedded by the export's own item tower. None: all as they were exported.
 
     Raises:
-      InputError: it has no catalogue, or not the one that its contract tells of.
+      InputError: it has no catalogue, or another one than its contract says.
     """
     loaded = load_saved_model(version)
     product = retrieval_of(version)["similarity"]["kind"] == INNER_PRODUCT
     ids = loaded.towers.retrieval.ids.numpy()
     vectors = None if items is None else _embedded(loaded, joined(items, _exported(version)), ids)
     if product:
-        own, embed = read_item_vectors(version, loaded), loaded.signatures[USER]
-        of_users = brute_force(own.vectors if vectors is None else vectors, own.scale)
+        exported, embed = read_item_vectors(version, loaded), loaded.signatures[USER]
+        of_users = brute_force(exported.vectors if vectors is None else vectors, exported.scale)
         known = embed.structured_input_signature[1]
 
         def of_served(raw: Any, count: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -109,8 +109,8 @@ def catalogued_export(version: str | os.PathLike[str], items: Catalogue | None =
     places, ask = Places(ids), asking(loaded)
 
     def of_any(raw: Any, count: int) -> tuple[tf.Tensor, tf.Tensor]:
-        found, scores = ask(raw, count)
-        return tf.constant(scores), tf.constant(places.of(found), tf.int32)
+        item_ids, scores = ask(raw, count)
+        return tf.constant(scores), tf.constant(places.of(item_ids), tf.int32)
 
     return Catalogued(places, of_any)
 
@@ -143,15 +143,15 @@ def recall_of(
     seed: int = 1,
     resample: Resample | None = None,
 ) -> dict[str, Any]:
-    """How often the items that were clicked are found.
+    """Returns how often clicked items are retrieved.
 
     Args:
       items: of the model.
       files: TFRecord files of raw records.
       columns: that the model's user tower reads.
       feature_set, record: as the dataset says.
-      seen: what users have seen, which is then not retrieved for them; clicks of such items are left out. None:
-        everything is retrieved.
+      seen: items that users have seen, which are then not retrieved for them; clicks of such items are left out. None:
+        all items are retrieved.
       resamples, seed, resample: of the bootstrap, as `metrics.evaluate` has them; a row is a click.
 
     Returns:
@@ -175,23 +175,23 @@ def recall_of(
             recall.update(clicks.raw, places, None if seen is None else seen.of(clicks.user, items.places))
         unknown += int((places < 0).sum())
         parts.append(clicks)
-    told: dict[str, Any] = {} if seen is None else {"clicks_of_seen_items": of_seen}
+    result: dict[str, Any] = {} if seen is None else {"clicks_of_seen_items": of_seen}
     ids: dict[Resample, np.ndarray] = {
         "user": np.concatenate([np.empty(0, object), *(part.user for part in parts)]),
         "request": np.concatenate([np.empty(0, object), *(part.request for part in parts)]),
     }
     count = len(ids["user"])
     if not count:
-        return {"clicks": 0, **told} if of_seen else {}
-    units = units_of(count, {kind: group_indices(own, count) for kind, own in ids.items()}, resample)
+        return {"clicks": 0, **result} if of_seen else {}
+    units = units_of(count, {kind: group_indices(values, count) for kind, values in ids.items()}, resample)
     means = with_intervals([Means(recall.hits(), units.index, len(units))], len(units), resamples, seed)
-    told = {"clicks": count, "items": len(items.places.ids), "not_in_catalogue": unknown, **told, **means}
-    return told | units.counts() if resamples else told
+    result = {"clicks": count, "items": len(items.places.ids), "not_in_catalogue": unknown, **result, **means}
+    return result | units.counts() if resamples else result
 
 
 @dataclass(frozen=True)
 class _Clicks:
-    """Some clicks: the raw columns of their users, and ids of users, requests and items."""
+    """A batch of clicks: the raw columns of their users, and ids of users, requests and items."""
 
     raw: dict[str, tf.Tensor]
     user: np.ndarray
@@ -206,7 +206,7 @@ class _Clicks:
 def _clicks(
     files: Sequence[str], columns: Sequence[str], feature_set: FeatureSet, record: RecordKind
 ) -> Iterator[_Clicks]:
-    """Some thousand at once."""
+    """Yields the clicks of records, a few thousand at once."""
     keys = ("user_id", "request_id")
     spec = parse_spec(feature_set, record, (*columns, *keys, ITEM_ID, LABEL, *_masks(record)))
     read = [feature_set.column(name) for name in columns]
@@ -225,7 +225,7 @@ def _masks(record: RecordKind) -> tuple[str, ...]:
 
 
 def _shown(batch: Mapping[str, tf.Tensor], record: RecordKind) -> np.ndarray:
-    """Of each record, or candidate, whether it was shown."""
+    """Returns True for each record, or candidate, that was shown."""
     shown = np.ones(batch[ITEM_ID].shape, bool)
     for mask in _masks(record):
         shown &= batch[mask].numpy() == 1
@@ -233,10 +233,10 @@ def _shown(batch: Mapping[str, tf.Tensor], record: RecordKind) -> np.ndarray:
 
 
 class SeenItems:
-    """What each user was shown, clicked or not.
+    """The items that each user was shown, clicked or not.
 
     Args:
-      files: TFRecord files of raw records, those before the ones that are asked about.
+      files: TFRecord files of raw records, those before the evaluated ones.
       feature_set, record: as the dataset says.
     """
 
@@ -251,21 +251,21 @@ class SeenItems:
                 self._items.setdefault(user, set()).add(item)
 
     def has(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Of pairs of a user and an item, whether the user was shown it, `[B]`."""
+        """Returns True for each pair of a user and an item that the user was shown, `[B]`."""
         pairs = zip(users.tolist(), items.tolist(), strict=True)
         return np.array([item in self._items.get(user, ()) for user, item in pairs], bool)
 
     def of(self, users: np.ndarray, places: Places) -> np.ndarray:
-        """Places of the items that each user was shown, padded with -1, `[B, E]`."""
+        """Returns the positions of the items that each user was shown, padded with -1, `[B, E]`."""
         names = users.tolist()
         lists = {user: places.of(_array(sorted(self._items.get(user, ())), places.ids.dtype)) for user in set(names)}
-        found = np.full((len(names), max(map(len, lists.values()), default=0)), -1)
+        padded = np.full((len(names), max(map(len, lists.values()), default=0)), -1)
         for row, user in enumerate(names):
-            found[row, : len(lists[user])] = lists[user]
-        return found
+            padded[row, : len(lists[user])] = lists[user]
+        return padded
 
 
 def _array(values: Sequence[Any], dtype: np.dtype) -> np.ndarray:
-    found = np.empty(len(values), dtype)
-    found[:] = values
-    return found
+    array = np.empty(len(values), dtype)
+    array[:] = values
+    return array

@@ -11,27 +11,27 @@ Similarity = Callable[[tuple[tf.Tensor, tf.Tensor]], tf.Tensor]
 """A tower model's: the outputs of both towers, of users `[B, ...]` and of items `[B, M, ...]`, to logits `[B, M]`."""
 
 INNER_PRODUCT, OTHER = "inner_product", "model"
-"""What a contract calls similarities: scale <u, v> + bias, and any other."""
+"""Kinds of similarity in contracts: scale <u, v> + bias, and any other."""
 
 BLOCK = 64
-"""Items whose scores are looked at together: their maximum tells whether one of them can be among the best."""
+"""Items of a block: its maximum decides whether one of them can be among the best."""
 
 
 class ExactSearch(tf.Module, abc.ABC):
-    """Items' vectors, and the best of them for a user."""
+    """The vectors of all items, and the best of them for a user."""
 
     items: int
 
     @abc.abstractmethod
-    def told(self) -> dict[str, Any]:
-        """The similarity, as the contract tells it."""
+    def similarity_entry(self) -> dict[str, Any]:
+        """Returns the similarity as an entry of the contract."""
 
     @abc.abstractmethod
     def best(self, users: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Positions and logits of the best, best first; of equal ones the lower position.
+        """Returns positions and logits of the best items, best first; for equal logits the lower position first.
 
         Args:
-          users: what the user's tower gives, `[B, ...]`.
+          users: outputs of the user tower, `[B, ...]`.
           count: at most `items`.
 
         Returns:
@@ -40,12 +40,12 @@ class ExactSearch(tf.Module, abc.ABC):
 
 
 class ProductSearch(ExactSearch):
-    """For scale <u, v> + bias: one matrix product over all items.
+    """Search by scale <u, v> + bias: one matrix product over all items.
 
     Args:
       vectors: `[N, W]`.
-      similarity: gives the logits of those found.
-      scale, bias: its own, to rounding; where the scale is negative, the lowest products are the best.
+      similarity: returns the logits of the items found.
+      scale, bias: of the similarity, up to rounding; where the scale is negative, the lowest products are the best.
     """
 
     def __init__(self, vectors: np.ndarray, similarity: Similarity, scale: float, bias: float):
@@ -56,25 +56,25 @@ class ProductSearch(ExactSearch):
         # The long axis last: for one user a third faster than rows of items, for many three times.
         self.columns = tf.Variable(np.concatenate([vectors, padding]).T.astype(np.float32), trainable=False)
 
-    def told(self) -> dict[str, Any]:
+    def similarity_entry(self) -> dict[str, Any]:
         return {"kind": INNER_PRODUCT, "scale": self._scale, "bias": self._bias}
 
     def best(self, users: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         products = tf.matmul(users * float(np.sign(self._scale)), self.columns)
-        found = top_by_blocks(products, self.items, count)
-        vectors = tf.transpose(tf.gather(self.columns, found, axis=1), [1, 2, 0])
+        positions = top_by_blocks(products, self.items, count)
+        vectors = tf.transpose(tf.gather(self.columns, positions, axis=1), [1, 2, 0])
         logits = tf.cast(self._similarity((users, vectors)), tf.float32)
         # The product of a few items rounds otherwise than that of all.
         sorted_logits, order = tf.math.top_k(logits, count)
-        return tf.gather(found, order, batch_dims=1), sorted_logits
+        return tf.gather(positions, order, batch_dims=1), sorted_logits
 
 
 class WholeSearch(ExactSearch):
-    """For any similarity: it is asked for every item, one user after the other.
+    """Search by any similarity, computed for every item, one user after the other.
 
     Args:
       vectors: what the item's tower gives, `[N, ...]`.
-      similarity: gives the logits.
+      similarity: returns the logits.
     """
 
     def __init__(self, vectors: np.ndarray, similarity: Similarity):
@@ -82,7 +82,7 @@ class WholeSearch(ExactSearch):
         self.items, self._similarity = len(vectors), similarity
         self.vectors = tf.Variable(vectors.astype(np.float32), trainable=False)
 
-    def told(self) -> dict[str, Any]:
+    def similarity_entry(self) -> dict[str, Any]:
         return {"kind": OTHER}
 
     def best(self, users: tf.Tensor, count: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -90,25 +90,25 @@ class WholeSearch(ExactSearch):
 
         def of_one(user: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = tf.cast(self._similarity((user[tf.newaxis], vectors))[0], tf.float32)
-            values, found = tf.math.top_k(logits, count)
-            return found, values
+            values, positions = tf.math.top_k(logits, count)
+            return positions, values
 
-        # From nobody's scores it could not tell how many columns there are.
-        asked = tf.shape(users)[0]
-        padded = tf.pad(users, [[0, tf.cast(asked == 0, tf.int32)], *([0, 0] for _ in users.shape[1:])])
+        # `map_fn` over no users could not infer the number of columns.
+        num_users = tf.shape(users)[0]
+        padded = tf.pad(users, [[0, tf.cast(num_users == 0, tf.int32)], *([0, 0] for _ in users.shape[1:])])
         kinds = (tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32))
         # One at a time: together, the scores of many users for all items would not fit into memory.
-        found, logits = tf.map_fn(of_one, padded, fn_output_signature=kinds, parallel_iterations=1)
-        return found[:asked], logits[:asked]
+        positions, logits = tf.map_fn(of_one, padded, fn_output_signature=kinds, parallel_iterations=1)
+        return positions[:num_users], logits[:num_users]
 
 
 def top_by_blocks(scores: tf.Tensor, items: int, count: tf.Tensor) -> tf.Tensor:
-    """Positions of the highest scores, highest first, of equal ones the lower position: as `tf.math.top_k`, sooner.
+    """Returns the positions of the highest scores as `tf.math.top_k` does, but faster.
 
-    The `count` blocks of highest maximum hold the `count` highest scores, so that only they are looked into.
+    The `count` blocks of highest maximum hold the `count` highest scores, so that only these are searched.
 
     Args:
-      scores: `[B, P]`, P whole blocks, of which what is behind `items` repeats the last of those.
+      scores: `[B, P]`, P a multiple of the block; those after `items` repeat the last item.
       items: at most P.
       count: at most `items`.
 
@@ -117,11 +117,11 @@ def top_by_blocks(scores: tf.Tensor, items: int, count: tf.Tensor) -> tf.Tensor:
     """
     batch, blocks = tf.shape(scores)[0], scores.shape[1] // BLOCK
     by_block = tf.reshape(scores, [batch, blocks, BLOCK])
-    # In their own order, so that positions rise among equal scores.
+    # In ascending order, so that positions rise among equal scores.
     chosen = tf.sort(tf.math.top_k(tf.reduce_max(by_block, axis=2), tf.minimum(count, blocks)).indices, axis=1)
     positions = chosen[:, :, tf.newaxis] * BLOCK + tf.range(BLOCK)
-    looked_into = tf.where(positions < items, tf.gather(by_block, chosen, batch_dims=1), float("-inf"))
-    best = tf.math.top_k(tf.reshape(looked_into, [batch, -1]), count).indices
+    candidates = tf.where(positions < items, tf.gather(by_block, chosen, batch_dims=1), float("-inf"))
+    best = tf.math.top_k(tf.reshape(candidates, [batch, -1]), count).indices
     return tf.gather(tf.reshape(positions, [batch, -1]), best, batch_dims=1)
 
 
@@ -129,7 +129,7 @@ _PRINTS = 2**63 - 1
 
 
 class ItemPlaces(tf.Module):
-    """Places of ids, by a search in their sorted fingerprints; numbers are their own.
+    """Positions of ids, by a search in their sorted fingerprints; integers are their own fingerprints.
 
     A table of the ids would be a constant of the graph, which has no room for many.
 
@@ -151,18 +151,18 @@ class ItemPlaces(tf.Module):
         self.prints = tf.Variable(prints[order], trainable=False)
         self.order = tf.Variable(order.astype(np.int32), trainable=False)
 
-    def of(self, asked: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
-        """Places int32 of some ids, -1 for those that are not there.
+    def of(self, wanted_ids: tf.Tensor, ids: tf.Tensor) -> tf.Tensor:
+        """Returns the positions int32 of ids, -1 for those that are not in the catalogue.
 
         Args:
-          asked: ids of any shape.
+          wanted_ids: ids of any shape.
           ids: the catalogue's.
         """
-        flat = tf.reshape(asked, [-1])
+        flat = tf.reshape(wanted_ids, [-1])
         nearest = tf.searchsorted(self.prints, _fingerprints(flat))
         places = tf.gather(self.order, tf.minimum(nearest, self.order.shape[0] - 1))
-        found = tf.where(tf.gather(ids, places) == flat, places, -1)
-        return tf.reshape(found, tf.shape(asked))
+        places_of_ids = tf.where(tf.gather(ids, places) == flat, places, -1)
+        return tf.reshape(places_of_ids, tf.shape(wanted_ids))
 
 
 def _fingerprints(ids: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from models.retrieval.tower_model import ScaledProduct, TowerModel
 from serving.export.contract import inputs_of
-from serving.export.request_tensors import Check, TensorFunction, all_right
+from serving.export.request_tensors import Check, TensorFunction, all_valid
 from serving.export.requests import padding_of
 from serving.export.signatures import request_columns
 from serving.retrieval.catalogue import Catalogue, item_columns, user_columns
@@ -22,14 +22,14 @@ from transforms.schema import tf_dtype
 USER, ITEM, RETRIEVE = "user_embedding", "item_embedding", "retrieve"
 EMBEDDING, K, EXCLUDE, SCORE = "embedding", "k", "exclude", "score"
 DEFAULT_K = 100
-"""Items that `retrieve` gives if it is not told how many; of a smaller catalogue all."""
+"""Items that `retrieve` returns by default; all of a smaller catalogue."""
 _BULK = 4096
 
 Embed = Callable[[dict[str, Any]], dict[str, tf.Tensor]]
 
 
 class Retrieval(tf.Module):
-    """The items by their ids, and the best of them that a user has not asked to leave out.
+    """The items by id, and the best of them for a user, without excluded ones.
 
     Args:
       ids: `[N]`.
@@ -46,7 +46,7 @@ class Retrieval(tf.Module):
     def answer(self, users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor) -> dict[str, tf.Tensor]:
         """`item_id` and `score`, `[B, K]`, K the largest k of a user.
 
-        Where a user asked for less, or too few items are left, the missing marker and minus infinity fill up.
+        Where a user's k is smaller, or too few items are left, the missing marker and minus infinity fill up.
 
         Args:
           users: `[B, ...]`.
@@ -54,16 +54,16 @@ class Retrieval(tf.Module):
           exclude: ids `[B, E]`, padded with the missing marker; or `[1, E]`, for all users.
         """
         each = tf.reshape(k, [-1])
-        with tf.control_dependencies([all_right(_checks(users, each, exclude, self.search.items))]):
+        with tf.control_dependencies([all_valid(_checks(users, each, exclude, self.search.items))]):
             # Of no user there is no largest one.
-            most = tf.maximum(tf.reduce_max(each), 1)
-        found, logits = self.search.best(users, tf.minimum(most + tf.shape(exclude)[1], self.search.items))
+            largest = tf.maximum(tf.reduce_max(each), 1)
+        positions, logits = self.search.best(users, tf.minimum(largest + tf.shape(exclude)[1], self.search.items))
         # Places are compared, not ids: a user may have a thousand to leave out, and text is compared slowly.
         unwanted = self._places.of(exclude, self.ids)
-        left_out = tf.reduce_any(found[:, :, tf.newaxis] == unwanted[:, tf.newaxis, :], axis=2)
-        scores, order = tf.math.top_k(tf.where(left_out, float("-inf"), logits), most)
-        ids = tf.gather(self.ids, tf.gather(found, order, batch_dims=1))
-        nothing = tf.gather(left_out, order, batch_dims=1) | (tf.range(most) >= each[:, tf.newaxis])
+        excluded = tf.reduce_any(positions[:, :, tf.newaxis] == unwanted[:, tf.newaxis, :], axis=2)
+        scores, order = tf.math.top_k(tf.where(excluded, float("-inf"), logits), largest)
+        ids = tf.gather(self.ids, tf.gather(positions, order, batch_dims=1))
+        nothing = tf.gather(excluded, order, batch_dims=1) | (tf.range(largest) >= each[:, tf.newaxis])
         ids = tf.where(nothing, tf.constant(self._missing, ids.dtype), ids)
         return {ITEM_ID: ids, SCORE: tf.where(nothing, float("-inf"), scores)}
 
@@ -73,7 +73,7 @@ def _checks(users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor, items: int) -> l
     wrong = (k < 1) | (k > items)
 
     def range_of_k() -> tf.Tensor:
-        expected = f"; expected 1 to {items}, the items of the catalogue; ask for so many"
+        expected = f"; expected 1 to {items}, the items of the catalogue; lower it"
         return tf.strings.join(
             ["k: received ", tf.strings.reduce_join(tf.strings.as_string(tf.boolean_mask(k, wrong)[:1])), expected]
         )
@@ -141,30 +141,30 @@ class ServedTowers(tf.Module):
             self._sha256 = digest_of(catalogue.ids, self.item_vectors)
 
     def embed_users(self, raw: Mapping[str, Any]) -> tf.Tensor:
-        """What the user's tower gives for the inputs of a request, by the function that is served."""
+        """Returns the outputs of the user tower for the inputs of a request, by the function that is served."""
         return self._functions[USER](raw)[EMBEDDING]
 
     def signatures(self) -> dict[str, Any]:
-        """By name: `user_embedding`, `item_embedding`, and `retrieve` where there is a catalogue."""
-        found = dict(self._functions)
+        """Returns by name: `user_embedding`, `item_embedding`, and `retrieve` where there is a catalogue."""
+        functions = dict(self._functions)
         if self.retrieval is not None:
-            found[RETRIEVE] = self._retrieve(self.retrieval)
-        traced = [function.traced for function in found.values()]
+            functions[RETRIEVE] = self._retrieve(self.retrieval)
+        traced = [function.traced for function in functions.values()]
         self._variables = list({id(variable): variable for one in traced for variable in one.graph.variables}.values())
-        return {name: function.signature() for name, function in found.items()}
+        return {name: function.signature() for name, function in functions.items()}
 
     def contract(self) -> dict[str, Any]:
-        """What contract.json tells besides: the signatures and, as `retrieval`, the catalogue."""
-        told: dict[str, Any] = {}
+        """Returns further entries of contract.json: the signatures and, as `retrieval`, the catalogue."""
+        signatures: dict[str, Any] = {}
         for name, columns in ((USER, self._user_columns), (ITEM, self._item_columns)):
             output = {"dtype": "float", "shape": ["B", *self._functions[name].outputs[EMBEDDING].shape[1:]]}
-            told[name] = {"inputs": inputs_of(with_lengths(columns), "row"), "outputs": {EMBEDDING: output}}
+            signatures[name] = {"inputs": inputs_of(with_lengths(columns), "row"), "outputs": {EMBEDDING: output}}
         if self.retrieval is None:
-            return {"signatures": told}
+            return {"signatures": signatures}
         ids = "string" if self.retrieval.ids.dtype == tf.string else "int64"
-        told[RETRIEVE] = {
+        signatures[RETRIEVE] = {
             "inputs": {
-                **told[USER]["inputs"],
+                **signatures[USER]["inputs"],
                 K: {"dtype": "int32", "shape": ["B"], "default": self.retrieval.default_k},
                 EXCLUDE: {"dtype": ids, "shape": ["B", "E"], "default": "none", "missing": self._missing},
             },
@@ -177,10 +177,10 @@ class ServedTowers(tf.Module):
         retrieval = {
             "items": self.retrieval.search.items,
             "vector_shape": list(self.item_vectors.shape[1:]),
-            "similarity": self.retrieval.search.told(),
+            "similarity": self.retrieval.search.similarity_entry(),
             "sha256": self._sha256,
         }
-        return {"signatures": told, "retrieval": retrieval}
+        return {"signatures": signatures, "retrieval": retrieval}
 
     def _retrieve(self, retrieval: Retrieval) -> TensorFunction:
         ids = retrieval.ids.dtype
@@ -205,7 +205,7 @@ class ServedTowers(tf.Module):
         return self._to_inputs({column.name: self._values(column, raw, batch) for column in self._columns})
 
     def _values(self, column: Column, raw: Mapping[str, Any], batch: tf.Tensor) -> Any:
-        """A column of the records, missing where the side has none of it."""
+        """Returns a column of the records, missing values where the side has none."""
         shape, dtype = column.shape(self._record), tf_dtype(column)
         if shape is Shape.RAGGED:
             empty = tf.constant([], dtype), tf.zeros([batch + 1], tf.int64)
@@ -218,7 +218,7 @@ class ServedTowers(tf.Module):
         return tf.compat.v1.placeholder_with_default(values[:, tf.newaxis], [None, None])
 
     def _in_bulk(self, catalogue: Catalogue, columns: tuple[Column, ...]) -> np.ndarray:
-        """Vectors of all items, by the function that is served."""
+        """Returns the vectors of all items, by the function that is served."""
         if missing := [column.name for column in columns if column.name not in catalogue.columns]:
             fix = "make the catalogue with `catalogue_of` and the model's own feature set"
             raise InputError("catalogue", f"no column {', '.join(missing)}", "all that the item's tower reads", fix)

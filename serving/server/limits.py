@@ -16,7 +16,7 @@ from serving.protocol import DATA_TYPES, ServingError
 from serving.tensors import KINDS, Kind
 
 MOST_MESSAGE_BYTES = 64 << 20
-"""Of a request, and of what it is when decompressed."""
+"""Largest request, compressed or not."""
 
 _GZIP, _ZLIB = b"\x1f\x8b", b"\x78"
 _EITHER_HEADER = zlib.MAX_WBITS | 32
@@ -57,21 +57,21 @@ def _plain(message: bytes, most_bytes: int) -> bytes:
 
 
 MOST_DIMENSIONS = 32
-"""Of a tensor; NumPy has no more either."""
+"""Largest number of dimensions of a tensor, as in NumPy."""
 MOST_REPEATED_BYTES = 4 << 20
 """Memory of all tensors of a request that hold fewer values than elements."""
 
 _NAMES = {number: name.removeprefix("DT_").lower() for name, number in DATA_TYPES.items()}
 _STRING = DATA_TYPES["DT_STRING"]
 _TEXT_BYTES, _TEXT_INSIDE = 24, 22
-"""Of a string in memory: its size, and how many characters fit into it."""
+"""Size of a string object in memory, and the characters that fit into it."""
 _EMPTY_BYTES = 4
 """Counted for what would be an element, were no dimension 0."""
 _ADDRESSABLE = 2**48
 
 
 def is_type(dtype: int) -> bool:
-    """Whether TensorFlow knows a data type of this number."""
+    """Returns True if TensorFlow has a data type of this number."""
     return dtype in _NAMES and dtype != DATA_TYPES["DT_INVALID"]
 
 

@@ -152,8 +152,8 @@ class ModelVersions:
         with self._changed:
             numbers = [n for n, v in self._versions.items() if v.state == "AVAILABLE" and number in (None, n)]
             if not numbers:
-                wanted = f"Latest({self.name})" if number is None else f"Specific({self.name}, {number})"
-                raise ServingError("NOT_FOUND", f"Servable not found for request: {wanted}")
+                servable = f"Latest({self.name})" if number is None else f"Specific({self.name}, {number})"
+                raise ServingError("NOT_FOUND", f"Servable not found for request: {servable}")
             version = self._versions[max(numbers)]
             version.users += 1
         try:
@@ -171,7 +171,7 @@ class ModelVersions:
         return [(number, *state) for number, state in sorted((known | waiting).items(), reverse=True)]
 
     def is_available(self, number: int) -> bool:
-        """Whether a version answers."""
+        """Returns True if a version is serving."""
         with self._changed:
             return number in self._versions and self._versions[number].state == "AVAILABLE"
 
@@ -336,13 +336,13 @@ def _unforeseen(error: Exception) -> ServingError:
     return ServingError("INTERNAL", repr(error))
 
 
-def choose(found: dict[int, Path], policy: Policy) -> set[int]:
+def choose(folders: dict[int, Path], policy: Policy) -> set[int]:
     """The versions that a policy serves.
 
     Raises:
       ValueError: no such policy.
     """
-    newest_first = sorted(found, reverse=True)
+    newest_first = sorted(folders, reverse=True)
     if policy == "all":
         return set(newest_first)
     if policy == "latest":

@@ -1,4 +1,4 @@
-"""Whether a version's folder is all there, before TensorFlow looks at it.
+"""Checks that a version's folder is complete, before TensorFlow reads it.
 
 TensorFlow loads a SavedModel without its variables and leaves every call to fail, and reads as much of a vocabulary as
 has been copied so far.
@@ -76,10 +76,10 @@ def folder_state(directory: str | os.PathLike[str]) -> State:
         for name in (*folders, *files):
             path = os.path.join(folder, name)
             try:
-                found = os.stat(path)
+                stat = os.stat(path)
             except OSError:
                 continue
-            state.append((os.path.relpath(path, directory), found.st_size, found.st_mtime_ns, found.st_ctime_ns))
+            state.append((os.path.relpath(path, directory), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
     return tuple(sorted(state))
 
 

@@ -170,10 +170,10 @@ def _inputs(signature: Any, sent: Mapping[str, Any], defaults: Mapping[str, Tens
     ]
 
 
-def _outputs(signature: Any, wanted: Iterable[str]) -> dict[str, str]:
-    """Tensor names by alias: those wanted, or all."""
+def _outputs(signature: Any, aliases: Iterable[str]) -> dict[str, str]:
+    """Returns tensor names by alias; all if no aliases are given."""
     outputs: dict[str, str] = {}
-    for alias in wanted:
+    for alias in aliases:
         if alias not in signature.outputs:
             raise ServingError(
                 "INVALID_ARGUMENT",
@@ -229,14 +229,14 @@ def multi_inference(servable: Servable, request: Any) -> None:
     _run(servable, request.input, [(task.method_name, task.model_spec) for task in request.tasks])
 
 
-def _run(servable: Servable, given: Any, tasks: Sequence[tuple[str, Any]]) -> None:
+def _run(servable: Servable, message: Any, tasks: Sequence[tuple[str, Any]]) -> None:
     signatures = [(method, _signature(servable, spec)) for method, spec in tasks]
     feeds, fetches = [], []
     for method, signature in signatures:
         outputs, _ = _METHODS[method]
         feeds.append(signature.inputs[_INPUTS].name)
         fetches.append(outputs(signature))
-    examples = _examples(given)
+    examples = _examples(message)
     names = sorted({name for fetched in fetches for name in fetched.values()})
     answers = dict(zip(names, servable.run_strings(examples, sorted(set(feeds)), names), strict=True))
     for (method, _), fetched in zip(signatures, fetches, strict=True):
@@ -312,10 +312,10 @@ _METHODS: dict[str, tuple[Callable[[Any], dict[str, str]], Callable[[_Tensors, i
 }
 
 
-def _examples(given: Any) -> list[bytes]:
+def _examples(message: Any) -> list[bytes]:
     """Serialized examples; a context stands before each of them, and protobuf merges the two."""
-    kind = given.WhichOneof("kind")
-    chosen: Any = getattr(given, kind) if kind else None
+    kind = message.WhichOneof("kind")
+    chosen: Any = getattr(message, kind) if kind else None
     examples: Iterable[Any] = chosen.examples if kind else ()
     context = chosen.context.SerializeToString() if kind == "example_list_with_context" else b""
     serialized = [context + example.SerializeToString() for example in examples]

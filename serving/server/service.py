@@ -49,16 +49,16 @@ class Models:
                 raise ServingError("INVALID_ARGUMENT", f"Unrecognized servable version label: {spec.version_label}")
         model = self.named(spec.name)
         if model is None:
-            wanted = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-            raise ServingError("NOT_FOUND", f"Servable not found for request: {wanted}")
-        with model.borrow(number) as found:
-            yield found
+            servable = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
+            raise ServingError("NOT_FOUND", f"Servable not found for request: {servable}")
+        with model.borrow(number) as version:
+            yield version
 
 
 class Service:
     """Predict, GetModelMetadata and GetModelStatus.
 
-    A call that its client has given up goes on until TensorFlow is done with it, since nothing stops a single run but
+    A call that its client has cancelled goes on until TensorFlow is done with it, since nothing stops a single run but
     its deadline. So every run has one, and a server with nothing but runs refuses further ones at once.
 
     Args:

@@ -94,7 +94,7 @@ def disable_xla() -> None:
 
 
 def xla_is_disabled() -> bool:
-    """Whether `disable_xla` has been called in this process."""
+    """Returns True if `disable_xla` has been called in this process."""
     return _XLA_OFF.is_set()
 
 
@@ -294,11 +294,11 @@ class Session:
         return [Tensor(result) for result in results if result is not None]
 
     def _output(self, name: str) -> Output:
-        found = self._outputs.get(name)
-        if found is None:
+        output = self._outputs.get(name)
+        if output is None:
             operation, _, index = name.partition(":")
             pointer = library().TF_GraphOperationByName(self._graph, operation.encode())
             if not pointer or int(index or 0) >= library().TF_OperationNumOutputs(pointer):
                 raise ServingError("NOT_FOUND", f"Tensor {name!r} of the signature is not in the graph")
-            found = self._outputs[name] = Output(pointer, int(index or 0))
-        return found
+            output = self._outputs[name] = Output(pointer, int(index or 0))
+        return output

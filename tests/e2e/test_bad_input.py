@@ -243,7 +243,7 @@ def test_a_damaged_model_is_named(tmp_path, name):
     (tmp_path / "model" / name).write_text("no model")
     answer = consort("evaluate", tmp_path / "model", "--data", "toy")
     assert answer.code == 2, answer.err
-    assert_says(answer.err, f"{tmp_path}/model: received no whole SavedModel")
+    assert_says(answer.err, f"{tmp_path}/model: received no intact SavedModel")
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]"])
@@ -320,11 +320,11 @@ QUERIES = [
     ({"price": [True]}, "'price': received true"),
     ({"price": 1.0}, r"'price': received shape \[\]; expected float32 values of shape \[any\]"),
     ({"price": [[1.0]]}, r"'price': received shape \[1, 1\]"),
-    ({"price": [1.0, 2.0]}, "so many records.*price 2"),
+    ({"price": [1.0, 2.0]}, "unequal numbers of records.*price 2"),
     ({"timestamp": [1.5]}, "'timestamp': received 1.5; expected int64"),
     ({"timestamp": [2**70]}, "'timestamp': received 1180591620717411303424"),
     ({"user_id": {"a": 1}}, "'user_id'.*expected string"),
-    ({"history": [["a"], ["b", "c"]]}, "so many records.*history 2, history_lengths 2"),
+    ({"history": [["a"], ["b", "c"]]}, "unequal numbers of records.*history 2, history_lengths 2"),
     ({"history": ["a", "b"]}, r"'history': received shape \[2\]; expected string values of shape \[any, any\]"),
     ({"history": [["a", 1]]}, "'history': received 1; expected string"),
     ({"history_lengths": [0.5]}, "'history_lengths': received 0.5; expected int64"),

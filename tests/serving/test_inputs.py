@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving.client.inputs import Signature, Tensor, number_of_items, padded_lists, prepared, words_of
+from serving.client.inputs import Signature, Tensor, check_message, number_of_items, padded_lists, prepared
 from serving.client.known_models import KnownModels
 from serving.protocol import ServingError
 
@@ -133,10 +133,10 @@ def test_a_k_that_is_no_number_of_items_is_refused(k: Any) -> None:
 
 def test_a_check_s_words_come_without_the_graph() -> None:
     nodes = "\n\t [[{{function_node g}}{{node a/Assert}}]]\n\t [[{{node b}}]]"
-    assert words_of(f"{{{{function_node f}}}} assertion failed: [k: received 9; expected [1]]{nodes}") == (
+    assert check_message(f"{{{{function_node f}}}} assertion failed: [k: received 9; expected [1]]{nodes}") == (
         "k: received 9; expected [1]"
     )
-    assert words_of("no such model") == "no such model"
+    assert check_message("no such model") == "no such model"
 
 
 def _fetching(*answers: Any) -> tuple[list[Any], Callable[..., Any]]:

@@ -132,7 +132,7 @@ def test_items_that_are_not_those_of_the_contract_are_refused(many: ToyTowers, t
         read_item_vectors(tmp_path, loaded)
     contract["retrieval"]["similarity"] = {"kind": "model"}
     (tmp_path / CONTRACT).write_text(json.dumps(contract))
-    with pytest.raises(InputError, match="received a similarity of its own"):
+    with pytest.raises(InputError, match="received another similarity"):
         read_item_vectors(tmp_path, loaded)
 
 

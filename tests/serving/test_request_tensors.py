@@ -38,7 +38,7 @@ def sets() -> TensorFunction:
     def logits(inputs: dict[str, Any]) -> dict[str, Any]:
         return {"logit": tf.zeros(tf.shape(inputs["item"]))}
 
-    return TensorFunction((_USER, _ITEM, _ITEMS, _MASK), "request", logits, most_candidates=3)
+    return TensorFunction((_USER, _ITEM, _ITEMS, _MASK), "request", logits, max_candidates=3)
 
 
 def _inputs(**changed: Any) -> dict[str, Any]:

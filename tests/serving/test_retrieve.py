@@ -128,7 +128,7 @@ def test_a_k_beyond_the_catalogue_is_an_invalid_argument(towers: ToyTowers, clie
 def test_no_graph_is_shown_to_who_asks_for_too_many(towers: ToyTowers, client: PredictClient) -> None:
     with pytest.raises(ServingError) as caught:
         client.retrieve(NAME, user_inputs(towers), 10_000)
-    expected = f"expected 1 to {ITEMS}, the items of the catalogue; ask for so many"
+    expected = f"expected 1 to {ITEMS}, the items of the catalogue; lower it"
     assert caught.value.details == f"k: received 10000; {expected}"
 
 

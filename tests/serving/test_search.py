@@ -86,7 +86,7 @@ def test_a_similarity_that_is_no_product_is_asked_for_every_item() -> None:
     wanted = np.einsum("bhw,mgw->bmhg", users, vectors).max(3).sum(2)
     np.testing.assert_array_equal(found.numpy(), _order(wanted, 7))
     np.testing.assert_allclose(logits.numpy(), -np.sort(-wanted, axis=1)[:, :7], rtol=1e-5)
-    assert search.told() == {"kind": "model"}
+    assert search.similarity_entry() == {"kind": "model"}
 
 
 def _retrieval(search: Callable[..., ExactSearch], size: int = 30) -> tuple[Retrieval, np.ndarray, tf.Tensor]:

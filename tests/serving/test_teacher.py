@@ -118,7 +118,7 @@ def test_it_is_told_by_run_by_model_by_version_and_by_base(tmp_path: Path, ranke
     # The same content, wherever it lies.
     assert len({one.sha256 for one in found.values()}) == 1
     assert found[tmp_path / "run"].path == str(tmp_path / "run" / "model")
-    told = found[ranker].told()
+    told = found[ranker].summary()
     assert json.loads(json.dumps(told)) == told and told["hidden_width"] == HIDDEN
     assert told["columns"] == ["user_id", "item_id", "timestamp", "history", "price"]
 
@@ -165,7 +165,7 @@ def _without_lengths(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (_without_lengths, "received a model that cannot be told the lengths of history, .*; expected one that can"),
+        (_without_lengths, "received a model without inputs for the lengths of history, .*; expected one with these"),
         (_nothing_there, "received no such folder; expected an exported ranker of rows"),
         (_without_contract, "received no readable file .*; expected an exported ranker of rows"),
         (_of_requests, "received a ranker of request records; expected one of rows"),
@@ -218,5 +218,5 @@ def test_one_that_changed_since_it_was_found_is_refused(tmp_path: Path, ranker: 
 def test_one_whose_graph_is_damaged_is_refused(tmp_path: Path, ranker: Path) -> None:
     path = shutil.copytree(ranker, tmp_path / "copy")
     (path / "saved_model.pb").write_bytes(b"no graph")
-    with pytest.raises(InputError, match="no whole SavedModel"):
+    with pytest.raises(InputError, match="no intact SavedModel"):
         Teacher(find_teacher(path, toy_features()), toy_features())
