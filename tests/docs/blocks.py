@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from models.options import meanings, options_table
 from tests.helpers.source_tree import ROOT
 
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) ?([\w. ]*) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -105,34 +106,26 @@ def models() -> str:
 
 
 def model_options() -> str:
-    """The options that a model has beyond those that all models have."""
+    """The options that a model declares beyond those that all models have."""
     from models.registry import MODELS
+    from models.table_model import ModelOptions
 
-    parameters = {name: dict(constructor_arguments(load(path))) for name, path in MODELS.items()}
-    common = set.intersection(*(set(known) for known in parameters.values())) | {"caches"}
+    common = {field.name for field in dataclasses.fields(ModelOptions)}
     rows = []
-    for name, known in parameters.items():
-        meanings = arguments(load(MODELS[name]))
+    for name, path in MODELS.items():
+        declaration = load(path).options_class
+        texts = meanings(declaration)
         rows += [
-            (f"`{name}`", f"`{option}`", value(default), meanings.get(option, ""))
-            for option, default in known.items()
-            if option not in common
+            (f"`{name}`", f"`{field.name}`", value(_default(field)), texts.get(field.name, ""))
+            for field in dataclasses.fields(declaration)
+            if field.name not in common
         ]
     return table(("model", "option", "default", "meaning"), rows)
 
 
-def options(path: str, explained_by: str | None = None) -> str:
-    """The fields of a dataclass, such as the options of a recipe.
-
-    Args:
-      path: import path of the dataclass.
-      explained_by: import path of the class whose docstring explains the fields that the dataclass does not explain.
-    """
-    cls = load(path)
-    own = {name: meaning for name, meaning in arguments(cls).items() if not meaning.startswith("as in `")}
-    meanings = (arguments(load(explained_by)) if explained_by else {}) | own
-    rows = ((f"`{f.name}`", value(_default(f)), meanings.get(f.name, "")) for f in dataclasses.fields(cls))
-    return table(("option", "default", "meaning"), rows)
+def options(path: str) -> str:
+    """The options of a recipe."""
+    return options_table(load(path)).rstrip()
 
 
 def metrics() -> str:
@@ -146,6 +139,13 @@ def metrics() -> str:
     return table(("metric", "meaning", "needs"), rows)
 
 
+def public_names() -> str:
+    import consort
+
+    rows = ((f"`consort.{name}`", first_sentence(getattr(consort, name))) for name in consort.__all__)
+    return table(("name", "what"), rows)
+
+
 GENERATORS: Mapping[str, Callable[..., str]] = {
     "verbs": verbs,
     "presets": presets,
@@ -156,6 +156,7 @@ GENERATORS: Mapping[str, Callable[..., str]] = {
     "model-options": model_options,
     "options": options,
     "metrics": metrics,
+    "public-names": public_names,
 }
 
 
@@ -180,16 +181,6 @@ def arguments(cls: type) -> dict[str, str]:
         for names, meaning in _ARGUMENT.findall(section[1] if section else ""):
             meanings |= dict.fromkeys(names.split(", "), " ".join(meaning.split()).rstrip("."))
     return meanings
-
-
-def constructor_arguments(cls: type) -> Iterator[tuple[str, Any]]:
-    """Yields the name and default of each argument of a constructor and of those that it passes `**kwargs` to."""
-    found: dict[str, Any] = {}
-    for one in cls.__mro__:
-        if one.__module__.startswith("models.") and "__init__" in vars(one):
-            own = inspect.signature(vars(one)["__init__"]).parameters.values()
-            found |= {p.name: p.default for p in own if p.default is not p.empty and p.name not in found}
-    yield from found.items()
 
 
 def value(default: object) -> str:
