@@ -6,12 +6,10 @@ from typing import Any
 import tf_keras as keras
 
 from models.cotraining.base import Recipe, build_recipe
-from models.layers.vector_store import StoreContent
 from models.registry import build_model
 from models.training.compiling import precision
 from models.training.job import FitSettings, TrainingJob
 from runs.config import RunConfig, TrainingConfig
-from serving.teacher import TeacherExport, find_teacher
 from transforms.errors import InputError
 from transforms.features import FeatureSet
 from transforms.vocabularies import written_ids
@@ -79,8 +77,7 @@ def streaming_model_of(
     feature_set: FeatureSet,
     sizes: dict[str, int],
     base_rate: float | None = None,
-    carried: Mapping[str, StoreContent] | None = None,
-    teacher_width: int = 0,
+    external: Mapping[str, Any] | None = None,
 ) -> keras.Model:
     """Builds what a recipe trains on a stream, its weights a function of the seed.
 
@@ -90,8 +87,7 @@ def streaming_model_of(
       feature_set: the declaration, with the config's changes applied.
       sizes: ids of each vocabulary.
       base_rate: share of clicks that it begins with; None: a half.
-      carried: what its stores begin with, by name; None: zeros.
-      teacher_width: of its teacher's last hidden layer; 0: it has none.
+      external: what its external inputs gave, by option.
     """
     job = TrainingJob(
         build=lambda seed, name: model_of(config, feature_set, sizes, seed, name),
@@ -100,24 +96,12 @@ def streaming_model_of(
         steps_per_epoch=0,
         settings=FitSettings(learning_rate=config.training.learning_rate),
         seed=config.seed,
-        load=_no_data,
         written_ids=written_ids(feature_set, sizes),
         base_rate=base_rate,
-        carried=carried or {},
-        teacher_width=teacher_width,
+        external=external or {},
     )
     return recipe.streamed(job)
 
 
 def _no_data(*_: Any) -> Any:
     raise InputError("recipe", "one that reads data by itself", "one that learns from a stream", "choose cs3 or single")
-
-
-def teacher_of(config: RunConfig, feature_set: FeatureSet) -> TeacherExport | None:
-    """Finds the ranker of an earlier run that the config's recipe learns from; writes nothing.
-
-    Raises:
-      InputError: there is none at its path, or none that can be asked about rows of this feature set.
-    """
-    path = recipe_of(config).taught_by()
-    return None if path is None else find_teacher(path, feature_set)

@@ -9,9 +9,9 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from models.cotraining.external_inputs import ExternalInput, RunFacts
 from models.training.distribution import worker_shard
 from runs.config import RunConfig, TrainingConfig
-from serving.teacher import Teacher, TeacherExport
 from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
 from transforms.input import Features, count_examples, parsed, serialized
 from transforms.stream import RowEncoder, transformed_stream
@@ -33,7 +33,7 @@ class Task:
       run: see `provenance.run_info`; travels with the model.
       warmup_examples: some raw records, for the exported model's warm-up.
       raw_files: raw TFRecords of each split, in the order of time.
-      teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
+      inputs: external inputs of the recipe, of `checked_inputs`.
     """
 
     config: RunConfig
@@ -44,7 +44,12 @@ class Task:
     run: dict[str, Any]
     warmup_examples: Sequence[bytes]
     raw_files: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
-    teacher: TeacherExport | None = None
+    inputs: Sequence[ExternalInput] = ()
+
+    @property
+    def facts(self) -> RunFacts:
+        """What external inputs may know."""
+        return RunFacts(self.config, self.feature_set, str(self.run.get("dataset_sha256", "")))
 
 
 def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
@@ -116,12 +121,11 @@ def data_in_time_order(task: Task) -> TrainingData:
     evaluated = batches("eval") if task.raw_files.get("eval") else None
     first = next(iter(batches("train")), None)
     rate = None if first is None else float(tf.reduce_mean(first[1]))
-    # It is asked in training alone: evaluation writes nothing, so it reads nothing of a teacher.
-    taught = plain
-    if task.teacher:
-        taught = RowEncoder(task.transform, task.feature_set, teacher=Teacher(task.teacher, task.feature_set))
+    # They are asked in training alone: evaluation does not learn from them.
+    more = [features for one in task.inputs if (features := one.row_features(task.facts)) is not None]
+    encode = RowEncoder(task.transform, task.feature_set, more=more) if more else plain
     eval_rate = mean_label(task.raw_files["eval"], plain.spec) if task.raw_files.get("eval") else None
-    return TrainingData(lambda seed, epoch: batches("train", taught), evaluated, examples, rate, eval_rate)
+    return TrainingData(lambda seed, epoch: batches("train", encode), evaluated, examples, rate, eval_rate)
 
 
 def batch_size_of(training: TrainingConfig, examples: int) -> int:

@@ -10,19 +10,20 @@ from typing import Any
 import numpy as np
 import tensorflow_transform as tft
 
+from models.cotraining.external_inputs import ExternalInput, RunFacts
 from models.layers.tower_caches import SIDES, TowerCaches
 from models.layers.vector_store import StoreContent
 from models.training.checkpoints import read_weights
-from runs.building import recipe_of, streaming_model_of, teacher_of
+from runs.building import recipe_of, streaming_model_of
 from runs.config import RunConfig
 from runs.provenance import CHECKPOINT_DIR, read_run
+from serving.teacher import TeacherExport
 from transforms.beam.transform_dataset import load_declaration, load_transform
 from transforms.errors import InputError
 from transforms.features import VOCABULARY_ENCODINGS, FeatureSet
-from transforms.records import Dataset
 from transforms.vocabularies import least_table_sizes, table_sizes
 
-OPTION, IDENTITY = "recipe.options.caches_from", "caches_sha256"
+OPTION = "recipe.options.caches_from"
 _TRANSFORMS = ("transform", "transformed")
 """Where `consort online` and `consort train` keep what they learned."""
 
@@ -85,95 +86,82 @@ class EarlierCaches:
         return max(int(content.last_times.max()) for content in self.contents.values())
 
 
-@dataclass(frozen=True)
-class Carried:
-    """What the stores of a new run begin with.
+class CachesInput(ExternalInput):
+    """The caches of an earlier run of `consort train` or `consort online`.
+
+    `load` returns what the stores of the new run begin with, by store, for the ids of the new run: a row goes to the id
+    that stands for the same token.
 
     Args:
-      contents: by store, of the new run's ids.
-      report: plain JSON: the earlier run, its sha256, and by store how many ids have been `carried`; `dropped`, as the
-        new run does not know them; and are `new`, and begin with zeros.
+      folder: of the run.
     """
 
-    contents: Mapping[str, StoreContent]
-    report: dict[str, Any]
+    option, identity_key, first_step_only = "caches_from", "caches_sha256", True
 
-    def told(self) -> str:
-        """The report in a line."""
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._fitting: tuple[EarlierCaches, TowerCaches] | None = None
+        self._stores: dict[str, dict[str, int]] | None = None
+
+    def check(self, run: RunFacts) -> None:
+        caches = _streaming_caches(run, self.option)
+        if caches is None:
+            received = f"recipe {run.config.recipe.name!r}"
+            raise InputError(f"{OPTION}, {self._folder}", received, "one with caches", "choose cs3")
+        earlier = read_caches(self._folder)
+        _check(earlier, run.config, run.feature_set, caches)
+        if run.first_time is not None and run.first_time < earlier.last_time:
+            received = f"caches that have seen events up to timestamp {earlier.last_time}"
+            raise InputError(
+                f"{OPTION}, {self._folder}",
+                f"{received}, for data that begins at {run.first_time}",
+                "data of later events, as vectors that have seen an event give its label away",
+                "begin the new data where the earlier run's ended, or leave caches_from out",
+            )
+        self._fitting = earlier, caches
+
+    def identity(self) -> str:
+        return self._checked()[0].sha256
+
+    def load(self, run: RunFacts, transform: Any) -> dict[str, StoreContent]:
+        earlier, caches = self._checked()
+        sizes = table_sizes(run.feature_set, transform)
+        contents: dict[str, StoreContent] = {}
+        self._stores = {}
+        for name in dict.fromkeys([*caches.stores, *earlier.contents]):
+            side = name.partition("_")[2]
+            tokens = _tokens(run.feature_set, transform, caches.features[side])
+            rows = _old_rows(earlier.tokens[side], earlier.kinds[side], tokens)
+            held = earlier.contents.get(name)
+            kept = 0
+            if held is not None and name in caches.stores:
+                contents[name] = _moved(held, rows, sizes[_vocabulary(run.feature_set, caches.features[side])])
+                kept = _count(contents[name])
+            dropped = 0 if held is None else _count(held) - kept
+            new = len(rows) - kept if name in caches.stores else 0
+            self._stores[name] = {"carried": kept, "dropped": dropped, "new": new}
+        return contents
+
+    def report(self) -> dict[str, Any] | None:
+        """Returns the earlier run, its sha256, and by store how many ids are carried, dropped and new.
+
+        `dropped` are those that the new run does not know; the `new` ones begin with zeros.
+        """
+        if self._stores is None:
+            return None
+        return {"run": self._folder, "sha256": self.identity(), "stores": self._stores}
+
+    def summary(self) -> str:
         stores = (
             f"{name} {', '.join(f'{count:,} {what}' for what, count in row.items())}"
-            for name, row in self.report["stores"].items()
+            for name, row in (self._stores or {}).items()
         )
-        return f"caches of {self.report['run']}: {'; '.join(stores)}"
+        return f"caches of {self._folder}: {'; '.join(stores)}"
 
-
-def caches_identity(config: RunConfig, feature_set: FeatureSet, dataset: Dataset) -> dict[str, str]:
-    """What tells runs apart that begin with the caches of others; empty for a run that does not. Writes nothing.
-
-    Args:
-      config: the new run, which can be built.
-      feature_set: its declaration.
-      dataset: what it learns from, or the first part of that.
-
-    Raises:
-      InputError: there is no such earlier run, its caches do not fit those of the new one, or they have seen events
-        that are later than the first one of the dataset.
-    """
-    fitting = _fitting(config, feature_set)
-    if fitting is None:
-        return {}
-    earlier = fitting[0]
-    ranges = [split.time_range for split in dataset.records["row"].values()]
-    first = min((found[0] for found in ranges if found is not None), default=None)
-    if first is not None and first < earlier.last_time:
-        raise InputError(
-            f"{OPTION}, {earlier.folder}",
-            f"caches that have seen events up to timestamp {earlier.last_time}, for data that begins at {first}",
-            "data of later events, as vectors that have seen an event give its label away",
-            "begin the new data where the earlier run's ended, or leave caches_from out",
-        )
-    return {IDENTITY: earlier.sha256}
-
-
-def carried_to(
-    config: RunConfig, feature_set: FeatureSet, transform: tft.TFTransformOutput, run: Mapping[str, Any]
-) -> Carried | None:
-    """What a run's caches begin with; None where it names no earlier run.
-
-    Args:
-      config: the new run.
-      feature_set: its declaration.
-      transform: learned for it.
-      run: what is known of it; where that has what `caches_identity` gave, the caches must still be the same.
-
-    Raises:
-      InputError: there is no such earlier run, its caches do not fit those of the new one, or they have changed.
-    """
-    fitting = _fitting(config, feature_set)
-    if fitting is None:
-        return None
-    earlier, caches = fitting
-    if run.get(IDENTITY, earlier.sha256) != earlier.sha256:
-        fix = "wait until the earlier run has ended, and begin again in a new folder"
-        raise InputError(f"{OPTION}, {earlier.folder}", "caches that have changed meanwhile", run[IDENTITY], fix)
-    sizes = table_sizes(feature_set, transform)
-    contents: dict[str, StoreContent] = {}
-    stores: dict[str, dict[str, int]] = {}
-    for name in dict.fromkeys([*caches.stores, *earlier.contents]):
-        side = name.partition("_")[2]
-        rows = _old_rows(
-            earlier.tokens[side], earlier.kinds[side], _tokens(feature_set, transform, caches.features[side])
-        )
-        held = earlier.contents.get(name)
-        if held is None or name not in caches.stores:
-            kept = 0
-        else:
-            size = sizes[_vocabulary(feature_set, caches.features[side])]
-            contents[name] = _moved(held, rows, size)
-            kept = _count(contents[name])
-        dropped = 0 if held is None else _count(held) - kept
-        stores[name] = {"carried": kept, "dropped": dropped, "new": len(rows) - kept if name in caches.stores else 0}
-    return Carried(contents, {"run": earlier.folder, "sha256": earlier.sha256, "stores": stores})
+    def _checked(self) -> tuple[EarlierCaches, TowerCaches]:
+        if self._fitting is None:
+            raise ValueError("the caches are not checked; expected a call of check before")
+        return self._fitting
 
 
 def read_caches(folder: str) -> EarlierCaches:
@@ -188,14 +176,14 @@ def read_caches(folder: str) -> EarlierCaches:
     learned = next((root / name for name in _TRANSFORMS if (root / name).is_dir()), root / _TRANSFORMS[0])
     feature_set = load_declaration(learned)
     transform = load_transform(learned)
-    width = run.get("recipe", {}).get("teacher", {}).get("hidden_width", 0)
+    reported = run.get("recipe", {}).get("teacher")
+    external = {} if reported is None else {"teacher": TeacherExport(**reported)}
     try:
-        learner = streaming_model_of(
-            config, recipe, feature_set, table_sizes(feature_set, transform), teacher_width=width
-        )
+        sizes = table_sizes(feature_set, transform)
+        learner = streaming_model_of(config, recipe, feature_set, sizes, external=external)
     except (TypeError, ValueError) as error:
         raise InputError(where, str(error), "a run of a recipe with caches", "name a run of cs3") from error
-    caches = recipe.caches(learner)
+    caches: TowerCaches | None = getattr(learner, "caches", None)
     if caches is None or not caches.stores:
         received = f"a run of recipe {config.recipe.name!r} without caches"
         raise InputError(where, received, "one that keeps vectors by id", "name a run of cs3 with cts or cms")
@@ -216,22 +204,17 @@ def _checkpoints_of(root: Path) -> Path:
     return found[0] if found else root / CHECKPOINT_DIR
 
 
-def _fitting(config: RunConfig, feature_set: FeatureSet) -> tuple[EarlierCaches, TowerCaches] | None:
-    """The caches that a run begins with, and those of a model like its own; None where it names no earlier run."""
-    recipe = recipe_of(config)
-    folder = recipe.earlier_caches()
-    if folder is None:
-        return None
-    teacher = teacher_of(config, feature_set)
-    width = teacher.hidden_width if teacher else 0
-    caches = recipe.caches(
-        streaming_model_of(config, recipe, feature_set, least_table_sizes(feature_set), teacher_width=width)
-    )
-    if caches is None:
-        raise InputError(f"{OPTION}, {folder}", f"recipe {config.recipe.name!r}", "one with caches", "choose cs3")
-    earlier = read_caches(folder)
-    _check(earlier, config, feature_set, caches)
-    return earlier, caches
+def _streaming_caches(run: RunFacts, option: str) -> TowerCaches | None:
+    """Returns the caches of a model like the run's own, with small tables."""
+    recipe = recipe_of(run.config)
+    others = [one for one in recipe.external_inputs() if one.option != option]
+    for one in others:
+        one.check(run)
+    external = {one.option: one.load(run, None) for one in others}
+    sizes = least_table_sizes(run.feature_set)
+    learner = streaming_model_of(run.config, recipe, run.feature_set, sizes, external=external)
+    caches: TowerCaches | None = getattr(learner, "caches", None)
+    return caches
 
 
 def _check(earlier: EarlierCaches, config: RunConfig, feature_set: FeatureSet, caches: TowerCaches) -> None:

@@ -3,15 +3,14 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
-import tf_keras as keras
 
 from models.cotraining.base import Recipe, Trained
 from models.table_model import TableModel
-from models.training.checkpoints import read_weights
 from models.training.compiling import precision
 from models.training.distribution import num_servers, strategy_of, unshard
 from models.training.job import FitSettings, TrainingJob
@@ -19,8 +18,7 @@ from models.training.memory import check_memory, table_bytes
 from runs.building import model_of, recipe_of
 from runs.config import RunConfig, TrainingConfig
 from runs.data import Task, TrainingData, batch_size_of, data_in_time_order, smaller_batches, transformed_data
-from runs.earlier_caches import Carried, carried_to
-from runs.provenance import CHECKPOINT_DIR, check_earlier_run
+from runs.external_inputs import load_inputs, reports
 from runs.workers import check_one_process
 from transforms.vocabularies import table_sizes, written_ids
 
@@ -41,12 +39,12 @@ def fit_task(
       task: what to train on.
       checkpoint_dir: of the checkpoints.
       strategy: to train under; None: what `training.distribution` says, in this process alone.
-      say: is told what of an earlier run's caches is carried over, unless this run began before.
+      say: is told what external inputs bring along, unless this run began before.
       log_dir: of TensorBoard's event files, which stay when the checkpoints go; None: among the checkpoints.
 
     Raises:
-      InputError: the tables do not fit into memory, the run is to be spread over processes without a strategy, or it
-        begins with caches that do not fit.
+      InputError: the tables do not fit into memory, the run is to be spread over processes without a strategy, or an
+        external input has changed since it was recorded.
     """
     config, recipe = task.config, recipe_of(task.config)
     settings = config.training
@@ -55,23 +53,23 @@ def fit_task(
         strategy = strategy_of(settings.distribution)
     sizes = table_sizes(task.feature_set, task.transform)
     _check_memory(config, recipe, sizes, strategy)
-    carried = carried_to(config, task.feature_set, task.transform, task.run)
-    if carried is not None and not has_checkpoints(checkpoint_dir):
-        say(carried.told())
+    external = load_inputs(task.inputs, task.facts, task.transform, task.run)
+    for line in (one.summary() for one in task.inputs):
+        if line is not None and not has_checkpoints(checkpoint_dir):
+            say(line)
     # The transform's tables belong to this process, whatever the weights belong to.
     data = data_in_time_order(task) if recipe.in_time_order else transformed_data(task, strategy)
     lowered = smaller_batches(settings, data.examples)
     if lowered is not None:
         say(lowered)
-    job = _job(task, sizes, data, carried)
+    job = _job(task, sizes, data, external)
     if log_dir is not None:
         job = dataclasses.replace(job, log_dir=lambda folder: Path(log_dir) / folder.relative_to(checkpoint_dir))
     with strategy.scope():
         trained = recipe.train(job, Path(checkpoint_dir))
-    if carried is not None:
-        trained = dataclasses.replace(trained, report={**trained.report, "caches_from": carried.report})
     trained = dataclasses.replace(
         trained,
+        report={**trained.report, **reports(task.inputs)},
         warnings=tuple(warnings_of(trained, settings, data.examples, data.eval_rate)),
         changes=() if lowered is None else (lowered,),
     )
@@ -87,7 +85,7 @@ def has_checkpoints(directory: str | os.PathLike[str]) -> bool:
     return any(Path(directory).rglob("*.index"))
 
 
-def _job(task: Task, sizes: dict[str, int], data: TrainingData, carried: Carried | None) -> TrainingJob:
+def _job(task: Task, sizes: dict[str, int], data: TrainingData, external: Mapping[str, Any]) -> TrainingJob:
     config = task.config
     settings = config.training
     fields = {item.name for item in dataclasses.fields(FitSettings)}
@@ -98,11 +96,9 @@ def _job(task: Task, sizes: dict[str, int], data: TrainingData, carried: Carried
         steps_per_epoch=-(-data.examples // batch_size_of(settings, data.examples)),
         settings=FitSettings(**{key: value for key, value in settings.model_dump().items() if key in fields}),
         seed=config.seed,
-        load=lambda folder: _pretrained(folder, task, sizes),
         written_ids=written_ids(task.feature_set, sizes),
         base_rate=data.base_rate,
-        teacher_width=task.teacher.hidden_width if task.teacher else 0,
-        carried={} if carried is None else carried.contents,
+        external=external,
     )
 
 
@@ -115,16 +111,6 @@ def _check_memory(config: RunConfig, recipe: Recipe, sizes: dict[str, int], stra
         # They are taken to have as much memory as the chief.
         needed, what = needed // servers, f"{what} on {servers} parameter servers, each"
     check_memory(needed, None if limit is None else int(limit * 1e9), what)
-
-
-def _pretrained(folder: str, task: Task, sizes: dict[str, int]) -> keras.Model:
-    """The model of a finished run of `consort train`, with its weights."""
-    config = check_earlier_run(folder, task.config, str(task.run["dataset_sha256"]))
-    model = model_of(config, task.feature_set, sizes)
-    model.embeddings.build(None)
-    model.build_head()
-    read_weights(Path(folder) / CHECKPOINT_DIR, model)
-    return model
 
 
 def _plain(model: TableModel) -> TableModel:

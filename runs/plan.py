@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,13 @@ from typing import Any
 import tensorflow as tf
 
 from models.cotraining.base import Recipe
+from models.cotraining.external_inputs import ExternalInput, RunFacts
 from models.registry import check_name
-from runs.building import model_of, recipe_of, teacher_of
+from runs.building import model_of, recipe_of
 from runs.config import RunConfig
 from runs.data import mean_label
-from runs.earlier_caches import caches_identity
-from runs.provenance import CODE, check_earlier_run, code_version, run_info
-from serving.teacher import TeacherExport
+from runs.external_inputs import checked_inputs, identities
+from runs.provenance import CODE, code_version, run_info
 from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, FeatureSet, Shape, Split
@@ -45,8 +45,7 @@ class Plan:
       dataset: its `dataset.json`.
       root: everything that the pipeline writes lies here.
       changed_shards: shards that are sound but no longer what `dataset.json` says.
-      teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
-      caches: of `caches_identity`.
+      inputs: external inputs of the recipe, checked.
     """
 
     config: RunConfig
@@ -54,8 +53,7 @@ class Plan:
     dataset: Dataset
     root: Path
     changed_shards: tuple[str, ...] = ()
-    teacher: TeacherExport | None = None
-    caches: Mapping[str, str] = field(default_factory=dict)
+    inputs: tuple[ExternalInput, ...] = ()
 
     @cached_property
     def feature_set(self) -> FeatureSet:
@@ -117,14 +115,13 @@ class Plan:
             "feature_set": self.feature_set.model_dump_json(),
             "code_version": code_version(*CODE),
             "dataset_sha256": self.dataset.sha256,
-            "teacher_sha256": self.teacher.sha256 if self.teacher else "",
             "source": self.dataset.source,
             "versions": info["versions"],
             "raw_files": self.raw_files(),
             "warmup_files": shard_paths(self.data_dir, self.dataset, self.config.record, self.splits[-1]),
             "checkpoint_root": str(self.root / "checkpoints"),
             "log_root": str(self.root / LOG_DIR),
-            "caches": dict(self.caches),
+            "external_inputs": identities(self.inputs),
         }
 
 
@@ -141,20 +138,18 @@ def make_plan(
 
     Raises:
       InputError: the dataset is not one, is of another source, is damaged, or lacks what the run needs; the
-        model cannot be built; there is no such teacher; Beam does not know an option; or `root` cannot be written
-        to, or TensorFlow would read it as a file pattern.
+        model cannot be built; an external input is missing or does not fit; Beam does not know an option; or `root`
+        cannot be written to, or TensorFlow would read it as a file pattern.
     """
     check_model_folder(root, folder)
-    dataset, changed, teacher = check_run(config, data_dir)
-    caches = caches_identity(config, config.features.apply(dataset.feature_set), dataset)
+    dataset, changed, inputs = check_run(config, data_dir)
     return Plan(
         config,
         Path(os.path.abspath(data_dir)),
         dataset,
         Path(os.path.abspath(root)),
         changed,
-        teacher,
-        caches,
+        inputs,
     )
 
 
@@ -172,11 +167,12 @@ def check_names(config: RunConfig) -> None:
 
 def check_run(
     config: RunConfig, data_dir: str | os.PathLike[str]
-) -> tuple[Dataset, tuple[str, ...], TeacherExport | None]:
+) -> tuple[Dataset, tuple[str, ...], tuple[ExternalInput, ...]]:
     """Looks whether a run can be made of a dataset; writes nothing.
 
     Returns:
-      The dataset as its sound shards are, those that are no longer what `dataset.json` says, and the run's teacher.
+      The dataset as its sound shards are, those that are no longer what `dataset.json` says, and the external
+      inputs of its recipe.
 
     Raises:
       InputError: as `make_plan`, but for `root`.
@@ -194,12 +190,24 @@ def check_run(
     feature_set = config.features.apply(dataset.feature_set)
     _check_slices(config, feature_set)
     pipeline_options(config.pipeline.beam_args)
-    check_model(config, feature_set, dataset.sha256)
-    teacher = teacher_of(config, feature_set)
+    check_model(config, feature_set)
     dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
     _check_splits(config, data_dir, dataset)
     check_needs(config, recipe_of(config), feature_set, dataset, data_dir)
-    return dataset, tuple(changed), teacher
+    inputs = checked_inputs(facts_of(config, dataset))
+    return dataset, tuple(changed), inputs
+
+
+def facts_of(config: RunConfig, dataset: Dataset) -> RunFacts:
+    """Returns what the external inputs of a run may know of it.
+
+    Args:
+      config: the run.
+      dataset: what it learns from, or the first part of that.
+    """
+    ranges = [split.time_range for split in dataset.records.get(config.record, {}).values()]
+    first = min((found[0] for found in ranges if found is not None), default=None)
+    return RunFacts(config, config.features.apply(dataset.feature_set), dataset.sha256, first)
 
 
 def _check_splits(config: RunConfig, data_dir: str | os.PathLike[str], dataset: Dataset) -> None:
@@ -223,11 +231,11 @@ def _check_slices(config: RunConfig, feature_set: FeatureSet) -> None:
             )
 
 
-def check_model(config: RunConfig, feature_set: FeatureSet, dataset_sha256: str) -> None:
+def check_model(config: RunConfig, feature_set: FeatureSet) -> None:
     """Looks whether the run's model and recipe can be built on these features; writes nothing.
 
     Raises:
-      InputError: they cannot, or an earlier run that the recipe starts from is on other data.
+      InputError: they cannot.
     """
     recipe = recipe_of(config)
     _check_candidates(config, feature_set)
@@ -238,8 +246,6 @@ def check_model(config: RunConfig, feature_set: FeatureSet, dataset_sha256: str)
     except (TypeError, ValueError) as error:
         fix = "correct the sections model and features of the run file; see `consort config show`"
         raise InputError("model", str(error), "a model that takes the run's features and arguments", fix) from error
-    for folder in recipe.earlier_runs():
-        check_earlier_run(folder, config, dataset_sha256)
 
 
 def _check_candidates(config: RunConfig, feature_set: FeatureSet) -> None:

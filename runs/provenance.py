@@ -6,21 +6,20 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from models.cotraining.external_inputs import ExternalInput
 from runs.config import NOT_TRAINING, RunConfig
+from runs.external_inputs import identities, reports
 from transforms.errors import InputError
 from transforms.files import write_text
 from transforms.locks import this_command
 from transforms.packages import PREFIX
 from transforms.plain_text import parse_json
-
-if TYPE_CHECKING:
-    from serving.teacher import TeacherExport
 
 RUN_FILE, CONFIG_FILE, MODEL_DIR, CHECKPOINT_DIR = "run.json", "config.yaml", "model", "checkpoints"
 """In the folder of a run."""
@@ -66,16 +65,16 @@ def versions() -> dict[str, str]:
 
 
 def run_info(
-    config: RunConfig, source: str, dataset_sha256: str, teacher: "TeacherExport | None" = None
+    config: RunConfig, source: str, dataset_sha256: str, inputs: Sequence[ExternalInput] = ()
 ) -> dict[str, Any]:
-    """What is saved with every run and travels with its model.
+    """Returns what is saved with every run and travels with its model.
 
     Args:
       config: the run.
       source, dataset_sha256: of its data.
-      teacher: that its recipe learns from, if there is one.
+      inputs: external inputs of its recipe, of `checked_inputs`.
     """
-    taught = {} if teacher is None else {"teacher_sha256": teacher.sha256, "recipe": {"teacher": teacher.summary()}}
+    reported = reports(inputs)
     return {
         "name": config.name,
         "seed": config.seed,
@@ -86,7 +85,8 @@ def run_info(
         "code_sha256": code_version(*CODE),
         "versions": versions(),
         "command": this_command(),
-        **taught,
+        **identities(inputs),
+        **({"recipe": reported} if reported else {}),
     }
 
 
@@ -127,35 +127,12 @@ def read_run(where: str, folder: str) -> tuple[dict[str, Any], RunConfig]:
         raise InputError(where, str(error), "a finished run", fix) from error
 
 
-def check_earlier_run(folder: str, config: RunConfig, dataset_sha256: str) -> RunConfig:
-    """The config of a finished run of `consort train`, if its vocabulary is that of this run.
-
-    Raises:
-      InputError: it is no such run, or one on other data or features.
-    """
-    where = f"recipe.options.pretrained, {folder}"
-    run, earlier = read_run(where, folder)
-    found, wanted = (run.get("dataset_sha256"), earlier.features), (dataset_sha256, config.features)
-    for name, one, other in zip(("dataset_sha256", "features"), found, wanted, strict=True):
-        if one != other:
-            fix = "pretrain on the same dataset and features: ids of another vocabulary mean other things"
-            raise InputError(where, f"a run with {name} {one}", f"{name} {other}", fix)
-    return earlier
-
-
-RUN_KEYS = ("config_sha256", "dataset_sha256", "teacher_sha256", "caches_sha256")
-"""What of `run.json` tells two runs apart; the last two only of runs that begin with what another left."""
-
 _SHOWN = 4
 
 
 def run_identity(info: Mapping[str, Any]) -> dict[str, Any]:
-    """What tells a run from another.
-
-    Args:
-      info: of `provenance.run_info`, and of `earlier_caches.caches_identity`.
-    """
-    return {key: info.get(key) for key in RUN_KEYS}
+    """Returns what tells a run from another, of `run_info`: its config, its data and its external inputs."""
+    return {key: value for key, value in info.items() if key.endswith("_sha256") and key != "code_sha256"}
 
 
 def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str, told: Mapping[str, Any]) -> bool:

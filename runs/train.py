@@ -86,7 +86,7 @@ def train_run(
         if part.is_chief:
             check_credentials(config.pipeline.beam_args)
             stack.enter_context(locked(plan.root))
-        info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher) | dict(plan.caches)
+        info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.inputs)
         transformed = plan.root / TRANSFORMED_DIR
         if part.is_chief:
             _prepare(plan, info, transformed, say)
@@ -149,7 +149,7 @@ def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
         run=info,
         raw_files=plan.raw_files(),
         warmup_examples=first_examples(raw, GOLDEN_COUNT),
-        teacher=plan.teacher,
+        inputs=plan.inputs,
     )
 
 
@@ -158,7 +158,7 @@ def finished_run(task: Task, trained: Trained) -> dict[str, Any]:
     notes = {"warnings": list(trained.warnings), "changes": list(trained.changes)}
     reported = {name: value for name, value in notes.items() if value}
     run = {**task.run, "training": {**dataclasses.asdict(trained.result), **reported}}
-    # What was known of the recipe from the start, its teacher, stands there already.
+    # What was known of the recipe's external inputs from the start stands there already.
     return {**run, "recipe": {**trained.report, **run.get("recipe", {})}} if trained.report else run
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from models.cotraining.external_inputs import ExternalInput, RowFeatures, RunFacts
 from serving.contract import read_contract
 from serving.export.contract import inputs_of
 from serving.export.requests import as_request
@@ -15,7 +16,7 @@ from serving.export.signatures import HIDDEN, LAST_HIDDEN
 from serving.loading import loaded_with
 from serving.versions import find_saved_model, version_number
 from transforms.errors import InputError
-from transforms.features import LENGTHS, FeatureSet
+from transforms.features import LENGTHS, TEACHER_HIDDEN, FeatureSet
 from transforms.files import folder_sha256
 
 _OPTION = "recipe.options.teacher"
@@ -42,7 +43,7 @@ class TeacherExport:
     hidden_width: int
     columns: tuple[str, ...]
 
-    def summary(self) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """Returns the entry of `run.json`."""
         return {**asdict(self), "columns": list(self.columns)}
 
@@ -133,3 +134,42 @@ class Teacher:
 
     def __call__(self, raw: Mapping[str, Any]) -> tf.Tensor:
         return tf.ensure_shape(self._signature(**as_request(self._read, raw))[HIDDEN], [None, self._width])
+
+
+class TeacherInput(ExternalInput):
+    """An exported ranker of an earlier run, whose last hidden layer training rows bring along as `teacher_hidden`.
+
+    `load` returns its `TeacherExport`, which says how wide that layer is.
+
+    Args:
+      path: as the run file has it.
+    """
+
+    option, identity_key = "teacher", "teacher_sha256"
+
+    def __init__(self, path: str):
+        self._path = path
+        self._export: TeacherExport | None = None
+
+    def check(self, run: RunFacts) -> None:
+        self._export = find_teacher(self._path, run.feature_set)
+
+    @property
+    def export(self) -> TeacherExport:
+        """What `check` found."""
+        if self._export is None:
+            raise ValueError("the teacher is not checked; expected a call of check before")
+        return self._export
+
+    def identity(self) -> str:
+        return self.export.sha256
+
+    def load(self, run: RunFacts, transform: Any) -> TeacherExport:
+        return self.export
+
+    def row_features(self, run: RunFacts) -> RowFeatures:
+        teacher = Teacher(self.export, run.feature_set)
+        return RowFeatures(teacher.columns, lambda raw: {TEACHER_HIDDEN: teacher(raw)})
+
+    def report(self) -> dict[str, Any]:
+        return self.export.report()

@@ -7,9 +7,10 @@ from typing import Any
 
 from tfx.components.trainer.fn_args_utils import FnArgs
 
-from runs.building import teacher_of
+from models.cotraining.external_inputs import RunFacts
 from runs.config import RunConfig
 from runs.data import Task
+from runs.external_inputs import checked_inputs
 from runs.fitting import fit_task
 from runs.provenance import RUN_FILE, run_info
 from runs.train import GOLDEN_COUNT, export_run
@@ -29,8 +30,9 @@ def run_fn(fn_args: FnArgs) -> None:
     properties: dict[str, Any] = fn_args.custom_config
     config = tuned(RunConfig.model_validate_json(properties["config"]), fn_args.hyperparameters)
     feature_set = FeatureSet.model_validate_json(properties["feature_set"])
-    teacher = teacher_of(config, feature_set)
-    info = run_info(config, properties["source"], properties["dataset_sha256"], teacher) | properties["caches"]
+    # The inputs are checked again: this process may be another one, and work long after the plan was made.
+    inputs = checked_inputs(RunFacts(config, feature_set, properties["dataset_sha256"]))
+    info = run_info(config, properties["source"], properties["dataset_sha256"], inputs)
     task = Task(
         config=config,
         feature_set=feature_set,
@@ -38,12 +40,11 @@ def run_fn(fn_args: FnArgs) -> None:
         train_files=expand_patterns(fn_args.train_files),
         eval_files=expand_patterns(fn_args.eval_files),
         # The other sections are not known here, and a later run may change them without training anew.
-        run={**info, "config": config.training_values()},
+        run={**info, **properties["external_inputs"], "config": config.training_values()},
         raw_files=properties["raw_files"],
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
-        teacher=teacher,
+        inputs=inputs,
     )
-    properties = {**properties, "teacher_sha256": teacher.sha256 if teacher else ""}
     key = _key(config, properties, fn_args.transform_output)
     checkpoint_dir = Path(properties["checkpoint_root"]) / key
     trained = fit_task(task, checkpoint_dir, log_dir=Path(properties["log_root"]) / f"{config.name}-{key}")
@@ -52,6 +53,6 @@ def run_fn(fn_args: FnArgs) -> None:
 
 
 def _key(config: RunConfig, properties: dict[str, Any], transform_output: str) -> str:
-    parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256", "teacher_sha256")]
-    parts += properties["caches"].values()
+    parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256")]
+    parts += properties["external_inputs"].values()
     return hashlib.sha256("\n".join([config.digest(), *parts, transform_output]).encode()).hexdigest()[:16]

@@ -42,6 +42,6 @@ def tuner_fn(fn_args: FnArgs) -> tfx.components.TunerFnResult:
 
 
 def _key(config: RunConfig, properties: dict[str, Any], transform: str) -> str:
-    parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256", "teacher_sha256")]
-    parts += properties["caches"].values()
+    parts = [properties[name] for name in ("feature_set", "code_version", "dataset_sha256")]
+    parts += properties["external_inputs"].values()
     return hashlib.sha256("\n".join([trials_digest(config), *parts, transform]).encode()).hexdigest()[:16]

@@ -7,33 +7,32 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from transforms.errors import InputError
-from transforms.features import LABEL, TEACHER_HIDDEN, TIMESTAMP, FeatureSet
+from transforms.features import LABEL, TIMESTAMP, FeatureSet
 from transforms.input import Features, parsed, serialized
 from transforms.records import SplitInfo
 from transforms.schema import parse_spec
 
 
-class RowTeacher(Protocol):
-    """A frozen ranker, which has a preprocessing of its own."""
+class RowFeatures(Protocol):
+    """Features that something besides the learned transform makes of raw rows, such as a frozen ranker."""
 
     @property
     def columns(self) -> Sequence[str]:
         """The raw columns that it reads."""
 
-    def __call__(self, raw: Features) -> tf.Tensor:
-        """Its last hidden layer `[B, H]` for a batch of raw rows."""
+    @property
+    def compute(self) -> Callable[[Features], Features]:
+        """Returns features by name for a batch of raw rows."""
 
 
 class RowEncoder:
     """What the learned transform makes of raw rows: all model inputs, `label` and the raw `timestamp`.
 
-    With a teacher also `teacher_hidden`, what it makes of the same raw rows.
-
     Args:
       transform: learned.
       feature_set: the declaration.
       also: further raw columns to read.
-      teacher: None: there is none.
+      more: make further features of the same raw rows.
     """
 
     def __init__(
@@ -41,13 +40,14 @@ class RowEncoder:
         transform: tft.TFTransformOutput,
         feature_set: FeatureSet,
         also: Sequence[str] = (),
-        teacher: RowTeacher | None = None,
+        more: Sequence[RowFeatures] = (),
     ):
-        self._teacher, taught_by = teacher, teacher.columns if teacher else ()
+        self._more = more
+        read_by_more = [name for one in more for name in one.columns]
         self._layer = transform.transform_features_layer()
         self._read = [column.name for column in feature_set.raw_inputs()]
         self._wanted = [item.name for item in feature_set.model_inputs("row")]
-        self.spec = parse_spec(feature_set, "row", (*self._read, LABEL, TIMESTAMP, *also, *taught_by))
+        self.spec = parse_spec(feature_set, "row", (*self._read, LABEL, TIMESTAMP, *also, *read_by_more))
 
     def __call__(self, raw: Features) -> Features:
         """The columns of a batch.
@@ -56,11 +56,10 @@ class RowEncoder:
           raw: parsed by `spec`.
         """
         outputs = self._layer({name: raw[name] for name in self._read})
-        taught = {TEACHER_HIDDEN: self._teacher(raw)} if self._teacher else {}
         return {
             **{name: outputs[name] for name in self._wanted},
             **{name: raw[name] for name in (LABEL, TIMESTAMP)},
-            **taught,
+            **{name: value for one in self._more for name, value in one.compute(raw).items()},
         }
 
 

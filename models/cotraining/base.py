@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import tf_keras as keras
 
-from models.layers.tower_caches import TowerCaches
+from models.cotraining.external_inputs import ExternalInput
 from models.options import Options, check_names, parameters_of
 from models.training.fit import FitResult
 from models.training.job import TrainingJob
@@ -73,21 +73,9 @@ class Recipe(Options, abc.ABC):
           ValueError: one of them is of the wrong kind.
         """
 
-    def earlier_runs(self) -> list[str]:
-        """Folders of finished runs that it starts from."""
+    def external_inputs(self) -> list[ExternalInput]:
+        """What it takes from earlier runs: new objects, which belong to the run that asks."""
         return []
-
-    def taught_by(self) -> str | None:
-        """Folder of an exported ranker whose last hidden layer training batches must bring along; None: of no one."""
-        return None
-
-    def earlier_caches(self) -> str | None:
-        """Folder of an earlier run whose vectors by id it starts from."""
-        return None
-
-    def caches(self, streamed: keras.Model) -> TowerCaches | None:
-        """Of what `streamed` gave, the vectors that it keeps by id; None: it keeps none."""
-        return None
 
     def streamed(self, job: TrainingJob) -> keras.Model:
         """What learns from a stream that does not end.

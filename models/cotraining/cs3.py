@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from models.cotraining.base import Recipe, Trained
 from models.cotraining.clicks import Clicks
+from models.cotraining.external_inputs import ExternalInput, external_input
 from models.cotraining.peers import PeerModel
 from models.layers.tower_caches import TowerCaches
 from models.layers.vector_store import StoreContent
@@ -294,20 +295,19 @@ class CS3Recipe(Recipe, CS3Options):
                 "tells; leave one of them out"
             )
 
-    def earlier_caches(self) -> str | None:
-        return self.caches_from
-
-    def caches(self, streamed: CS3) -> TowerCaches:
-        return streamed.caches
-
     def row_widths(self, width: int) -> list[int]:
         return [width] * (1 if self.teacher else 2)
 
     def model_names(self) -> list[str]:
         return [] if self.teacher else [RANKER]
 
-    def taught_by(self) -> str | None:
-        return self.teacher
+    def external_inputs(self) -> list[ExternalInput]:
+        inputs = []
+        if self.teacher:
+            inputs.append(external_input("serving.teacher.TeacherInput", self.teacher))
+        if self.caches_from:
+            inputs.append(external_input("runs.earlier_caches.CachesInput", self.caches_from))
+        return inputs
 
     def check(self, models: Sequence[Any]) -> None:
         towers, *ranker = models
@@ -329,11 +329,12 @@ class CS3Recipe(Recipe, CS3Options):
             )
         towers = job.build(job.seed, None)
         ranker = None if self.teacher else job.build(job.seed + 1, RANKER)
-        group = self._group(towers, ranker, job.written_ids, job.teacher_width)
+        teacher_width = job.external["teacher"].hidden_width if self.teacher else 0
+        group = self._group(towers, ranker, job.written_ids, teacher_width)
         group.build_variables()
         if job.base_rate is not None:
             group.initialize_bias(job.base_rate)
-        group.carry(job.carried)
+        group.carry(job.external.get("caches_from", {}))
         return group
 
     def served(self, streamed: CS3) -> TowerModel:

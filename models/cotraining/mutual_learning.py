@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from models.cotraining.base import Recipe, Trained
 from models.cotraining.clicks import Clicks
+from models.cotraining.external_inputs import ExternalInput, external_input
 from models.cotraining.peers import PeerModel, best_peer, check_peers
 from models.options import Count, Options
 from models.table_model import TableModel
@@ -159,8 +160,8 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
                 "recipe.options.peers, or choose the recipe single"
             )
 
-    def earlier_runs(self) -> list[str]:
-        return [str(folder) for folder in self.pretrained]
+    def external_inputs(self) -> list[ExternalInput]:
+        return [external_input("runs.pretrained.PretrainedModels", self.pretrained)] if self.pretrained else []
 
     def train(self, job: TrainingJob, directory: Path) -> Trained:
         names: list[str | None] = [*self.models] or [None] * self.num_peers
@@ -204,7 +205,7 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
     ) -> dict[str, Any]:
         """Gives a peer its pretrained weights, and tells where they are from."""
         if self.pretrained:
-            group.load_peer(index, job.load(self.pretrained[index]))
+            group.load_peer(index, job.external["pretrained"][index]())
             return {"from": str(self.pretrained[index])}
         model: TableModel = job.build(seed, name)
         result = job.fit(model, directory, job.settings, seed)

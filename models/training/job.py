@@ -8,7 +8,6 @@ from typing import Any
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.vector_store import StoreContent
 from models.training.compiling import OptimizerName, exponential_decay
 from models.training.fit import FitResult, fit
 
@@ -49,11 +48,9 @@ class TrainingJob:
       steps_per_epoch: batches of an epoch.
       settings: of the run.
       seed: of the run.
-      load: loads a model with the weights of an earlier run from its folder; the caller ensures that it fits the data.
       written_ids: of each vocabulary, how many ids stand for one thing each: all but the out-of-vocabulary ones.
       base_rate: share of clicks among the first training records; None: not known.
-      teacher_width: width of the column `teacher_hidden` of training batches; 0: they have none.
-      carried: what stores of vectors by id begin with, by the store's name; the others begin with zeros.
+      external: what the recipe's external inputs loaded, by the option that names each.
       log_dir: maps the folder of the checkpoints to that of TensorBoard's event files; None: `tensorboard` in it.
     """
 
@@ -63,11 +60,9 @@ class TrainingJob:
     steps_per_epoch: int
     settings: FitSettings
     seed: int
-    load: Callable[[str], keras.Model]
     written_ids: Mapping[str, int] = field(default_factory=dict)
     base_rate: float | None = None
-    teacher_width: int = 0
-    carried: Mapping[str, StoreContent] = field(default_factory=dict)
+    external: Mapping[str, Any] = field(default_factory=dict)
     log_dir: Callable[[Path], Path] | None = None
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:

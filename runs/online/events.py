@@ -10,7 +10,7 @@ import tensorflow_transform as tft
 from models.training.recent_keys import RecentKeys
 from transforms.features import LABEL, TIMESTAMP, FeatureSet
 from transforms.input import Features, parsed, serialized
-from transforms.stream import RowEncoder, RowTeacher
+from transforms.stream import RowEncoder, RowFeatures
 
 KEYS = ("request_id", "user_id", "item_id")
 """Two events with all of these alike are one."""
@@ -25,7 +25,7 @@ class EventBatches:
       transform: learned.
       feature_set: the declaration.
       batch_size: rows.
-      teacher: as of `RowEncoder`.
+      more: as of `RowEncoder`.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class EventBatches:
         transform: tft.TFTransformOutput,
         feature_set: FeatureSet,
         batch_size: int,
-        teacher: RowTeacher | None = None,
+        more: Sequence[RowFeatures] = (),
     ):
-        self._rows, self._batch_size = RowEncoder(transform, feature_set, KEYS, teacher), batch_size
+        self._rows, self._batch_size = RowEncoder(transform, feature_set, KEYS, more), batch_size
         # Traced once for all spans.
         self._encode = tf.function(self._encoded, autograph=False, reduce_retracing=True)
 

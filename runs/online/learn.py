@@ -21,7 +21,6 @@ from runs.online.state import OnlineState, SpanCounts
 from runs.online.steps import steps_of
 from runs.provenance import CHECKPOINT_DIR
 from runs.workers import Part
-from serving.teacher import Teacher
 from transforms.errors import ConsortError, InputError
 from transforms.files import check_local, check_model_folder, write_text
 from transforms.integrity import check_files
@@ -146,8 +145,8 @@ class _Learner:
     ):
         self._setup, self._settings, self._say, self._strategy = setup, settings, say, strategy
         config = setup.config
-        teacher = Teacher(setup.teacher, setup.feature_set) if setup.teacher else None
-        self._batches = EventBatches(setup.transform, setup.feature_set, config.training.batch_size, teacher)
+        more = [features for one in setup.inputs if (features := one.row_features(setup.facts)) is not None]
+        self._batches = EventBatches(setup.transform, setup.feature_set, config.training.batch_size, more)
         with strategy.scope():
             self._model = setup.model()
         build_to_train(

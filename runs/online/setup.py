@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,13 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from models.cotraining.base import Recipe
-from models.layers.vector_store import StoreContent
-from runs.building import recipe_of, streaming_model_of, teacher_of
+from models.cotraining.external_inputs import ExternalInput, RunFacts
+from runs.building import recipe_of, streaming_model_of
 from runs.config import RunConfig
-from runs.earlier_caches import caches_identity, carried_to
+from runs.external_inputs import checked_inputs, load_inputs, reports
 from runs.fitting import has_checkpoints
-from runs.plan import check_model
+from runs.plan import check_model, facts_of
 from runs.provenance import CHECKPOINT_DIR, RUN_FILE, claim, run_identity, run_info
-from serving.teacher import TeacherExport
 from transforms.beam.credentials import check_credentials
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
@@ -45,8 +44,9 @@ class Setup:
       feature_set: the declaration, with the config's changes applied.
       info: seed, versions, hash of the first span.
       base_rate: share of clicks in the first span.
-      teacher: the ranker of an earlier run that the recipe learns from; None: of no one.
-      carried: what the caches begin with, by store; the others begin with zeros.
+      facts: what its external inputs may know.
+      inputs: external inputs of the recipe, checked.
+      external: what they gave, by option.
     """
 
     config: RunConfig
@@ -57,8 +57,9 @@ class Setup:
     feature_set: FeatureSet
     info: dict[str, Any]
     base_rate: float
-    teacher: TeacherExport | None = None
-    carried: Mapping[str, StoreContent] = field(default_factory=dict, repr=False)
+    facts: RunFacts
+    inputs: tuple[ExternalInput, ...] = ()
+    external: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def transform(self) -> tft.TFTransformOutput:
@@ -68,14 +69,14 @@ class Setup:
     def model(self) -> keras.Model:
         """What learns, its weights a function of the seed."""
         sizes = table_sizes(self.feature_set, self.transform)
-        width = self.teacher.hidden_width if self.teacher else 0
-        return streaming_model_of(
-            self.config, self.recipe, self.feature_set, sizes, self.base_rate, self.carried, width
-        )
+        run = (self.config, self.recipe, self.feature_set)
+        return streaming_model_of(*run, sizes, self.base_rate, self.external)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Another process reads a checkpoint over what the caches begin with.
-        return {**vars(self), "carried": {}}
+        # Another process reads a checkpoint, and asks for no more rows.
+        kept = {one.option for one in self.inputs if not one.first_step_only}
+        external = {option: value for option, value in self.external.items() if option in kept}
+        return {**vars(self), "inputs": (), "external": external}
 
 
 def prepared(
@@ -93,8 +94,7 @@ def prepared(
 
     Raises:
       InputError: there is no span, it is of another source, the model cannot be built, the recipe cannot learn
-        from a stream, there is no such teacher, `out` is another run's or in use by one, or the run cannot begin with
-        the caches of the one that it names.
+        from a stream, an external input is missing or does not fit, or `out` is another run's or in use by one.
     """
     check_model_folder(out, "--out")
     spans = spans_in(stream)
@@ -103,9 +103,10 @@ def prepared(
     first = load_dataset(spans[0])
     _check(config, spans[0], first)
     feature_set = config.features.apply(first.feature_set)
-    check_model(config, feature_set, first.sha256)
-    recipe, teacher = recipe_of(config), teacher_of(config, feature_set)
-    info = run_info(config, first.source, first.sha256, teacher) | caches_identity(config, feature_set, first)
+    check_model(config, feature_set)
+    recipe, facts = recipe_of(config), facts_of(config, first)
+    inputs = checked_inputs(facts)
+    info = run_info(config, first.source, first.sha256, inputs)
     check_credentials(config.pipeline.beam_args)
     if stack is not None:
         stack.enter_context(locked(out))
@@ -119,14 +120,14 @@ def prepared(
         transform_dataset(spans[0], first, out / TRANSFORM_DIR, feature_set, "row", (), beam_args=beam_args)
     shown = first.records["row"]["train"]
     rate = shown.positives / shown.examples
-    carried = carried_to(config, feature_set, load_transform(out / TRANSFORM_DIR), info)
-    setup = Setup(config, recipe, out, stream, first.feature_set.columns, feature_set, info, rate, teacher)
-    if carried is None:
-        return setup
-    if not has_checkpoints(out / CHECKPOINT_DIR):
-        say(carried.told())
-    report = {**info.get("recipe", {}), "caches_from": carried.report}
-    return replace(setup, info={**info, "recipe": report}, carried=carried.contents)
+    external = load_inputs(inputs, facts, load_transform(out / TRANSFORM_DIR), info)
+    for line in (one.summary() for one in inputs):
+        if line is not None and not has_checkpoints(out / CHECKPOINT_DIR):
+            say(line)
+    if reported := reports(inputs):
+        info = {**info, "recipe": reported}
+    columns = first.feature_set.columns
+    return Setup(config, recipe, out, stream, columns, feature_set, info, rate, facts, inputs, external)
 
 
 def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:

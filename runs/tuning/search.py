@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from runs.config import RunConfig, with_values
-from runs.plan import Plan, make_plan
+from runs.external_inputs import identities
+from runs.plan import Plan, facts_of, make_plan
 from runs.provenance import claim, run_info
 from runs.tuning.report import report_of
 from runs.tuning.space import check_search, trials_digest, without_search
@@ -50,7 +51,7 @@ def tune_run(
     """
     check_unlocked(out)
     plan = make_plan(config, data_dir, out)
-    check_search(config, plan.feature_set, plan.dataset.sha256)
+    check_search(facts_of(plan.config, plan.dataset))
     if plan.changed_shards:
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     # Nothing is written before it is known that trials have a place to run.
@@ -65,10 +66,8 @@ def _search(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     transformed = plan.root / "transformed"
     if not transformed.exists():
         check_values(plan.data_dir, plan.dataset, config.record, plan.splits)
-    mine = {"trials_sha256": trials_digest(config), "dataset_sha256": plan.dataset.sha256, **plan.caches}
-    if plan.teacher is not None:
-        mine["teacher_sha256"] = plan.teacher.sha256
-    info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.teacher)
+    mine = {"trials_sha256": trials_digest(config), "dataset_sha256": plan.dataset.sha256, **identities(plan.inputs)}
+    info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.inputs)
     claim(plan.root, SEARCH_FILE, mine, {**mine, **{key: info[key] for key in ("config", "command")}}, "search")
     write_text(plan.root / CONFIG_FILE, config.to_yaml())
     # The best run file is the sign of a search that found one.

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from models.cotraining.external_inputs import RunFacts
 from runs.config import RunConfig, with_values
+from runs.external_inputs import checked_inputs
 from runs.plan import check_model
 from runs.tuning.config import Domain, Range, TuningConfig
 from transforms.errors import InputError
-from transforms.features import FeatureSet
 
 
 def choices_of(domain: tuple[Any, ...]) -> list[Any]:
@@ -61,19 +63,23 @@ def tuned(config: RunConfig, hyperparameters: Mapping[str, Any] | None) -> RunCo
     return with_values(config, values_of(config.tuning.space, hyperparameters["values"]), "best hyperparameters")
 
 
-def check_search(config: RunConfig, feature_set: FeatureSet, dataset_sha256: str) -> None:
+def check_search(run: RunFacts) -> None:
     """Looks whether there is something to search, and whether model and recipe take it; writes nothing.
 
     Raises:
       InputError: no key is searched, or nothing can be built with a value.
     """
+    config = run.config
     if not config.tuning.space:
         example = "e.g. --set 'tuning.space.training.learning_rate={min: 0.0001, max: 0.1, log: true}'"
         raise InputError("tuning.space", "no key", "at least one key with its values", example)
     for key, value in config.tuning.probes():
         # Options of models and recipes are only known to their classes; reading the run file checked the other keys.
         try:
-            check_model(trial_config(config, {key: value}), feature_set, dataset_sha256)
+            trial = trial_config(config, {key: value})
+            check_model(trial, run.feature_set)
+            if trial.recipe != config.recipe:
+                checked_inputs(replace(run, config=trial))
         except InputError as error:
             where, fix = f"tuning.space, {key} = {value}", "correct tuning.space; see `consort config show`"
             raise InputError(where, error.received, error.expected, fix) from error

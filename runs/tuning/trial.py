@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,9 +75,9 @@ def run(folder: Path) -> None:
 
 def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[str, Any]:
     """Trains by the same code as `consort train`; gives `metrics`, `steps` and `epochs`."""
-    from runs.building import teacher_of
     from runs.config import parse_config
     from runs.data import Task
+    from runs.external_inputs import checked_inputs
     from runs.fitting import fit_task
     from transforms.features import FeatureSet
     from transforms.transform_graph import read_transform
@@ -92,8 +92,8 @@ def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[st
         run={"dataset_sha256": task["dataset_sha256"]},
         warmup_examples=(),
         raw_files=task["raw_files"],
-        teacher=teacher_of(config, feature_set),
     )
+    training = replace(training, inputs=checked_inputs(training.facts))
     trained = fit_task(training, checkpoint_dir)
     metrics = eval_metrics(trained.model, training)
     return {"metrics": metrics, "steps": trained.result.steps, "epochs": trained.result.epochs}

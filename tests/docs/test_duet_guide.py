@@ -61,7 +61,7 @@ def test_the_baseline_of_the_page_is_a_run_that_the_data_takes(trained: tuple[Pa
     settings = tuple(value for option, value in itertools.pairwise(parts) if option == "--set")
     config, recipe = load_config(preset, settings), EntireSpaceRecipe("dr")
     assert recipe_of(config) == recipe
-    check_model(config, load_dataset(trained[0] / "log").feature_set, "")
+    check_model(config, load_dataset(trained[0] / "log").feature_set)
 
 
 def test_the_python_of_the_page_trains_a_pair_and_gives_one_model() -> None:

@@ -55,7 +55,6 @@ def _job(**settings: Any) -> TrainingJob:
         steps_per_epoch=_STEPS,
         settings=FitSettings(**{"learning_rate": 0.02, "checkpoint_steps": 1, **settings}),
         seed=3,
-        load=lambda folder: pytest.fail(f"nobody asked for {folder}"),
         written_ids={"users": 4},
     )
 
@@ -100,7 +99,7 @@ def test_a_second_pass_begins_with_empty_caches(tmp_path: Path) -> None:
 
 def test_each_pass_begins_with_what_an_earlier_run_left(tmp_path: Path) -> None:
     left = {"cascade_user": StoreContent(np.full((5, 3), 7.0, np.float32), np.full(5, 2), np.full(5, 9))}
-    job = dataclasses.replace(_job(epochs=2), carried=left)
+    job = dataclasses.replace(_job(epochs=2), external={"caches_from": left})
     # With shares of 1 the old vector stays, however many events come.
     trained = CS3Recipe(**_IDS, alpha=1.0, beta=1.0).train(job, tmp_path)
     kept = _caches(trained)

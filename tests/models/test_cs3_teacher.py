@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -154,9 +155,8 @@ def _job(**settings: Any) -> TrainingJob:
         steps_per_epoch=4,
         settings=FitSettings(**{"learning_rate": 0.02, "checkpoint_steps": 1, **settings}),
         seed=3,
-        load=lambda folder: pytest.fail(f"nobody asked for {folder}"),
         base_rate=0.2,
-        teacher_width=_WIDTH,
+        external={"teacher": SimpleNamespace(hidden_width=_WIDTH)},
     )
 
 
@@ -181,10 +181,14 @@ def test_a_run_that_was_killed_ends_with_the_same_towers_and_caches(tmp_path: Pa
         np.testing.assert_array_equal(one.numpy(), other.numpy(), err_msg=one.name)
 
 
+def _inputs(recipe: Recipe) -> list[str]:
+    return [one.option for one in recipe.external_inputs()]
+
+
 def test_the_recipe_asks_for_no_other_model_and_for_one_table() -> None:
-    assert (_recipe().model_names(), _recipe().row_widths(9), _recipe().taught_by()) == ([], [9], "somewhere")
+    assert (_recipe().model_names(), _recipe().row_widths(9), _inputs(_recipe())) == ([], [9], ["teacher"])
     plain = CS3Recipe()
-    assert (plain.model_names(), plain.row_widths(9), plain.taught_by()) == ([RANKER], [9, 9], None)
+    assert (plain.model_names(), plain.row_widths(9), _inputs(plain)) == ([RANKER], [9, 9], [])
     _recipe().check([build_model("dssm", ROW, SIZES, hidden_units=(4, 3))])
 
 

@@ -1,5 +1,6 @@
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def _rows(seed: int) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices(({"user": users, "item": items}, label)).batch(8)
 
 
-def _job(load: Callable[[str], keras.Model] | None = None, **settings: Any) -> TrainingJob:
+def _job(pretrained: Sequence[Callable[[], keras.Model]] = (), **settings: Any) -> TrainingJob:
     def build(seed: int, name: str | None) -> keras.Model:
         return build_model(name or "deepfm", _INPUTS, _SIZES, embedding_dim=3, hidden_units=(4,), seed=seed)
 
@@ -43,7 +44,7 @@ def _job(load: Callable[[str], keras.Model] | None = None, **settings: Any) -> T
         steps_per_epoch=_STEPS,
         settings=FitSettings(learning_rate=0.01, checkpoint_steps=2, **settings),
         seed=3,
-        load=load or (lambda folder: pytest.fail(f"nobody asked for {folder}")),
+        external={"pretrained": pretrained},
     )
 
 
@@ -83,15 +84,15 @@ def test_one_peer_is_a_model_finetuned_alone(tmp_path: Path) -> None:
 
 
 def test_earlier_runs_take_the_place_of_pretraining(tmp_path: Path) -> None:
-    def load(folder: str) -> DeepFM:
-        model = DeepFM(_INPUTS, _SIZES, embedding_dim=3, hidden_units=(4,), seed=int(folder))
+    def load(seed: int) -> DeepFM:
+        model = DeepFM(_INPUTS, _SIZES, embedding_dim=3, hidden_units=(4,), seed=seed)
         model({"user": tf.constant([1], tf.int64), "item": tf.constant([1], tf.int64)})
         return model
 
     recipe = MutualLearningRecipe(pretrained=("11", "12"), learning_rate=1e-9)
-    trained = recipe.train(_job(load), tmp_path)
+    trained = recipe.train(_job([partial(load, 11), partial(load, 12)]), tmp_path)
     assert [entry["from"] for entry in trained.report["pretraining"]] == ["11", "12"]
-    chosen = load(["11", "12"][trained.report["best_peer"]])
+    chosen = load([11, 12][trained.report["best_peer"]])
     for found, expected in zip(_weights(trained), chosen.weights, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
 

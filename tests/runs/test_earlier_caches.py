@@ -266,7 +266,7 @@ def test_data_that_the_caches_may_have_seen_is_refused(
         return prepared(_config(folder / "old"), tmp_path / "then", tmp_path / "new", print)
 
     if is_taken:
-        assert begin().carried
+        assert begin().external
         return
     seen, begun = MONDAY + 11 * _HOUR, MONDAY + start * _HOUR
     with pytest.raises(InputError, match=f"seen events up to timestamp {seen}, for data that begins at {begun}"):
@@ -283,4 +283,4 @@ def test_a_folder_must_be_named(value: Any) -> None:
 def test_what_another_process_exports_begins_with_nothing(folder: Path, tmp_path: Path) -> None:
     setup, _ = _begun(folder, tmp_path / "new")
     sent: Sequence[Setup] = pickle.loads(pickle.dumps([setup]))
-    assert setup.carried and not sent[0].carried and sent[0].info == setup.info
+    assert setup.external and not sent[0].external and sent[0].info == setup.info

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from models.cotraining.external_inputs import RunFacts
 from runs.config import parse_config
 from runs.tuning.space import check_search, trial_config, trials_digest
 from runs.tuning.trial import Outcome, write_outcome
@@ -101,12 +102,12 @@ def test_trials_are_shared_by_searches_and_gates_and_not_by_other_models_or_budg
 
 def test_an_option_that_the_model_does_not_have_is_refused_before_any_trial():
     with pytest.raises(InputError, match=r"tuning\.space, model\.options\.depht = 1.*no argument 'depht'"):
-        check_search(config_with({"model.options.depht": [1, 2]}), toy_features(), "0")
+        check_search(RunFacts(config_with({"model.options.depht": [1, 2]}), toy_features(), "0"))
     with pytest.raises(InputError, match=r"tuning\.space, model\.name = deepfn.*did you mean 'deepfm'"):
-        check_search(config_with({"model.name": ["deepfm", "deepfn"]}), toy_features(), "0")
-    check_search(config_with({"model.embedding_dim": [2, 3]}), toy_features(), "0")
+        check_search(RunFacts(config_with({"model.name": ["deepfm", "deepfn"]}), toy_features(), "0"))
+    check_search(RunFacts(config_with({"model.embedding_dim": [2, 3]}), toy_features(), "0"))
 
 
 def test_nothing_to_search_is_refused():
     with pytest.raises(InputError, match=r"tuning\.space: received no key"):
-        check_search(config_with({}), toy_features(), "0")
+        check_search(RunFacts(config_with({}), toy_features(), "0"))

@@ -118,7 +118,7 @@ def test_it_is_told_by_run_by_model_by_version_and_by_base(tmp_path: Path, ranke
     # The same content, wherever it lies.
     assert len({one.sha256 for one in found.values()}) == 1
     assert found[tmp_path / "run"].path == str(tmp_path / "run" / "model")
-    told = found[ranker].summary()
+    told = found[ranker].report()
     assert json.loads(json.dumps(told)) == told and told["hidden_width"] == HIDDEN
     assert told["columns"] == ["user_id", "item_id", "timestamp", "history", "price"]
 

@@ -64,12 +64,13 @@ class _Counting:
 
     columns = ("price", "history")
 
-    def __call__(self, raw: dict[str, Any]) -> tf.Tensor:
+    def compute(self, raw: dict[str, Any]) -> dict[str, Any]:
         assert set(self.columns) <= set(raw) and "truth" not in raw
-        return tf.stack([raw["price"], tf.cast(raw["history"].row_lengths(), tf.float32)], axis=1)
+        parts = [raw["price"], tf.cast(raw["history"].row_lengths(), tf.float32)]
+        return {TEACHER_HIDDEN: tf.stack(parts, axis=1)}
 
 
-def test_a_teacher_is_asked_about_the_raw_rows_whose_columns_need_not_be_features(toy: Log) -> None:
+def test_further_features_are_made_of_raw_columns_that_need_not_be_features(toy: Log) -> None:
     folder, dataset = toy
     files = shard_paths(folder / "data", dataset, "row", "train")
     whole = toy_features()
@@ -77,7 +78,7 @@ def test_a_teacher_is_asked_about_the_raw_rows_whose_columns_need_not_be_feature
     fewer = FeatureSet(columns=whole.columns, features=used, vocabularies=whole.vocabularies)
     transform_dataset(folder / "data", dataset, folder / "fewer", fewer, "row", splits=())
     with_all, with_few = (
-        list(transformed_stream(files, 4, RowEncoder(load_transform(folder / out), features, teacher=_Counting())))
+        list(transformed_stream(files, 4, RowEncoder(load_transform(folder / out), features, more=[_Counting()])))
         for out, features in (("out", whole), ("fewer", fewer))
     )
     expected = [[1.0, 1], [3.0, 0], [np.nan, 3], [5.0, 1], [7.0, 0], [9.0, 1]]

@@ -2,7 +2,7 @@
 
 from tfx import v1 as tfx
 
-from runs.plan import Plan
+from runs.plan import Plan, facts_of
 from runs.tuning.space import check_search
 from tfx_pipeline.components.isolated_tuner import IsolatedTunerNode
 
@@ -15,17 +15,16 @@ def tuner(plan: Plan, transform: tfx.components.Transform) -> IsolatedTunerNode:
     Raises:
       InputError: nothing can be built with a value of the space.
     """
-    check_search(plan.config, plan.feature_set, plan.dataset.sha256)
+    check_search(facts_of(plan.config, plan.dataset))
     properties = plan.training_config()
     names = (
         "config",
         "feature_set",
         "code_version",
         "dataset_sha256",
-        "teacher_sha256",
         "source",
         "raw_files",
-        "caches",
+        "external_inputs",
     )
     shared = {name: properties[name] for name in names}
     node = IsolatedTunerNode(

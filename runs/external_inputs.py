@@ -1,0 +1,53 @@
+"""What a run does with the external inputs of its recipe, whichever they are."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from models.cotraining.external_inputs import ExternalInput, RunFacts
+from runs.building import recipe_of
+from transforms.errors import InputError
+
+
+def checked_inputs(run: RunFacts) -> tuple[ExternalInput, ...]:
+    """Returns the external inputs of a run's recipe, each of which fits the run; writes nothing.
+
+    Raises:
+      InputError: one of them is not there, or does not fit.
+    """
+    inputs = tuple(recipe_of(run.config).external_inputs())
+    for one in inputs:
+        one.check(run)
+    return inputs
+
+
+def identities(inputs: Sequence[ExternalInput]) -> dict[str, str]:
+    """Returns what tells runs with other external inputs apart, by key of `run.json`."""
+    return {one.identity_key: one.identity() for one in inputs}
+
+
+def reports(inputs: Sequence[ExternalInput]) -> dict[str, Any]:
+    """Returns what is known of external inputs, by option, for `run.json`, section `recipe`."""
+    known = {one.option: one.report() for one in inputs}
+    return {option: report for option, report in known.items() if report is not None}
+
+
+def load_inputs(
+    inputs: Sequence[ExternalInput], run: RunFacts, transform: Any, recorded: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Loads external inputs, by option.
+
+    Args:
+      inputs: of `checked_inputs`.
+      run: what they were checked for.
+      transform: the learned transform.
+      recorded: of `run.json`; an identity that stands there must still be the same.
+
+    Raises:
+      InputError: one of them has changed since it was recorded.
+    """
+    for one in inputs:
+        before, now = recorded.get(one.identity_key), one.identity()
+        if before not in (None, now):
+            fix = "leave it as it is while a run works, and begin again in a new folder"
+            raise InputError(f"recipe.options.{one.option}", f"{one.identity_key} {now}", f"{before}, as before", fix)
+    return {one.option: one.load(run, transform) for one in inputs}
