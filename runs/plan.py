@@ -243,6 +243,8 @@ def check_model(config: RunConfig, feature_set: FeatureSet) -> None:
     sizes = least_table_sizes(feature_set)
     try:
         recipe.check([model_of(config, feature_set, sizes, name=name) for name in (None, *recipe.model_names())])
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         fix = "correct the sections model and features of the run file; see `consort config show`"
         raise InputError("model", str(error), "a model that takes the run's features and arguments", fix) from error

@@ -95,11 +95,8 @@ def test_runs_on_other_data_or_features_are_refused(folder: Path, trained: Path)
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ("recipe={name: mutual_learning, options: {peers: 0}}", "peers is 0; expected at least 1"),
-        (
-            "recipe={name: mutual_learning, options: {models: [deepfn]}}",
-            "model: received 'deepfn'.*'deepfm'",
-        ),
+        ("recipe={name: mutual_learning, options: {peers: 0}}", "peers is 0; expected a whole number of at least 1"),
+        ("recipe={name: mutual_learning, options: {models: [deepfn]}}", "did you mean 'deepfm'"),
         ("recipe.name=mutual", "did you mean 'mutual_learning'"),
         ("training.optimizer=sgd", "'adam', 'adagrad' or 'ftrl'"),
         ("training.precision=float16", "'float32' or 'mixed_bfloat16'"),
