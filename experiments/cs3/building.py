@@ -15,7 +15,7 @@ from models.registry import build_model
 from models.retrieval.tower_model import TowerInput
 from models.training.compiling import compile_model
 
-TOWERS, OF_RANKER = "peer_0", "peer_1"
+TOWERS, OF_RANKER = "towers", "ranker"
 _SEEDS_OF_A_RUN = 10
 _KNOWN_ROWS = 4096
 """So many of the first rows tell the share of clicks that both models begin with."""

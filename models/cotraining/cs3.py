@@ -98,7 +98,7 @@ class CS3(PeerModel):
 
     Call arguments: as `PeerModel`, of rows; `timestamp` orders the events of a batch, else their place does.
 
-    Output shape: a dict of logits `[B]`: `peer_0`, the towers', and `peer_1`, the ranker's, if there is one.
+    Output shape: a dict of logits `[B]`: `towers` and, if there is one, `ranker`.
 
     Raises:
       ValueError: an id feature that is not an input, a weight below 0, a softmax over towers that are not compared by
@@ -155,6 +155,10 @@ class CS3(PeerModel):
             "softmax": self.options.softmax_weight > 0,
         }
         return ("bce", *(name for name, is_there in has.items() if is_there))
+
+    @property
+    def peer_names(self) -> tuple[str, ...]:
+        return ("towers", "ranker")[: len(self.peers)]
 
     @property
     def caches(self) -> TowerCaches:

@@ -223,7 +223,7 @@ class _Learner:
         state.span, state.step_in_epoch, state.epoch = "", 0, state.epoch + 1
         self._save()
         write_text(self._setup.out / HISTORY_FILE, json.dumps(self.report(), indent=2) + "\n")
-        auc = next((value for name, value in metrics.items() if name in ("auc", "auc/peer_0")), float("nan"))
+        auc = next((value for name, value in metrics.items() if name in ("auc", "auc/towers")), float("nan"))
         self._say(
             f"{span.name}: {state.history[-1]['events']:,} events in {seconds:.1f} s, before learning from them AUC "
             f"{auc:.4f}, log loss {metrics['logloss']:.4f}"

@@ -43,7 +43,7 @@ def _run(command: list[str]) -> None:
 def test_the_run_reports_losses_caches_and_retrieval(folder: Path) -> None:
     run = json.loads((folder / "run" / "run.json").read_text())
     row = run["training"]["history"][-1]
-    assert {"auc/peer_0", "logloss/peer_1"} <= set(row)
+    assert {"auc/towers", "logloss/ranker"} <= set(row)
     assert all(count > 0 for count in run["recipe"]["written_ids"].values())
     assert run["retrieval"]["split"] == "eval" and 0 < run["retrieval"]["catalogue_recall@100"] <= 1
     assert set(run["recipe"]["written_ids"]) == {"cross_user", "cross_item", "cascade_user", "cascade_item"}
@@ -53,7 +53,7 @@ def test_the_run_reports_losses_caches_and_retrieval(folder: Path) -> None:
 def test_the_winner_of_mutual_learning_taught_the_towers(folder: Path) -> None:
     run = json.loads((folder / "taught" / "run.json").read_text())
     row, teacher = run["training"]["history"][-1], run["recipe"]["teacher"]
-    assert "logloss/peer_0" in row and not [name for name in row if "ranker" in name or "peer_1" in name]
+    assert "logloss/towers" in row and not [name for name in row if "ranker" in name]
     assert (teacher["model"], teacher["path"]) == ("simulated_mutual", str(folder / "ranker" / "model"))
     assert set(teacher) == {"path", "model", "version", "sha256", "hidden_width", "columns"}
 

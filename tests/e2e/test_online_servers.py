@@ -72,7 +72,7 @@ def test_one_worker_of_sharded_caches_trains_as_one_process_does(folder: Path) -
     runs = [json.loads((folder / name / "run.json").read_text()) for name in ("served", "alone")]
     assert runs[0]["recipe"] == runs[1]["recipe"] and runs[0]["recipe"]["written_ids"]["cross_user"] > 0
     for row, expected in zip(*(run["training"]["history"] for run in runs), strict=True):
-        for name in ("loss", "logloss/peer_0", "eval_logloss"):
+        for name in ("loss", "logloss/towers", "eval_logloss"):
             assert row[name] == pytest.approx(expected[name], rel=1e-4), name
 
 
@@ -83,6 +83,6 @@ def test_one_worker_of_sharded_caches_learns_from_a_stream_as_one_process_does(f
     _assert_the_same_weights(folder / "served", folder / "alone")
     reports = [json.loads((folder / name / "online.json").read_text()) for name in ("served", "alone")]
     for row, expected in zip(*(report["spans"] for report in reports), strict=True):
-        for name in ("events", "logloss/peer_0", "logloss/peer_1"):
+        for name in ("events", "logloss/towers", "logloss/ranker"):
             assert row[name] == pytest.approx(expected[name], rel=1e-4), name
     assert len([path for path in (folder / "versions" / "toy_online").iterdir() if path.name.isdigit()]) == 2

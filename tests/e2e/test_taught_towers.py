@@ -156,8 +156,8 @@ def test_the_run_tells_the_teacher_and_nothing_of_a_ranker_beside(folder: Path, 
     assert run["teacher_sha256"] == told["sha256"] and len(told["sha256"]) == 64
     assert run["recipe"]["recipe"] == "cs3" and "ranker" not in run["recipe"]
     row = run["training"]["history"][-1]
-    assert {"loss/bce", "logloss/peer_0", "eval_auc/peer_0"} <= set(row)
-    assert not [name for name in row if "ranker" in name or "peer_1" in name]
+    assert {"loss/bce", "logloss/towers", "eval_auc/towers"} <= set(row)
+    assert not [name for name in row if "ranker" in name]
 
 
 class _Killed(BaseException):
@@ -266,7 +266,7 @@ def test_a_stream_is_learned_from_with_it_and_goes_on_unless_it_has_changed(
     file.write_text(kept)
     report = learn_online(config, folder / "stream", out, tmp_path / "served", settings)
     assert report["events"] == 600 and report["recipe"]["teacher"]["model"] == "toy_ranker"
-    assert "logloss/peer_0" in report["spans"][-1] and "logloss/peer_1" not in report["spans"][-1]
+    assert "logloss/towers" in report["spans"][-1] and "logloss/ranker" not in report["spans"][-1]
     versions = versions_in(tmp_path / "served" / "toy_taught")
     assert len(versions) == 2
     files = [file for span in spans_in(folder / "stream") for file in files_of(span, load_dataset(span))]

@@ -81,7 +81,7 @@ def test_the_leaky_control_sees_what_its_own_labels_left() -> None:
     label = tf.ones_like(label)
     honest, leaky = (moved(cs3(alpha=0.0, leaky=leaky), features) for leaky in (False, True))
     # From empty caches the honest step's loss is that of zeros; the other's is not.
-    before = float(Clicks(label, None, features).log_loss(honest(features, training=True)["peer_0"]))
+    before = float(Clicks(label, None, features).log_loss(honest(features, training=True)["towers"]))
     losses = []
     for model in (honest, leaky):
         model.compile(optimizer=LazyAdam(0.01))
@@ -109,7 +109,7 @@ def test_with_empty_caches_it_is_the_plain_towers_on_input_padded_with_zeros() -
     features, _ = events(9)
     model = moved(cs3({"cycle_adaptive": ("user", "item")}), features)
     alone = model.peer(0)
-    np.testing.assert_allclose(model(features)["peer_0"].numpy(), alone(features).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(model(features)["towers"].numpy(), alone(features).numpy(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_checkpoint_and_a_config_bring_model_and_caches_back(tmp_path: Path) -
     again = CS3.from_config(model.get_config())
     again(features)
     tf.train.Checkpoint(model=again).read(str(tmp_path / "model")).expect_partial()
-    np.testing.assert_array_equal(again(features)["peer_0"].numpy(), model(features)["peer_0"].numpy())
+    np.testing.assert_array_equal(again(features)["towers"].numpy(), model(features)["towers"].numpy())
     for name, value in _state(model).items():
         np.testing.assert_array_equal(_state(again)[name], value)
 

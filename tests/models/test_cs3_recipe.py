@@ -138,7 +138,7 @@ def test_both_models_begin_with_the_share_of_clicks() -> None:
         # First weights are so small that nothing else is said.
         np.testing.assert_allclose(tf.sigmoid(logits).numpy(), 0.2, atol=0.01)
     group = CS3Recipe(**_IDS).streamed(dataclasses.replace(_job(), base_rate=0.0))
-    assert np.isfinite(group(features)["peer_0"].numpy()).all()
+    assert np.isfinite(group(features)["towers"].numpy()).all()
 
 
 @pytest.mark.parametrize("option", ["alpha", "beta"])

@@ -70,9 +70,9 @@ def test_there_is_no_ranker_and_nothing_is_told_of_one() -> None:
     batch = _batch()
     model = moved(_taught(), batch[0])
     logs = _stepped(model, batch)
-    assert set(model(batch[0])) == {"peer_0"} and model.ranker is None
-    assert {"loss/bce", "logloss/peer_0", "auc/peer_0"} <= set(logs)
-    assert not [name for name in logs if "ranker" in name or "peer_1" in name]
+    assert set(model(batch[0])) == {"towers"} and model.ranker is None
+    assert {"loss/bce", "logloss/towers", "auc/towers"} <= set(logs)
+    assert not [name for name in logs if "ranker" in name]
     assert float(logs["loss"]) == pytest.approx(float(logs["loss/bce"]))
     beside = moved(cs3(), batch[0])
     assert model.embeddings.table.shape[1] == 3 and beside.embeddings.table.shape[1] == 6
@@ -92,13 +92,13 @@ def test_the_towers_do_not_see_what_the_teacher_tells_of_a_row_itself() -> None:
     features, label = _batch()
     other = {**features, TEACHER_HIDDEN: features[TEACHER_HIDDEN] * 100 + 7}
     one, two = (moved(_taught(), features) for _ in range(2))
-    np.testing.assert_array_equal(one(features)["peer_0"].numpy(), two(other)["peer_0"].numpy())
+    np.testing.assert_array_equal(one(features)["towers"].numpy(), two(other)["towers"].numpy())
     logs = [_stepped(model, (batch, label)) for model, batch in ((one, features), (two, other))]
     assert float(logs[0]["loss"]) == float(logs[1]["loss"])
     for left, right in zip(one.trainable_weights, two.trainable_weights, strict=True):
         np.testing.assert_array_equal(left.numpy(), right.numpy())
     # Of the next step it is what they see.
-    assert not np.allclose(one(features)["peer_0"].numpy(), two(features)["peer_0"].numpy())
+    assert not np.allclose(one(features)["towers"].numpy(), two(features)["towers"].numpy())
 
 
 def test_evaluation_and_scores_need_no_teacher() -> None:
@@ -106,9 +106,9 @@ def test_evaluation_and_scores_need_no_teacher() -> None:
     model = moved(_taught(), features)
     _stepped(model, (features, label))
     plain = {name: value for name, value in features.items() if name != TEACHER_HIDDEN}
-    np.testing.assert_array_equal(model(plain)["peer_0"].numpy(), model(features)["peer_0"].numpy())
+    np.testing.assert_array_equal(model(plain)["towers"].numpy(), model(features)["towers"].numpy())
     assert np.isfinite(float(model.test_step((plain, label))["loss"]))
-    np.testing.assert_allclose(model.peer(0)(plain).numpy(), model(plain)["peer_0"].numpy(), rtol=1e-5)
+    np.testing.assert_allclose(model.peer(0)(plain).numpy(), model(plain)["towers"].numpy(), rtol=1e-5)
 
 
 def test_a_config_brings_it_back() -> None:

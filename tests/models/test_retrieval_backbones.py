@@ -182,7 +182,7 @@ def test_the_towers_of_cs3_stand_alone_with_their_caches(name: str) -> None:
     model = moved(in_cs3(backbone(name)), features)
     model.compile(optimizer=LazyAdam(0.01))
     model.train_step((features, label))
-    np.testing.assert_allclose(model.peer(0)(features).numpy(), model(features)["peer_0"].numpy(), rtol=1e-5)
+    np.testing.assert_allclose(model.peer(0)(features).numpy(), model(features)["towers"].numpy(), rtol=1e-5)
 
 
 def _stepped(model: Any, batch: dict[str, Any], label: tf.Tensor, weight: tf.Tensor | None = None) -> list[np.ndarray]:

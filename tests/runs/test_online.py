@@ -72,7 +72,7 @@ def test_each_span_is_scored_before_it_is_learned_from(whole: tuple[Path, dict[s
     assert report["events"] == _ROWS and [row["events"] for row in report["spans"]] == [_ROWS // 3] * 3
     # A model without a weight that was learned cannot tell anything.
     first, *_, last = [row["logloss"] for row in report["spans"]]
-    assert first > last and report["spans"][-1]["auc/peer_0"] > 0.55
+    assert first > last and report["spans"][-1]["auc/towers"] > 0.55
     assert all(row["duplicates"] == row["late"] == row["dropped"] == 0 for row in report["spans"])
 
 
