@@ -9,7 +9,7 @@ from consort.config import load_config, presets
 from runs.building import recipe_of
 from runs.config import parse_config
 from tests.docs import blocks
-from tests.helpers.source_tree import ROOT
+from tests.helpers.source_tree import ROOMS, ROOT
 
 PAGES = {str(page.relative_to(ROOT)): page.read_text() for page in blocks.pages()}
 
@@ -26,6 +26,13 @@ def snippets(language: str) -> list[tuple[str, str]]:
 def test_linked_files_exist(name):
     for target in re.findall(r"\]\(([^)#]+)\)", PAGES[name]):
         assert target.startswith("https://") or (ROOT / name).parent.joinpath(target).exists(), target
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_named_files_and_folders_of_the_code_exist(name):
+    rooms = "|".join((*ROOMS, "tests", "docs"))
+    for path in re.findall(rf"`((?:{rooms})/[\w/.*-]*)`", PAGES[name]):
+        assert list(ROOT.glob(path.rstrip("/"))), path
 
 
 @pytest.mark.parametrize(("name", "text"), snippets("yaml"), ids=lambda value: value if len(value) < 40 else "")
