@@ -21,6 +21,7 @@ from serving.teacher import TeacherExport
 from transforms.beam.transform_dataset import load_declaration, load_transform
 from transforms.errors import InputError
 from transforms.features import VOCABULARY_ENCODINGS, FeatureSet
+from transforms.sources.registry import source_name
 from transforms.vocabularies import least_table_sizes, table_sizes
 
 OPTION = "recipe.options.caches_from"
@@ -219,7 +220,7 @@ def _streaming_caches(run: RunFacts, option: str) -> TowerCaches | None:
 
 def _check(earlier: EarlierCaches, config: RunConfig, feature_set: FeatureSet, caches: TowerCaches) -> None:
     where = f"{OPTION}, {earlier.folder}"
-    if earlier.source != config.source:
+    if earlier.source != source_name(config.source):
         raise InputError(where, f"a run on source {earlier.source!r}", repr(config.source), "name a run on that source")
     shared = [name for name in earlier.contents if name in caches.stores]
     if not shared:

@@ -26,6 +26,7 @@ from transforms.input import parsed, serialized
 from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import parse_spec, schema_text
+from transforms.sources.registry import source_name
 from transforms.stream import check_order
 from transforms.vocabularies import least_table_sizes
 
@@ -178,7 +179,7 @@ def check_run(
       InputError: as `make_plan`, but for `root`.
     """
     dataset = load_dataset(data_dir)
-    if dataset.source != config.source:
+    if dataset.source != source_name(config.source):
         raise InputError(
             str(data_dir),
             f"a dataset of source {dataset.source!r}",

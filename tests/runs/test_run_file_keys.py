@@ -1,6 +1,5 @@
 """Each key of the run file reaches its purpose: changed alone, it changes the model, its training or the pipeline."""
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,8 +150,8 @@ def _training() -> list[Any]:
     job, model = Recording.last["job"], Recording.last["model"]
     first = next(iter(job.train_dataset(1, 0)))
     return [
-        dataclasses.asdict(job.settings),
-        job.seed,
+        {name: value for name, value in Recording.last["fit"].items() if name != "learning_rate"},
+        _rates(Recording.last["fit"]["learning_rate"]),
         job.steps_per_epoch,
         first[1].numpy().tolist(),
         {key: value for key, value in model.get_config().items() if key != "name"},
@@ -163,6 +162,11 @@ def _training() -> list[Any]:
         Recording.last["strategy"],
         Recording.last["note"],
     ]
+
+
+def _rates(rate: Any) -> list[float]:
+    """The learning rate in the first steps."""
+    return [float(rate(step) if callable(rate) else rate) for step in (0, 10)]
 
 
 @pytest.fixture(scope="module")

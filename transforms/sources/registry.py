@@ -57,6 +57,11 @@ def source_class(name: str) -> type[Source]:
     return REGISTRY.find(name, Source)  # type: ignore[type-abstract]
 
 
+def source_name(name: str) -> str:
+    """Returns the name that datasets of a source carry, whether it is given by name or by import path."""
+    return source_class(name).name if "." in name else name
+
+
 def get_source(name: str, options: Mapping[str, Any] | None = None) -> Source:
     """A source with its options.
 
