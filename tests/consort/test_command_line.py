@@ -125,7 +125,7 @@ def test_a_run_file_is_checked_against_a_dataset(consort, tmp_path):
     assert code == 0 and "valid" in out, err
     for change, message in (
         ("features.drop=[prize]", "'prize'; expected one of"),
-        ("model.options={wide: 1}", "has no argument 'wide'"),
+        ("model.options={wide: 1}", "has no option 'wide'"),
         ("pipeline.slices=[prize]", "pipeline.slices"),
         ("source=criteo", "a dataset of source 'toy'"),
     ):

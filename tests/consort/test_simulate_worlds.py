@@ -37,9 +37,9 @@ def test_a_world_file_of_ones_own_says_by_its_kind_what_it_is(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--world", "ctr", "--requests", 5), "--requests: received 5.*say --rows instead"),
-        (("--rows", 5), "--rows: received 5.*say --requests instead"),
-        (("--world", "no_bias", "--rows", 5), "--rows: received 5.*say --requests instead"),
+        (("--world", "ctr", "--requests", 5), "--requests: received 5.*pass --rows instead"),
+        (("--rows", 5), "--rows: received 5.*pass --requests instead"),
+        (("--world", "no_bias", "--rows", 5), "--rows: received 5.*pass --requests instead"),
         (("--world", "ctr", "--rows", 0), "rows: received 0; expected 1 or more"),
         (("--world", "crt"), "crt: received no such file or world.*did you mean 'ctr'"),
     ],

@@ -126,7 +126,7 @@ CASES = [
         "records of kind row; expected records of kind request",
     ),
     ("train toy.yaml --data toy --out new --set model.name=depfm", "model: received 'depfm'; .*did you mean 'deepfm'"),
-    ("train toy.yaml --data toy --out new --set model.options={wide:1}", "has no argument"),
+    ("train toy.yaml --data toy --out new --set model.options={wide:1}", "has no option"),
     (
         "train toy.yaml --data toy --out new --set features.drop=[prize]",
         "'prize'; expected one of.*did you mean 'price'",

@@ -186,7 +186,7 @@ def test_the_command_tells_definition_and_intervals(log: Path, logging_policy: P
 def test_a_k_that_is_none_is_refused_before_the_work(value: str, log: Path) -> None:
     answer = consort("evaluate", log, "--data", log, f"--ranking-k={value}")
     assert answer.code == 2
-    assert "whole numbers from 1, joined by commas" in answer.err
+    assert "positive integers separated by commas" in answer.err
 
 
 def test_a_dataset_without_the_records_that_the_model_reads_is_blamed_and_not_the_split(log: Path) -> None:
