@@ -138,7 +138,7 @@ def score(
     extras = [name for name in (TRUTH, LOGGED_SCORE) if name in {c.name for c in dataset.feature_set.columns}]
     scorer = Scorer(model_dir)
     check_signatures(model_dir, scorer)
-    scored = _score_files(scorer, files, dataset.feature_set, record, extras, batch_size, total, progress)
+    scored = score_files(scorer, files, dataset.feature_set, record, extras, batch_size, total, progress)
     return replace(scored, dataset_sha256=dataset.sha256, changed_shards=tuple(changed))
 
 
@@ -196,16 +196,28 @@ def retrieval_metrics(
     return recall_of(items, files(asked), columns, dataset.feature_set, record, seen, resamples, seed, resample)
 
 
-def _score_files(
-    scorer: Scorer,
+def score_files(
+    scorer: Callable[[Any], np.ndarray],
     files: Sequence[str],
     feature_set: FeatureSet,
     record: RecordKind,
     extras: Sequence[str],
     batch_size: int,
     total: int,
-    progress: Callable[[int, int], None] | None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Scored:
+    """Scores raw records in the order of the files.
+
+    Args:
+      scorer: gives the scores of a batch of serialized records, `[B, ...]`.
+      files: raw TFRecords.
+      feature_set: of the dataset.
+      record: `row` or `request`.
+      extras: further columns to read, of `TRUTH` and `LOGGED_SCORE`.
+      batch_size: records scored at once.
+      total: number of records.
+      progress: called with records done and records in all.
+    """
     masks = (CANDIDATE, EXPOSED) if record == "request" else ()
     spec = parse_spec(feature_set, record, (LABEL, "request_id", "user_id", *masks, *extras))
     parts: list[dict[str, np.ndarray]] = []

@@ -138,6 +138,22 @@ def _is_claimed(root: Path, info: dict[str, Any]) -> bool:
     return True
 
 
+def fit_run(plan: Plan, transformed: Path) -> tuple[Task, Trained]:
+    """Fits the models of a run on data that is transformed already, and records it in `run.json`; exports nothing.
+
+    Later runs may start from it. Called again after a kill it goes on from the last checkpoint.
+
+    Args:
+      plan: the run.
+      transformed: folder of `transform_dataset`, perhaps of another run on the same data and features.
+    """
+    info = run_info(plan.config, plan.dataset.source, plan.dataset.sha256, plan.inputs)
+    task = _task(plan, transformed, info)
+    trained = fit_task(task, plan.root / CHECKPOINT_DIR)
+    write_text(plan.root / RUN_FILE, json.dumps(finished_run(task, trained), indent=2) + "\n")
+    return task, trained
+
+
 def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
     raw = shard_paths(plan.data_dir, plan.dataset, plan.config.record, plan.splits[-1])
     return Task(

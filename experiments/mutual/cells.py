@@ -169,11 +169,10 @@ def _cells_of_group(grid: MutualGrid, group: int) -> Iterable[Cell]:
 
 
 def peer_seed(grid: MutualGrid, group: int, number: int) -> int:
-    """Of a peer's initial weights, and of the order in which it reads the data when it is trained alone."""
-    # Layers count up from their model's seed.
-    return grid.seed * 1_000_000 + group * 10_000 + (number + 1) * 100
+    """The seed of a peer's run, as `MutualLearningRecipe` counts them up from that of the group's run."""
+    return order_seed(grid, group) + number
 
 
 def order_seed(grid: MutualGrid, group: int) -> int:
-    """Of the order in which a group reads the data: the same in all its arms."""
+    """The seed of a group's run, and of the order in which it reads the data: the same in all its arms."""
     return grid.seed * 1_000_000 + group * 10_000

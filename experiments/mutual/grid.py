@@ -54,6 +54,8 @@ class MutualGrid(_Section):
       world: of `simulated`.
       rows: of `simulated`, all splits together.
       seed: of the data, its split, the initial weights and the orders of the data.
+      preset: run file that the runs start from, by path or by the name of a preset; by the source if none is named.
+      overrides: `key=value` over the preset, as `consort train --set` takes them; the keys below are set after these.
       peers: K.
       batch_size, embedding_dim, hidden_units, embedding_l2, precision: as in a run file, for all models alike.
       pretraining: of independent runs, and of peers that learn together from scratch.
@@ -71,6 +73,8 @@ class MutualGrid(_Section):
     world: ClickLogParameters | None = None
     rows: int | None = Field(default=None, ge=100)
     seed: int = Field(default=1, ge=0, lt=2**31)
+    preset: str | None = None
+    overrides: tuple[str, ...] = ()
     peers: int = Field(default=4, ge=2)
     batch_size: int = Field(default=4000, ge=1)
     embedding_dim: int = Field(default=16, ge=1)

@@ -3,49 +3,29 @@
 import json
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from experiments.arrays import dataset_arrays, load_arrays, simulated_arrays
 from experiments.folder import Recorder, cell_file, claim, gathered, run_context, worker_count
 from experiments.mutual.cells import Cell, cells_of
 from experiments.mutual.grid import RESULTS_FILE, SIMULATED, MutualGrid
-from experiments.mutual.training import Place, oracle, run_cell
+from experiments.mutual.training import Place, prepare, run_cell
 from experiments.pool import run_tasks
 from experiments.results_file import write_results
+from transforms.beam.transform_dataset import load_declaration, load_transform
 from transforms.errors import InputError
+from transforms.features import SPLITS
+from transforms.records import Dataset
+from transforms.vocabularies import table_sizes
 
 _OVERHEAD_PEER_EPOCHS = 0.5
 _KEPT_BYTES = 2 << 30
 
 
-@dataclass(frozen=True)
-class Folders:
-    """Where the parts of a grid's output lie.
-
-    Args:
-      root: what the user named.
-    """
-
-    root: Path
-
-    @property
-    def place(self) -> Place:
-        """What is not needed once all is done."""
-        work = self.root / "work"
-        return Place(work / "arrays", work / "weights", work / "checkpoints")
-
-    def result_of(self, cell: Cell) -> Path:
-        """The file of a cell's result."""
-        return cell_file(self.root, cell.name)
-
-    @property
-    def results(self) -> Path:
-        """All cells' results in one file."""
-        return self.root / RESULTS_FILE
+def place_of(root: Path, data_dir: Path | None = None) -> Place:
+    """The folders of a grid's work below `root`; data that is simulated is part of it."""
+    work = root / "work"
+    return Place(data_dir or work / "data", work / "transformed", work / "runs")
 
 
 def run_grid(
@@ -61,7 +41,7 @@ def run_grid(
 
     Args:
       grid: what to run.
-      out: gets `grid.json`, `cells/`, `mutual.json`, and in `work/` the data and the pretrained weights.
+      out: gets `grid.json`, `cells/`, `mutual.json`, and in `work/` the data and the runs of the pretrained peers.
       data_dir: a dataset; None for a simulated one.
       whole: of which `grid` is a part; what is gathered are all its cells that have a result.
       workers: processes that work at once; None: as many as the cores have room for; 0: this process.
@@ -75,34 +55,32 @@ def run_grid(
       InputError: the grid is empty or does not fit the data, or `out` holds another one's results.
     """
     cells = _checked_cells(grid, data_dir)
-    folders = Folders(out)
-    _claim(folders, grid, data_dir)
-    arrays = folders.place.arrays
-    if not arrays.exists():
-        _make_arrays(grid, data_dir, arrays, say)
+    _claim(out, grid, data_dir)
+    place = place_of(out, data_dir)
+    dataset = prepare(grid, place, say)
     workers = worker_count(workers, threads)
     context = run_context(workers, threads)
-    left = _unfinished(cells, grid, folders)
+    left = _unfinished(cells, grid, out, place)
     say(f"{len(cells)} cells, {len(cells) - len(left)} of them done; {workers} workers of {threads} threads")
     run_tasks(
-        {cell.name: (cell, grid, folders.place) for cell in left},
+        {cell.name: (cell, grid, place) for cell in left},
         {cell.name: [needed.name for needed in cell.needs()] for cell in left},
         run_cell,
         Recorder(
             {cell.name: (cell.model, cell.peer_epochs(grid) + _OVERHEAD_PEER_EPOCHS) for cell in left},
             len(cells),
-            folders.root,
+            out,
             context,
             _figure,
             say,
         ),
         workers,
         threads,
-        _tasks_per_worker(grid, arrays),
+        _tasks_per_worker(grid, place),
     )
     wanted = dict.fromkeys((*cells, *cells_of(whole or grid)))
-    results = _gathered(list(wanted), whole or grid, folders)
-    write_results(folders.results, results)
+    results = _gathered(list(wanted), whole or grid, out, place, dataset)
+    write_results(out / RESULTS_FILE, results)
     return results
 
 
@@ -124,39 +102,31 @@ def _checked_cells(grid: MutualGrid, data_dir: Path | None) -> list[Cell]:
     return cells
 
 
-def _claim(folders: Folders, grid: MutualGrid, data_dir: Path | None) -> None:
+def _claim(root: Path, grid: MutualGrid, data_dir: Path | None) -> None:
     """Makes the folder this grid's own, or refuses if it is another's."""
     own = {**grid.identity(), "dataset_sha256": None}
     if data_dir is not None:
         from transforms.records import load_dataset
 
         own["dataset_sha256"] = load_dataset(data_dir).sha256
-    claim(folders.root, own)
+    claim(root, own)
 
 
-def _make_arrays(grid: MutualGrid, data_dir: Path | None, folder: Path, say: Callable[[str], None]) -> None:
-    if data_dir is not None:
-        dataset_arrays(folder, data_dir, say)
-    elif grid.world is not None and grid.rows is not None:
-        say(f"simulating {grid.rows:,} rows")
-        simulated_arrays(folder, grid.world, grid.rows, grid.seed)
-
-
-def _unfinished(cells: list[Cell], grid: MutualGrid, folders: Folders) -> list[Cell]:
-    """Cells without a result, and the pretraining that they start from if its weights are gone."""
-    left = [cell for cell in cells if not _is_finished(cell, grid, folders)]
-    again = [needed for cell in left for needed in cell.needs() if not folders.place.weights_of(needed).is_file()]
+def _unfinished(cells: list[Cell], grid: MutualGrid, root: Path, place: Place) -> list[Cell]:
+    """Cells without a result, and the pretraining that they start from if its run is gone."""
+    left = [cell for cell in cells if not _is_finished(cell, grid, root)]
+    again = [needed for cell in left for needed in cell.needs() if not place.is_trained(needed)]
     chosen = {cell.name for cell in (*left, *again)}
     return [cell for cell in cells if cell.name in chosen]
 
 
-def _is_finished(cell: Cell, grid: MutualGrid, folders: Folders) -> bool:
+def _is_finished(cell: Cell, grid: MutualGrid, root: Path) -> bool:
     """True if there is a result.
 
     Raises:
       InputError: it was fitted in another way.
     """
-    file = folders.result_of(cell)
+    file = cell_file(root, cell.name)
     if not file.is_file():
         return False
     found = json.loads(file.read_text())["settings"]
@@ -170,25 +140,35 @@ def _figure(result: dict[str, Any]) -> str:
     return f"test AUC {statistics.fmean(peer['auc'] for peer in result['test']['peers']):.5f}"
 
 
-def _tasks_per_worker(grid: MutualGrid, folder: Path) -> int:
+def _ids(grid: MutualGrid, place: Place) -> int:
+    """Ids of all vocabularies."""
+    return sum(table_sizes(load_declaration(place.transformed), load_transform(place.transformed)).values())
+
+
+def _tasks_per_worker(grid: MutualGrid, place: Place) -> int:
     """Few where the tables are large, so that what TensorFlow keeps of them stays small."""
-    ids = sum(load_arrays(folder).table_sizes.values())
-    weights_and_moments = 3 * 4 * ids * (grid.embedding_dim + 1) * grid.peers
+    weights_and_moments = 3 * 4 * _ids(grid, place) * (grid.embedding_dim + 1) * grid.peers
     return max(1, min(12, _KEPT_BYTES // weights_and_moments))
 
 
-def _gathered(cells: list[Cell], grid: MutualGrid, folders: Folders) -> dict[str, Any]:
+def _gathered(cells: list[Cell], grid: MutualGrid, root: Path, place: Place, dataset: Dataset) -> dict[str, Any]:
     """All results in one; what many cells were run in stands once."""
-    arrays = load_arrays(folders.place.arrays)
-    contexts, found = gathered(folders.root, [cell.name for cell in cells])
-    splits = {
-        split: {"rows": len(rows), "click_rate": float(rows.label.mean(dtype=np.float64)), "oracle": oracle(rows)}
-        for split, rows in arrays.splits.items()
-    }
-    fields = {"fields": len(arrays.inputs), "ids": sum(arrays.table_sizes.values())}
+    contexts, results = gathered(root, [cell.name for cell in cells])
+    splits = {}
+    for split in SPLITS:
+        info = dataset.records["row"][split]
+        notes = dataset.notes.get("row", {}).get(split, {})
+        oracle = {key: notes[f"oracle_{key}"] for key in ("auc", "logloss") if f"oracle_{key}" in notes}
+        splits[split] = {"rows": info.records, "click_rate": info.positives / info.records, "oracle": oracle}
+    simulated = {"rows": grid.rows, "seed": grid.seed} if grid.source == SIMULATED else {}
+    imported = {} if grid.source == SIMULATED else {"dataset_sha256": dataset.sha256, "origin": dataset.origin}
+    data = {"source": grid.source, **simulated, **imported, "sha256": dataset.sha256}
+    counts = {
+        "fields": len(load_declaration(place.transformed).model_inputs("row")), "ids": _ids(grid, place)
+    }  # fmt: skip
     return {
         "grid": grid.model_dump(mode="json"),
-        "data": {**arrays.about, "sha256": arrays.sha256, **fields, "splits": splits},
+        "data": {**data, **counts, "splits": splits},
         "contexts": contexts,
-        "cells": found,
+        "cells": results,
     }

@@ -1,8 +1,9 @@
-"""Trains one cell of a grid and measures it."""
+"""Trains one cell of a grid as `consort train` does, and measures all its peers as `consort evaluate` does."""
 
 import dataclasses
 import shutil
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,58 +11,133 @@ import numpy as np
 import tf_keras as keras
 
 from evaluation.pointwise import auc, logloss
-from experiments.arrays import Arrays, Rows, load_arrays
-from experiments.batches import SCORED_AT_ONCE, batches, click_probabilities
-from experiments.mutual.cells import ARMS, Cell, Member, order_seed, peer_seed
-from experiments.mutual.grid import MutualGrid
-from models.cotraining.mutual_learning import MutualLearning
-from models.registry import build_model
-from models.training.compiling import exponential_decay, precision
-from models.training.fit import FitResult, fit
-from transforms.features import Split
+from experiments.mutual.cells import ARMS, Cell, order_seed, peer_seed
+from experiments.mutual.grid import SIMULATED, MutualGrid
+from experiments.product import run_config, score_peers, sigmoid, train, transform_once
+from models.cotraining.base import Trained
+from runs.config import RunConfig
+from runs.data import Task
+from runs.evaluate import TRUTH
+from transforms.errors import InputError
+from transforms.features import Shape, Split
 from transforms.files import replacing_file
+from transforms.records import Dataset, load_dataset
 
 _SCORED: tuple[Split, ...] = ("eval", "test")
-_CHECKPOINT_STEPS = 2000
+_SCORED_AT_ONCE = 20_000
 _HISTORY = ("epoch", "loss", "logloss", "eval_logloss", "eval_auc")
+_PRESETS = {SIMULATED: "simulated_ctr_deepfm", "criteo": "criteo_deepfm", "avazu": "avazu_deepfm"}
+_SCORES = "scores.npz"
 
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a grid works.
+    """The folders of a grid's work.
 
     Args:
-      arrays: folder of the data.
-      weights: folder of the pretrained peers' weights.
-      checkpoints: folder of cells under way.
+      data: a dataset of rows.
+      transformed: the dataset, transformed once for all cells.
+      runs: the runs of the cells.
     """
 
-    arrays: Path
-    weights: Path
-    checkpoints: Path
+    data: Path
+    transformed: Path
+    runs: Path
 
-    def weights_of(self, cell: Cell) -> Path:
-        """The file of a pretrained peer's weights."""
-        return self.weights / f"{cell.name}.npz"
+    def run_of(self, cell: Cell) -> Path:
+        """The folder of a cell's run."""
+        return self.runs / cell.name
+
+    def is_trained(self, cell: Cell) -> bool:
+        """True if the run of a pretrained peer is there to start from."""
+        return (self.run_of(cell) / _SCORES).is_file()
+
+
+def prepare(grid: MutualGrid, place: Place, say: Callable[[str], None]) -> Dataset:
+    """Simulates the data if the grid says so, and transforms it once for all cells, unless an earlier start did so.
+
+    Raises:
+      InputError: the data does not fit the grid, is damaged, or has features with several values a row.
+    """
+    if grid.source == SIMULATED and not place.data.exists() and grid.world is not None and grid.rows is not None:
+        from simulation.ctr_log import simulate
+
+        say(f"simulating {grid.rows:,} rows")
+        simulate(place.data, grid.world, grid.rows, grid.seed)
+    dataset = load_dataset(place.data)
+    if not place.transformed.exists():
+        inputs = dataset.feature_set.model_inputs("row")
+        if lists := [item.name for item in inputs if item.shape is not Shape.SCALAR]:
+            where, fix = f"--data {place.data}", "take a dataset of Criteo or Avazu"
+            raise InputError(where, f"lists: {', '.join(lists)}", "features with one value a row", fix)
+        say("transforming the data")
+        transform_once(grid_config(grid, {}), place.data, place.transformed)
+    return dataset
+
+
+def grid_config(grid: MutualGrid, values: dict[str, Any]) -> RunConfig:
+    """The run file of a cell: the grid's preset, its overrides, its sizes, and the values of the cell."""
+    sizes = {
+        "name": grid.name,
+        "model.embedding_dim": grid.embedding_dim,
+        "model.hidden_units": grid.hidden_units,
+        "training.batch_size": grid.batch_size,
+        "training.embedding_l2": grid.embedding_l2,
+        "training.precision": grid.precision,
+    }
+    return run_config(grid.preset or _PRESETS.get(grid.source, grid.source), grid.overrides, {**sizes, **values})
+
+
+def cell_config(cell: Cell, grid: MutualGrid, place: Place) -> RunConfig:
+    """The run file of a cell that trains."""
+    arm, phase = ARMS[cell.arm], cell.phase(grid).model_dump()
+    models = [member.model for member in cell.members]
+    values: dict[str, Any] = {"seed": order_seed(grid, cell.group), "model.name": models[0]}
+    if cell.is_independent:
+        values["seed"] = peer_seed(grid, cell.group, cell.members[0].number)
+        return grid_config(grid, {**values, "recipe.name": "single", "recipe.options": {}, **_training(phase)})
+    options = {
+        "models": models,
+        "mutual_weight": arm.mutual_weight,
+        "loss": arm.loss,
+        "stop_gradient": arm.stop_gradient,
+    }
+    if arm.pretrained:
+        options |= {**phase, "pretrained": [str(place.run_of(needed)) for needed in cell.needs()]}
+        phase = grid.pretraining.model_dump()
+    else:
+        options |= {"from_scratch": True}
+    return grid_config(
+        grid, {**values, "recipe.name": "mutual_learning", "recipe.options": options, **_training(phase)}
+    )
+
+
+def _training(phase: dict[str, Any]) -> dict[str, Any]:
+    return {f"training.{key}": value for key, value in phase.items()} | {"training.patience": None}
 
 
 def run_cell(cell: Cell, grid: MutualGrid, place: Place) -> dict[str, Any]:
     """Trains a cell, continuing from its last checkpoint if there is one, and measures it on eval and test rows.
 
     Returns:
-      Seeds, settings, figures of each peer and of the mean of their predictions, the course of training.
+      Seeds, settings, metrics of each peer and of the mean of their predictions, the course of training.
     """
     keras.backend.clear_session()
     started, cpu_started = time.perf_counter(), time.process_time()
-    arrays = load_arrays(place.arrays)
-    trained, result = _train(cell, grid, arrays, place)
-    measured: dict[str, Any] = {}
-    for split in _SCORED:
-        rows = arrays.splits[split]
-        measured[split] = figures(_predictions(trained, rows), rows)
-    if cell.is_independent:
-        _save_weights(place.weights_of(cell), trained[0])
-    shutil.rmtree(place.checkpoints / cell.name, ignore_errors=True)
+    arm, run = ARMS[cell.arm], place.run_of(cell)
+    course: dict[str, Any] = {"steps": 0, "best_epoch": None, "history": []}
+    if arm.trains:
+        task, trained = train(cell_config(cell, grid, place), place.data, run, place.transformed)
+        scored = _scored(task, trained, place.data)
+        result = trained.result
+        history = [{key: row[key] for key in _HISTORY if key in row} for row in result.history]
+        course = {"steps": result.steps, "best_epoch": result.best_epoch, "history": history}
+        if cell.is_independent:
+            _save_scores(run, scored)
+        else:
+            shutil.rmtree(run)
+    else:
+        scored = _mean_scores([place.run_of(needed) for needed in cell.needs()])
     return {
         "cell": cell.name,
         "model": cell.model,
@@ -70,116 +146,70 @@ def run_cell(cell: Cell, grid: MutualGrid, place: Place) -> dict[str, Any]:
         "peers": [{"model": member.model, "number": member.number} for member in cell.members],
         "seeds": {
             "peers": [peer_seed(grid, cell.group, member.number) for member in cell.members],
-            "order": _order(cell, grid),
+            "order": peer_seed(grid, cell.group, cell.members[0].number)
+            if cell.is_independent
+            else order_seed(grid, cell.group),
         },
-        "settings": {**dataclasses.asdict(ARMS[cell.arm]), **cell.phase(grid).model_dump(mode="json")},
-        **measured,
-        "steps": result.steps if result else 0,
-        "best_epoch": result.best_epoch if result else None,
-        "history": [{key: row[key] for key in _HISTORY if key in row} for row in result.history] if result else [],
-        "data_sha256": arrays.sha256,
+        "settings": {**dataclasses.asdict(arm), **cell.phase(grid).model_dump(mode="json")},
+        **{split: figures(*each) for split, each in scored.items()},
+        **course,
+        "data_sha256": load_dataset(place.data).sha256,
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu_started,
     }
 
 
-def _train(cell: Cell, grid: MutualGrid, arrays: Arrays, place: Place) -> tuple[list[keras.Model], FitResult | None]:
-    """Models to be measured: one group, one model, or several that were not trained together."""
-    arm = ARMS[cell.arm]
-    if cell.is_independent:
-        alone = _peer(cell.members[0], cell.group, grid, arrays)
-        return [alone], _fit(alone, cell, grid, arrays, place)
-    if not arm.trains:
-        return [_pretrained(needed, grid, arrays, place) for needed in cell.needs()], None
-    peers = [_peer(member, cell.group, grid, arrays) for member in cell.members]
-    group = MutualLearning(peers, mutual_weight=arm.mutual_weight, loss=arm.loss, stop_gradient=arm.stop_gradient)
-    group.build_variables()
-    for index, needed in enumerate(cell.needs()):
-        group.load_peer(index, _pretrained(needed, grid, arrays, place))
-    return [group], _fit(group, cell, grid, arrays, place)
+_Scores = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+"""Probabilities `[N, K]`, labels `[N]`, and true probabilities `[N]` where they are known."""
 
 
-def _fit(model: keras.Model, cell: Cell, grid: MutualGrid, arrays: Arrays, place: Place) -> FitResult:
-    train, seed, phase = arrays.splits["train"], _order(cell, grid), cell.phase(grid)
-    steps = -(-len(train) // grid.batch_size)
-    rate: Any = phase.learning_rate
-    if phase.decay_epochs is not None:
-        rate = exponential_decay(rate, phase.decay_epochs, steps)
-    # The epoch of pretraining is chosen on the eval split; finetuning ends where it is told to.
-    chooses = not ARMS[cell.arm].pretrained
-    return fit(
-        model,
-        lambda epoch: batches(train, grid.batch_size, (seed, epoch)),
-        batches(arrays.splits["eval"], SCORED_AT_ONCE) if chooses else None,
-        place.checkpoints / cell.name,
-        epochs=phase.epochs,
-        learning_rate=rate,
-        checkpoint_steps=_CHECKPOINT_STEPS,
-        keep_checkpoints=1,
-        seed=seed,
-        steps_per_epoch=steps,
-        progress=False,
-    )
+def _scored(task: Task, trained: Trained, data_dir: Path) -> dict[Split, _Scores]:
+    """Scores eval and test rows with all peers of a run."""
+    return {
+        split: (sigmoid(scored.probability), scored.label, scored.extra.get(TRUTH))
+        for split, scored in score_peers(task, trained, data_dir, _SCORED, _SCORED_AT_ONCE).items()
+    }
 
 
-def _order(cell: Cell, grid: MutualGrid) -> int:
-    if cell.is_independent:
-        return peer_seed(grid, cell.group, cell.members[0].number)
-    return order_seed(grid, cell.group)
+def _save_scores(run: Path, scored: dict[Split, _Scores]) -> None:
+    """Keeps the scores of a pretrained peer, which also mark its run as finished."""
+    arrays = {
+        f"{split}.{name}": values
+        for split, each in scored.items()
+        for name, values in zip(("probability", "label", "truth"), each, strict=True)
+        if values is not None
+    }
+    with replacing_file(run / _SCORES) as temporary, open(temporary, "wb") as file:
+        np.savez(file, **arrays)
 
 
-def _peer(member: Member, group: int, grid: MutualGrid, arrays: Arrays) -> keras.Model:
-    with precision(grid.precision):
-        return build_model(
-            member.model,
-            arrays.inputs,
-            arrays.table_sizes,
-            embedding_dim=grid.embedding_dim,
-            hidden_units=grid.hidden_units,
-            embedding_l2=grid.embedding_l2,
-            seed=peer_seed(grid, group, member.number),
+def _mean_scores(runs: Sequence[Path]) -> dict[Split, _Scores]:
+    """Scores of pretrained peers, side by side."""
+    loaded = [np.load(run / _SCORES) for run in runs]
+    return {
+        split: (
+            np.concatenate([arrays[f"{split}.probability"] for arrays in loaded], axis=1),
+            loaded[0][f"{split}.label"],
+            loaded[0].get(f"{split}.truth"),
         )
+        for split in _SCORED
+    }
 
 
-def _pretrained(needed: Cell, grid: MutualGrid, arrays: Arrays, place: Place) -> keras.Model:
-    model = _peer(needed.members[0], needed.group, grid, arrays)
-    model.embeddings.build(None)
-    model.build_head()
-    with np.load(place.weights_of(needed)) as weights:
-        model.set_weights([weights[name] for name in weights.files])
-    return model
-
-
-def _save_weights(path: Path, model: keras.Model) -> None:
-    with replacing_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, *model.get_weights())
-
-
-def _predictions(models: list[keras.Model], rows: Rows) -> np.ndarray:
-    return np.concatenate([click_probabilities(model, rows) for model in models], axis=1)
-
-
-def figures(probabilities: np.ndarray, rows: Rows) -> dict[str, Any]:
+def figures(probabilities: np.ndarray, label: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
     """Exact AUC and log loss of each peer, and of the mean of their probabilities.
 
     Args:
       probabilities: `[N, K]`.
-      rows: that they are of.
+      label: `[N]`.
+      truth: probability of a click, `[N]`; None where it is not known.
     """
-    of_peers = [_metrics(probabilities[:, peer], rows) for peer in range(probabilities.shape[1])]
-    mean = {"mean_of_peers": _metrics(probabilities.mean(axis=1), rows)} if len(of_peers) > 1 else {}
-    return {"peers": of_peers, **mean}
+    peers = [_metrics(probabilities[:, peer], label, truth) for peer in range(probabilities.shape[1])]
+    mean = {"mean_of_peers": _metrics(probabilities.mean(axis=1), label, truth)} if len(peers) > 1 else {}
+    return {"peers": peers, **mean}
 
 
-def _metrics(probability: np.ndarray, rows: Rows) -> dict[str, float | None]:
-    label = np.asarray(rows.label)
-    found = {"auc": auc(label, probability), "logloss": logloss(label, probability)}
-    if rows.truth is not None:
-        # What these scores have on labels drawn anew, on average.
-        found["expected_auc"] = auc(np.asarray(rows.truth), probability)
-    return found
-
-
-def oracle(rows: Rows) -> dict[str, float | None]:
-    """Figures of the true probabilities; none where nobody knows them."""
-    return {} if rows.truth is None else _metrics(np.asarray(rows.truth, np.float64), rows)
+def _metrics(probability: np.ndarray, label: np.ndarray, truth: np.ndarray | None) -> dict[str, float | None]:
+    metrics = {"auc": auc(label, probability), "logloss": logloss(label, probability)}
+    # What these scores have on labels drawn anew, on average.
+    return metrics if truth is None else {**metrics, "expected_auc": auc(truth, probability)}

@@ -39,6 +39,7 @@ class Trained:
       report: what else a reader of the run wants to know; plain JSON values.
       warnings: what is wrong with the run, each with its remedy.
       changes: settings that were not used as the run file has them, and why.
+      peers: all models that were trained together, the one to serve among them; empty if it was trained alone.
     """
 
     model: keras.Model
@@ -46,6 +47,7 @@ class Trained:
     report: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
+    peers: tuple[keras.Model, ...] = ()
 
 
 class Recipe(Options, abc.ABC):

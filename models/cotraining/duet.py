@@ -224,7 +224,7 @@ class DuetRecipe(Recipe, DuetOptions):
             "best_peer": best,
             "warnings": warnings_of(result.history),
         }
-        return Trained(group.peer(best), result, report)
+        return Trained(group.peer(best), result, report, peers=(group.peer(0), group.peer(1)))
 
     def _group(self, peers: Sequence[Any]) -> Duet:
         return Duet(peers, **self.values(DuetOptions))

@@ -186,7 +186,7 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
             "pretraining": before,
             "best_peer": best,
         }
-        return Trained(group.peer(best), result, report)
+        return Trained(group.peer(best), result, report, peers=tuple(map(group.peer, range(self.num_peers))))
 
     def _settings(self, settings: FitSettings) -> FitSettings:
         if self.from_scratch:

@@ -82,9 +82,9 @@ class ServedModel(tf.Module):
             inputs[name] = tf.compat.v1.placeholder_with_default(inputs[name], [None, None])
         return inputs
 
-    def features_of(self, examples: Sequence[bytes]) -> dict[str, Any]:
-        """Returns the model's inputs for raw records, eagerly."""
-        return self._features(tf.io.parse_example(list(examples), self._spec))
+    def features_of(self, examples: Sequence[bytes] | tf.Tensor) -> dict[str, Any]:
+        """Returns the model's inputs for raw records."""
+        return self._features(tf.io.parse_example(tf.convert_to_tensor(examples, tf.string), self._spec))
 
     def _features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         transformed = self._transform(dict(raw))

@@ -1,22 +1,19 @@
-"""The tables on raw files that a user has: through import and transform into arrays, cells and a page."""
+"""The tables on raw files that a user has: through import and transform into cells and a page."""
 
 import json
 
-import numpy as np
 import pytest
 import yaml
 
-from experiments.arrays import load_arrays
 from tests.helpers.command_line import consort
 from tests.helpers.mutual_grid import TINY
-from transforms.features import SPLITS
 from transforms.sources.criteo_synthetic import write_criteo_like
 
 ROWS = 500
 
 
 @pytest.mark.e2e
-def test_raw_criteo_lines_become_arrays_cells_and_a_page(tmp_path):
+def test_raw_criteo_lines_become_cells_and_a_page(tmp_path):
     raw = tmp_path / "raw" / "train.txt"
     raw.parent.mkdir()
     write_criteo_like(raw, ROWS, seed=3)
@@ -33,14 +30,12 @@ def test_raw_criteo_lines_become_arrays_cells_and_a_page(tmp_path):
 
     answer = consort(*command, "--grid", tmp_path / "grid.yaml", "--workers", 1)
     assert answer.code == 0, answer.err
-    arrays = load_arrays(tmp_path / "out" / "work" / "arrays")
-    assert sum(len(arrays.splits[split]) for split in SPLITS) == ROWS
-    assert sum(int(np.sum(arrays.splits[split].label)) for split in SPLITS) == clicks
-    train = arrays.splits["train"]
-    # 13 numbers and 26 categories, all of them ids within the one table, and no truth.
-    assert train.ids.shape[1] + train.numbers.shape[1] == 39 and train.truth is None
-    assert 0 < train.ids.max() < max(arrays.table_sizes.values())
     results = json.loads((tmp_path / "out" / "mutual.json").read_text())
+    splits = results["data"]["splits"].values()
+    assert sum(split["rows"] for split in splits) == ROWS
+    assert round(sum(split["rows"] * split["click_rate"] for split in splits)) == clicks
+    # 13 numbers and 26 categories, and no truth.
+    assert results["data"]["fields"] == 39 and not any(split["oracle"] for split in splits)
     assert len(results["cells"]) == 6 and results["data"]["dataset_sha256"] == _sha256(tmp_path / "data")
     page = (tmp_path / "out" / "mutual.md").read_text()
     assert "Data: criteo; 39 fields" in page

@@ -6,15 +6,15 @@ import shutil
 import numpy as np
 import pytest
 
-from experiments.arrays import Rows, load_arrays
 from experiments.mutual.cells import Cell, Member, cells_of, independent
 from experiments.mutual.grid import MutualGrid, Part, Phase, narrowed, read_results
 from experiments.mutual.page import render
-from experiments.mutual.runner import Folders, run_grid
-from experiments.mutual.training import figures, run_cell
+from experiments.mutual.runner import place_of, run_grid
+from experiments.mutual.training import cell_config, figures, run_cell
 from tests.helpers.mutual_grid import TINY
 from tests.helpers.tiny_grids import Killed, kill_after
 from transforms.errors import InputError
+from transforms.records import load_dataset
 
 GRID = MutualGrid.model_validate(TINY)
 
@@ -54,9 +54,9 @@ def test_every_cell_has_a_file_and_stands_in_the_whole(finished):
 def test_a_result_says_what_made_it(finished):
     out, results = finished
     told = json.loads((out / "cells" / "deepfm-1-mutual.json").read_text())
-    assert told["seeds"] == {"peers": [1_010_100, 1_010_200], "order": 1_010_000}
+    assert told["seeds"] == {"peers": [1_010_000, 1_010_001], "order": 1_010_000}
     assert told["settings"]["mutual_weight"] == 1.0 and told["settings"]["learning_rate"] == 0.001
-    assert told["data_sha256"] == results["data"]["sha256"] == load_arrays(out / "work" / "arrays").sha256
+    assert told["data_sha256"] == results["data"]["sha256"] == load_dataset(out / "work" / "data").sha256
     assert told["context"]["machine"]["versions"]["tensorflow"] and told["context"]["command"]
     # The command, but not where on this machine its folder lies.
     assert results["contexts"][0]["command"] == "consort table mutual --out out"
@@ -72,18 +72,38 @@ def test_independent_runs_read_the_data_in_orders_of_their_own_and_groups_in_one
     assert len({order for name, order in orders.items() if "independent" not in name}) == 1
 
 
-def test_without_mutual_weight_a_group_is_what_its_peers_are_alone(finished):
-    """The same peer, whoever stands beside it: only the mutual term joins them."""
+def test_a_cell_is_the_run_that_its_run_file_says(finished):
+    """What `consort train` with the cell's config would train: the preset's other settings, the cell's own seed."""
     out, results = finished
-    place = Folders(out).place
-    single = run_cell(Cell("deepfm", 1, "finetune_only", (Member("deepfm", 0),)), GRID, place)
-    assert single["test"]["peers"][0]["auc"] == pytest.approx(aucs(results, "deepfm-1-finetune_only")[0], abs=1e-6)
+    run = json.loads((out / "work" / "runs" / "deepfm-1-independent-1" / "run.json").read_text())
+    config = cell_config(independent(Member("deepfm", 1), 1), GRID, place_of(out))
+    assert run["config"] == json.loads(config.model_dump_json()) and run["seed"] == 1_010_001
+    assert config.training.epochs == 2 and config.training.decay_epochs == 3 and config.model.hidden_units == (4,)
+    assert run["dataset_sha256"] == results["data"]["sha256"]
+    mutual = cell_config(
+        Cell("deepfm", 1, "symmetric_kl", (Member("deepfm", 0), Member("deepfm", 1))), GRID, place_of(out)
+    )
+    options = mutual.recipe.options
+    assert options["loss"] == "symmetric_kl" and options["learning_rate"] == 0.001 and options["epochs"] == 1
+    assert [path.rsplit("/", 1)[1] for path in options["pretrained"]] == [
+        "deepfm-1-independent-0", "deepfm-1-independent-1"
+    ]  # fmt: skip
+
+
+def test_overrides_of_the_grid_reach_the_runs(finished):
+    out, _ = finished
+    grid = GRID.model_copy(update={"preset": "simulated_ctr_mutual", "overrides": ("model.dropout=0.25",)})
+    assert cell_config(independent(Member("deepfm", 0), 1), grid, place_of(out)).model.dropout == 0.25
+
+
+def test_the_mutual_term_changes_the_peers(finished):
+    _, results = finished
     assert aucs(results, "deepfm-1-mutual")[0] != pytest.approx(aucs(results, "deepfm-1-finetune_only")[0], abs=1e-9)
 
 
 def test_a_group_of_different_models_starts_from_a_run_of_each(finished):
     out, results = finished
-    place, members = Folders(out).place, (Member("deepfm", 0), Member("dcn", 0))
+    place, members = place_of(out), (Member("deepfm", 0), Member("dcn", 0))
     alone = run_cell(independent(members[1], 1), GRID, place)
     still = GRID.model_copy(update={"finetuning": Phase(epochs=1, learning_rate=1e-12)})
     found = run_cell(Cell("mixed", 1, "mixed", members), still, place)
@@ -111,9 +131,8 @@ def test_pretraining_keeps_the_epoch_with_the_least_eval_log_loss(finished):
 
 def test_figures_are_those_of_pairs_counted_by_hand():
     label, truth = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.5, 0.5, 1.0, 0.0])
-    rows = Rows((), np.zeros((4, 0)), np.zeros((4, 0)), label, truth)
     # Peer 0 orders the pairs (0, 1), (0, 3), (2, 1), (2, 3) right but the last of them; peer 1 ties all.
-    found = figures(np.array([[0.6, 0.5], [0.4, 0.5], [0.5, 0.5], [0.55, 0.5]]), rows)
+    found = figures(np.array([[0.6, 0.5], [0.4, 0.5], [0.5, 0.5], [0.55, 0.5]]), label, truth)
     assert [peer["auc"] for peer in found["peers"]] == [pytest.approx(3 / 4), 0.5]
     assert found["peers"][1]["logloss"] == pytest.approx(np.log(2))
     # Their mean keeps peer 0's order.
@@ -139,11 +158,11 @@ def test_a_second_run_does_nothing_again_and_one_after_a_kill_does_what_is_left(
     assert aucs(again, "deepfm-1-mutual") == pytest.approx(aucs(results, "deepfm-1-mutual"), abs=1e-4)
 
 
-def test_a_cell_whose_pretrained_weights_are_gone_has_them_trained_again(finished, tmp_path):
+def test_a_cell_whose_pretrained_runs_are_gone_has_them_trained_again(finished, tmp_path):
     source, results = finished
     out = tmp_path / "copy"
     shutil.copytree(source, out)
-    shutil.rmtree(out / "work" / "weights")
+    shutil.rmtree(out / "work" / "runs")
     (out / "cells" / "deepfm-1-ensemble.json").unlink()
     said: list[str] = []
     again = run_grid(GRID, out, workers=0, say=said.append)
@@ -156,7 +175,7 @@ def test_a_killed_run_leaves_whole_results_of_the_cells_that_were_done(killed, f
     _, files = killed
     done = sorted(name for name in files if name.startswith("cells/"))
     assert done == ["cells/deepfm-1-independent-0.json", "cells/deepfm-1-independent-1.json"]
-    assert "mutual.json" not in files and not any("checkpoints" in name for name in files)
+    assert "mutual.json" not in files
     assert {each["cell"] for each in finished[1]["cells"]} == {each.name for each in cells_of(GRID)}
 
 

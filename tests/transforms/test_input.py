@@ -1,7 +1,8 @@
 import pytest
 import tensorflow as tf
 
-from transforms.input import expand_patterns, first_examples, parsed, serialized
+from transforms import input as transforms_input
+from transforms.input import count_examples, expand_patterns, first_examples, parsed, serialized
 
 SPEC = {"x": tf.io.FixedLenFeature([], tf.int64)}
 
@@ -63,3 +64,15 @@ def test_columns_can_be_changed_while_parsing(files):
 def test_first_examples(files):
     assert len(first_examples([f"{files}/0.tfrecord"], 3)) == 3
     assert len(first_examples([f"{files}/0.tfrecord"], 99)) == 10
+
+
+@pytest.mark.parametrize("block", [8, 13, 64, 8 << 20])
+def test_records_are_counted_wherever_a_block_of_the_file_ends(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(transforms_input, "_READ_BUFFER_BYTES", block)
+    lengths: tuple[list[int], ...] = ([0, 1, 7, 100, 3, 40], [], [5])
+    files = [str(tmp_path / f"{number}.tfrecord") for number in range(len(lengths))]
+    for file, own in zip(files, lengths, strict=True):
+        with tf.io.TFRecordWriter(file) as writer:
+            for length in own:
+                writer.write(b"x" * length)
+    assert count_examples(files) == 7
