@@ -3,13 +3,17 @@
 import inspect
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import tensorflow as tf
 import tf_keras as keras
 
+from models.layers.lookup import out_of_range
 from models.options import Options, parameters_of
 
 _KERAS_ARGUMENTS = ("name", "dtype", "trainable", "dynamic", "autocast")
+_SEARCHED_BATCHES = 10_000
 
 
 class ConfiguredModel(keras.Model):
@@ -63,6 +67,28 @@ class ConfiguredModel(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         return {"name": self.name, **self.options.to_config()}
+
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Trains as Keras does; the error of an id outside its vocabulary names the feature."""
+        try:
+            return super().fit(x, *args, **kwargs)
+        except tf.errors.InvalidArgumentError as error:
+            message = self._id_out_of_range(x)
+            if not message:
+                raise
+            raise tf.errors.InvalidArgumentError(None, None, message) from error
+
+    def _id_out_of_range(self, data: Any) -> str:
+        """Returns what is wrong with the first such id, looked for in the batches again; "" if there is none."""
+        embeddings = getattr(self, "embeddings", None)
+        if embeddings is None or not isinstance(data, tf.data.Dataset | Mapping):
+            return ""
+        for batch in data.take(_SEARCHED_BATCHES) if isinstance(data, tf.data.Dataset) else (data,):
+            features = keras.utils.unpack_x_y_sample_weight(batch)[0]
+            message = out_of_range(embeddings.inputs, embeddings.table_sizes, features)
+            if message:
+                return message
+        return ""
 
     def save(
         self, filepath: str | os.PathLike[str], overwrite: bool = True, save_format: str | None = None, **kwargs: Any

@@ -161,8 +161,8 @@ class Duet(PeerModel):
         over = clicks.mean_over_real if self.options.consistency_support == "real" else clicks.mean_over_unexposed
         terms = {"bce": tf.add_n(own), "consistency": self.consistency.at(step) * over(distance)}
         if self.options.stage_weight:
-            told = [stage_loss(clicks, beside) for beside in sides]
-            terms["stage"] = self.options.stage_weight * tf.add_n(told)
+            losses = [stage_loss(clicks, logits) for logits in sides]
+            terms["stage"] = self.options.stage_weight * tf.add_n(losses)
         return terms
 
     def _labels(self, peer_logits: tf.Tensor) -> tf.Tensor:

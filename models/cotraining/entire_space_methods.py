@@ -286,11 +286,11 @@ class UncertaintyDistillation(PeerModel):
         teacher = sides[1][0]
         label = tf.stop_gradient(tf.sigmoid(teacher))
         doubt = symmetric_kl(logits[0], logits[1])
-        told = [tf.exp(-doubt) * cross_entropies(label, own) + doubt for own in logits]
+        losses = [tf.exp(-doubt) * cross_entropies(label, own) + doubt for own in logits]
         return {
             "bce": tf.add_n([clicks.log_loss(own) for own in logits]),
             "teacher": clicks.log_loss(teacher),
-            "distillation": self.options.unexposed_weight * clicks.mean_over_unexposed(tf.add_n(told)),
+            "distillation": self.options.unexposed_weight * clicks.mean_over_unexposed(tf.add_n(losses)),
         }
 
 

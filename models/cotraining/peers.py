@@ -251,9 +251,9 @@ def _checked(peers: Sequence[TableModel]) -> list[TableModel]:
         raise ValueError("peers is empty; expected at least one model; give K >= 1 peers")
     first = peers[0].embeddings
     if len({peer.as_sets for peer in peers}) > 1:
-        told = ", ".join(type(peer).__name__ for peer in peers)
+        names = ", ".join(type(peer).__name__ for peer in peers)
         raise ValueError(
-            f"peers are {told}: some read requests as sets, others candidate by candidate; expected one kind, as "
+            f"peers are {names}: some read requests as sets, others candidate by candidate; expected one kind, as "
             "they share one lookup; choose models of one kind"
         )
     for index, peer in enumerate(peers):

@@ -170,7 +170,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
             for shape, sides in kind.items()
         ]
         if training:
-            self._penalise_tables()
+            self._penalize_tables()
         if as_sets:
             return self._sets(found, features, history_mask)
         shared = [sides for fields, sides in found if fields[0].shape is not Shape.CANDIDATES]
@@ -181,8 +181,8 @@ class InterleavedEmbeddings(keras.layers.Layer):
 
     def _named(self, error: tf.errors.InvalidArgumentError, features: Mapping[str, Any]) -> Exception:
         """The error of a lookup, with the feature whose id lies outside its vocabulary."""
-        told = out_of_range(self.inputs, self.table_sizes, features) if tf.executing_eagerly() else ""
-        return tf.errors.InvalidArgumentError(None, None, told) if told else error
+        message = out_of_range(self.inputs, self.table_sizes, features) if tf.executing_eagerly() else ""
+        return tf.errors.InvalidArgumentError(None, None, message) if message else error
 
     def _sets(
         self,
@@ -232,7 +232,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
         if not training:
             return list(tf.split(look_up(self.table, ids), self._pieces(), axis=1))
         rows, positions, distinct = distinct_rows(self.table, ids)
-        self._penalise(rows, "batch", distinct)
+        self._penalize(rows, "batch", distinct)
         return repeat_rows(rows, positions, self._pieces())
 
     def _numbers(self, features: Mapping[str, Any]) -> dict[Shape, list[tf.Tensor]]:
@@ -249,14 +249,14 @@ class InterleavedEmbeddings(keras.layers.Layer):
             found[shape] = list(tf.split(products, self._pieces(), axis=-1))
         return found
 
-    def _penalise_tables(self) -> None:
+    def _penalize_tables(self) -> None:
         if self.number_vectors is not None:
             for scope in ("batch", "table"):
-                self._penalise(self.number_vectors, scope)
+                self._penalize(self.number_vectors, scope)
         if self.table is not None:
-            self._penalise(self.table, "table")
+            self._penalize(self.table, "table")
 
-    def _penalise(self, rows: Any, scope: str, distinct: tf.Tensor | None = None) -> None:
+    def _penalize(self, rows: Any, scope: str, distinct: tf.Tensor | None = None) -> None:
         """Adds the L2 term of some rows; those of `distinct` ids may be other replicas' too."""
         strengths = np.zeros(self.row_width, np.float32)
         for index, part in enumerate(self.parts):

@@ -55,16 +55,16 @@ class MLP(LayerChain):
     Args:
       hidden_units: width of each hidden layer; empty for none.
       dropout: share of each hidden layer's activations dropped in training.
-      batch_norm: normalise before each activation, over all axes but the last; under several replicas over all their
+      batch_norm: normalize before each activation, over all axes but the last; under several replicas over all their
         parts of the batch.
       activation: of the hidden layers, a Keras name.
-      output_units: width of a last layer without activation, dropout or normalisation; None: no such layer.
+      output_units: width of a last layer without activation, dropout or normalization; None: no such layer.
         Under a mixed-precision policy it alone works in float32: logits rounded to bfloat16 would tie.
       seed: of weights (Glorot normal; biases 0) and dropout.
 
     Call arguments:
       inputs: `[..., W]`.
-      training: True drops, and normalises by the batch.
+      training: True drops, and normalizes by the batch.
       real: bool `[...]`; what is False counts in no statistics of the batch; None: all is real.
 
     Output shape: `[..., U]`, U the last layer's width.
@@ -107,7 +107,7 @@ class MLP(LayerChain):
 
     def _dense(self, depth: int, units: int, activation: str | None) -> Dense:
         start = keras.initializers.GlorotNormal(seed=self.seed + depth)
-        # Normalisation would take a bias away; it adds its own.
+        # Normalization would take a bias away; it adds its own.
         biased = depth == len(self.hidden_units) or not self.batch_norm
         dtype = self.variable_dtype if depth == len(self.hidden_units) else self.dtype_policy
         return Dense(units, activation=activation, use_bias=biased, kernel_initializer=start, dtype=dtype)

@@ -18,7 +18,7 @@ class TargetAttention(keras.layers.Layer):
     q = C W_q and k = S W_k. Costs M N, for rankers of a few candidates. A history without real elements gives zeros.
 
     Reference: Zhou et al., "Deep Interest Network for Click-Through Rate Prediction" (KDD 2018), equation 3
-    and figure 2; there the weights are not normalised, which a stream makes grow without bound.
+    and figure 2; there the weights are not normalized, which a stream makes grow without bound.
 
     Args:
       width: W of q, k and the output.

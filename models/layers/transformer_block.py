@@ -12,7 +12,7 @@ from models.layers.linear_attention import LinearAttention
 
 @keras.utils.register_keras_serializable(package="consort")
 class TransformerBlock(keras.layers.Layer):
-    """Softmax attention of a list over itself, then a dense network for each element; each sum is normalised.
+    """Softmax attention of a list over itself, then a dense network for each element; each sum is normalized.
 
       y = LayerNorm(x + dropout(W_o concat_h softmax(Q_h K_h^T / sqrt(d)) V_h))
       output = LayerNorm(y + dropout(W_2 relu(W_1 y)))

@@ -69,7 +69,7 @@ class SetRanker(SetModel):
       (4) F_cc = attention of C over C
       H = [C ; LayerNorm(F_cs) ; LayerNorm(F_cc) ; u, tiled ; X],  logits = MLP(H)
 
-    Both streams are `LinearAttention`, normalised by their degrees (7), so that time and memory grow as M + N.
+    Both streams are `LinearAttention`, normalized by their degrees (7), so that time and memory grow as M + N.
 
     Reference: "Dual Model Co-Training for Entire Space CTR Prediction" (DUET, 2025, arXiv 2510.24369),
     section 3.1 and equations 3, 4 and 7. Widths, phi, C and X in H are not published, and chosen here.

@@ -36,7 +36,7 @@ class FieldModel(TableModel):
         Args:
           vectors: embeddings `[..., F, D]`, and linear terms `[..., F]`, None if the class has `uses_linear` False.
           training: as in `call`.
-          candidate: 1 for what is real, `[...]`: a batch is normalised over that alone; None: all is real.
+          candidate: 1 for what is real, `[...]`: a batch is normalized over that alone; None: all is real.
 
         Returns:
           `[...]`.

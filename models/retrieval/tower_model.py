@@ -293,6 +293,6 @@ def checked_id(argument: str, name: str, inputs: Sequence[ModelInput], roles: Ma
     """
     known = [item.name for item in inputs if item.vocabulary is not None and roles[item.name] == role]
     if name not in known:
-        told = ", ".join(known) or "none"
-        raise ValueError(f"{argument} is {name!r}; expected an id among the {role} inputs: {told}; name one")
+        ids = ", ".join(known) or "none"
+        raise ValueError(f"{argument} is {name!r}; expected an id among the {role} inputs: {ids}; name one")
     return name

@@ -11,10 +11,13 @@ import pytest
 import tensorflow as tf
 
 from models.cotraining.mutual_learning import MutualLearning
+from models.ranking.deepfm import DeepFM
 from models.registry import build_model
 from models.training.compiling import compile_model
+from models.training.losses import ClickLoss
 from tests.helpers.generated_batches import SIZES, generated_batch, generated_inputs
 from tests.helpers.source_tree import ROOT
+from transforms.features import ModelInput
 
 _LENGTHS = [3, 0, 5, 1]
 _INPUTS = generated_inputs(1, "row", ("read", "seconds"))
@@ -84,3 +87,17 @@ def test_other_formats_are_refused_with_the_right_way(name: str, save_format: st
     with pytest.raises(ValueError, match="expected a path that ends with '.keras'.*export_model"):
         model.save(tmp_path / name, save_format=save_format)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("as_dataset", [True, False])
+def test_fit_of_keras_names_the_feature_of_an_id_out_of_range(as_dataset: bool) -> None:
+    inputs = [ModelInput(name=name, vocabulary=name, shape="scalar", entity="user") for name in ("site", "device")]
+    model = DeepFM(inputs, {"site": 9, "device": 5}, embedding_dim=2, hidden_units=(3,))
+    model.compile("adam", loss=ClickLoss())
+    features = {"site": np.arange(1, 7), "device": np.array([1, 2, 3, 4, 5, 1])}
+    labels = np.zeros(6, np.float32)
+    data: Any = (features, labels)
+    if as_dataset:
+        data = (tf.data.Dataset.from_tensor_slices(data).batch(2),)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="feature 'device' has the id 5; expected 0 to 4"):
+        model.fit(*data, verbose=0)
