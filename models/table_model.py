@@ -1,4 +1,4 @@
-"""What all models over embedding tables share: a lookup, and a head that makes logits of what was looked up."""
+"""The base of models over embedding tables: a lookup, and a head that turns its vectors into logits."""
 
 import abc
 import math
@@ -59,11 +59,11 @@ class TableModel(ConfiguredModel, abc.ABC):
     """
 
     uses_linear: ClassVar[bool] = False
-    """Whether the head takes linear terms; the tables hold a linear weight a row only then."""
+    """True if the head takes linear terms; only then the tables have a linear weight a row."""
     as_sets: ClassVar[bool] = False
-    """Whether `interact` takes `SetVectors`, else `FieldVectors`."""
+    """True if `interact` takes `SetVectors`, not `FieldVectors`."""
     has_hidden: ClassVar[bool] = False
-    """Whether `hidden` gives a last hidden layer: of rankers, whose last layer is linear in it."""
+    """True if `hidden` returns a last hidden layer, in which the logit is linear."""
     outputs: int = 1
 
     options: ModelOptions
@@ -97,7 +97,7 @@ class TableModel(ConfiguredModel, abc.ABC):
         return self.interact(vectors, training=training)
 
     def look_up(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
-        """What `interact` takes."""
+        """Returns the input of `interact`."""
         return self.embeddings(features, training=training, as_sets=self.as_sets)
 
     @abc.abstractmethod

@@ -31,7 +31,7 @@ NEEDS = ("requests", "unexposed", "stages")
 
 @dataclass(frozen=True)
 class Trained:
-    """What a recipe gives.
+    """The result of a recipe.
 
     Args:
       model: the one to serve, with nothing of the others in it.
@@ -54,10 +54,10 @@ class Recipe(Options, abc.ABC):
     """A way to train. Its constructor takes the options of the run file's section `recipe`."""
 
     in_time_order: ClassVar[bool] = False
-    """Whether it must see each record after all earlier ones, and none of them twice."""
+    """True if each record must be seen after all earlier ones, and none of them twice."""
 
     def needs(self) -> frozenset[str]:
-        """What the data must have, some of `NEEDS`; any data has what most recipes need."""
+        """Returns requirements on the data, a subset of `NEEDS`; most recipes have none."""
         return frozenset()
 
     @abc.abstractmethod
@@ -76,11 +76,11 @@ class Recipe(Options, abc.ABC):
         """
 
     def external_inputs(self) -> list[ExternalInput]:
-        """What it takes from earlier runs: new objects, which belong to the run that asks."""
+        """Returns the external inputs, from earlier runs: new objects, which belong to the run that asks."""
         return []
 
     def streamed(self, job: TrainingJob) -> keras.Model:
-        """What learns from a stream that does not end.
+        """Builds the model that learns from an endless stream.
 
         Raises:
           ValueError: the recipe needs to go over its data again.
@@ -90,7 +90,7 @@ class Recipe(Options, abc.ABC):
         )
 
     def served(self, streamed: keras.Model) -> keras.Model:
-        """Of what `streamed` gave, the model to serve as it is now."""
+        """Returns the model to serve, as it is now, of the one that `streamed` built."""
         return streamed
 
     @abc.abstractmethod

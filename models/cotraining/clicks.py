@@ -29,7 +29,7 @@ class Clicks:
 
     @classmethod
     def of(cls, data: Any) -> "Clicks":
-        """Of what `fit` gives a train step: features, labels and, of requests, weights."""
+        """Builds it from the data of a train step: features, labels and, for requests, weights."""
         features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
         return cls(label, weight, features)
 
@@ -69,7 +69,7 @@ class Clicks:
         return batch_mean(values, self.real)
 
     def stage(self) -> tf.Tensor:
-        """How far each candidate got, int64 `[B, M]`.
+        """Returns the funnel stage that each candidate reached, int64 `[B, M]`.
 
         Raises:
           ValueError: the records do not say.
@@ -90,7 +90,7 @@ def conditional_loss(
     average: Literal["union", "group_mean"] = "union",
     by_confidence: bool = False,
 ) -> tf.Tensor:
-    """Log loss against clicks on exposed candidates E and against given labels on unexposed ones N.
+    """Log loss against clicks on exposed candidates E and against pseudo-labels on unexposed ones N.
 
     `union`: 1/|E + N| (sum_E l_i + w sum_N l_i), DUET's equation 11 for w = 1; `group_mean`: mean_E l + w mean_N l.
 
@@ -104,12 +104,12 @@ def conditional_loss(
     """
     labels = tf.stop_gradient(labels)
     known = cross_entropies(clicks.label, logits)
-    given = cross_entropies(labels, logits) * unexposed_weight
+    pseudo = cross_entropies(labels, logits) * unexposed_weight
     if by_confidence:
-        given *= tf.abs(2 * labels - 1)
+        pseudo *= tf.abs(2 * labels - 1)
     if average == "group_mean":
-        return clicks.mean_over_exposed(known) + clicks.mean_over_unexposed(given)
-    return clicks.mean_over_real(tf.where(clicks.exposed > 0, known, given))
+        return clicks.mean_over_exposed(known) + clicks.mean_over_unexposed(pseudo)
+    return clicks.mean_over_real(tf.where(clicks.exposed > 0, known, pseudo))
 
 
 def symmetric_kl(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:

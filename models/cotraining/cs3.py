@@ -162,28 +162,28 @@ class CS3(PeerModel):
 
     @property
     def caches(self) -> TowerCaches:
-        """What the towers see besides their features."""
+        """The caches that the towers read beside their features."""
         return self.towers.caches
 
     def call(self, features: Batch, training: bool | None = None, with_sides: bool = False) -> Any:
         of_towers, *of_ranker = self.embeddings(features, training=training, as_sets=True)
         user, item = self.towers.both(TowerInput(of_towers, self.towers.extras(features)), training)
-        found, hidden = [self.towers.similarity((user, item))], []
+        scores, hidden = [self.towers.similarity((user, item))], []
         if self.ranker is not None:
             hidden.append(self.ranker.hidden(self.ranker.cast_sets(*of_ranker), training))
-            found.append(self.ranker.logit_of(*hidden))
-        logits = {name: self.towers.of_rows(own) for name, own in zip(self.peer_names, found, strict=True)}
+            scores.append(self.ranker.logit_of(*hidden))
+        logits = {name: self.towers.of_rows(own) for name, own in zip(self.peer_names, scores, strict=True)}
         sides = [[user, item[:, 0]], [own[:, 0] for own in hidden], self.towers.side_outputs(of_towers)]
         return (logits, sides) if with_sides else logits
 
     def loss_terms(self, clicks: Clicks, logits: Any, sides: Any) -> dict[str, tf.Tensor]:
-        found = {name: clicks.log_loss(own) for name, own in zip(("bce", "ranker"), logits, strict=False)}
+        terms = {name: clicks.log_loss(own) for name, own in zip(("bce", "ranker"), logits, strict=False)}
         if self.towers.has_auxiliary_losses:
             (user, item), _, own = sides
-            found["auxiliary"] = self.towers.auxiliary_loss(user, item, own, clicks)
+            terms["auxiliary"] = self.towers.auxiliary_loss(user, item, own, clicks)
         if self.options.softmax_weight:
-            found["softmax"] = self.options.softmax_weight * self._softmax_loss(clicks, *sides[0])
-        return found
+            terms["softmax"] = self.options.softmax_weight * self._softmax_loss(clicks, *sides[0])
+        return terms
 
     def _softmax_loss(self, clicks: Clicks, user: tf.Tensor, item: tf.Tensor) -> tf.Tensor:
         ids = clicks.features[self.options.id_features["item"]]
@@ -367,5 +367,5 @@ class CS3Recipe(Recipe, CS3Options):
 
 
 def _written(group: CS3) -> dict[str, int]:
-    """How many ids each store holds a vector of."""
+    """Returns the number of ids with a vector, by store."""
     return {name: int((store.counts.numpy() > 0).sum()) for name, store in group.caches.stores.items()}

@@ -234,28 +234,28 @@ COLLAPSE, DIVERGENCE, LEAST_DEGREE = 0.95, 0.1, 1e-3
 
 
 def warnings_of(history: Sequence[dict[str, float]]) -> list[str]:
-    """What went wrong between the peers, each with its cause and a remedy.
+    """Returns warnings about the peers, each with its cause and a remedy.
 
     Args:
       history: of `FitResult`; its last epoch counts.
     """
     row = dict(history[-1]) if history else {}
-    found = []
+    warnings = []
     if row.get("eval_agreement", 0.0) > COLLAPSE:
-        found.append(
+        warnings.append(
             f"the peers agree within 0.01 on {row['eval_agreement']:.1%} of the candidates: their views have collapsed "
             "and teach nothing; lower consistency_weight, or give the peers different views (field_dropout, models)"
         )
     if row.get("eval_disagreement", 0.0) > DIVERGENCE:
-        found.append(
+        warnings.append(
             f"the peers' probabilities of unexposed candidates differ by {row['eval_disagreement']:.3f} on average: "
             "they diverge; raise consistency_weight, or give the pseudo-labels a warm-up (warmup_steps)"
         )
     low = {name: value for name, value in row.items() if name.startswith("degree_min") and value < LEAST_DEGREE}
     if low:
         name, value = min(low.items(), key=lambda item: item[1])
-        found.append(
+        warnings.append(
             f"{name} fell to {value:.1e}: attention rows are divided by almost nothing; choose feature_map elu1, or "
             "lower the learning rate"
         )
-    return found
+    return warnings

@@ -98,7 +98,7 @@ class EntireSpaceRecipe(Recipe):
         self.group([with_outputs(models[0], count) for count in self.outputs()])
 
     def outputs(self) -> list[int]:
-        """Of each model."""
+        """Returns the number of outputs of each model."""
         return [1 + self.stages if count is None else count for count in METHODS[self.method].outputs]
 
     def group(self, peers: Sequence[Any]) -> PeerModel:

@@ -86,7 +86,7 @@ class MutualLearning(PeerModel):
         return self.options.mutual_weight * clicks.mean_over_exposed(each)
 
     def _distances(self, logits: tf.Tensor) -> tf.Tensor:
-        """Of each peer (last axis) to each other (the axis before), zero on the diagonal."""
+        """Returns the distances of each peer (last axis) to each other (the axis before), zero on the diagonal."""
 
         def differences(values: tf.Tensor) -> tf.Tensor:
             others = tf.stop_gradient(values) if self.options.stop_gradient else values

@@ -81,7 +81,7 @@ class PeerModel(ConfiguredModel, abc.ABC):
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
-        """What the outputs cost; their sum is what is minimised.
+        """Returns the terms of the loss, whose sum is minimized.
 
         Args:
           clicks: labels and masks of the batch.
@@ -98,7 +98,7 @@ class PeerModel(ConfiguredModel, abc.ABC):
         return tuple(f"peer_{k}" for k in range(len(self._owners())))
 
     def _owners(self) -> list[tuple[int, int]]:
-        """Of each output that predicts clicks the peer that gives it, and which of the peer's outputs it is."""
+        """Returns the peer's index, and the index among its outputs, of each output that predicts clicks."""
         sides = zip(self.peers, self.side_outputs, strict=True)
         return [(k, output) for k, (peer, side) in enumerate(sides) for output in range(peer.outputs - side)]
 
@@ -107,8 +107,8 @@ class PeerModel(ConfiguredModel, abc.ABC):
         clicked: list[tf.Tensor] = []
         sides: list[list[tf.Tensor]] = []
         for peer, own, side in zip(self.peers, vectors, self.side_outputs, strict=True):
-            found = peer.score(own, features, training)
-            outputs = tf.unstack(found, axis=-1) if peer.outputs > 1 else [found]
+            scores = peer.score(own, features, training)
+            outputs = tf.unstack(scores, axis=-1) if peer.outputs > 1 else [scores]
             clicked += outputs[: peer.outputs - side]
             sides.append(outputs[peer.outputs - side :])
         logits = dict(zip(self.peer_names, clicked, strict=True))
@@ -132,12 +132,12 @@ class PeerModel(ConfiguredModel, abc.ABC):
         return self._logs(clicks, outputs, {**terms, "total": tf.add_n(list(terms.values()))})
 
     def _terms(self, clicks: Clicks, training: bool) -> tuple[dict[str, tf.Tensor], Any, dict[str, tf.Tensor]]:
-        found = self(clicks.features, training=training, with_sides=True)
-        outputs, sides = tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), found)
+        results = self(clicks.features, training=training, with_sides=True)
+        outputs, sides = tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), results)
         return outputs, sides, self.loss_terms(clicks, list(outputs.values()), sides)
 
     def after_step(self, clicks: Clicks, sides: Any) -> None:
-        """What a subclass does once the weights have moved, with what the batch gave before they did."""
+        """Runs after the optimizer's step, with the side outputs that the batch gave before it."""
 
     def _logs(
         self, clicks: Clicks, outputs: Mapping[str, tf.Tensor], terms: dict[str, tf.Tensor]
@@ -161,7 +161,7 @@ class PeerModel(ConfiguredModel, abc.ABC):
         return self.get_metrics_result()
 
     def monitored(self, terms: Mapping[str, tf.Tensor], click_losses: Sequence[tf.Tensor]) -> tf.Tensor:
-        """What decides on the best epoch: the mean of the peers' log losses on exposed records."""
+        """Returns the value that decides on the best epoch: the mean of the peers' log losses on exposed records."""
         return tf.add_n(list(click_losses)) / len(click_losses)
 
     def watch(self, clicks: Clicks, logits: Sequence[tf.Tensor]) -> None:
@@ -184,10 +184,11 @@ class PeerModel(ConfiguredModel, abc.ABC):
           ValueError: the model is of another class, or its features, vocabulary or sizes differ.
         """
         peer = self.peers[index]
-        found, expected = _identity(model), _identity(peer)
-        if found != expected:
+        received, expected = _identity(model), _identity(peer)
+        if received != expected:
             raise ValueError(
-                f"peer {index} is {_told(found, expected)}; the checkpoint is {_told(expected, found)}; "
+                f"peer {index} is {_differing(received, expected)}; "
+                f"the checkpoint is {_differing(expected, received)}; "
                 "pretrain it with the features, the vocabulary and the options of the peer"
             )
         columns = self.embeddings.columns(index)
@@ -236,12 +237,12 @@ def _set_columns(target: tf.Variable, columns: list[int], source: tf.Variable) -
 
 
 def _identity(model: TableModel) -> dict[str, Any]:
-    """What two models must have in common for the weights of one to fit the other."""
+    """Returns the configuration that two models must share for the weights of one to fit the other."""
     config = {key: value for key, value in model.get_config().items() if key not in ("name", "seed")}
     return {"class": type(model).__name__, **config}
 
 
-def _told(one: dict[str, Any], other: dict[str, Any]) -> str:
+def _differing(one: dict[str, Any], other: dict[str, Any]) -> str:
     different = [key for key in one if one.get(key) != other.get(key)]
     return ", ".join(f"{key} {one[key]}" for key in different) or "the same"
 
@@ -251,9 +252,9 @@ def _checked(peers: Sequence[TableModel]) -> list[TableModel]:
         raise ValueError("peers is empty; expected at least one model; give K >= 1 peers")
     first = peers[0].embeddings
     if len({peer.as_sets for peer in peers}) > 1:
-        names = ", ".join(type(peer).__name__ for peer in peers)
+        classes = ", ".join(type(peer).__name__ for peer in peers)
         raise ValueError(
-            f"peers are {names}: some read requests as sets, others candidate by candidate; expected one kind, as "
+            f"peers are {classes}: some read requests as sets, others candidate by candidate; expected one kind, as "
             "they share one lookup; choose models of one kind"
         )
     for index, peer in enumerate(peers):

@@ -32,7 +32,7 @@ _RANKS = {Shape.SCALAR: 1, Shape.RAGGED: 2, Shape.CANDIDATES: 2}
 
 @dataclass(frozen=True)
 class EmbeddingPart:
-    """What one model keeps in the table.
+    """The columns of one model in the table.
 
     Args:
       embedding_dim: D.
@@ -164,7 +164,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
             embedded = self._embedded(features, bool(training))
         except tf.errors.InvalidArgumentError as error:
             raise self._named(error, features) from error
-        found = [
+        groups = [
             (self._groups[shape, is_id], sides)
             for is_id, kind in ((True, embedded), (False, self._numbers(features)))
             for shape, sides in kind.items()
@@ -172,9 +172,9 @@ class InterleavedEmbeddings(keras.layers.Layer):
         if training:
             self._penalize_tables()
         if as_sets:
-            return self._sets(found, features, history_mask)
-        shared = [sides for fields, sides in found if fields[0].shape is not Shape.CANDIDATES]
-        candidates = [sides for fields, sides in found if fields[0].shape is Shape.CANDIDATES]
+            return self._sets(groups, features, history_mask)
+        shared = [sides for fields, sides in groups if fields[0].shape is not Shape.CANDIDATES]
+        candidates = [sides for fields, sides in groups if fields[0].shape is Shape.CANDIDATES]
         count = len(self._widths) + int(self._num_linear > 0)
         sides = [assembled([one[k] for one in shared], [one[k] for one in candidates]) for k in range(count)]
         return self._by_part(sides)
@@ -186,13 +186,13 @@ class InterleavedEmbeddings(keras.layers.Layer):
 
     def _sets(
         self,
-        found: list[tuple[tuple[ModelInput, ...], list[tf.Tensor]]],
+        groups: list[tuple[tuple[ModelInput, ...], list[tf.Tensor]]],
         features: Mapping[str, Any],
         history_mask: tf.Tensor | None,
     ) -> list[SetVectors]:
         roles, count = roles_of(self.inputs), len(self._widths)
         by_role: dict[str, list[list[tf.Tensor]]] = {role: [] for role in ROLES}
-        for fields, sides in found:
+        for fields, sides in groups:
             for role in ROLES:
                 places = [place for place, item in enumerate(fields) if roles[item.name] == role]
                 if places:
@@ -241,13 +241,13 @@ class InterleavedEmbeddings(keras.layers.Layer):
         if not groups:
             return {}
         learned = tf.split(tf.convert_to_tensor(self.number_vectors), [len(fields) for fields in groups.values()])
-        found = {}
+        result = {}
         for (shape, fields), vectors in zip(groups.items(), learned, strict=True):
             stack = FieldStack(shape, fields, features)
             flat = tf.reshape(tf.cast(stack.values, tf.float32), [-1, 1])
             products = stack.arranged(flat, tf.ones_like(stack.values, tf.bool)) * vectors
-            found[shape] = list(tf.split(products, self._pieces(), axis=-1))
-        return found
+            result[shape] = list(tf.split(products, self._pieces(), axis=-1))
+        return result
 
     def _penalize_tables(self) -> None:
         if self.number_vectors is not None:

@@ -66,8 +66,8 @@ def repeat_rows(rows: tf.Tensor, positions: tf.Tensor, widths: Sequence[int]) ->
 
         return [tf.gather(piece, positions) for piece in pieces], gradient
 
-    found: list[tf.Tensor] = repeated(rows)
-    return found
+    result: list[tf.Tensor] = repeated(rows)
+    return result
 
 
 def mean_of_lists(values: tf.Tensor, real: tf.Tensor, lists: tf.Tensor, num_lists: tf.Tensor) -> tf.Tensor:
@@ -129,7 +129,7 @@ class FieldStack:
         self._num_lists = lists[0].nrows() * self.num_fields
 
     def arranged(self, flat: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-        """What was found for each value, `[N, W]`, as `[B, F, W]` or `[B, M, F, W]`; lists as means."""
+        """Arranges the vectors of the values, `[N, W]`, as `[B, F, W]` or `[B, M, F, W]`; lists as means."""
         width = flat.shape[-1]
         if self._lists is not None:
             means = mean_of_lists(flat, real, self._lists, self._num_lists)
@@ -156,8 +156,8 @@ def _rows_of(ids: tf.Tensor, rows: tf.Tensor, out_of_range: int) -> tf.Tensor:
     """Ids `[..., F]` (or `[T]` of one field) as rows of the table."""
     ids = tf.cast(ids, tf.int64)
     first, size = rows[..., 0], rows[..., 1]
-    found = tf.where((ids >= 0) & (ids < size), ids + first, out_of_range)
-    return found * tf.cast(ids != 0, tf.int64)
+    result = tf.where((ids >= 0) & (ids < size), ids + first, out_of_range)
+    return result * tf.cast(ids != 0, tf.int64)
 
 
 def _joined(parts: list[tf.Tensor], axis: int) -> tf.Tensor:

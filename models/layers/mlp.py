@@ -43,7 +43,7 @@ class LayerChain(keras.layers.Layer):
 
 
 def _counted(real: tf.Tensor | None, step: keras.layers.BatchNormalization) -> tf.Tensor | None:
-    """What statistics are over: what is real; where nothing is, everything, as a mean over nothing is no number."""
+    """Returns the mask that statistics are over: real elements, or all if none is real (an empty mean is NaN)."""
     # Those of several replicas are sums, to which one without anything real adds nothing.
     return real if real is None or step.synchronized else real | ~tf.reduce_any(real)
 
@@ -113,7 +113,7 @@ class MLP(LayerChain):
         return Dense(units, activation=activation, use_bias=biased, kernel_initializer=start, dtype=dtype)
 
     def hidden(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        """What the linear layer at the end reads, `[..., H]`: the last hidden layer, or the input if there is none.
+        """Returns the input of the last linear layer, `[..., H]`: the last hidden layer, or the input if there is none.
 
         Args:
           inputs: as of a call, `[..., W]`.

@@ -1,4 +1,4 @@
-"""What the place in a history says: how many events ago."""
+"""Learned vectors for positions in a history, counted from its last event."""
 
 from typing import Any
 

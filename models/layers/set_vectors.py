@@ -1,4 +1,4 @@
-"""What a model that reads a request as sets sees of it: who asks, what was read before, and all candidates."""
+"""The vectors of a request as sets: user and context, history, and candidates."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -51,7 +51,7 @@ class SetVectors(NamedTuple):
 
 
 def roles_of(inputs: Sequence[ModelInput]) -> dict[str, str]:
-    """What each input is a part of, one of `ROLES`.
+    """Returns the role of each input, one of `ROLES`.
 
     Raises:
       ValueError: there is neither a list of candidates nor, in rows, anything of an item.

@@ -1,4 +1,4 @@
-"""What two towers see besides their features: vectors kept by id, of the other tower and of the ranker."""
+"""Caches of two towers: vectors kept by id, of the other tower and of the ranker."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ SIDES = ("user", "item")
 
 
 class Extras(NamedTuple):
-    """What the towers see besides their features.
+    """The vectors that the towers read from caches, beside their features.
 
     Args:
       user: `[B, E]`.
@@ -127,7 +127,7 @@ class TowerCaches(keras.layers.Layer):
             store.reset()
 
     def contents(self) -> dict[str, StoreContent]:
-        """What each store holds."""
+        """Returns the content of each store."""
         return {name: store.content() for name, store in self.stores.items()}
 
     def fill(self, contents: Mapping[str, StoreContent]) -> None:

@@ -11,7 +11,7 @@ from models.layers.lookup import look_up
 
 
 class StoreContent(NamedTuple):
-    """What a store holds of V ids: vectors float32 `[V, D]`, events int64 `[V]`, time of the last one int64 `[V]`."""
+    """A store's content for V ids: vectors float32 `[V, D]`, events int64 `[V]`, time of the last one int64 `[V]`."""
 
     vectors: np.ndarray
     counts: np.ndarray

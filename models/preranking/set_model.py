@@ -1,4 +1,4 @@
-"""What all models share that read a request as sets."""
+"""The base of models that read a request as sets."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -38,9 +38,9 @@ class SetModel(TableModel):
 
     def of_rows(self, logits: tf.Tensor) -> tf.Tensor:
         """Logits `[B, M]` in the weights' type; of rows, whose M is 1, `[B]`."""
-        found = tf.cast(logits, self.variable_dtype)
+        logits = tf.cast(logits, self.variable_dtype)
         has_candidates = any(item.shape is Shape.CANDIDATES for item in self.embeddings.inputs)
-        return found if has_candidates else tf.squeeze(found, 1)
+        return logits if has_candidates else tf.squeeze(logits, 1)
 
     @abc.abstractmethod
     def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:

@@ -136,7 +136,7 @@ class SetRanker(SetModel):
         return vectors._replace(**{side: getattr(vectors, side) * mask for side, mask in kept.items()})
 
     def _attended(self, candidates: tf.Tensor, vectors: SetVectors, training: bool | None) -> list[tf.Tensor]:
-        found = []
+        results = []
         for name, attention in self.attentions.items():
             keys, mask = candidates, vectors.candidate_mask
             if name == "history":
@@ -147,8 +147,8 @@ class SetRanker(SetModel):
                 update_range(
                     self.degrees[name], degrees, vectors.candidate_mask & tf.reduce_any(mask, 1, keepdims=True)
                 )
-            found.append(self.norms[name](attended))
-        return found
+            results.append(self.norms[name](attended))
+        return results
 
     def with_output(self, output: int) -> "SetRanker":
         alone = type(self).from_config({**self.get_config(), "outputs": 1})

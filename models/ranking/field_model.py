@@ -1,4 +1,4 @@
-"""What all models over one list of fields share."""
+"""The base of models over one list of fields."""
 
 import abc
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What all two-tower models share: a user's vector, an item's, and their inner product."""
+"""The base of two-tower models: a user's vector, an item's, and their inner product."""
 
 import abc
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from transforms.features import ModelInput
 
 
 class TowerInput(NamedTuple):
-    """What two towers see of a batch: vectors of its features, and what is kept of its ids (None: nothing)."""
+    """The input of two towers: vectors of a batch's features, and those cached for its ids (None: no caches)."""
 
     sets: SetVectors
     extras: Extras | None
@@ -87,19 +87,19 @@ class TowerModel(SetModel):
 
     @property
     def kept_widths(self) -> dict[str, int]:
-        """Of what `kept` gives, by tower."""
+        """Widths of the vectors that `kept` returns, by tower."""
         return dict.fromkeys(SIDES, self.options.hidden_units[-1])
 
     def kept(self, user: tf.Tensor, item: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """What of the towers' outputs caches keep: all of it, where a vector is all that a tower gives."""
+        """Returns the parts of the towers' outputs that caches keep: all, unless a subclass chooses."""
         return user, item
 
     def side_outputs(self, vectors: SetVectors) -> list[tf.Tensor]:
-        """What `auxiliary_loss` wants to know of the batch besides the towers' outputs."""
+        """Returns the further inputs of `auxiliary_loss`, beside the towers' outputs."""
         return []
 
     def auxiliary_loss(self, user: tf.Tensor, item: tf.Tensor, sides: Sequence[tf.Tensor], clicks: Clicks) -> tf.Tensor:
-        """What training adds to the log loss, of classes with `has_auxiliary_losses`.
+        """Returns the loss that training adds to the log loss, of classes with `has_auxiliary_losses`.
 
         Args:
           user, item: the towers' outputs for a batch of rows, `[B, W]`.
@@ -117,11 +117,11 @@ class TowerModel(SetModel):
             return super().train_step(data)
         features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
         with tf.GradientTape() as tape:
-            found = self.look_up(features, training=True)
-            user, item = self.both(found, training=True)
+            inputs = self.look_up(features, training=True)
+            user, item = self.both(inputs, training=True)
             logits = self.of_rows(self.similarity((user, item)))
             loss = self.compute_loss(features, label, logits, weight)
-            rows = _rows(user, item, self.side_outputs(found.sets), Clicks(label, weight, features))
+            rows = _rows(user, item, self.side_outputs(inputs.sets), Clicks(label, weight, features))
             loss += self.auxiliary_loss(*rows) / self.distribute_strategy.num_replicas_in_sync
         self.optimizer.minimize(loss, self.trainable_variables, tape=tape)
         return self.compute_metrics(features, label, logits, weight)
@@ -155,7 +155,7 @@ class TowerModel(SetModel):
         return TowerInput(super().look_up(features, training), self.extras(features))
 
     def extras(self, features: Mapping[str, Any]) -> Extras | None:
-        """What the caches hold of a batch; None without caches."""
+        """Returns the cached vectors of a batch; None without caches."""
         return None if self.caches is None else self.caches(features)
 
     def interact(self, vectors: TowerInput | SetVectors, training: bool | None = None) -> tf.Tensor:
@@ -180,11 +180,11 @@ class TowerModel(SetModel):
 
     @property
     def extra_widths(self) -> dict[str, int]:
-        """Of what each tower sees besides its features."""
+        """Widths of the cached vectors, by tower."""
         return dict.fromkeys(SIDES, 0) if self.caches is None else self.caches.widths()
 
     def _tower_options(self, side: str) -> dict[str, Any]:
-        """What the run's options say of the layers of a side's tower."""
+        """Returns the arguments of the layers of a side's tower."""
         return {
             "cycle_adaptive": side in self.options.cycle_adaptive,
             "include_first_layer": self.options.include_first_layer,
@@ -215,8 +215,8 @@ class TowerModel(SetModel):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
         caches = config["caches"]
-        found = None if caches is None else keras.utils.deserialize_keras_object(caches)
-        return cls(**{**config, "caches": found})
+        layer = None if caches is None else keras.utils.deserialize_keras_object(caches)
+        return cls(**{**config, "caches": layer})
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -241,7 +241,7 @@ class ScaledProduct(keras.layers.Layer):
 def _rows(
     user: tf.Tensor, item: tf.Tensor, sides: Sequence[tf.Tensor], clicks: Clicks
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor], Clicks]:
-    """What `auxiliary_loss` takes of a batch of rows or of requests, a row each candidate.
+    """Returns the arguments of `auxiliary_loss` for a batch of rows or of requests, one row a candidate.
 
     Args:
       user: `[B, W]`.
@@ -267,13 +267,13 @@ def _rows(
 
 
 def user_fields(vectors: SetVectors, extra: tf.Tensor) -> tf.Tensor:
-    """What a user's tower sees: request fields, the mean of the history, and the extra; `[B, X]`."""
+    """Returns the input of a user's tower: request fields, the mean of the history, and the extra; `[B, X]`."""
     asked = flat_fields(tf.concat([vectors.request, mean_history(vectors)], axis=1))
     return tf.concat([asked, tf.cast(extra, asked.dtype)], axis=-1)
 
 
 def item_fields(vectors: SetVectors, extra: tf.Tensor) -> tf.Tensor:
-    """What an item's tower sees: its fields, and the extra; `[B, M, X]`."""
+    """Returns the input of an item's tower: its fields, and the extra; `[B, M, X]`."""
     offered = flat_fields(vectors.candidates)
     return tf.concat([offered, tf.cast(extra, offered.dtype)], axis=-1)
 
