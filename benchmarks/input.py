@@ -1,4 +1,4 @@
-"""Reading speed: parsed list-wise examples per second, beside the ways that are slower."""
+"""Reading speed: parsed list-wise examples per second, compared with slower ways."""
 
 import statistics
 import tempfile
@@ -23,7 +23,7 @@ _SHARDS = 4
 
 
 def small_request_features() -> FeatureSet:
-    """A small list-wise example, about 300 bytes: a user, a history, ten candidates with a number each."""
+    """Returns the features of a small list-wise example, about 300 bytes: user, history, ten candidates."""
     columns = (
         Column(name="history_item_id", dtype="int64", entity="user", variable_length=True),
         Column(name="item", dtype="int64", entity="item"),
@@ -61,11 +61,11 @@ def _batches(examples: int, seed: int) -> list[Batch]:
 
 
 def bench_input(examples: int = 400_000, rounds: int = 3, seed: int = 1) -> dict[str, Any]:
-    """Parsed examples per second of `transforms.input`, uncompressed and gzip, and of parsing one by one.
+    """Measures parsed examples per second of `transforms.input`, uncompressed and gzip, and of parsing one by one.
 
     Args:
       examples: list-wise examples in the data.
-      rounds: each way is timed so often; the median counts, all are kept.
+      rounds: number of times that each way is timed; the result is the median, all are kept.
       seed: of the data.
     """
     feature_set = small_request_features()

@@ -1,4 +1,4 @@
-"""Learning from a stream with a server attached: versions, requests that failed, memory."""
+"""Learning from a stream with a server attached: versions, failed requests, memory."""
 
 import contextlib
 import os
@@ -22,13 +22,13 @@ Say = Callable[[str], None]
 
 
 def bench_online(spans: int, requests: int, seed: int, say: Say = lambda _: None) -> dict[str, Any]:
-    """Runs `consort online` in a process of its own, and asks a server that takes up its versions all the while.
+    """Runs `consort online` in a separate process, and sends requests to a server that loads its versions.
 
     Args:
       spans: of the stream; one version each.
       requests: simulated.
       seed: of the world.
-      say: told what happens.
+      say: receives progress messages.
 
     Raises:
       ConsortError: learning failed.
@@ -38,8 +38,8 @@ def bench_online(spans: int, requests: int, seed: int, say: Say = lambda _: None
         say(f"simulating {requests} requests, in {spans} spans")
         _make_stream(base, spans, requests, seed)
         say("learning, with a server beside")
-        found = _learn_and_ask(base)
-    return {**found, "spans": spans, "requests": requests, "seed": seed, "machine": machine()}
+        measured = _learn_and_query(base)
+    return {**measured, "spans": spans, "requests": requests, "seed": seed, "machine": machine()}
 
 
 def _make_stream(base: Path, spans: int, requests: int, seed: int) -> None:
@@ -51,7 +51,7 @@ def _make_stream(base: Path, spans: int, requests: int, seed: int) -> None:
     cut_spans(base / "log", base / "stream", spans)
 
 
-def _learn_and_ask(base: Path) -> dict[str, Any]:
+def _learn_and_query(base: Path) -> dict[str, Any]:
     from serving.client import PredictClient
     from serving.retrieval.golden import read_golden_retrieval
     from serving.server.server import LocalServer
@@ -60,16 +60,16 @@ def _learn_and_ask(base: Path) -> dict[str, Any]:
     served, started = base / "served" / PRESET, time.monotonic()
     with _learner(base) as process:
         memory = _Memory(process)
-        _wait(lambda: bool(versions_in(served)), process, base)
+        _wait_until(lambda: bool(versions_in(served)), process, base)
         inputs, _, _ = read_golden_retrieval(versions_in(served)[0][1])
         one = {name: values[:1] for name, values in inputs.items()}
         with LocalServer({PRESET: served}, port=0, poll_s=0.5) as server:
             server.wait_ready(timeout_s=_PATIENCE_S)
             with PredictClient(server.address, timeout_s=20.0) as client:
-                told = _ask(client, one, process)
+                answers = _query(client, one, process)
         _check(process, base)
         seconds = time.monotonic() - started
-    return {**told, **memory.told(), "seconds": seconds}
+    return {**answers, **memory.summary(), "seconds": seconds}
 
 
 @contextlib.contextmanager
@@ -85,9 +85,9 @@ def _learner(base: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait()
 
 
-def _wait(there: Callable[[], bool], process: subprocess.Popen[bytes], base: Path) -> None:
+def _wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes], base: Path) -> None:
     deadline = time.monotonic() + _PATIENCE_S
-    while not there():
+    while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
             _check(process, base)
             raise ConsortError(f"no version was pushed in {_PATIENCE_S:g} s")
@@ -100,8 +100,8 @@ def _check(process: subprocess.Popen[bytes], base: Path) -> None:
         raise ConsortError(f"consort online ended with code {process.returncode}; it wrote:\n{text}")
 
 
-def _ask(client: Any, inputs: dict[str, np.ndarray], process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Retrieves until the learner ends."""
+def _query(client: Any, inputs: dict[str, np.ndarray], process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Sends requests until the learner ends."""
     from serving.client import ServingError
 
     milliseconds, versions, failures = [], set[int](), list[str]()
@@ -125,7 +125,7 @@ def _ask(client: Any, inputs: dict[str, np.ndarray], process: subprocess.Popen[b
 
 
 class _Memory:
-    """Main memory of a process, looked at once a second until it ends."""
+    """Main memory of a process, sampled once a second until it ends."""
 
     def __init__(self, process: subprocess.Popen[bytes]):
         self._process, self._megabytes = process, list[float]()
@@ -139,8 +139,8 @@ class _Memory:
                 self._megabytes.append(int(resident.split()[1]) / 1e3)
             time.sleep(1.0)
 
-    def told(self) -> dict[str, float | None]:
-        """Medians of the second and of the last fifth of the time, so that what libraries load is left out."""
+    def summary(self) -> dict[str, float | None]:
+        """Returns medians of the second and the last fifth of the time; the first fifth is loading."""
         fifth = len(self._megabytes) // 5
         if not fifth:
             return {"memory_mb_early": None, "memory_mb_late": None}

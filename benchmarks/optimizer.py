@@ -1,4 +1,4 @@
-"""What lazy Adam and bfloat16 cost in quality: AUC after one pass over a simulated click log."""
+"""Quality with lazy Adam and with bfloat16: AUC after one pass over a simulated click log."""
 
 import statistics
 import tempfile
@@ -20,8 +20,8 @@ from simulation.ctr_world import ClickLogWorld
 from simulation.parameters import TRUTH, ClickLogParameters
 from transforms.features import LABEL
 
-WAYS = ("lazy", "lazy_other_weights", "dense", "lazy_bfloat16")
-"""Other first weights tell how much of a difference is chance."""
+VARIANTS = ("lazy", "lazy_other_weights", "dense", "lazy_bfloat16")
+"""Other initial weights show how much of a difference is chance."""
 
 LEARNING_RATE = 1e-3
 _OTHER_WEIGHTS = 1_000_003
@@ -37,29 +37,29 @@ def bench_optimizer(
     seed: int = 1,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """AUC of DeepFM on unseen rows after one pass with lazy Adam, dense Adam, and lazy Adam in mixed bfloat16.
+    """Measures DeepFM's AUC on unseen rows after one pass with lazy Adam, dense Adam, and lazy Adam in bfloat16.
 
-    Each repeat has a world, rows and first weights of its own, which the three share; a fourth model
-    differs from the first in its weights alone.
+    Each repeat has another world, other rows and other initial weights, which the three share; a fourth model differs
+    from the first in its weights alone.
 
     Args:
-      rows: to train on; what is left over a whole number of batches is left out.
+      rows: to train on, rounded down to full batches.
       test_rows: to measure on.
       batch_size: rows of a step.
-      repeats: differences are told for each, and as their mean.
+      repeats: differences are reported for each, and as their mean.
       seed: of the first repeat; the others count up.
-      say: told what happens.
+      say: receives progress messages.
     """
-    aucs: dict[str, list[float]] = {way: [] for way in (*WAYS, "oracle")}
-    loglosses: dict[str, list[float]] = {way: [] for way in (*WAYS, "oracle")}
+    aucs: dict[str, list[float]] = {variant: [] for variant in (*VARIANTS, "oracle")}
+    loglosses: dict[str, list[float]] = {variant: [] for variant in (*VARIANTS, "oracle")}
     for repeat in range(seed, seed + repeats):
         world = ClickLogWorld(ClickLogParameters(), repeat)
         train, test = world.sample(rows // batch_size * batch_size, 2 * repeat), world.sample(test_rows, 2 * repeat + 1)
-        for way in (*WAYS, "oracle"):
-            scores = test[TRUTH] if way == "oracle" else _trained(way, world, train, test, batch_size, repeat)
-            aucs[way].append(_known(auc(test[LABEL], scores)))
-            loglosses[way].append(_known(logloss(test[LABEL], scores)))
-            say(f"seed {repeat}, {way}: AUC {aucs[way][-1]:.5f}, log loss {loglosses[way][-1]:.5f}")
+        for variant in (*VARIANTS, "oracle"):
+            scores = test[TRUTH] if variant == "oracle" else _trained(variant, world, train, test, batch_size, repeat)
+            aucs[variant].append(_defined(auc(test[LABEL], scores)))
+            loglosses[variant].append(_defined(logloss(test[LABEL], scores)))
+            say(f"seed {repeat}, {variant}: AUC {aucs[variant][-1]:.5f}, log loss {loglosses[variant][-1]:.5f}")
     return {
         **_difference("lazy_to_dense", aucs["lazy"], aucs["dense"]),
         **_difference("bfloat16_to_float32", aucs["lazy_bfloat16"], aucs["lazy"]),
@@ -87,14 +87,16 @@ def _difference(name: str, one: list[float], other: list[float]) -> dict[str, An
     }
 
 
-def _trained(way: str, world: ClickLogWorld, train: _Columns, test: _Columns, batch_size: int, seed: int) -> np.ndarray:
-    """Click probabilities of the test rows."""
+def _trained(
+    variant: str, world: ClickLogWorld, train: _Columns, test: _Columns, batch_size: int, seed: int
+) -> np.ndarray:
+    """Trains a variant and returns its click probabilities of the test rows."""
     keras.backend.clear_session()
-    with precision("mixed_bfloat16" if way == "lazy_bfloat16" else "float32"):
-        weights = seed + _OTHER_WEIGHTS if way == "lazy_other_weights" else seed
+    with precision("mixed_bfloat16" if variant == "lazy_bfloat16" else "float32"):
+        weights = seed + _OTHER_WEIGHTS if variant == "lazy_other_weights" else seed
         model = build_model("deepfm", world.model_inputs, world.table_sizes, seed=weights)
-    if way == "dense":
-        # Keras' own: the moments of every row decay, and every row moves, in every step.
+    if variant == "dense":
+        # Keras' Adam: in each step the moments of every row decay, and every row is updated.
         model.compile(keras.optimizers.Adam(LEARNING_RATE, epsilon=1e-7), ClickLoss())
     else:
         compile_model(model, LEARNING_RATE)
@@ -132,7 +134,7 @@ def _scores(model: keras.Model, features: _Columns) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _known(value: float | None) -> float:
+def _defined(value: float | None) -> float:
     if value is None:
         raise ValueError("the test rows are all clicked or all not; expected both; take more rows")
     return value

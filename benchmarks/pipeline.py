@@ -20,15 +20,15 @@ STAGES = ("import", "tfx")
 def bench_pipeline(
     rows: int = 1_000_000, seed: int = 1, preset: str = "criteo_deepfm", folder: Path | None = None
 ) -> dict[str, Any]:
-    """Seconds and peak memory from a generated raw file to transformed examples, stage by stage.
+    """Measures seconds and peak memory from a generated raw file to transformed examples, stage by stage.
 
-    Each stage runs in a process of its own, whose peak memory is read when it has ended.
+    Each stage runs in a separate process, whose peak memory is read when it has ended.
 
     Args:
       rows: raw rows generated.
       seed: of the rows.
-      preset: whose FeatureSet and Beam options.
-      folder: where to work; None takes a temporary folder and removes it.
+      preset: of the FeatureSet and the Beam options.
+      folder: working folder; None: a temporary one.
     """
     with tempfile.TemporaryDirectory(dir=folder) as work:
         from transforms.sources.criteo_synthetic import write_criteo_like

@@ -1,7 +1,7 @@
-"""Retrieval of the best items of a catalogue: exact in a served graph, and approximate by an index beside it.
+"""Retrieval of the best items of a catalogue: exact in a served graph, and approximate by an index.
 
-What is timed is what `retrieve` does after the user's tower, in the session that TensorFlow Serving uses, with its
-own C API; and a search of the same vectors by HNSW.
+Timed are the part of `retrieve` after the user tower, in the session that TensorFlow Serving uses, through the C API,
+and a search of the same vectors by HNSW.
 """
 
 import importlib.util
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from benchmarks.timing import call_seconds, percentile_ms
 from models.retrieval.tower_model import ScaledProduct
 from runs.provenance import machine
 from serving.retrieval.index import recall_of
@@ -41,15 +42,15 @@ def bench_retrieve(
     seed: int = 1,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
-    """Milliseconds of the best 100 items for one user, and for several at once.
+    """Measures the milliseconds of the best 100 items for one user, and for several at once.
 
     Args:
       items, width: of the catalogue; vectors are of length 1 and nearly of low rank, as those of towers are.
-      calls: of each batch size, one after the other.
+      calls: number of calls for each batch size.
       threads: of TensorFlow; the index searches on one.
-      min_recall: the index takes the least effort of its steps that reaches it.
+      min_recall: the index searches with the least effort that reaches it.
       seed: of the vectors and of the index.
-      say: is told what happens.
+      say: receives progress messages.
     """
     vectors, users = synthetic(items, width, seed)
     with tempfile.TemporaryDirectory() as folder:
@@ -61,13 +62,13 @@ def bench_retrieve(
             exact = {}
             for batch in BATCHES:
                 say(f"exact, {batch} at once")
-                exact[batch] = _times(_asking(session, users, batch), calls)
+                exact[batch] = call_seconds(_calls_of(session, users, batch), calls, _WARM)
         finally:
             session.close()
     result: dict[str, Any] = {
-        "p50_ms": _percentile(exact[1], 50),
-        "p99_ms": _percentile(exact[1], 99),
-        "batch_ms_per_query": {str(batch): _percentile(seconds, 50) / batch for batch, seconds in exact.items()},
+        "p50_ms": percentile_ms(exact[1], 50),
+        "p99_ms": percentile_ms(exact[1], 99),
+        "batch_ms_per_query": {str(batch): percentile_ms(seconds, 50) / batch for batch, seconds in exact.items()},
         **_hnsw(vectors, users, calls, min_recall, seed, say),
         "items": items,
         "width": width,
@@ -77,13 +78,13 @@ def bench_retrieve(
         "seed": seed,
         "machine": machine(),
     }
-    found = result["hnsw_p50_ms"]
-    result["ratio_exact_to_hnsw"] = None if found is None else result["p50_ms"] / found
+    hnsw = result["hnsw_p50_ms"]
+    result["ratio_exact_to_hnsw"] = None if hnsw is None else result["p50_ms"] / hnsw
     return result
 
 
 def synthetic(items: int, width: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors `[N, width]` and users for them, both of rank 16 but for some noise."""
+    """Returns unit vectors `[N, width]` and users for them, both of rank 16 plus noise."""
     random = np.random.default_rng(seed)
     mixing = random.normal(size=(_RANK, width))
 
@@ -105,21 +106,21 @@ def _export(folder: Path, vectors: np.ndarray) -> None:
         return retrieval.answer(users, tf.constant(min(K, len(ids))), tf.zeros([1, 0], tf.string))
 
     traced = core.get_concrete_function()
-    # The similarity's own numbers are variables, too.
+    # The parameters of the similarity are variables, too.
     retrieval.read = list(traced.graph.variables)
     tf.saved_model.save(retrieval, str(folder), signatures={"core": traced})
 
 
-def _asking(session: Session, users: np.ndarray, batch: int) -> Callable[[int], object]:
+def _calls_of(session: Session, users: np.ndarray, batch: int) -> Callable[[int], object]:
     signature = session.signatures["core"]
-    fed = signature.inputs["users"].name
-    fetched = [signature.outputs[name].name for name in (ITEM_ID, SCORE)]
+    input_name = signature.inputs["users"].name
+    output_names = [signature.outputs[name].name for name in (ITEM_ID, SCORE)]
     starts = range(0, len(users) - batch + 1, batch)
     sent = [Tensor.parse(to_proto(users[start : start + batch]).SerializeToString()) for start in starts]
-    return lambda number: session.run([(fed, sent[number % len(sent)])], fetched)
+    return lambda number: session.run([(input_name, sent[number % len(sent)])], output_names)
 
 
-def _hnsw(vectors: np.ndarray, users: np.ndarray, calls: int, least: float, seed: int, say: Say) -> dict[str, Any]:
+def _hnsw(vectors: np.ndarray, users: np.ndarray, calls: int, min_recall: float, seed: int, say: Say) -> dict[str, Any]:
     if importlib.util.find_spec("hnswlib") is None:
         say("hnswlib is not installed: exact retrieval alone")
         return {"hnsw_p50_ms": None, "hnsw_p99_ms": None, "hnsw_recall": None, "hnsw_ef": None, "hnsw_build_s": None}
@@ -130,29 +131,13 @@ def _hnsw(vectors: np.ndarray, users: np.ndarray, calls: int, least: float, seed
     for effort in (K, *index.efforts):
         index.effort = effort
         recall = recall_of(index.search(users, k)[0], users, vectors)
-        if recall >= least:
+        if recall >= min_recall:
             break
-    seconds = _times(lambda number: index.search(users[number % len(users)][np.newaxis], k), calls)
+    seconds = call_seconds(lambda number: index.search(users[number % len(users)][np.newaxis], k), calls, _WARM)
     return {
-        "hnsw_p50_ms": _percentile(seconds, 50),
-        "hnsw_p99_ms": _percentile(seconds, 99),
+        "hnsw_p50_ms": percentile_ms(seconds, 50),
+        "hnsw_p99_ms": percentile_ms(seconds, 99),
         "hnsw_recall": recall,
         "hnsw_ef": index.effort,
         "hnsw_build_s": build_s,
     }
-
-
-def _times(ask: Callable[[int], object], count: int) -> np.ndarray:
-    """Seconds of each call, after some that do not count."""
-    seconds = np.empty(count)
-    for number in range(-_WARM, count):
-        start = time.perf_counter()
-        ask(number)
-        if number >= 0:
-            seconds[number] = time.perf_counter() - start
-    return seconds
-
-
-def _percentile(seconds: np.ndarray, share: int) -> float:
-    """In milliseconds."""
-    return float(np.percentile(1e3 * seconds, share))

@@ -1,7 +1,7 @@
 """Scoring a candidate set in one pass: linear attention against exact attention, in time and in memory.
 
-The same set ranker, with the same weights but for its feature map, scores one request from looked-up
-vectors: compiled by XLA, and as a plain graph. In each round every contender has its turn.
+The same set ranker, with the same weights and either feature map, scores one request from looked-up vectors: compiled
+by XLA, and as a plain graph. Each round times every contender.
 """
 
 import json
@@ -12,14 +12,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from benchmarks.score_process import Case, Request, to_json
-from benchmarks.train_process import environment, own_path
+from benchmarks.train_process import consort_path, environment
 from runs.provenance import machine
 from transforms.errors import ConsortError
 
 LINEAR, EXACT = "elu1", "exact"
 MAPS = (LINEAR, EXACT)
 HEADLINE = 4500
-"""Candidates that DUET's pre-ranking stage gets in production."""
+"""Candidates of DUET's pre-ranking stage in production."""
 
 TABLE = (500, 1000, 4500)
 GROWTH = (1000, 4000)
@@ -35,17 +35,17 @@ def bench_score(
     fast: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Milliseconds a request, and peak memory, of a set ranker's head with linear and with exact attention.
+    """Measures milliseconds per request, and peak memory, of a set ranker's head with linear and with exact attention.
 
     Args:
-      rounds: the median counts, all are kept.
+      rounds: the result is their median; all are kept.
       threads: of TensorFlow.
       seed: of weights and vectors.
-      fast: a hundredth of the sizes, and two of the four of memory: to see that all works, not to measure.
-      say: told what happens.
+      fast: a hundredth of the sizes, and two of the four sizes of memory: a smoke test, not a measurement.
+      say: receives progress messages.
 
     Raises:
-      ConsortError: a child process failed; the message has its own words.
+      ConsortError: a child process failed; the message includes its stderr.
     """
     request = Request(history=10 if fast else Request.history, seed=seed)
     scale, round_s = (100, 0.01) if fast else (1, _ROUND_S)
@@ -70,22 +70,22 @@ def bench_score(
 
 
 def timed_cases(scale: int = 1) -> list[Case]:
-    """What is timed; sizes divided by `scale`."""
+    """Returns the cases to time; sizes divided by `scale`."""
     sizes = [size // scale for size in sorted({*TABLE, *GROWTH})]
-    found = [
+    cases = [
         Case(part, feature_map, way == "xla", size)
         for part, of_part in (("ranker", sizes), ("attention", [HEADLINE // scale]))
         for size in of_part
         for feature_map in MAPS
         for way in WAYS
     ]
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(cases))
 
 
 def summary(
     seconds: Mapping[str, Sequence[float]], memory: Mapping[str, Mapping[str, float]], scale: int = 1
 ) -> dict[str, Any]:
-    """The headline figures, of medians: where XLA and the plain graph differ, the less favourable one.
+    """Returns the headline figures, of medians; of XLA and the plain graph the less favorable one.
 
     Args:
       seconds: of each round, by the case's name.
@@ -106,13 +106,13 @@ def summary(
         }
         for feature_map in MAPS
     }
-    whole, attention = to_linear("ranker"), to_linear("attention")
+    ranker, attention = to_linear("ranker"), to_linear("attention")
     return {
-        "ratio_exact_to_linear": min(whole.values()),
+        "ratio_exact_to_linear": min(ranker.values()),
         "ratio_exact_to_linear_attention_alone": min(attention.values()),
         "time_ratio_4000_to_1000": max(growth[LINEAR].values()),
         "time_ratio_4000_to_1000_exact": max(growth[EXACT].values()),
-        "ratio_by_way": {"ranker": whole, "attention": attention},
+        "ratio_by_way": {"ranker": ranker, "attention": attention},
         "time_ratio_by_way": growth,
         "latency_ms": {
             str(size): {
@@ -121,18 +121,18 @@ def summary(
             }
             for size in TABLE
         },
-        "peak_mb": {feature_map: dict(found) for feature_map, found in memory.items()},
+        "peak_mb": {feature_map: dict(peaks) for feature_map, peaks in memory.items()},
         "peak_mb_ratio_8000_to_1000": {
-            feature_map: found[str(MEMORY[-1])] / found[str(MEMORY[0])] if found[str(MEMORY[0])] > 0 else None
-            for feature_map, found in memory.items()
+            feature_map: peaks[str(MEMORY[-1])] / peaks[str(MEMORY[0])] if peaks[str(MEMORY[0])] > 0 else None
+            for feature_map, peaks in memory.items()
         },
     }
 
 
 def _child(argument: str, threads: int) -> dict[str, Any]:
     command = [sys.executable, "-W", "ignore", "-m", "benchmarks.score_process", argument]
-    given = environment(own_path(), threads)
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=given)
+    child_environment = environment(consort_path(), threads)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=child_environment)
     if done.returncode:
         raise ConsortError(f"scoring failed:\n{done.stderr[-4000:]}")
     answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -1,6 +1,6 @@
-"""The child processes of `benchmarks.score`: what a set ranker's head takes for one request, in time and in memory.
+"""The child processes of `benchmarks.score`: time and memory of a set ranker's head for one request.
 
-The only argument is a JSON object, of which `do` says what: `time` or `memory`; the last line of stdout is the answer.
+The only argument is a JSON object; its `do` is `time` or `memory`. The last line of stdout is the answer.
 """
 
 import json
@@ -22,7 +22,7 @@ from transforms.features import ModelInput, Shape
 
 EMBEDDING_DIM = 16
 PEAK_WARM_UP = 16
-"""Candidates of a first request: what is there once, whatever the request, is no growth."""
+"""Candidates of a first request, so that memory that any request takes does not count as growth."""
 
 Score = Callable[[], Any]
 
@@ -60,7 +60,7 @@ class Request:
 
 
 def measure_times(cases: Sequence[Case], request: Request, rounds: int, round_s: float) -> dict[str, Any]:
-    """Seconds of a call of each case, `[rounds]`, by name; in each round every case has its turn, the order rotates."""
+    """Returns the seconds of a call of each case, `[rounds]`, by name; the order of cases rotates."""
     scores = [_score(case, request) for case in cases]
     calls = [_calls(score, round_s) for score in scores]
     seconds: list[list[float]] = [[] for _ in cases]
@@ -75,12 +75,12 @@ def measure_times(cases: Sequence[Case], request: Request, rounds: int, round_s:
 
 
 def measure_memory(case: Case, request: Request) -> dict[str, Any]:
-    """`peak_mb`: resident memory at its height while one request is scored, less what was there before."""
+    """Returns `peak_mb`: peak resident memory while one request is scored, less the memory before."""
     run = _function(case, request)
     run(*_arguments(case, request, PEAK_WARM_UP, PEAK_WARM_UP))
     arguments = _arguments(case, request, case.candidates, request.history)
     before = _resident_mb("VmRSS")
-    # From here on the peak counts anew.
+    # Resets the peak.
     Path("/proc/self/clear_refs").write_text("5")
     run(*arguments).numpy()
     return {"peak_mb": _resident_mb("VmHWM") - before}
@@ -92,20 +92,20 @@ def _score(case: Case, request: Request) -> Score:
 
 
 def _function(case: Case, request: Request) -> Callable[..., Any]:
-    """A function of `SetVectors`, or of candidates and history `[B, X, F D]`."""
+    """Returns a function of `SetVectors`, or of candidates and history `[B, X, F D]`."""
     return tf.function(_part(case, request), jit_compile=case.compiled or None, autograph=False)
 
 
 def _part(case: Case, request: Request) -> Callable[..., tf.Tensor]:
-    """What is timed, with its variables made, as XLA cannot make them."""
-    own: dict[str, Any] = {"width": request.width, "heads": request.heads, "feature_map": case.feature_map}
+    """Returns the function to time, with its variables built, as XLA cannot create them."""
+    attention: dict[str, Any] = {"width": request.width, "heads": request.heads, "feature_map": case.feature_map}
     if case.part == "ranker":
         inputs = _inputs()
         sizes = {str(item.vocabulary): 2 for item in inputs if item.vocabulary is not None}
-        model = SetRanker(inputs, sizes, embedding_dim=EMBEDDING_DIM, seed=request.seed, **own)
+        model = SetRanker(inputs, sizes, embedding_dim=EMBEDDING_DIM, seed=request.seed, **attention)
         model.build_head()
         return lambda *vectors: model.interact(SetVectors(*vectors), training=False)
-    cross, among = (LinearAttention(seed=request.seed + k, **own) for k in range(2))
+    cross, among = (LinearAttention(seed=request.seed + k, **attention) for k in range(2))
 
     def both(candidates: tf.Tensor, history: tf.Tensor, real: tf.Tensor, read: tf.Tensor) -> tf.Tensor:
         return cross(candidates, history, read)[0] + among(candidates, candidates, real)[0]
@@ -123,13 +123,19 @@ def _arguments(case: Case, request: Request, candidates: int, history: int) -> t
         return tf.random.stateless_normal(shape, [request.seed, len(shape)], stddev=0.3)
 
     real, read = tf.ones([1, candidates], tf.bool), tf.ones([1, history], tf.bool)
-    asked, listed, offered = (
+    scalars, lists, per_candidate = (
         sum(item.shape is shape for item in _inputs()) for shape in (Shape.SCALAR, Shape.RAGGED, Shape.CANDIDATES)
     )
     width = EMBEDDING_DIM
     if case.part == "attention":
-        return drawn(1, candidates, offered * width), drawn(1, history, listed * width), real, read
-    return drawn(1, asked, width), drawn(1, history, listed, width), read, drawn(1, candidates, offered, width), real
+        return drawn(1, candidates, per_candidate * width), drawn(1, history, lists * width), real, read
+    return (
+        drawn(1, scalars, width),
+        drawn(1, history, lists, width),
+        read,
+        drawn(1, candidates, per_candidate, width),
+        real,
+    )
 
 
 def _calls(score: Score, round_s: float) -> int:
@@ -152,14 +158,14 @@ def _resident_mb(line: str) -> float:
 
 
 def to_json(do: str, cases: Sequence[Case], request: Request, threads: int, **more: Any) -> str:
-    """The argument of a child."""
+    """Returns the argument of a child."""
     return json.dumps(
         {"do": do, "cases": [asdict(case) for case in cases], "request": asdict(request), "threads": threads, **more}
     )
 
 
 def main(argument: str) -> dict[str, Any]:
-    """Does what the argument says, with so many threads."""
+    """Runs the measurement that the argument describes."""
     order = json.loads(argument)
     tf.config.threading.set_intra_op_parallelism_threads(order["threads"])
     tf.config.threading.set_inter_op_parallelism_threads(order["threads"])

@@ -1,10 +1,9 @@
-"""Answer time of a set ranker over gRPC: raw ids in, scores out, the server in a process of its own."""
+"""Latency of a set ranker over gRPC: raw ids in, scores out, the server in a separate process."""
 
 import contextlib
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
+from benchmarks.timing import call_seconds, percentile_ms
 from models.preranking.set_ranker import SetRanker
 from runs.config import ModelConfig
 from runs.provenance import machine
@@ -44,7 +44,7 @@ def bench_serve(
     seed: int = 1,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
-    """Milliseconds from a call of the client to its answer, one request after the other.
+    """Measures the milliseconds from a call of the client to its answer, one request after the other.
 
     The model is of the size that a run file has by default; its weights are random, as speed does not depend on
     them. Values are those of a simulated log.
@@ -52,23 +52,22 @@ def bench_serve(
     Args:
       candidates, history: elements of each request.
       requests: calls of a round.
-      rounds: the median of their percentiles counts, all are kept.
-      signature: which to ask.
+      rounds: the result is the median of their percentiles; all are kept.
+      signature: the one to call.
       seed: of the log and of the weights.
-      say: is told what happens.
+      say: receives progress messages.
     """
     with tempfile.TemporaryDirectory() as folder:
         say("simulating a log, learning its transform, exporting a model")
         inputs = _export(Path(folder), candidates, history, seed)
         say("starting the server")
         with _server(Path(folder) / "serving") as address, PredictClient(address, timeout_s=60.0) as client:
-            ask = _asking(client, inputs, signature)
-            _times(ask, _WARM)
+            ask = _calls_of(client, inputs, signature)
             say(f"asking {address}, {rounds} times {requests} requests")
-            found = [_percentiles(_times(ask, requests)) for _ in range(rounds)]
+            measured = [_percentiles(call_seconds(ask, requests, _WARM)) for _ in range(rounds)]
     return {
-        **{key: float(np.median([one[key] for one in found])) for key in found[0]},
-        "rounds": found,
+        **{key: float(np.median([one[key] for one in measured])) for key in measured[0]},
+        "rounds": measured,
         "candidates": candidates,
         "history": history,
         "requests": requests,
@@ -80,16 +79,16 @@ def bench_serve(
 
 
 def _export(folder: Path, candidates: int, history: int, seed: int) -> list[dict[str, np.ndarray]]:
-    """Writes a model under `folder/serving`, and gives some requests for it."""
-    usual = World()
-    ranked = min(usual.ranked_items, candidates)
+    """Writes a model under `folder/serving`, and returns requests for it."""
+    default = World()
+    ranked = min(default.ranked_items, candidates)
     world = World(
         items=max(_ITEMS, 2 * candidates),
         candidates=candidates,
         min_candidates=candidates,
-        pool_size=max(usual.pool_size, 2 * candidates),
+        pool_size=max(default.pool_size, 2 * candidates),
         ranked_items=ranked,
-        exposed_items=min(usual.exposed_items, ranked),
+        exposed_items=min(default.exposed_items, ranked),
         history_length=max(history, 1),
         past_clicks=history,
     )
@@ -118,15 +117,15 @@ def _export(folder: Path, candidates: int, history: int, seed: int) -> list[dict
 
 
 def _with_history(inputs: Mapping[str, np.ndarray], features: FeatureSet, history: int) -> dict[str, np.ndarray]:
-    """With histories of just that length: longer ones are cut, shorter ones repeat."""
-    found = dict(inputs)
+    """Returns the inputs with histories of one length: longer ones are cut, shorter ones repeat."""
+    resized = dict(inputs)
     for name, values in inputs.items():
         column = features.column(name)
         if column.variable_length:
             real = values[values != padding_of(column)]
-            found[name] = np.resize(real if len(real) else inputs["item_id"], [1, history])
-            found[column.lengths.name] = np.full([1], history)
-    return found
+            resized[name] = np.resize(real if len(real) else inputs["item_id"], [1, history])
+            resized[column.lengths.name] = np.full([1], history)
+    return resized
 
 
 @contextlib.contextmanager
@@ -143,21 +142,11 @@ def _server(base: Path) -> Iterator[str]:
             process.wait(timeout=30)
 
 
-def _asking(client: PredictClient, inputs: list[dict[str, np.ndarray]], signature: str) -> Callable[[int], object]:
+def _calls_of(client: PredictClient, inputs: list[dict[str, np.ndarray]], signature: str) -> Callable[[int], object]:
     return lambda number: client.predict(MODEL, inputs[number % len(inputs)], signature)
 
 
-def _times(ask: Callable[[int], object], count: int) -> np.ndarray:
-    """Seconds of each call."""
-    seconds = np.empty(count)
-    for number in range(count):
-        start = time.perf_counter()
-        ask(number)
-        seconds[number] = time.perf_counter() - start
-    return seconds
-
-
 def _percentiles(seconds: np.ndarray) -> dict[str, float]:
-    """Milliseconds."""
+    """Returns the reported percentiles in milliseconds."""
     names = {"min_ms": 0, "p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
-    return {name: float(np.percentile(1e3 * seconds, share)) for name, share in names.items()}
+    return {name: percentile_ms(seconds, share) for name, share in names.items()}

@@ -1,7 +1,7 @@
 """Training speed: the same DeepFM in Consort, DeepCTR and FuxiCTR; Consort's other models and recipes; growth.
 
-Each contender is a process of its own that trains from memory and works only when told to. A round
-gives each its turn, in an order that rotates, so that what else the machine does hits all alike.
+Each contender is a separate process that trains from memory, on command. In each round every contender trains, in an
+order that rotates, so that other load on the machine affects all of them.
 """
 
 import os
@@ -14,12 +14,12 @@ from typing import Any, Literal, get_args
 
 from benchmarks.peers.environments import PEERS, Environments
 from benchmarks.peers.task import Task, distinct_ids
-from benchmarks.train_process import Worker, own_path, peer_path
-from benchmarks.train_results import OWN, SAME_MODEL, Timing, ratios, raw_results
+from benchmarks.train_process import Worker, consort_path, peer_path
+from benchmarks.train_results import CONSORT, SAME_MODEL, Timing, ratios, raw_results
 from runs.provenance import machine
 
 SIZES = {"100k": 100_000, "1m": 1_000_000, "4m": 4_000_000}
-"""Ids of all fields together, by the name that results have for them."""
+"""Ids of all fields together, by their name in results."""
 
 EXPONENTS = {"zipf": 1.2, "uniform": 0.0}
 """A batch of 4000 then names 37,000 distinct ids of 1 M; the first 4000 rows of Criteo name 27,000."""
@@ -41,7 +41,7 @@ _QUIET_LOAD = 0.5
 
 @dataclass(frozen=True)
 class Contender:
-    """Something to time.
+    """A library and task to time.
 
     Args:
       name: in the results.
@@ -74,18 +74,17 @@ def bench_train(
         `cs3` (towers and a ranker with what CS3 lets them share and without, 1 M users and 1 M items; a store of
         vectors alone, by its ids).
       ids: `zipf` or `uniform`.
-      rounds: the median counts, all are kept.
-      round_s: seconds that a contender works in a round, about.
+      rounds: the result is their median; all are kept.
+      round_s: approximate seconds that a contender trains in a round.
       threads: of each library.
       seed: of data and weights.
-      peers: folder of the peers' environments, which must all be there; None takes what there is in
-        the usual folder.
-      fast: a hundredth of the ids, small batches and short rounds: to see that all works, not to measure.
-      say: told what happens.
+      peers: folder of the peers' environments, all of them required; None: those in the default folder.
+      fast: a hundredth of the ids, small batches and short rounds: a smoke test, not a measurement.
+      say: receives progress messages.
 
     Raises:
       MissingPart: `peers` is given and lacks one.
-      ConsortError: a contender failed; the message has its own words.
+      ConsortError: a contender failed; the message includes its stderr.
     """
     load = _load(say)
     environments = Environments.at(peers)
@@ -119,8 +118,8 @@ def _load(say: Callable[[str], None]) -> float:
     return load
 
 
-def _missing(environments: Environments, wanted: bool, are_compared: bool, say: Callable[[str], None]) -> list[str]:
-    if wanted:
+def _missing(environments: Environments, required: bool, are_compared: bool, say: Callable[[str], None]) -> list[str]:
+    if required:
         environments.require()
     missing = environments.missing()
     if missing and are_compared:
@@ -136,11 +135,11 @@ def _groups(
         for name, size in sizes.items():
             groups[f"{SAME_MODEL}{name}"] = _same_model(replace(task, ids=size), peers, with_defaults=name == "1m")
     if "growth" in parts:
-        groups["growth"] = [Contender(name, OWN, replace(task, ids=size)) for name, size in sizes.items()]
+        groups["growth"] = [Contender(name, CONSORT, replace(task, ids=size)) for name, size in sizes.items()]
     if "models" in parts:
         million = replace(task, ids=sizes["1m"])
-        alone = [Contender(model, OWN, replace(million, model=model)) for model in MODELS]
-        groups["models"] = [*alone, Contender("deepfm_4_peers", OWN, replace(million, peers=4))]
+        alone = [Contender(model, CONSORT, replace(million, model=model)) for model in MODELS]
+        groups["models"] = [*alone, Contender("deepfm_4_peers", CONSORT, replace(million, peers=4))]
     if "duet" in parts:
         groups["duet"] = _requests(replace(task, ids=sizes["1m"]))
     if "cs3" in parts:
@@ -150,27 +149,30 @@ def _groups(
 
 def _stream(task: Task, sizes: Mapping[str, int]) -> dict[str, list[Contender]]:
     rows = min(STREAM_BATCH, task.batch_size * 2)
-    # Users and items have a half of the ids each.
+    # Users and items have half of the ids each.
     both = replace(task, ids=2 * sizes["1m"], batch_size=rows, hidden_units=STREAM_UNITS)
     store = replace(task, model=STORE, batch_size=rows, width=STORE_WIDTH)
     return {
-        "cs3": [Contender(name, OWN, replace(both, model=name)) for name in (FULL, PLAIN)],
-        "store": [Contender(name, OWN, replace(store, ids=sizes[name])) for name in ("100k", "4m")],
+        "cs3": [Contender(name, CONSORT, replace(both, model=name)) for name in (FULL, PLAIN)],
+        "store": [Contender(name, CONSORT, replace(store, ids=sizes[name])) for name in ("100k", "4m")],
     }
 
 
 def _requests(task: Task) -> list[Contender]:
     requests = min(REQUESTS, task.batch_size // 25)
     one = replace(task, model=SET_RANKER, batch_size=requests, hidden_units=SET_RANKER_UNITS)
-    return [Contender(SET_RANKER, OWN, one), Contender("duet", OWN, replace(one, peers=2))]
+    return [Contender(SET_RANKER, CONSORT, one), Contender("duet", CONSORT, replace(one, peers=2))]
 
 
 def _same_model(task: Task, peers: Sequence[str], with_defaults: bool) -> list[Contender]:
-    own = [Contender(OWN, OWN, task), Contender(f"{OWN}_bfloat16", OWN, replace(task, dtype="bfloat16"))]
+    consort = [
+        Contender(CONSORT, CONSORT, task),
+        Contender(f"{CONSORT}_bfloat16", CONSORT, replace(task, dtype="bfloat16")),
+    ]
     others = [Contender(peer, peer, task) for peer in peers]
     if with_defaults and "deepctr" in peers:
         others.append(Contender("deepctr_as_shipped", "deepctr", replace(task, as_shipped=True)))
-    return own + others
+    return consort + others
 
 
 def _time(
@@ -206,9 +208,9 @@ def _time(
 
 
 def _start(contender: Contender, environments: Environments, path: Path) -> Worker:
-    if contender.library == OWN:
-        own = _WORKERS.get(contender.task.model, "consort")
-        return Worker(contender.name, Path(sys.executable), f"benchmarks.train_{own}", contender.task, own_path())
+    if contender.library == CONSORT:
+        kind = _WORKERS.get(contender.task.model, "consort")
+        return Worker(contender.name, Path(sys.executable), f"benchmarks.train_{kind}", contender.task, consort_path())
     module = f"benchmarks.peers.{contender.library}_worker"
     return Worker(contender.name, environments.python(contender.library), module, contender.task, path)
 

@@ -1,5 +1,6 @@
 """Consort's worker: a model as `models.training.fit` compiles and trains it."""
 
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -25,17 +26,20 @@ _open = ExitStack()
 
 def prepare(task: Task) -> tuple[Run, dict[str, Any]]:
     """Fields share one vocabulary, as those of the Criteo source do."""
+    set_threads(task)
+    return training(make_model(task), make_dataset(task))
+
+
+def set_threads(task: Task) -> None:
+    """Sets the number of TensorFlow's threads."""
     tf.config.threading.set_intra_op_parallelism_threads(task.threads)
     tf.config.threading.set_inter_op_parallelism_threads(task.threads)
-    model = make_model(task)
-    run = training(model, make_dataset(task))
-    return run, {"versions": machine()["versions"], "optimizer": type(model.optimizer).__name__}
 
 
-def training(model: keras.Model, dataset: tf.data.Dataset) -> Run:
-    """What `fit` does in each step, without its callbacks: the one place that follows the training runtime."""
+def training(model: keras.Model, dataset: tf.data.Dataset) -> tuple[Run, dict[str, Any]]:
+    """Returns a function that does what `fit` does in each step, without its callbacks, and what to report."""
     compile_model(model, LEARNING_RATE)
-    # Open until the process ends: it takes the functions away again.
+    # Open until the process ends: closing would remove the functions.
     _open.enter_context(keras_loop(model, dataset, None, 1))
     batches = iter(dataset)
 
@@ -45,29 +49,29 @@ def training(model: keras.Model, dataset: tf.data.Dataset) -> Run:
             loss = float(model.train_function(batches)["loss"])
         return loss
 
-    return run
+    return run, {"versions": machine()["versions"], "optimizer": type(model.optimizer).__name__}
 
 
 def make_model(task: Task) -> keras.Model:
-    """One model, or several that teach each other."""
+    """Builds one model, or several that teach each other."""
     inputs = [
         ModelInput(name=name, vocabulary=VOCABULARY, shape=Shape.SCALAR, entity="context") for name in _names(task)
     ]
     # Id 0 is padding.
     sizes = {VOCABULARY: task.ids + 1}
+    return build_peers(task, inputs, sizes, MutualLearning)
+
+
+def build_peers(
+    task: Task, inputs: Sequence[ModelInput], sizes: Mapping[str, int], together: Callable[[list[Any]], keras.Model]
+) -> keras.Model:
+    """Builds the model of a task, or its peers, which `together` makes one model of."""
+    options: dict[str, Any] = {"embedding_dim": task.width, "hidden_units": task.hidden_units}
     with precision(PRECISIONS[task.dtype]):
         models = [
-            build_model(
-                task.model,
-                inputs,
-                sizes,
-                embedding_dim=task.width,
-                hidden_units=task.hidden_units,
-                seed=task.seed + number,
-            )
-            for number in range(task.peers)
+            build_model(task.model, inputs, sizes, seed=task.seed + number, **options) for number in range(task.peers)
         ]
-        return models[0] if task.peers == 1 else MutualLearning(models)
+        return models[0] if task.peers == 1 else together(models)
 
 
 def _names(task: Task) -> list[str]:
@@ -75,7 +79,7 @@ def _names(task: Task) -> list[str]:
 
 
 def make_dataset(task: Task) -> tf.data.Dataset:
-    """Batches without end, the fields' ids one after the other from 1."""
+    """Returns batches without end, the fields' ids one after the other from 1."""
     ids, labels = make_batches(task)
     features, first = {}, 1
     for field, (name, size) in enumerate(zip(_names(task), field_sizes(task), strict=True)):

@@ -1,4 +1,4 @@
-"""Workers as child processes: started, told to take steps one at a time, and never waited for without end."""
+"""Workers as child processes: started, ordered to take steps, and waited for with a time limit."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from transforms.errors import ConsortError
 from transforms.packages import PREFIX
 
 START_PATIENCE_S = 600.0
-"""Until a worker is ready: imports, data, tables, compilation."""
+"""Time limit for a worker to get ready: imports, data, tables, compilation."""
 
 STEPS_PATIENCE_S = 600.0
 _ERROR_CHARACTERS = 4000
@@ -26,17 +26,17 @@ _ROOM = Path(benchmarks.__file__).parent
 
 
 class Worker:
-    """One contender in a process of its own, which works only when told to.
+    """One contender in a separate process, which trains on command.
 
     Args:
       name: for messages.
       python: the interpreter of its environment.
-      module: what it runs, `benchmarks.peers.worker.serve` inside.
+      module: the module to run, which calls `benchmarks.peers.worker.serve`.
       task: what it trains.
-      path: of its own modules: the only thing that it sees of the environment here.
+      path: of its modules, the only PYTHONPATH of the process.
 
     Raises:
-      ConsortError: it died or fell silent; the message ends with what it wrote on stderr.
+      ConsortError: it ended or did not answer; the message ends with its stderr.
     """
 
     def __init__(self, name: str, python: Path, module: str, task: Task, path: Path):
@@ -58,22 +58,22 @@ class Worker:
             env=environment(path, task.threads),
         )
         os.close(theirs)
-        self._tell(task.to_json())
+        self._send(task.to_json())
 
     def wait_until_ready(self, patience_s: float = START_PATIENCE_S) -> None:
-        """Returns once it has compiled and taken its first steps."""
+        """Waits until it has compiled and taken its first steps."""
         self.about = self._answer("getting ready", patience_s)["ready"]
 
     def run(self, steps: int, patience_s: float = STEPS_PATIENCE_S) -> dict[str, float]:
-        """Takes so many steps and gives their `seconds`, the last `loss`, and `peak_gb` of memory so far."""
-        self._tell(json.dumps({"steps": steps}))
+        """Takes steps and returns their `seconds`, the last `loss`, and `peak_gb` of memory so far."""
+        self._send(json.dumps({"steps": steps}))
         return self._answer(f"{steps} steps", patience_s)
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         self._process.kill()
         self._process.wait()
-        with suppress(BrokenPipeError):  # What was not yet sent to one that had died.
+        with suppress(BrokenPipeError):  # Input that a process that had ended did not read.
             self._input.close()
         self._open.close()
 
@@ -81,12 +81,12 @@ class Worker:
     def _input(self) -> IO[bytes]:
         return cast(IO[bytes], self._process.stdin)
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         try:
             self._input.write(line.encode() + b"\n")
             self._input.flush()
         except BrokenPipeError:
-            self._died("it was told what to do")
+            self._died("sending a command")
 
     def _answer(self, during: str, patience_s: float) -> dict[str, Any]:
         deadline = time.monotonic() + patience_s
@@ -113,14 +113,14 @@ class Worker:
         return f"; it wrote:\n{text[-_ERROR_CHARACTERS:]}" if text else "; it wrote nothing on stderr"
 
 
-def own_path() -> Path:
-    """Where a worker with Consort inside finds its modules."""
+def consort_path() -> Path:
+    """Returns where a worker of Consort finds its modules."""
     return _ROOM.parents[PREFIX.count(".")]
 
 
 @contextmanager
 def peer_path() -> Iterator[Path]:
-    """A folder with the peers' workers alone: beside an installed Consort lie packages that are not the peer's."""
+    """Yields a folder with the peers' workers alone: beside an installed Consort are packages of other versions."""
     with tempfile.TemporaryDirectory() as folder:
         package = Path(folder, *PREFIX.split("."), "benchmarks")
         shutil.copytree(_ROOM / "peers", package / "peers", ignore=shutil.ignore_patterns("__pycache__", "*.txt"))
@@ -130,8 +130,8 @@ def peer_path() -> Iterator[Path]:
 
 
 def environment(path: Path, threads: int) -> dict[str, str]:
-    """Of a child process that finds modules in a path, and has so many threads and no accelerator."""
-    given = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    # OpenMP and MKL read theirs before a library's own call can set the number.
+    """Returns the environment of a child process with a module path, a number of threads and no accelerator."""
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    # OpenMP and MKL read theirs before a library's call can set the number.
     counts = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-    return {**given, **counts, "PYTHONPATH": str(path), "TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": "-1"}
+    return {**inherited, **counts, "PYTHONPATH": str(path), "TF_USE_LEGACY_KERAS": "1", "CUDA_VISIBLE_DEVICES": "-1"}

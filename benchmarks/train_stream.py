@@ -9,7 +9,7 @@ import tensorflow as tf
 from benchmarks.peers.task import CLICK_RATE, Task
 from benchmarks.peers.worker import Run, serve
 from benchmarks.train import FULL, STORE
-from benchmarks.train_consort import PRECISIONS, training
+from benchmarks.train_consort import PRECISIONS, set_threads, training
 from benchmarks.train_requests import HISTORY, drawn_field, drawn_ids, table_sizes
 from models.cotraining.cs3 import CS3
 from models.layers.vector_store import VectorStore
@@ -25,17 +25,14 @@ BACKBONE, RANKER = "dssm", "target_attention_ranker"
 
 def prepare(task: Task) -> tuple[Run, dict[str, Any]]:
     """Trains with the metrics that `fit` keeps, or reads and writes a store."""
-    tf.config.threading.set_intra_op_parallelism_threads(task.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(task.threads)
-    about = {"versions": machine()["versions"]}
+    set_threads(task)
     if task.model == STORE:
-        return reads_and_writes(task), about
-    model = make_model(task)
-    return training(model, make_dataset(task)), {**about, "optimizer": type(model.optimizer).__name__}
+        return reads_and_writes(task), {"versions": machine()["versions"]}
+    return training(make_model(task), make_dataset(task))
 
 
 def make_model(task: Task) -> CS3:
-    """CS3 with all that it has, or the same towers and ranker side by side."""
+    """Builds CS3 with all of its parts, or the same towers and ranker side by side."""
     is_full = task.model == FULL
     inputs, sizes = inputs_of_rows(), table_sizes(task)
     options = {"embedding_dim": task.width, "hidden_units": task.hidden_units}
@@ -48,12 +45,12 @@ def make_model(task: Task) -> CS3:
 
 
 def inputs_of_rows() -> tuple[ModelInput, ...]:
-    """The simulator's fields."""
+    """Returns the fields of the simulator."""
     return feature_set(World()).model_inputs("row")
 
 
 def make_dataset(task: Task) -> tf.data.Dataset:
-    """Batches without end; ids by the law of the task; times never run backwards."""
+    """Returns batches without end; ids by the law of the task; times never run backwards."""
     rng, sizes = np.random.default_rng(task.seed), table_sizes(task)
     batches = (task.batches, task.batch_size)
     features: dict[str, Any] = {TIMESTAMP: np.arange(np.prod(batches), dtype=np.int64).reshape(batches)}
@@ -65,13 +62,13 @@ def make_dataset(task: Task) -> tf.data.Dataset:
 
 
 def reads_and_writes(task: Task) -> Run:
-    """Steps of nothing but reading a batch's vectors and writing it."""
+    """Returns steps that only read a batch's vectors and write them."""
     rng = np.random.default_rng(task.seed)
     ids = tf.constant(drawn_ids(rng, (task.batches, task.batch_size), task.ids, task.exponent))
     vectors = tf.constant(rng.normal(size=(task.batch_size, task.width)), tf.float32)
     times = tf.range(task.batch_size, dtype=tf.int64)
     store = VectorStore(task.ids + 1, task.width)
-    # A page of memory that was never written is no page yet: reading it costs nothing, writing it twice as much.
+    # Memory pages exist once written: before that reading costs nothing, and writing twice as much.
     store.build(None)
     store.vectors.assign(tf.ones_like(store.vectors))
     store.counts.assign(tf.ones_like(store.counts))
@@ -79,10 +76,10 @@ def reads_and_writes(task: Task) -> Run:
 
     @tf.function(autograph=False)
     def step(which: tf.Tensor) -> tf.Tensor:
-        own = ids[which]
-        read = store(own)
+        batch = ids[which]
+        read = store(batch)
         with tf.control_dependencies([read]):
-            store.write(own, vectors, times)
+            store.write(batch, vectors, times)
         return tf.reduce_mean(read)
 
     return _counted(step, task.batches)

@@ -1,4 +1,4 @@
-"""The transform with our vocabulary analyzer, and with TFT's: `python -m benchmarks.vocabulary FILE.json`."""
+"""Speed of the transform with Consort's vocabulary analyzer and TFT's: `python -m benchmarks.vocabulary FILE.json`."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ VOCABULARY = "criteo"
 
 
 def bench_vocabulary(rows: int = 100_000, seed: int = 1) -> dict[str, Any]:
-    """Seconds of a whole transform of Criteo-shaped rows, by analyzer, one after the other.
+    """Measures the seconds of a transform of Criteo-shaped rows, by analyzer, one after the other.
 
     Args:
       rows: raw rows generated.

@@ -1,5 +1,5 @@
-"""The other libraries that training is timed against; each runs in an environment of its own.
+"""The other libraries that training is compared with; each runs in a separate environment.
 
-Modules here that end in `_worker`, and what they import, see that environment: the standard library,
-NumPy and the peer, none of Consort's packages.
+Modules that end in `_worker`, and their imports, run in that environment: the standard library, NumPy and the peer,
+without Consort's packages.
 """

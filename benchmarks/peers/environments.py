@@ -1,4 +1,4 @@
-"""The peers' environments: where they are, and how they are built."""
+"""The virtual environments of the peers: their place and their installation."""
 
 import hashlib
 import subprocess
@@ -17,30 +17,30 @@ _ERROR_CHARACTERS = 3000
 
 @dataclass(frozen=True)
 class Environments:
-    """Folder with one virtual environment a peer."""
+    """Folder with one virtual environment for each peer."""
 
     folder: Path
 
     @classmethod
     def at(cls, folder: Path | None) -> "Environments":
-        """Those of a folder; None takes the usual one."""
+        """Returns the environments of a folder; None: the default one."""
         return cls((DEFAULT_FOLDER if folder is None else folder).expanduser().absolute())
 
     def python(self, peer: str) -> Path:
-        """Its interpreter."""
+        """Returns the interpreter of a peer."""
         return self.folder / peer / "bin" / "python"
 
     def is_installed(self, peer: str) -> bool:
-        """True if it was built to the end, with the packages that are pinned today."""
+        """Returns True if it was built completely, with the packages that are pinned today."""
         stamp = self.folder / peer / _STAMP
         return stamp.is_file() and stamp.read_text() == _digest(peer)
 
     def missing(self) -> list[str]:
-        """Peers that are not installed."""
+        """Returns the peers that are not installed."""
         return [peer for peer in PEERS if not self.is_installed(peer)]
 
     def require(self) -> None:
-        """Refuses a folder that lacks a peer.
+        """Raises an error if a peer is not installed.
 
         Raises:
           MissingPart: names those that are missing, and the line that installs them.
@@ -48,8 +48,8 @@ class Environments:
         if missing := self.missing():
             raise MissingPart(f"{' and '.join(missing)} in {self.folder}", f"consort bench peers --out {self.folder}")
 
-    def install(self, tell: Callable[[str], None]) -> dict[str, str]:
-        """Builds what is missing; gives each peer's interpreter.
+    def install(self, say: Callable[[str], None]) -> dict[str, str]:
+        """Builds the missing environments; returns each peer's interpreter.
 
         Raises:
           InputError: a file is where the folder should be.
@@ -58,7 +58,7 @@ class Environments:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(str(self.folder), "a file", "a folder, there or not", "name another with --out")
         for peer in self.missing():
-            tell(f"installing {peer} into {self.folder / peer}; this downloads up to some gigabytes")
+            say(f"installing {peer} into {self.folder / peer}; this downloads up to some gigabytes")
             self._build(peer)
         return {peer: str(self.python(peer)) for peer in PEERS}
 
@@ -73,7 +73,7 @@ class Environments:
 
 
 def requirements(peer: str) -> Path:
-    """The file that pins a peer's packages."""
+    """Returns the file that pins a peer's packages."""
     return Path(__file__).with_name(f"{peer}.txt")
 
 

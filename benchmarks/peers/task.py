@@ -1,4 +1,4 @@
-"""What a contender is asked to train, and the data: the same for every library."""
+"""The task that contenders train, and its data: the same for every library."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 CLICK_RATE = 0.25
-"""About Criteo's. Labels are random: what is timed does not depend on what can be learned."""
+"""Close to Criteo's. Labels are random: speed does not depend on them."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Task:
       width: of an embedding.
       hidden_units: of the MLP.
       batch_size: rows of a batch.
-      batches: different ones, held in memory and repeated.
+      batches: number of different batches, held in memory and repeated.
       exponent: of the law by which an id's frequency falls with its rank, `rank ** -exponent`; 0: all alike.
       dtype: `float32`, or `bfloat16` for the matrix products.
       peers: models that teach each other; 1: one model, alone.
@@ -44,7 +44,7 @@ class Task:
     seed: int = 1
 
     def to_json(self) -> str:
-        """One line."""
+        """Returns one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
@@ -54,13 +54,13 @@ class Task:
 
 
 def field_sizes(task: Task) -> list[int]:
-    """Ids of each field."""
+    """Returns the number of ids of each field."""
     quotient, rest = divmod(task.ids, task.fields)
     return [quotient + (field < rest) for field in range(task.fields)]
 
 
 def make_batches(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Ids int64 `[batches, batch_size, fields]`, each from 0 and within its field, and labels `[batches, batch_size]`.
+    """Returns ids int64 `[batches, batch_size, fields]`, from 0 in each field, and labels `[batches, batch_size]`.
 
     In each field id 0 is the most frequent one, as vocabularies number them.
     """
@@ -74,6 +74,6 @@ def make_batches(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distinct_ids(task: Task) -> int:
-    """Distinct pairs of field and id in the first batch."""
+    """Returns the number of distinct pairs of field and id in the first batch."""
     ids, _ = make_batches(task)
     return sum(len(np.unique(ids[0, :, field])) for field in range(task.fields))

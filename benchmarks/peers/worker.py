@@ -1,6 +1,6 @@
-"""A contender's side of the conversation: it gets ready, then takes steps when told to, and says how long they took.
+"""The worker's side of the protocol: it prepares, then takes steps on command, and reports how long they took.
 
-One line of JSON each way. On stdin: the task, then `{"steps": 20}` as often as wanted; its end ends the
+One line of JSON each way. On stdin: the task, then `{"steps": 20}` any number of times; its end ends the
 worker. To the file descriptor that is the only argument: `{"ready": {...}}`, then for each order
 `{"seconds": 1.5, "cpu_seconds": 2.9, "loss": 0.6, "peak_gb": 0.9}`.
 """
@@ -18,14 +18,14 @@ from benchmarks.peers.task import Task
 
 WARM_UP_STEPS = 3
 Run = Callable[[int], float]
-"""Trains so many steps, all their work done, and gives the last loss."""
+"""Trains a number of steps, waits for them, and returns the last loss."""
 
 
 def serve(prepare: Callable[[Task], tuple[Run, dict[str, Any]]]) -> None:
     """Runs a worker.
 
     Args:
-      prepare: from a task to what trains, and to what there is to say about it (versions, method).
+      prepare: takes a task; returns the training function and a description (versions, method).
 
     Raises:
       ValueError: a loss is not a finite number.

@@ -25,6 +25,6 @@ def test_memory_is_that_of_the_second_and_of_the_last_fifth() -> None:
         memory = _Memory(process)
         process.wait()
     memory._megabytes = [1.0, 1.0, 5.0, 7.0, 9.0, 9.0, 9.0, 9.0, 20.0, 22.0]
-    assert memory.told() == {"memory_mb_early": 6.0, "memory_mb_late": 21.0}
+    assert memory.summary() == {"memory_mb_early": 6.0, "memory_mb_late": 21.0}
     memory._megabytes = [1.0]
-    assert memory.told() == {"memory_mb_early": None, "memory_mb_late": None}
+    assert memory.summary() == {"memory_mb_early": None, "memory_mb_late": None}

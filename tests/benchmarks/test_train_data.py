@@ -66,6 +66,7 @@ def test_consort_trains_the_model_of_the_task(task):
     assert len(getattr(model, "peers", [model])) == task.peers
     policy = model.peers[0].mlp.dtype_policy.name if task.peers > 1 else model.mlp.dtype_policy.name
     assert policy == {"float32": "float32", "bfloat16": "mixed_bfloat16"}[task.dtype]
-    run = training(model, make_dataset(task))
+    run, about = training(model, make_dataset(task))
+    assert about["optimizer"] == "LazyAdam"
     run(2)
     assert int(model.optimizer.iterations) == 2 and np.isfinite(run(1))
