@@ -51,7 +51,30 @@ class Trained:
 
 
 class Recipe(Options, abc.ABC):
-    """A way to train. Its constructor takes the options of the run file's section `recipe`."""
+    """A way to train, the base of every recipe.
+
+    A subclass is a frozen dataclass whose fields are the options of the run file's section `recipe` (see `Options`),
+    and needs two methods: `train` and `row_widths`. `needs` and `check` refuse data and models that it cannot use,
+    `model_names` names further models that it builds, `external_inputs` what it takes from earlier runs; `streamed`
+    and `served` are for `consort online`. The run file names it by a short name, by an entry point of the group
+    `consort.recipes`, or by its import path; the working directory is importable.
+
+    Example, in a file `averaging.py`, for `recipe: {name: averaging.LongerTraining, options: {times: 3}}`:
+
+        @dataclass(frozen=True)
+        class LongerTraining(Recipe):
+            '''Trains for more epochs; the `Args` of this docstring say what `times` means.'''
+
+            times: Count = 2
+
+            def row_widths(self, width: int) -> list[int]:
+                return [width]
+
+            def train(self, job: TrainingJob, directory: Path) -> Trained:
+                model = job.build(job.seed, None)
+                settings = dataclasses.replace(job.settings, epochs=self.times * job.settings.epochs)
+                return Trained(model, job.fit(model, directory, settings, job.seed))
+    """
 
     in_time_order: ClassVar[bool] = False
     """True if each record must be seen after all earlier ones, and none of them twice."""

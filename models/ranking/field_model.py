@@ -16,7 +16,22 @@ class FieldModel(TableModel):
     """A model that scores one row, or one candidate of a request, from the vectors of its fields.
 
     A subclass declares its options, makes its layers in `__init__`, and gives `head`; one with `has_hidden` also
-    `last_hidden`. One that normalizes over the batch takes `real` in its `head`.
+    `last_hidden`. One that normalizes over the batch takes `real` in its `head`. A run file names it by a short name,
+    by an entry point of the group `consort.models`, or by its import path.
+
+    For example:
+
+        @dataclass(frozen=True)
+        class BilinearOptions(ModelOptions):
+            '''The `Args` of this docstring say what `scale` means.'''
+
+            scale: float = 1.0
+
+        class Bilinear(FieldModel):
+            options: BilinearOptions
+
+            def head(self, embeddings, linear, training, real=None):
+                return self.options.scale * tf.reduce_sum(tf.reduce_prod(embeddings, axis=1), axis=-1)
 
     Args, call arguments, output shape: as `TableModel`.
     """
