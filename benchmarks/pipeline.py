@@ -31,7 +31,7 @@ def bench_pipeline(
       folder: working folder; None: a temporary one.
     """
     with tempfile.TemporaryDirectory(dir=folder) as work:
-        from transforms.sources.criteo_synthetic import write_criteo_like
+        from benchmarks.criteo_like import write_criteo_like
 
         raw = Path(work, "raw")
         raw.mkdir()

@@ -11,13 +11,13 @@ from unittest import mock
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from benchmarks.criteo_like import write_criteo_like
 from runs.provenance import machine
 from transforms.beam.import_dataset import import_dataset
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.beam.vocabulary import learn_vocabulary
 from transforms.features import Vocabulary
 from transforms.files import write_text
-from transforms.sources.criteo_synthetic import write_criteo_like
 from transforms.sources.registry import get_source
 
 VOCABULARY = "criteo"

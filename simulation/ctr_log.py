@@ -20,7 +20,6 @@ from transforms.features import LABEL, SPLITS, Column, Encoding, Feature, Featur
 from transforms.portable_math import exp, log, total
 from transforms.portable_random import SIMULATOR_VERSION
 from transforms.records import Dataset, load_dataset
-from transforms.sources.synthetic_text import hex_text
 from transforms.splits import random_splits
 from transforms.writing import write_dataset
 
@@ -32,6 +31,8 @@ NUMBER_MEAN_LOG, NUMBER_SPREAD = 4.0, 0.8
 """A number n of the world is written as a count-like x with ln(1 + x) = 4 + 0.8 n."""
 SHARD_BLOCKS = 4
 _SECONDS_PER_DAY = 86_400.0
+
+_HEX_PAIRS = np.array([f"{value:02x}" for value in range(256)], "S2").view(np.uint16)
 
 Progress = Callable[[int, int], None]
 Tokens = dict[str, pa.Array]
@@ -141,6 +142,13 @@ def _tokens(parameters: ClickLogParameters) -> Tokens:
         category.name: hex_text(_scrambled(np.arange(category.ids + 1, dtype=np.uint64), field))
         for field, category in enumerate(parameters.categories)
     }
+
+
+def hex_text(values: np.ndarray) -> pa.Array:
+    """The low 32 bits of each number as 8 hex digits."""
+    pairs = _HEX_PAIRS[values.astype(np.uint32).astype(">u4").view(np.uint8)]
+    offsets = np.arange(len(values) + 1, dtype=np.int32) * 8
+    return pa.StringArray.from_buffers(len(values), pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(pairs)))
 
 
 def _scrambled(ids: np.ndarray, field: int) -> np.ndarray:

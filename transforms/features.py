@@ -15,7 +15,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from transforms.declaration_checks import check_key, check_vocabularies
 from transforms.names import MAX_LIST_NAME_LENGTH, Name, refuse_alike
 
 RecordKind = Literal["row", "request"]
@@ -29,7 +28,6 @@ LAST_TIMESTAMP = 4_102_444_799
 MISSING_STRING = b""
 MISSING_INT = -1
 """Missing values stand in records as markers: empty string, -1, NaN; so every record has every column."""
-
 
 LENGTHS = "_lengths"
 """Ends the name of the input of a request that holds the lengths of a list column."""
@@ -243,7 +241,7 @@ class FeatureSet(_Frozen):
 
     @model_validator(mode="after")
     def _check(self) -> "FeatureSet":
-        all_columns = self._all_columns("request")
+        all_columns = self.columns_of("request")
         declared = [column.name for column in self.columns]
         refuse_alike("column", [*declared, *(column.name for column in all_columns if column.name not in declared)])
         refuse_alike("feature", [feature.name for feature in self.features])
@@ -252,18 +250,29 @@ class FeatureSet(_Frozen):
         keys = {key.name: key for key in (*ROW_KEYS, *REQUEST_MASKS)}
         for column in self.columns:
             if column.name in keys:
-                check_key(column, keys[column.name])
+                _check_key(column, keys[column.name])
         columns = {column.name: column for column in all_columns}
         for feature in self.features:
             _check_feature(feature, columns)
-        check_vocabularies(self.features)
+        self._check_vocabularies()
         self._check_lengths()
         return self
 
+    def _check_vocabularies(self) -> None:
+        """Refuses features of one vocabulary whose ids are of two kinds: it has one table, of one size."""
+        first: dict[str, Feature] = {}
+        for feature in self.features:
+            other = first.setdefault(feature.vocabulary, feature) if feature.is_id else feature
+            if other.id_kind != feature.id_kind:
+                raise ValueError(
+                    f"features {other.name!r} and {feature.name!r} share the vocabulary {feature.vocabulary!r}; their "
+                    f"ids are of two kinds ({other.id_kind}; {feature.id_kind}); give one of them another vocabulary"
+                )
+
     def _check_lengths(self) -> None:
         """A request has a column more for each list."""
-        names = {column.name.casefold(): column.name for column in self._all_columns("request")}
-        for column in self._all_columns("request"):
+        names = {column.name.casefold(): column.name for column in self.columns_of("request")}
+        for column in self.columns_of("request"):
             taken = names.get(column.lengths.name.casefold()) if column.variable_length else None
             if taken is not None:
                 raise ValueError(
@@ -271,19 +280,15 @@ class FeatureSet(_Frozen):
                     f"{column.name!r}; give it another name"
                 )
 
-    def _all_columns(self, record: RecordKind) -> tuple[Column, ...]:
-        masks = REQUEST_MASKS if record == "request" else ()
-        keys = (*ROW_KEYS, *masks)
-        own, names = {column.name: column for column in self.columns}, {key.name for key in keys}
-        others = tuple(column for column in self.columns if column.name not in names)
-        return tuple(self._required(own.get(key.name, key)) for key in keys) + others
-
-    def _required(self, key: Column) -> Column:
-        return key.model_copy(update={"required": True}) if key.name == ITEM_ID and self.requires_item_id else key
-
     def columns_of(self, record: RecordKind) -> tuple[Column, ...]:
         """All columns of a record: keys, masks (requests only), then the source's own."""
-        return self._all_columns(record)
+        declared = {column.name: column for column in self.columns}
+        keys = []
+        for key in (*ROW_KEYS, *(REQUEST_MASKS if record == "request" else ())):
+            column = declared.pop(key.name, key)
+            required = key.name == ITEM_ID and self.requires_item_id
+            keys.append(column.model_copy(update={"required": True}) if required else column)
+        return (*keys, *declared.values())
 
     def column(self, name: str) -> Column:
         """The column of that name; also the lengths of a list, by the name that they have in a request.
@@ -291,29 +296,26 @@ class FeatureSet(_Frozen):
         Raises:
           KeyError: there is none.
         """
-        columns = self._all_columns("request")
+        columns = self.columns_of("request")
         return {column.name: column for column in (*with_lengths(columns), *columns)}[name]
 
     def raw_inputs(self) -> tuple[Column, ...]:
         """The columns that a serving request must carry: those that a feature reads."""
         used = {feature.column for feature in self.features}
-        return tuple(column for column in self._all_columns("row") if column.name in used)
+        return tuple(column for column in self.columns_of("row") if column.name in used)
 
     def model_inputs(self, record: RecordKind) -> tuple[ModelInput, ...]:
         """The inputs of a model on `record` records, in declared order."""
-        inputs = []
-        for feature in self.features:
-            column = self.column(feature.column)
-            inputs.append(
-                ModelInput(
-                    name=feature.name,
-                    vocabulary=feature.vocabulary if feature.is_id else None,
-                    shape=column.shape(record),
-                    entity=column.entity,
-                    max_length=column.max_length,
-                )
+        return tuple(
+            ModelInput(
+                name=feature.name,
+                vocabulary=feature.vocabulary if feature.is_id else None,
+                shape=column.shape(record),
+                entity=column.entity,
+                max_length=column.max_length,
             )
-        return tuple(inputs)
+            for feature, column in ((feature, self.column(feature.column)) for feature in self.features)
+        )
 
     @cached_property
     def id_vocabularies(self) -> tuple[Vocabulary, ...]:
@@ -351,6 +353,22 @@ def with_lengths(columns: Iterable[Column]) -> tuple[Column, ...]:
     return tuple(
         one for column in columns for one in ((column, column.lengths) if column.variable_length else (column,))
     )
+
+
+def _check_key(column: Column, key: Column) -> None:
+    """Refuses a source's column that loosens one that every record has; it may only narrow it."""
+    fixed = ("entity", "variable_length") if key.dtype == "string" else ("dtype", "entity", "variable_length")
+    different = [name for name in fixed if getattr(column, name) != getattr(key, name)]
+    looser = {
+        "model_input": column.model_input and not key.model_input,
+        "required": key.required and not column.required,
+        "min_value": key.min_value is not None and (column.min_value is None or column.min_value < key.min_value),
+        "max_value": key.max_value is not None and (column.max_value is None or column.max_value > key.max_value),
+    }
+    different += [name for name, loosened in looser.items() if loosened]
+    if different:
+        expected = ", ".join(f"{name}={getattr(key, name)!r}" for name in different)
+        raise ValueError(f"column {column.name!r} is one that every record has; expected {expected}; or leave it out")
 
 
 def _check_feature(feature: Feature, columns: dict[str, Column]) -> None:

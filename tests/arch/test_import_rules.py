@@ -67,11 +67,6 @@ def test_rooms_import_only_downwards() -> None:
 def test_no_file_is_in_an_import_cycle() -> None:
     allowed: list[list[str]] = [
         ["models.training.progress", "models.training.tensorboard"],
-        ["transforms.declaration_checks", "transforms.features"],
-        ["transforms.sources.movielens", "transforms.sources.movielens_reader"],
-        [f"transforms.sources.ratings_matrix{part}" for part in ("", "_files", "_reader", "_records", "_requests")],
-        ["transforms.sources.recflow", "transforms.sources.recflow_reader", "transforms.sources.recflow_records"],
-        ["transforms.sources.recsys2017", "transforms.sources.recsys2017_reader"],
     ]
     assert [group for group in cycles(modules()) if group not in allowed] == []
 

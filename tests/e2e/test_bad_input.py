@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.criteo_like import write_criteo_like
 from tests.helpers.command_line import consort, tree
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import toy_features, toy_rows, write_learnable
 from transforms.batches import Batch
 from transforms.features import FeatureSet
-from transforms.sources.criteo_synthetic import write_criteo_like
 from transforms.writing import write_dataset
 
 pytestmark = pytest.mark.e2e

@@ -2,10 +2,10 @@
 
 import pytest
 
+from benchmarks.criteo_like import write_criteo_like
 from tests.helpers.command_line import consort, run_short_of_disk
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_learnable
-from transforms.sources.criteo_synthetic import write_criteo_like
 
 pytestmark = pytest.mark.e2e
 

@@ -10,10 +10,10 @@ import pytest
 
 from serving.contract import read_contract
 from tests.helpers.command_line import consort
-from transforms.sources.kuairand_synthetic import write_kuairand_like
-from transforms.sources.movielens_synthetic import write_movielens_like
-from transforms.sources.recsys2017_synthetic import write_recsys2017_like
-from transforms.sources.taobao_ad_synthetic import write_taobao_ad_like
+from tests.helpers.kuairand_like import write_kuairand_like
+from tests.helpers.movielens_like import write_movielens_like
+from tests.helpers.recsys2017_like import write_recsys2017_like
+from tests.helpers.taobao_ad_like import write_taobao_ad_like
 
 pytestmark = pytest.mark.e2e
 RAW: dict[str, Callable[[Path], Any]] = {

@@ -5,9 +5,9 @@ import json
 import pytest
 import yaml
 
+from benchmarks.criteo_like import write_criteo_like
 from tests.helpers.command_line import consort
 from tests.helpers.mutual_grid import TINY
-from transforms.sources.criteo_synthetic import write_criteo_like
 
 ROWS = 500
 

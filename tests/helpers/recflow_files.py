@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from transforms.sources.recflow_options import STAGES
-from transforms.sources.recflow_synthetic import COLUMNS, days_from, write_feather, write_pickle
+from tests.helpers.recflow_like import COLUMNS, days_from, write_feather, write_pickle
+from transforms.sources.recflow.schema import STAGES
 
 DAY = "2024-02-01"
 

@@ -10,9 +10,9 @@ from simulation.cascade_world import CascadeWorld
 from simulation.ctr_world import ClickLogWorld
 from simulation.parameters import Category, ClickLogParameters, World
 from transforms.batches import Ragged
-from transforms.sources.ratings_matrix_files import Ratings
-from transforms.sources.ratings_matrix_options import RatingsMatrixOptions
-from transforms.sources.ratings_matrix_requests import preferences, rounds, yes_probability
+from transforms.sources.ratings_matrix.ratings import Ratings
+from transforms.sources.ratings_matrix.read import preferences, rounds, yes_probability
+from transforms.sources.ratings_matrix.schema import RatingsMatrixOptions
 
 USERS, ITEMS = 30, 80
 

@@ -33,7 +33,6 @@ LEAVES = frozenset(
         "transforms.one_keras",
         "transforms.names",
         "transforms.packages",
-        "transforms.declaration_checks",
     }
 )
 """What every room may import."""

@@ -32,7 +32,7 @@ PROCESSORS = {
         "NPY_DISABLE_CPU_FEATURES": NUMPY_FEATURES,
     },
 }
-SIMULATING = ("_synthetic", "matrix_requests", "portable_math", "portable_random")
+SIMULATING = ("criteo_like", "ratings_matrix.read", "portable_math", "portable_random")
 LIBRARY_CALLS = frozenset(
     """exp exp2 expm1 log log2 log10 log1p logaddexp sin cos tan arctan tanh power float_power cbrt hypot matmul dot
     vdot inner outer einsum tensordot convolve argpartition standard_normal normal multivariate_normal gumbel poisson

@@ -11,8 +11,8 @@ from tests.helpers.code_files import write_feather_with_code, write_parquet_with
 from tests.helpers.source_tree import ROOT
 from transforms.arrow import feather, ipc, pa, pq, reading
 from transforms.errors import InputError
-from transforms.sources.ebnerd_files import check_behaviors, check_history
-from transforms.sources.recflow_files import open_feather
+from transforms.sources.ebnerd.files import check_behaviors, check_history
+from transforms.sources.recflow.files import open_feather
 
 TABLE = pa.table({"item_id": [b"a", b"b"], "price": [1.0, 2.0]})
 MESSAGE = r"received a column whose type is a pickle \(arrow.py_extension_type\), which could run code; nothing was run"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.avazu_like import write_avazu_like
 from tests.helpers.imported_records import records_of
 from transforms.beam.import_dataset import import_dataset
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
@@ -15,9 +16,7 @@ from transforms.features import SPLITS, Encoding, Feature
 from transforms.input import parsed, serialized
 from transforms.ops.times import time_ids
 from transforms.records import Dataset
-from transforms.sources.avazu import Avazu
-from transforms.sources.avazu_options import AvazuOptions
-from transforms.sources.avazu_synthetic import write_avazu_like
+from transforms.sources.avazu.schema import Avazu, AvazuOptions
 
 HEADER = (
     "id,click,hour,C1,banner_pos,site_id,site_domain,site_category,app_id,app_domain,app_category,device_id,"

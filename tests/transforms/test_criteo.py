@@ -6,14 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.criteo_like import write_criteo_like
 from tests.helpers.imported_records import all_records, records_of
 from transforms.beam.import_dataset import import_dataset
 from transforms.errors import InputError
 from transforms.features import SPLITS, Encoding
 from transforms.records import Dataset
-from transforms.sources.criteo import Criteo
-from transforms.sources.criteo_options import CATEGORIES, NUMBERS, CriteoOptions
-from transforms.sources.criteo_synthetic import write_criteo_like
+from transforms.sources.criteo.schema import CATEGORIES, NUMBERS, Criteo, CriteoOptions
 
 
 def line(label="0", numbers=("1",) * 13, categories=("05db9164",) * 26) -> str:

@@ -10,9 +10,8 @@ from tests.helpers.ebnerd_files import START, Shown, behaviors_row, expected_row
 from tests.helpers.imported_records import all_records, records_of
 from transforms.beam.import_dataset import import_dataset
 from transforms.features import RECORD_KINDS, SPLITS
-from transforms.sources import ebnerd_reader
-from transforms.sources.ebnerd import Ebnerd
-from transforms.sources.ebnerd_options import EbnerdOptions
+from transforms.sources.ebnerd import read as ebnerd_read
+from transforms.sources.ebnerd.schema import Ebnerd, EbnerdOptions
 
 ITEM_COLUMNS = [column.name for column in Ebnerd().feature_set().columns if column.entity == "item"]
 
@@ -144,7 +143,7 @@ def test_a_click_changes_nothing_that_is_known_before_its_page_view_ends(world, 
 
 
 def test_the_users_partition_does_not_change_any_record(world, whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(ebnerd_reader, "_LISTS_PER_PARTITION", 40)
+    monkeypatch.setattr(ebnerd_read, "_LISTS_PER_PARTITION", 40)
     imported(tmp_path, *world)
     for record in ("row", "request"):
         one, many = all_records(whole, record), all_records(tmp_path / "out", record)

@@ -10,8 +10,7 @@ from tests.helpers.imported_records import records_of
 from transforms.arrow import pa, pq
 from transforms.beam.import_dataset import import_dataset
 from transforms.errors import InputError
-from transforms.sources.ebnerd import Ebnerd
-from transforms.sources.ebnerd_options import EbnerdOptions
+from transforms.sources.ebnerd.schema import Ebnerd, EbnerdOptions
 
 ALL_TEST = EbnerdOptions(list_size=8, splits="all_test")
 

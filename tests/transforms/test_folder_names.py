@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.helpers.movielens_like import write_movielens_like
 from tests.helpers.toy_data import EVAL, TEST, TRAIN, toy_features, toy_rows, write_toy
 from transforms.beam.import_dataset import import_dataset
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
@@ -16,7 +17,6 @@ from transforms.files import check_model_folder, check_no_pattern, escaped
 from transforms.input import expand_patterns
 from transforms.integrity import checked
 from transforms.records import load_dataset
-from transforms.sources.movielens_synthetic import write_movielens_like
 from transforms.sources.registry import get_source
 from transforms.spans import cut_spans, files_of, spans_in
 

@@ -7,9 +7,16 @@ import numpy as np
 import pytest
 
 from tests.helpers.imported_records import records_of
+from tests.helpers.kuairand_like import (
+    LOG_COLUMNS,
+    USER_COLUMNS,
+    VIDEO_COLUMNS,
+    write_kuairand_like,
+    write_kuairand_table,
+)
 from tests.helpers.raw_imports import imported, refused, rows_of
 from transforms.beam.transform_dataset import load_transform, transform_dataset
-from transforms.sources.kuairand_options import (
+from transforms.sources.kuairand.schema import (
     FIRST_STANDARD,
     RANDOM,
     SECOND_STANDARD,
@@ -17,13 +24,6 @@ from transforms.sources.kuairand_options import (
     STATISTICS,
     USERS,
     VIDEOS,
-)
-from transforms.sources.kuairand_synthetic import (
-    LOG_COLUMNS,
-    USER_COLUMNS,
-    VIDEO_COLUMNS,
-    write_kuairand_like,
-    write_kuairand_table,
 )
 from transforms.sources.registry import get_source
 

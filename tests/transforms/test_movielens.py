@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.helpers.imported_records import records_of
+from tests.helpers.movielens_like import write_movielens_like
 from tests.helpers.raw_imports import imported, refused, rows_of, write_raw
 from transforms.beam.transform_dataset import load_transform, transform_dataset
-from transforms.sources.movielens_synthetic import write_movielens_like
 from transforms.sources.registry import get_source
 
 HEADER = "userId,movieId,rating,timestamp"

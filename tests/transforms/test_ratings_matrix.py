@@ -7,13 +7,17 @@ from evaluation.pointwise import auc
 from simulation.cascade_log import feature_set as simulated_feature_set
 from simulation.parameters import World
 from tests.helpers.imported_records import all_records, records_of
+from tests.helpers.ratings_matrix_like import write_coat_like, write_jester_like
 from transforms.beam.import_dataset import import_dataset
 from transforms.features import SPLITS, Feature, FeatureSet
-from transforms.sources.ratings_matrix import COAT_ITEM_FIELDS, COAT_USER_FIELDS, RatingsMatrixSource
-from transforms.sources.ratings_matrix_files import Ratings, read_ratings
-from transforms.sources.ratings_matrix_options import RatingsMatrixOptions
-from transforms.sources.ratings_matrix_requests import preferences, rounds, yes_probability
-from transforms.sources.ratings_matrix_synthetic import write_coat_like, write_jester_like
+from transforms.sources.ratings_matrix.ratings import Ratings, read_ratings
+from transforms.sources.ratings_matrix.read import preferences, rounds, yes_probability
+from transforms.sources.ratings_matrix.schema import (
+    COAT_ITEM_FIELDS,
+    COAT_USER_FIELDS,
+    RatingsMatrixOptions,
+    RatingsMatrixSource,
+)
 
 TRUTHS = ("stage", "position", "logging_score", "true_click_probability")
 USERS, JOKES = 40, 60

@@ -6,11 +6,10 @@ import os
 import numpy as np
 import pytest
 
+from tests.helpers.ratings_matrix_like import write_coat_like, write_jester_like
 from transforms.beam.import_dataset import import_dataset
 from transforms.errors import InputError
-from transforms.sources.ratings_matrix import RatingsMatrixSource
-from transforms.sources.ratings_matrix_options import RatingsMatrixOptions
-from transforms.sources.ratings_matrix_synthetic import write_coat_like, write_jester_like
+from transforms.sources.ratings_matrix.schema import RatingsMatrixOptions, RatingsMatrixSource
 from transforms.sources.registry import get_source
 
 HEADER = "user,joke,rating,user_complete"

@@ -5,13 +5,12 @@ import pytest
 
 from tests.helpers.imported_records import all_records, records_of
 from tests.helpers.recflow_files import DAY, history, moment, raw_row, write_days
+from tests.helpers.recflow_like import days_from, write_recflow_like
 from transforms.beam.import_dataset import import_dataset
 from transforms.features import SPLITS, Feature, FeatureSet
-from transforms.sources.recflow import Recflow
-from transforms.sources.recflow_files import split_days
-from transforms.sources.recflow_options import PERIODS, RecflowOptions
-from transforms.sources.recflow_reader import ReadDay
-from transforms.sources.recflow_synthetic import days_from, write_recflow_like
+from transforms.sources.recflow.files import split_days
+from transforms.sources.recflow.read import ReadDay
+from transforms.sources.recflow.schema import PERIODS, Recflow, RecflowOptions
 
 NEVER_INPUTS = ("stage", "rank_pos", "rerank_pos", "rank_index", "rerank_index", "label")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from transforms.sources.recflow_candidates import chosen_candidates
+from transforms.sources.recflow.read import chosen_candidates
 
 
 def kept_stages(stages, list_size, seed=0):

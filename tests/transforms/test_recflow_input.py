@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from tests.helpers.recflow_files import DAY, history, moment, raw_row, write_day, write_days
+from tests.helpers.recflow_like import write_pickle
 from transforms.arrow import feather, pa
 from transforms.beam.import_dataset import import_dataset
 from transforms.errors import InputError
-from transforms.sources import recflow_reader
-from transforms.sources.recflow import Recflow
-from transforms.sources.recflow_options import RecflowOptions
-from transforms.sources.recflow_synthetic import write_pickle
+from transforms.sources.recflow import read as recflow_read
+from transforms.sources.recflow.schema import Recflow, RecflowOptions
 
 FEATHER, PICKLE = f"all_stage/{DAY}.feather", f"seq_effective_50_dict/{DAY}.pkl"
 
@@ -49,7 +48,7 @@ def test_an_impossible_value_is_named(tmp_path, changes, message):
 
 
 def test_a_request_at_two_times_is_refused_even_where_its_rows_are_read_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr(recflow_reader.ReadDay.__init__, "__defaults__", (1,))
+    monkeypatch.setattr(recflow_read.ReadDay.__init__, "__defaults__", (1,))
     write_days(tmp_path / "raw", [raw_row(7, 1, "realshow"), raw_row(7, 2, "rank_neg", clock="01:00")])
     refused(tmp_path, "request 7: received two values of request_timestamp")
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tests.helpers.raw_imports import imported, refused, rows_of
+from tests.helpers.recsys2017_like import write_recsys2017_like, write_recsys2017_table
 from transforms.beam.transform_dataset import load_transform, transform_dataset
-from transforms.sources.recsys2017_options import INTERACTIONS, ITEMS, USERS
-from transforms.sources.recsys2017_synthetic import write_recsys2017_like, write_recsys2017_table
+from transforms.sources.recsys2017.schema import INTERACTIONS, ITEMS, USERS
 
 DAY = 86_400
 START = 1_478_000_000

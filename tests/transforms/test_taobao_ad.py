@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from tests.helpers.raw_imports import imported, refused, rows_of, write_raw
-from transforms.beam.transform_dataset import load_transform, transform_dataset
-from transforms.sources.registry import get_source
-from transforms.sources.taobao_ad_synthetic import (
+from tests.helpers.taobao_ad_like import (
     AD_HEADER,
     BEHAVIOUR_HEADER,
     PROFILE_HEADER,
     SAMPLE_HEADER,
     write_taobao_ad_like,
 )
+from transforms.beam.transform_dataset import load_transform, transform_dataset
+from transforms.sources.registry import get_source
 
 
 def second(day, clock="12:00:00"):

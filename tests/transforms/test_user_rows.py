@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from tests.helpers.movielens_like import write_movielens_like
 from tests.helpers.raw_imports import imported, rows_of
 from transforms.sources import user_rows
 from transforms.sources.events_before import MILLISECOND_BITS, SECOND_BITS, Histories
-from transforms.sources.movielens_synthetic import write_movielens_like
 from transforms.sources.user_rows import Types, UserSpread
 
 MOMENTS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), max_size=30)

@@ -1,5 +1,6 @@
 """What a data source is: raw files in, batches of records out."""
 
+import importlib
 import os
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,7 +22,39 @@ class SourceOptions(BaseModel):
 
 
 class Source(ABC):
-    """A data source with its options.
+    """A data source with its options: what its records hold, and how its raw files become records.
+
+    To write one, derive a class, set the class attributes and implement `feature_set`, `check` and `read`; `origin`
+    may add what else a reader of `dataset.json` wants to know. Name it by its import path, `package.module.Class`,
+    in `consort data import` and in a run file; the working directory is importable. An installed package can give it
+    a short name by an entry point of the group `consort.sources`.
+
+        class Clicks(Source):
+            name = "clicks"
+            summary = "clicks in our shop; rows"
+            licence = "ours"
+            where = "the data lake"
+            records = ("row",)
+
+            def feature_set(self):
+                return FeatureSet(
+                    columns=(Column(name="price", dtype="float", entity="item"),),
+                    features=(Feature(name="item_id", encoding="id"), Feature(name="price", encoding="zscore")),
+                )
+
+            def check(self, input_dir):
+                if not list(Path(input_dir).glob("*.csv")):
+                    raise InputError(str(input_dir), "no csv file", "files of clicks", "correct --input")
+
+            def read(self, input_dir):
+                return beam.Create(sorted(Path(input_dir).glob("*.csv"))) | beam.ParDo(ReadChunks(read_file))
+
+    where `read_file(path)` yields `(shard name, Batch("row", split, columns))` pairs. `columns` holds an array for
+    each column of the `FeatureSet` and for the keys that every row has: `request_id`, `user_id`, `item_id`,
+    `timestamp` and `label`.
+
+    The sources that come with Consort are folders: `schema.py` holds the class and its options and imports nothing
+    heavy; `read.py`, named by `reader`, holds functions `check`, `read` and `origin` of `(input_dir, options)`.
 
     Class attributes:
       name: as on the command line.
@@ -30,6 +63,7 @@ class Source(ABC):
       where: where to get it.
       records: the record kinds that it gives.
       Options: its `SourceOptions`.
+      reader: import path of the module that reads its files; empty where the class does it.
     """
 
     name: ClassVar[str]
@@ -38,6 +72,7 @@ class Source(ABC):
     where: ClassVar[str]
     records: ClassVar[tuple[RecordKind, ...]]
     Options: ClassVar[type[SourceOptions]] = SourceOptions
+    reader: ClassVar[str] = ""
 
     def __init__(self, options: SourceOptions | None = None):
         self.options = options if options is not None else self.Options()
@@ -46,23 +81,29 @@ class Source(ABC):
     def feature_set(self) -> FeatureSet:
         """The declaration that this source's records follow."""
 
-    @abstractmethod
     def check(self, input_dir: str | os.PathLike[str]) -> None:
-        """Looks at the raw files before anything is written: present, not empty, right columns.
+        """Looks at the raw files before anything is written: present, not empty, the expected columns.
 
         Raises:
           InputError: what is wrong and how to fix it.
         """
+        self._reader.check(input_dir, self.options)
 
-    @abstractmethod
     def read(self, input_dir: str | os.PathLike[str]) -> "beam.PTransform":
-        """A root PTransform that gives `(shard name, Batch)` pairs, best by `transforms.beam` `ReadChunks`.
+        """Returns a root PTransform that gives `(shard name, Batch)` pairs, best by `transforms.beam` `ReadChunks`.
 
         Shard names are unique per record kind and split, and a pure function of the input and the
         options, so that two imports of the same files are byte for byte the same.
         Malformed input gives `(name, InputError)` instead (`ReadChunks` does that).
         """
+        return self._reader.read(input_dir, self.options)
 
     def origin(self, input_dir: str | os.PathLike[str]) -> dict[str, Any]:
-        """What `dataset.json` says of where the records came from."""
-        return {"source": self.name, "options": self.options.model_dump(mode="json")}
+        """Returns what `dataset.json` says of where the records came from: the options, and what `reader` adds."""
+        more = self._reader.origin(input_dir, self.options) if self.reader else {}
+        return {"source": self.name, "options": self.options.model_dump(mode="json"), **more}
+
+    @property
+    def _reader(self) -> Any:
+        # Beam, Arrow and pandas are imported where files are read, not where a source is named.
+        return importlib.import_module(self.reader)

@@ -29,39 +29,40 @@ class LineSource(Source):
     options: LineOptions
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:
-        for path, _ in self.input_files(input_dir):
+        for path, _ in input_files(input_dir, self.line_format):
             _check_start(path, self.line_format)
 
     def origin(self, input_dir: str | os.PathLike[str]) -> dict[str, Any]:
         alone = _SPLITS_ALONE[self.options.splits]
-        files = {path.name: split or alone for path, split in self.input_files(input_dir)}
-        return {**super().origin(input_dir), "files": files}
+        files = {path.name: split or alone for path, split in input_files(input_dir, self.line_format)}
+        return {"source": self.name, "options": self.options.model_dump(mode="json"), "files": files}
 
-    def input_files(self, input_dir: str | os.PathLike[str]) -> list[tuple[Path, Split | None]]:
-        """The raw files of a folder with their splits; None: to be split as the options say.
 
-        Raises:
-          InputError: no folder, no file of a known name, or two files for one split.
-        """
-        folder = Path(input_dir)
-        expected = f"{self.line_format.file}, or train, dev and test with .txt, .csv or .tsv"
-        if not folder.is_dir():
-            raise InputError(str(folder), "no such directory", f"a directory with {expected}", "correct --input")
-        found: dict[Split, Path] = {}
-        for path in sorted(folder.iterdir()):
-            split = _STEMS.get(path.stem) if path.suffix in _SUFFIXES and path.is_file() else None
-            if split is None or (split == "test" and _without_labels(path, self.line_format)):
-                continue
-            if split in found:
-                both = f"{found[split].name} and {path.name}, both for the split {split!r}"
-                raise InputError(str(folder), both, "one file a split", "move one away")
-            found[split] = path
-        if not found:
-            names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "an empty directory"
-            raise InputError(str(folder), names, expected, "rename the files or correct --input")
-        if list(found) == ["train"]:
-            return [(found["train"], None)]
-        return [(found[split], split) for split in ("train", "eval", "test") if split in found]
+def input_files(input_dir: str | os.PathLike[str], line_format: LineFormat) -> list[tuple[Path, Split | None]]:
+    """The raw files of a folder with their splits; None: to be split as the options say.
+
+    Raises:
+      InputError: no folder, no file of a known name, or two files for one split.
+    """
+    folder = Path(input_dir)
+    expected = f"{line_format.file}, or train, dev and test with .txt, .csv or .tsv"
+    if not folder.is_dir():
+        raise InputError(str(folder), "no such directory", f"a directory with {expected}", "correct --input")
+    found: dict[Split, Path] = {}
+    for path in sorted(folder.iterdir()):
+        split = _STEMS.get(path.stem) if path.suffix in _SUFFIXES and path.is_file() else None
+        if split is None or (split == "test" and _without_labels(path, line_format)):
+            continue
+        if split in found:
+            both = f"{found[split].name} and {path.name}, both for the split {split!r}"
+            raise InputError(str(folder), both, "one file a split", "move one away")
+        found[split] = path
+    if not found:
+        names = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "an empty directory"
+        raise InputError(str(folder), names, expected, "rename the files or correct --input")
+    if list(found) == ["train"]:
+        return [(found["train"], None)]
+    return [(found[split], split) for split in ("train", "eval", "test") if split in found]
 
 
 def read_first_line(path: str | os.PathLike[str]) -> bytes:

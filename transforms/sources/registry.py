@@ -12,15 +12,15 @@ from transforms.import_path import Registry, nearest
 from transforms.sources.base import Source
 
 SOURCES: dict[str, str] = {
-    "avazu": "transforms.sources.avazu.Avazu",
-    "criteo": "transforms.sources.criteo.Criteo",
-    "ebnerd": "transforms.sources.ebnerd.Ebnerd",
-    "kuairand": "transforms.sources.kuairand.Kuairand",
-    "movielens": "transforms.sources.movielens.Movielens",
-    "ratings_matrix": "transforms.sources.ratings_matrix.RatingsMatrixSource",
-    "recflow": "transforms.sources.recflow.Recflow",
-    "recsys2017": "transforms.sources.recsys2017.Recsys2017",
-    "taobao_ad": "transforms.sources.taobao_ad.TaobaoAd",
+    "avazu": "transforms.sources.avazu.schema.Avazu",
+    "criteo": "transforms.sources.criteo.schema.Criteo",
+    "ebnerd": "transforms.sources.ebnerd.schema.Ebnerd",
+    "kuairand": "transforms.sources.kuairand.schema.Kuairand",
+    "movielens": "transforms.sources.movielens.schema.Movielens",
+    "ratings_matrix": "transforms.sources.ratings_matrix.schema.RatingsMatrixSource",
+    "recflow": "transforms.sources.recflow.schema.Recflow",
+    "recsys2017": "transforms.sources.recsys2017.schema.Recsys2017",
+    "taobao_ad": "transforms.sources.taobao_ad.schema.TaobaoAd",
 }
 """Short names and import paths."""
 

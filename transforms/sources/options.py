@@ -1,0 +1,90 @@
+"""Options, columns and files that sources share."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from transforms.errors import InputError
+from transforms.features import Column, RecordKind
+from transforms.sources.base import SourceOptions
+from transforms.sources.text_format import FieldKind
+
+
+class RecordOptions(SourceOptions):
+    """Options of a source of both record kinds.
+
+    Args:
+      records: which record kinds to write.
+    """
+
+    records: tuple[RecordKind, ...] = ("row", "request")
+
+    @field_validator("records", mode="before")
+    @classmethod
+    def _one_or_more(cls, records: object) -> object:
+        return (records,) if isinstance(records, str) else records
+
+    @field_validator("records")
+    @classmethod
+    def _some_records(cls, records: tuple[RecordKind, ...]) -> tuple[RecordKind, ...]:
+        if not records:
+            raise ValueError("at least one of row, request")
+        return records
+
+
+class RowOptions(SourceOptions):
+    """Options of a source of rows with histories.
+
+    Args:
+      history_length: events of a user's history kept, the most recent ones.
+      frequency_threshold: ids seen less often in the training split are out of vocabulary.
+    """
+
+    history_length: int = Field(default=50, ge=1, le=50)
+    frequency_threshold: int = Field(default=1, ge=1)
+
+
+def history_column(name: str, dtype: Literal["int64", "string"], length: int) -> Column:
+    """A list of what a user did before, most recent last."""
+    return Column(name=name, dtype=dtype, entity="user", variable_length=True, max_length=length)
+
+
+def field_columns(
+    fields: Iterable[tuple[str, FieldKind]], entity: Literal["user", "context", "item"]
+) -> tuple[Column, ...]:
+    """A column for each field of a raw table."""
+    return tuple(Column(name=name, dtype=kind.dtype, entity=entity) for name, kind in fields)
+
+
+def numbered(name: str, count: int) -> tuple[str, ...]:
+    """Names of the columns that hold the first members of a list: `tag_1`, `tag_2` and so on."""
+    return tuple(f"{name}_{number}" for number in range(1, count + 1))
+
+
+def existing_folder(input_dir: str | os.PathLike[str], expected: str) -> Path:
+    """The folder of raw files.
+
+    Raises:
+      InputError: there is none.
+    """
+    folder = Path(input_dir)
+    if not folder.is_dir():
+        raise InputError(str(folder), "no such directory", f"a directory with {expected}", "correct --input")
+    return folder
+
+
+def required_file(folder: Path, names: Iterable[str], expected: str, fix: str = "get the file") -> Path:
+    """The first of some names that is a file of the folder.
+
+    Raises:
+      InputError: none is; the files that are there are named.
+    """
+    names = tuple(names)
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
+        found = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "an empty directory"
+        raise InputError(str(folder), f"no {' or '.join(names)} among {found}", expected, fix)
+    return path
