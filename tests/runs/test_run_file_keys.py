@@ -154,11 +154,14 @@ def _training() -> list[Any]:
         _rates(Recording.last["fit"]["learning_rate"]),
         job.steps_per_epoch,
         first[1].numpy().tolist(),
-        {key: value for key, value in model.get_config().items() if key != "name"},
+        # Of its layers: the config of the model itself would only repeat what the constructor was given.
+        [str(part) for part in (model.embeddings.parts, model.embeddings.inputs, model.embeddings.table_sizes)],
+        [tuple(weight.shape) for weight in model.weights],
+        model._compiled_head is not None,
         type(model),
         model.dtype_policy.name,
         model.weights[-2].numpy().tolist(),
-        [type(step).__name__ for step in model.mlp._steps],
+        [(type(step).__name__, getattr(step, "rate", None)) for step in model.mlp._steps],
         Recording.last["strategy"],
         Recording.last["note"],
     ]
