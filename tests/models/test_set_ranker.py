@@ -283,7 +283,7 @@ def test_the_registry_knows_it_and_its_arguments() -> None:
     [
         ({"hidden_units": ()}, "hidden_units is empty"),
         ({"batch_norm": True}, "batch_norm is True; expected False"),
-        ({"streams": ["candidate"]}, "streams has 'candidate'; expected some of history, candidates"),
+        ({"streams": ["candidate"]}, "streams is 'candidate'; expected one of history, candidates"),
         ({"inputs": INPUTS[:4]}, "no feature is of an item; received user, hour, history, history_category"),
         ({"inputs": ROW}, "no feature has candidates; .* set `record: request`"),
         ({"feature_map": "cosformer"}, "feature_map is 'cosformer'"),
