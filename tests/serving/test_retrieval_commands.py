@@ -47,7 +47,7 @@ def test_query_by_a_file_needs_neither_k_nor_ids_to_leave_out(towers: ToyTowers,
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [(("--k", 3), "--k; expected these with --retrieve"), (("--retrieve", "--signature", "plain"), "one of them")],
+    [(("--k", 3), "--k; expected --retrieve with it"), (("--retrieve", "--signature", "plain"), "one of them")],
 )
 def test_options_that_do_not_go_together_are_refused(options: tuple[Any, ...], said: str, towers: ToyTowers) -> None:
     answer = consort("query", NAME, "--data", towers.folder / "data", *options)
