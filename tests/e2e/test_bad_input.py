@@ -88,7 +88,7 @@ CASES = [
     ("data import criteo --input raw --out new --beam-arg=--runner=Nowhere", "--runner=Nowhere; expected a runner"),
     (
         "data import criteo --input raw --out new --beam-arg=--runner=FnApiRunner --beam-arg=--direct_num_worker=2",
-        "did you mean --direct_num_workers",
+        "did you mean '--direct_num_workers'",
     ),
     (
         "data import criteo --input raw --out new --beam-arg=--direct_num_workers=many",
