@@ -101,7 +101,7 @@ def test_trials_are_shared_by_searches_and_gates_and_not_by_other_models_or_budg
 
 
 def test_an_option_that_the_model_does_not_have_is_refused_before_any_trial():
-    with pytest.raises(InputError, match=r"tuning\.space, model\.options\.depht = 1.*no argument 'depht'"):
+    with pytest.raises(InputError, match=r"tuning\.space, model\.options\.depht = 1.*no option 'depht'"):
         check_search(RunFacts(config_with({"model.options.depht": [1, 2]}), toy_features(), "0"))
     with pytest.raises(InputError, match=r"tuning\.space, model\.name = deepfn.*did you mean 'deepfm'"):
         check_search(RunFacts(config_with({"model.name": ["deepfm", "deepfn"]}), toy_features(), "0"))

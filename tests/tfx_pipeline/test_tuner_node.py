@@ -68,7 +68,7 @@ def test_the_space_is_an_execution_property_so_that_the_cache_sees_it(folder):
 
 
 def test_an_option_that_the_model_does_not_have_is_refused_when_the_pipeline_is_wired(folder):
-    with pytest.raises(InputError, match="no argument 'depht'"):
+    with pytest.raises(InputError, match="no option 'depht'"):
         create_pipeline(plan_of(folder, space={"model.options.depht": [1]}))
     assert not (folder / "root").exists()
 
