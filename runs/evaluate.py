@@ -255,7 +255,7 @@ def _requests_of(columns: Mapping[str, np.ndarray], extras: Sequence[str]) -> Sc
         extra={name: columns[name] for name in extras},
     )
     flat = {
-        name: value[shown] if value.ndim == shown.ndim else np.repeat(value, shown.sum(axis=1))
+        name: value[shown] if value.ndim >= shown.ndim else np.repeat(value, shown.sum(axis=1))
         for name, value in columns.items()
     }
     return replace(_examples_of(flat, extras), requests=requests)

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from experiments.cs3.requests import Requests
+from experiments.cs3.requests_of_world import COUNTERS, answered, encoded, id_table_sizes, logarithms
 from experiments.cs3.stream import Data, Lists, Stream, joined
-from experiments.duet.requests import Requests
-from experiments.duet.simulated import COUNTERS, answered, encoded, id_table_sizes, logarithms
 from simulation.cascade_log import feature_set
 from simulation.cascade_world import CascadeWorld
 from simulation.parameters import World

@@ -23,10 +23,12 @@ class DuetGrid(WorldGrid):
       name: of the grid.
       source: `simulated`, or the source of the dataset that it takes, as `consort data list` names it.
       world: of `simulated`: the name of a world that comes with the package, or parameters.
-      requests: of a simulated log; of a dataset at most so many are read, None reads all.
+      requests: of a simulated log.
       seeds: 1 to so many: seed s is that of the world, of the weights and of the order of the data.
       tuning_seeds: on which learning rates are chosen; none of the seeds.
       learning_rates: that each method tries there, in the default world; one alone needs no tuning.
+      preset: run file that the runs start from, by path or by the name of a preset; by the source if none is named.
+      overrides: `key=value` over the preset, as `consort train --set` takes them; the keys below are set after these.
       batch_size: requests a step.
       epochs: at most.
       patience: epochs without a lower eval log loss before training stops.
@@ -36,6 +38,8 @@ class DuetGrid(WorldGrid):
       bias, set_effect: worlds and methods of these parts.
     """
 
+    preset: str | None = None
+    overrides: tuple[str, ...] = ()
     batch_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=8, ge=1)
     patience: int = Field(default=1, ge=1)
@@ -52,6 +56,8 @@ class DuetGrid(WorldGrid):
     def _check(self) -> "DuetGrid":
         if self.source == SIMULATED and self.requests is None:
             raise ValueError("requests is missing; a simulated log needs their number")
+        if self.source != SIMULATED and self.requests is not None:
+            raise ValueError("requests is given; a dataset is read as a whole; leave it out, or import less")
         known = [*METHODS, *ROWS]
         for part in ("main", "ablations", "schedules"):
             check_names(part, getattr(self, part), known)

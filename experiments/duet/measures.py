@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics import evaluate_requests
-from experiments.duet.requests import Requests
+from runs.evaluate import LOGGED_SCORE, TRUTH, ScoredRequests
 
 _LEAST = 1e-6
 _AGREEMENT = 0.01
 
 
-def measured(logits: np.ndarray, requests: Requests) -> dict[str, float]:
+def measured(logits: np.ndarray, requests: ScoredRequests) -> dict[str, float]:
     """All metrics of `evaluate_requests`, and how far predictions are from the truth where it is known.
 
     Args:
@@ -22,29 +22,29 @@ def measured(logits: np.ndarray, requests: Requests) -> dict[str, float]:
       Besides the metrics, of exposed and of unexposed candidates `prediction_...`, the mean probability,
       and with the truth `truth_...`, its mean, `error_mean_...` and `error_std_...` of logit minus true logit.
     """
-    candidate, exposed = np.asarray(requests.candidate), np.asarray(requests.exposed)
+    candidate, exposed, true = requests.candidate, requests.exposed, requests.extra.get(TRUTH)
     found = evaluate_requests(
         np.where(candidate, _sigmoid(logits), 0.0),
         candidate,
         exposed,
-        np.asarray(requests.label),
-        requests.truth,
-        requests.logging_score,
-        np.asarray(requests.user),
+        requests.label,
+        true,
+        requests.extra.get(LOGGED_SCORE),
+        requests.user_id,
         resamples=0,
     )
     for name, part in (("exposed", candidate & exposed), ("unexposed", candidate & ~exposed)):
         if not part.any():
             continue
         found[f"prediction_{name}"] = float(_sigmoid(logits[part]).mean())
-        if requests.truth is not None:
-            error = logits[part] - _logit(requests.truth[part])
-            found[f"truth_{name}"] = float(requests.truth[part].mean())
+        if true is not None:
+            error = logits[part] - _logit(true[part])
+            found[f"truth_{name}"] = float(true[part].mean())
             found[f"error_mean_{name}"], found[f"error_std_{name}"] = float(error.mean()), float(error.std())
     return found
 
 
-def of_pair(one: np.ndarray, other: np.ndarray, requests: Requests) -> dict[str, float]:
+def of_pair(one: np.ndarray, other: np.ndarray, requests: ScoredRequests) -> dict[str, float]:
     """What two models could teach each other about unexposed candidates.
 
     Args:
@@ -63,8 +63,8 @@ def of_pair(one: np.ndarray, other: np.ndarray, requests: Requests) -> dict[str,
         "agreement": float((difference < _AGREEMENT).mean()),
         "disagreement": float(difference.mean()),
     }
-    if requests.truth is not None:
-        true = _logit(requests.truth[part])
+    if (known := requests.extra.get(TRUTH)) is not None:
+        true = _logit(known[part])
         found["error_correlation"] = float(np.corrcoef(one[part] - true, other[part] - true)[0, 1])
     return found
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.duet.cells import cells_of
 from experiments.duet.grid import RESULTS_FILE, DuetGrid
-from experiments.duet.training import run_task
+from experiments.duet.training import run_task, use_dataset
 from experiments.grid_runner import Table, run_table
 
 
@@ -28,15 +28,8 @@ def run_grid(
       whole: of which `grid` is a part.
       workers, threads, say: as `run_table` has them.
     """
-    table = Table(RESULTS_FILE, cells_of, run_task, _save_dataset, _figure)
+    table = Table(RESULTS_FILE, cells_of, run_task, use_dataset, _figure)
     return run_table(table, grid, out, data_dir, whole, workers, threads, say)
-
-
-def _save_dataset(folder: Path, data_dir: Path, grid: DuetGrid) -> None:
-    from experiments.duet.dataset import dataset_data
-    from experiments.duet.storage import save_data
-
-    save_data(folder, dataset_data(data_dir, grid.requests))
 
 
 def _figure(result: dict[str, Any]) -> str:

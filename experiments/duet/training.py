@@ -1,50 +1,63 @@
-"""Trains one cell of a grid and measures it."""
+"""Trains one cell of a grid as `consort train` does, and measures what it serves."""
 
+import os
+import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 import tf_keras as keras
 
-from experiments.duet.building import Built, build
 from experiments.duet.cells import Cell
 from experiments.duet.grid import DuetGrid
 from experiments.duet.measures import measured, of_pair
-from experiments.duet.methods import method_of
-from experiments.duet.requests import Data, Requests
-from experiments.duet.storage import load_data, save_data
+from experiments.duet.methods import Method, method_of
 from experiments.grid_runner import SIMULATED, chosen_rate
-from experiments.places import Place
-from models.training.compiling import compile_model
-from transforms.errors import InputError
+from experiments.places import Place, data_folder
+from experiments.product import run_config, score_peers, train, transform_once
+from runs.config import RunConfig
+from runs.evaluate import ScoredRequests
 from transforms.features import Split
+from transforms.files import new_directory
+from transforms.records import Dataset, load_dataset
 
 MONITORED = "logloss"
 _SCORED: tuple[Split, ...] = ("eval", "test")
 _SCORED_AT_ONCE = 256
-_OF_TRAINING = ("loss", "logloss")
-_OF_EVAL = ("logloss", "agreement", "disagreement", "prediction/unexposed", "logloss/peer_0", "logloss/peer_1")
-Logits = dict[str, np.ndarray]
-
-
-def data_folder(root: Path, place: Place, grid: DuetGrid) -> Path:
-    """Where the arrays of a place lie; those of a dataset are the same for all seeds."""
-    return root / "work" / "data" / (place.name if grid.source == SIMULATED else "dataset")
+_HISTORY = (
+    "epoch", "loss", "logloss", "seconds", "eval_logloss", "eval_agreement", "eval_disagreement",
+    "eval_prediction/unexposed", "eval_logloss/peer_0", "eval_logloss/peer_1",
+)  # fmt: skip
+_PRESETS = {"ebnerd": "ebnerd_duet"}
+_SEEDS_OF_A_RUN = 10
+_RECORDS, _TRANSFORMED = "records", "transformed"
 
 
 def make_data(place: Place, grid: DuetGrid, root: Path) -> None:
-    """Simulates the log of a place."""
-    from experiments.duet.simulated import simulated_data
+    """Simulates the log of a place and transforms it."""
+    from simulation.cascade_log import simulate
 
-    folder = data_folder(root, place, grid)
-    world = grid.world_of(place.variant)
+    folder, world = data_folder(root, place, simulated=True), grid.world_of(place.variant)
     if folder.exists() or world is None or grid.requests is None:
         return
-    save_data(folder, simulated_data(world, grid.requests, place.seed))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_directory(folder) as temporary:
+        simulate(temporary / _RECORDS, world, grid.requests, place.seed)
+        _transform(temporary, grid)
+
+
+def use_dataset(folder: Path, data_dir: Path, grid: DuetGrid) -> None:
+    """Transforms a dataset for all cells of a grid."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with new_directory(folder) as temporary:
+        (temporary / _RECORDS).symlink_to(os.path.abspath(data_dir))
+        _transform(temporary, grid)
+
+
+def _transform(folder: Path, grid: DuetGrid) -> None:
+    dataset = load_dataset(folder / _RECORDS)
+    transform_once(_config(method_of("single"), dataset, grid, 1, 0.001), folder / _RECORDS, folder / _TRANSFORMED)
 
 
 def run_task(task: Cell | Place, grid: DuetGrid, root: Path) -> dict[str, Any] | None:
@@ -63,16 +76,18 @@ def run_cell(cell: Cell, grid: DuetGrid, root: Path) -> dict[str, Any]:
     """
     keras.backend.clear_session()
     started, cpu_started = time.perf_counter(), time.process_time()
-    data, sha256 = load_data(data_folder(root, cell.place, grid))
-    rate = chosen_rate(cell, grid, root)
-    built = build(method_of(cell.method), data, grid, cell.place.seed)
-    compile_model(built.model, rate)
-    course = _train(built, data, grid, cell.place.seed)
-    served = min(built.candidates, key=lambda name: course.best.get(f"eval_logloss/{name}", 0.0))
-    found: dict[str, Any] = {
-        split: _figures(course.logits[split], built.candidates, served, data.splits[split]) for split in _SCORED
-    }
-    world = grid.world_of(cell.place.variant)
+    data, run = data_folder(root, cell.place, grid.source == SIMULATED), root / "work" / "runs" / cell.name
+    records, rate = load_dataset(data / _RECORDS), chosen_rate(cell, grid, root)
+    config = _config(method_of(cell.method), records, grid, cell.place.seed, rate)
+    task, trained = train(config, data / _RECORDS, run, data / _TRANSFORMED)
+    best = int(trained.report.get("best_peer", 0))
+    metrics: dict[str, Any] = {}
+    for split, scored in score_peers(task, trained, data / _RECORDS, _SCORED, _SCORED_AT_ONCE).items():
+        if scored.requests is not None:
+            metrics[split] = _metrics(scored.requests, best)
+    shutil.rmtree(run)
+    world, result = grid.world_of(cell.place.variant), trained.result
+    weights = [weight for model in trained.peers or (trained.model,) for weight in model.trainable_variables]
     return {
         "cell": cell.name,
         "variant": cell.place.variant,
@@ -80,91 +95,57 @@ def run_cell(cell: Cell, grid: DuetGrid, root: Path) -> dict[str, Any]:
         "method": cell.method,
         "tried": cell.learning_rate is not None,
         "learning_rate": rate,
-        "served": served,
-        **found,
-        "monitored": course.best[f"eval_{MONITORED}"],
-        "best_epoch": int(course.best["epoch"]),
-        "history": course.history,
-        "steps": course.steps,
-        "parameters": int(sum(np.prod(weight.shape) for weight in built.model.trainable_variables)),
-        "data_sha256": sha256,
+        "served": f"peer_{best}",
+        **metrics,
+        "monitored": result.best[f"eval_{MONITORED}"],
+        "best_epoch": result.best_epoch,
+        "history": [{key: row[key] for key in _HISTORY if key in row} for row in result.history],
+        "steps": result.steps,
+        "parameters": int(sum(np.prod(weight.shape) for weight in weights)),
+        "data_sha256": records.sha256,
         "world": None if world is None else world.model_dump(mode="json"),
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu_started,
     }
 
 
-@dataclass
-class _Course:
-    """How training went; the logits are those of the best epoch."""
-
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: dict[str, float] = field(default_factory=dict)
-    logits: dict[Split, Logits] = field(default_factory=dict)
-    steps: int = 0
-
-
-def _train(built: Built, data: Data, grid: DuetGrid, seed: int) -> _Course:
-    model, course = built.model, _Course()
-    step, test = (
-        tf.function(own, reduce_retracing=True, autograph=False) for own in (model.train_step, model.test_step)
-    )
-    score, train = _scorer(built), data.splits["train"]
-    for epoch in range(1, grid.epochs + 1):
-        started = time.perf_counter()
-        model.reset_metrics()
-        logs: Mapping[str, Any] = {}
-        for batch in train.batches(
-            data.inputs, grid.batch_size, np.random.default_rng([seed, epoch]).permutation(len(train))
-        ):
-            logs = step(batch)
-            course.steps += 1
-        row = {"epoch": float(epoch), **_numbers(logs, _OF_TRAINING, "")}
-        model.reset_metrics()
-        for batch in data.splits["eval"].batches(data.inputs, _SCORED_AT_ONCE):
-            logs = test(batch)
-        row |= _numbers(logs, _OF_EVAL, "eval_")
-        course.history.append({**row, "seconds": time.perf_counter() - started})
-        _check(row)
-        if not course.best or row[f"eval_{MONITORED}"] < course.best[f"eval_{MONITORED}"]:
-            course.best = row
-            course.logits = {split: _logits(score, data, split) for split in _SCORED}
-        elif epoch - course.best["epoch"] >= grid.patience:
-            break
-    return course
+def _config(method: Method, dataset: Dataset, grid: DuetGrid, seed: int, rate: float) -> RunConfig:
+    """The run file of a method: the grid's preset, its overrides, its sizes, and the recipe of the method."""
+    outputs = {"outputs": method.outputs[0]} if method.outputs and method.outputs[0] > 1 else {}
+    values: dict[str, Any] = {
+        "name": grid.name,
+        "source": dataset.source,
+        "seed": _SEEDS_OF_A_RUN * seed,
+        "model.name": method.model,
+        "model.embedding_dim": grid.embedding_dim,
+        "model.hidden_units": grid.hidden_units,
+        "model.options": {**method.model_options, **outputs},
+        "training.batch_size": grid.batch_size,
+        "training.epochs": grid.epochs,
+        "training.patience": grid.patience,
+        "training.learning_rate": rate,
+        "recipe.name": "single",
+        "recipe.options": {},
+    }
+    if method.baseline:
+        values |= {"recipe.name": "entire_space"}
+        values |= {"recipe.options": {"method": method.baseline, "options": dict(method.options)}}
+    elif method.pair is not None:
+        greatest = grid.epochs * -(-dataset.records["request"]["train"].records // grid.batch_size)
+        steps = {
+            "warmup_steps": round(method.warmup * greatest),
+            "consistency_steps": round(method.schedule_share * greatest),
+        }
+        options = {**method.pair, **steps, "shared_backbone": len(method.outputs) == 1}
+        values |= {"recipe.name": "duet", "recipe.options": options}
+    return run_config(grid.preset or _PRESETS.get(dataset.source, "simulated_duet"), grid.overrides, values)
 
 
-def _numbers(logs: Mapping[str, Any], names: tuple[str, ...], prefix: str) -> dict[str, float]:
-    return {f"{prefix}{name}": float(logs[name]) for name in names if name in logs}
-
-
-def _check(row: Mapping[str, float]) -> None:
-    if not all(np.isfinite(value) for value in row.values()):
-        received = f"eval {MONITORED} {row[f'eval_{MONITORED}']} in epoch {row['epoch']:.0f}"
-        raise InputError("training", received, "a finite loss", "leave out the greatest learning_rates")
-
-
-def _scorer(built: Built) -> Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]:
-    """Gives the logits of what may be served; made once, as tracing takes longer than many steps."""
-
-    @tf.function(reduce_retracing=True, autograph=False)
-    def outputs(features: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        found = built.model(features, training=False)
-        chosen = found if isinstance(found, dict) else {"peer_0": found}
-        return {name: chosen[name] for name in built.candidates}
-
-    return outputs
-
-
-def _logits(score: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]], data: Data, split: Split) -> Logits:
-    parts = [score(features) for features, _, _ in data.splits[split].batches(data.inputs, _SCORED_AT_ONCE)]
-    return {name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]}
-
-
-def _figures(logits: Logits, names: tuple[str, ...], served: str, requests: Requests) -> dict[str, Any]:
-    found: dict[str, Any] = {"served": measured(logits[served], requests)}
-    if len(names) > 1:
-        one, other = (logits[name] for name in names)
-        found["ensemble"] = measured((one + other) / 2, requests)
-        found["pair"] = of_pair(one, other, requests)
-    return found
+def _metrics(requests: ScoredRequests, best: int) -> dict[str, Any]:
+    """Metrics of the served peer, and of a pair's mean logit; the scores are logits of all peers."""
+    peers = [requests.probability[..., peer] for peer in range(requests.probability.shape[-1])]
+    metrics: dict[str, Any] = {"served": measured(peers[best], requests)}
+    if len(peers) > 1:
+        metrics["ensemble"] = measured((peers[0] + peers[1]) / 2, requests)
+        metrics["pair"] = of_pair(peers[0], peers[1], requests)
+    return metrics

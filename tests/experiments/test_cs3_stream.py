@@ -7,9 +7,9 @@ import pytest
 
 from experiments.cs3.dataset import dataset_data, groups
 from experiments.cs3.measures import cold_masks, course, kendall, measured
+from experiments.cs3.requests import Requests
 from experiments.cs3.simulated import impressions, simulated_data
 from experiments.cs3.stream import Lists, Stream, joined, load_data, save_data
-from experiments.duet.requests import Requests
 from simulation.cascade_log import simulate
 from simulation.parameters import World
 from transforms.errors import InputError

@@ -11,11 +11,9 @@ from experiments.duet.grid import DuetGrid, read_results
 from experiments.duet.measures import measured, of_pair
 from experiments.duet.page import render
 from experiments.duet.runner import run_grid
-from experiments.duet.simulated import simulated_data
-from experiments.duet.storage import load_data, save_data
 from experiments.grid_runner import chosen_rate
 from experiments.places import Place
-from simulation.parameters import World
+from runs.evaluate import LOGGED_SCORE, TRUTH, ScoredRequests
 from tests.helpers.tiny_grids import WORLD, killed_and_taken_up
 from transforms.errors import InputError
 
@@ -93,25 +91,24 @@ def test_a_grid_without_cells_is_refused(tmp_path):
         run_grid(GRID.model_copy(update={"main": (), "bias": type(GRID.bias)()}), tmp_path / "out")
 
 
-def test_arrays_are_the_same_after_storage(tmp_path):
-    data = simulated_data(World.model_validate(WORLD), 60, 1)
-    save_data(tmp_path / "data", data)
-    loaded, sha256 = load_data(tmp_path / "data")
-    assert loaded.inputs == data.inputs and loaded.table_sizes == data.table_sizes and len(sha256) == 64
-    for split, requests in data.splits.items():
-        found = loaded.splits[split]
-        pairs = [(found.features[name], values) for name, values in requests.features.items()]
-        pairs += [(getattr(found, name), getattr(requests, name)) for name in ("truth", "label", "exposed", "stage")]
-        assert all(np.array_equal(one, other) for one, other in pairs)
+def scored_requests(seed=1, requests=40, candidates=10):
+    """Requests with a truth between 0.05 and 0.95, every second candidate shown."""
+    random = np.random.default_rng(seed)
+    truth = random.uniform(0.05, 0.95, (requests, candidates))
+    candidate = np.ones(truth.shape, bool)
+    exposed = np.arange(candidates) % 2 == np.zeros((requests, 1))
+    label = (random.uniform(size=truth.shape) < truth).astype(np.float32)
+    users = np.array([b"u%d" % (row % 7) for row in range(requests)])
+    return ScoredRequests(candidate, exposed, label, truth, users, {TRUTH: truth, LOGGED_SCORE: truth})
 
 
 def true_logits(requests):
-    truth = np.clip(requests.truth, 1e-6, 1 - 1e-6)
+    truth = requests.extra[TRUTH]
     return np.log(truth) - np.log1p(-truth)
 
 
 def test_true_logits_have_no_error_and_agree_with_themselves():
-    requests = simulated_data(World.model_validate(WORLD), 60, 1).splits["train"]
+    requests = scored_requests()
     logits = true_logits(requests)
     found = measured(logits, requests)
     assert found["auc_unexposed"] == pytest.approx(found["oracle_auc_unexposed"])
@@ -121,7 +118,7 @@ def test_true_logits_have_no_error_and_agree_with_themselves():
 
 
 def test_errors_of_opposite_sign_are_anticorrelated():
-    requests = simulated_data(World.model_validate(WORLD), 60, 1).splits["train"]
+    requests = scored_requests()
     noise = np.random.default_rng(1).normal(size=requests.candidate.shape)
     true = true_logits(requests)
     assert of_pair(true + noise, true - noise, requests)["error_correlation"] == pytest.approx(-1.0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from experiments.duet.requests import Data, Requests
+from experiments.cs3.requests import Data, Requests
 from simulation.cascade import ABSENT, EXPOSED
 from simulation.cascade_log import feature_set
 from simulation.cascade_world import Block, CascadeWorld
