@@ -261,11 +261,12 @@ def test_wrong_options_are_told_before_anything_is_built(options: dict[str, Any]
 def test_wrong_values_are_told_by_the_check_and_before_training(
     options: dict[str, Any], model: dict[str, Any], told: str, tmp_path: Path
 ) -> None:
-    recipe, job = build_recipe("duet", **options), _job(model)
+    job = _job(model)
     with pytest.raises(ValueError, match=told):
+        recipe = build_recipe("duet", **options)
         recipe.check([job.build(3, name) for name in (None, *recipe.model_names())])
     with pytest.raises(ValueError, match=told):
-        recipe.train(job, tmp_path)
+        build_recipe("duet", **options).train(job, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
