@@ -12,7 +12,7 @@ from models.training.job import FitSettings, TrainingJob
 from runs.config import RunConfig, TrainingConfig
 from transforms.errors import InputError
 from transforms.features import FeatureSet
-from transforms.vocabularies import written_ids
+from transforms.vocabularies import in_vocabulary_ids
 
 
 def recipe_of(config: RunConfig) -> Recipe:
@@ -96,7 +96,7 @@ def streaming_model_of(
         steps_per_epoch=0,
         settings=FitSettings(learning_rate=config.training.learning_rate),
         seed=config.seed,
-        written_ids=written_ids(feature_set, sizes),
+        in_vocabulary_ids=in_vocabulary_ids(feature_set, sizes),
         base_rate=base_rate,
         external=external or {},
     )

@@ -20,7 +20,7 @@ from runs.config import RunConfig, TrainingConfig
 from runs.data import Task, TrainingData, batch_size_of, data_in_time_order, smaller_batches, transformed_data
 from runs.external_inputs import load_inputs, reports
 from runs.workers import check_one_process
-from transforms.vocabularies import table_sizes, written_ids
+from transforms.vocabularies import in_vocabulary_ids, table_sizes
 
 FEW_STEPS = 200
 """With fewer optimizer steps most models have not left their start."""
@@ -96,7 +96,7 @@ def _job(task: Task, sizes: dict[str, int], data: TrainingData, external: Mappin
         steps_per_epoch=-(-data.examples // batch_size_of(settings, data.examples)),
         settings=FitSettings(**{key: value for key, value in settings.model_dump().items() if key in fields}),
         seed=config.seed,
-        written_ids=written_ids(task.feature_set, sizes),
+        in_vocabulary_ids=in_vocabulary_ids(task.feature_set, sizes),
         base_rate=data.base_rate,
         external=external,
     )

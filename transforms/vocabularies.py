@@ -23,8 +23,8 @@ def least_table_sizes(feature_set: FeatureSet) -> dict[str, int]:
     return {vocabulary.name: 2 for vocabulary in feature_set.id_vocabularies} | feature_set.fixed_table_sizes()
 
 
-def written_ids(feature_set: FeatureSet, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Of each vocabulary, how many ids stand for one token each: all but the out-of-vocabulary buckets, which are last.
+def in_vocabulary_ids(feature_set: FeatureSet, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Return the number of ids of each vocabulary without the out-of-vocabulary buckets, which are the last ids.
 
     The buckets of a hashed vocabulary all count: some tokens share one, but none is known to.
     """

@@ -82,7 +82,7 @@ def build(backbone: str, method: Method, data: Data, grid: CS3Grid, seed: int, r
         beta=method.decay,
         leaky=method.leaky,
         softmax_weight=grid.softmax_weight,
-        written_ids=data.written_ids,
+        in_vocabulary_ids=data.in_vocabulary_ids,
     )
     group.build_variables()
     group.initialize_bias(float(data.splits["train"].label[:_KNOWN_ROWS].mean()))

@@ -35,7 +35,7 @@ def catalogue_recalls(group: WatchedCS3, data: Data, split: Split, cut_off: int)
     clicks = stream.taken(stream.label > 0)
     if not isinstance(group.towers.similarity, ScaledProduct) or not len(clicks):
         return {}
-    items, values = catalogue(data, split, item, data.written_ids[_vocabulary(data, item)])
+    items, values = catalogue(data, split, item, data.in_vocabulary_ids[_vocabulary(data, item)])
     places = np.full(int(max(items.max(), clicks.features[item].max())) + 1, -1)
     places[items] = np.arange(len(items))
     wanted = places[clicks.features[item]]
@@ -69,7 +69,7 @@ def recall_at(cut_off: int, users: np.ndarray, items: np.ndarray, wanted: np.nda
     return hits / len(users)
 
 
-def catalogue(data: Data, split: Split, item: str, written: int) -> tuple[np.ndarray, Stream]:
+def catalogue(data: Data, split: Split, item: str, in_vocabulary_ids: int) -> tuple[np.ndarray, Stream]:
     """Ids of the items before a split, and the last row of each, one after the other."""
     last: dict[int, tuple[Split, int]] = {}
     earlier = SPLITS[: SPLITS.index(split)]
@@ -78,7 +78,7 @@ def catalogue(data: Data, split: Split, item: str, written: int) -> tuple[np.nda
     rows = {name: np.array([row for own, row in last.values() if own == name], np.int64) for name in earlier}
     values = joined([data.splits[name].taken(rows[name]) for name in earlier if len(rows[name])])
     ids = values.features[item]
-    known = (ids > 0) & (ids < written)
+    known = (ids > 0) & (ids < in_vocabulary_ids)
     return ids[known], values.taken(known)
 
 

@@ -19,7 +19,7 @@ from transforms.records import load_dataset, shard_paths
 from transforms.schema import parse_spec
 from transforms.splits import SPLIT_ENDS
 from transforms.stream import check_order
-from transforms.vocabularies import table_sizes, written_ids
+from transforms.vocabularies import in_vocabulary_ids, table_sizes
 
 _READ_AT_ONCE = 4096
 IDS = ("user_id", "item_id")
@@ -61,7 +61,7 @@ def dataset_data(data_dir: Path, rows: int | None) -> Data:
             splits[split] = _joined(blocks, inputs)
         sizes = table_sizes(features, transform)
     about = {"source": dataset.source, "origin": dataset.origin, "dataset_sha256": dataset.sha256}
-    return Data(inputs, sizes, written_ids(features, sizes), splits, about)
+    return Data(inputs, sizes, in_vocabulary_ids(features, sizes), splits, about)
 
 
 def _check_ids(data_dir: Path, inputs: tuple[ModelInput, ...]) -> None:

@@ -71,7 +71,7 @@ def kendall(one: np.ndarray, other: np.ndarray, group: np.ndarray) -> float | No
 
 
 def cold_masks(
-    train: Stream, stream: Stream, columns: Mapping[str, str], clicks: int, written: Mapping[str, int]
+    train: Stream, stream: Stream, columns: Mapping[str, str], clicks: int, in_vocabulary_ids: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
     """Rows of cold users and of cold items.
 
@@ -80,14 +80,14 @@ def cold_masks(
       stream: whose rows are asked for.
       columns: names of the ids, by mask.
       clicks: an id with at most so many is cold.
-      written: of each column, how many ids stand for one thing each; the others are strangers, and cold.
+      in_vocabulary_ids: number of ids of each column without the out-of-vocabulary buckets, which are always cold.
     """
     found = {}
     for name, column in columns.items():
-        known = np.bincount(train.features[column], weights=train.label, minlength=int(written[column]))
+        known = np.bincount(train.features[column], weights=train.label, minlength=int(in_vocabulary_ids[column]))
         ids = np.asarray(stream.features[column])
         counts = np.where(ids < len(known), known[np.minimum(ids, len(known) - 1)], 0)
-        found[name] = (counts <= clicks) | (ids == 0) | (ids >= written[column])
+        found[name] = (counts <= clicks) | (ids == 0) | (ids >= in_vocabulary_ids[column])
     return found
 
 

@@ -120,14 +120,14 @@ class Data:
     Args:
       inputs: of a model.
       table_sizes: ids of each vocabulary, padding included.
-      written_ids: of each vocabulary, how many of the first ids stand for one thing each.
+      in_vocabulary_ids: number of ids of each vocabulary without the out-of-vocabulary buckets, which are the last ids.
       splits: the rows of each, one after the other in time.
       about: where they come from, for a reader.
     """
 
     inputs: tuple[ModelInput, ...]
     table_sizes: Mapping[str, int]
-    written_ids: Mapping[str, int]
+    in_vocabulary_ids: Mapping[str, int]
     splits: Mapping[Split, Stream]
     about: Mapping[str, object]
 
@@ -137,7 +137,7 @@ def save_data(folder: Path, data: Data) -> None:
     told = {
         "inputs": [item.model_dump(mode="json") for item in data.inputs],
         "table_sizes": dict(data.table_sizes),
-        "written_ids": dict(data.written_ids),
+        "in_vocabulary_ids": dict(data.in_vocabulary_ids),
         "about": dict(data.about),
     }
     save_splits(folder, {split: _arrays(stream) for split, stream in data.splits.items()}, told)
@@ -148,7 +148,9 @@ def load_data(folder: Path) -> tuple[Data, str]:
     splits, told = load_splits(folder)
     inputs = tuple(ModelInput.model_validate(item) for item in told["inputs"])
     streams = {split: _stream(arrays, inputs) for split, arrays in splits.items()}
-    return Data(inputs, told["table_sizes"], told["written_ids"], streams, told["about"]), told["sha256"]
+    # Older folders have the key "written_ids".
+    known = told["in_vocabulary_ids"] if "in_vocabulary_ids" in told else told["written_ids"]
+    return Data(inputs, told["table_sizes"], known, streams, told["about"]), told["sha256"]
 
 
 def _arrays(stream: Stream) -> dict[str, np.ndarray]:

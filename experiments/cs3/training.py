@@ -108,7 +108,7 @@ def _measured(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
         "train": _late(seen[ONLINE, "train"], data.splits["train"]),
         "course": _course(seen, data),
         "stream": _about_stream(group, data, grid),
-        "written_ids": {name: int((own.counts.numpy() > 0).sum()) for name, own in group.caches.stores.items()},
+        "cached_ids": {name: int((own.counts.numpy() > 0).sum()) for name, own in group.caches.stores.items()},
     }
 
 
@@ -163,8 +163,8 @@ def _pair(logits: Logits) -> tuple[np.ndarray, np.ndarray]:
 def _cold(group: WatchedCS3, data: Data, stream: Stream, grid: CS3Grid) -> dict[str, np.ndarray]:
     columns = {name: group.options.id_features[side] for name, side in COLD.items()}
     vocabularies = {item.name: item.vocabulary for item in data.inputs}
-    written = {column: data.written_ids[str(vocabularies[column])] for column in columns.values()}
-    return cold_masks(data.splits["train"], stream, columns, grid.cold_clicks, written)
+    in_vocabulary = {column: data.in_vocabulary_ids[str(vocabularies[column])] for column in columns.values()}
+    return cold_masks(data.splits["train"], stream, columns, grid.cold_clicks, in_vocabulary)
 
 
 def _about_stream(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _about_stream(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any
     vocabularies = {item.name: item.vocabulary for item in data.inputs}
     unknown = {
         split: {
-            side: float((data.splits[split].features[name] >= data.written_ids[str(vocabularies[name])]).mean())
+            side: float((data.splits[split].features[name] >= data.in_vocabulary_ids[str(vocabularies[name])]).mean())
             for side, name in group.options.id_features.items()
         }
         for split in _SCORED

@@ -93,7 +93,8 @@ class CS3(PeerModel):
       towers: a copy of them, with caches, is trained.
       ranker: trained on the same batches; None: batches bring h along.
       teacher_width: H of the h that batches bring along; 0 with a ranker.
-      written_ids: how many ids of each vocabulary are written; the others, out of the vocabulary, stay zeros.
+      in_vocabulary_ids: number of ids of each vocabulary that get vectors in the caches; the vectors of the others, the
+        out-of-vocabulary ids, stay zeros. None: all ids.
       **options: see `CS3Options`.
 
     Call arguments: as `PeerModel`, of rows; `timestamp` orders the events of a batch, else their place does.
@@ -111,7 +112,7 @@ class CS3(PeerModel):
         self,
         towers: TowerModel,
         ranker: TargetAttentionRanker | None,
-        written_ids: Mapping[str, int] | None = None,
+        in_vocabulary_ids: Mapping[str, int] | None = None,
         teacher_width: int = 0,
         **options: Any,
     ):
@@ -129,7 +130,7 @@ class CS3(PeerModel):
             chosen.alpha,
             chosen.beta,
             chosen.id_features,
-            {side: (written_ids or {}).get(vocabulary, sizes[side]) for side, vocabulary in vocabularies.items()},
+            {side: (in_vocabulary_ids or {}).get(vocabulary, sizes[side]) for side, vocabulary in vocabularies.items()},
         )
         if chosen.softmax_weight and not isinstance(towers.similarity, ScaledProduct):
             raise ValueError(
@@ -139,7 +140,7 @@ class CS3(PeerModel):
         super().__init__([towers.with_caches(caches), *([] if ranker is None else [ranker])], **options)
         self.towers: Any = self.peers[0]
         self.ranker = ranker
-        self.teacher_width, self.written_ids = teacher_width, dict(written_ids or {})
+        self.teacher_width, self.in_vocabulary_ids = teacher_width, dict(in_vocabulary_ids or {})
         self._carried: Mapping[str, StoreContent] = MappingProxyType({})
         if chosen.softmax_weight:
             self._softmax = SampledSoftmax(chosen.temperature)
@@ -247,7 +248,7 @@ class CS3(PeerModel):
         config = super().get_config()
         towers, *ranker = config.pop("peers")
         models = {"towers": towers, "ranker": ranker[0] if ranker else None}
-        return {**config, **models, "teacher_width": self.teacher_width, "written_ids": self.written_ids}
+        return {**config, **models, "teacher_width": self.teacher_width, "in_vocabulary_ids": self.in_vocabulary_ids}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "CS3":
@@ -334,7 +335,7 @@ class CS3Recipe(Recipe, CS3Options):
         towers = job.build(job.seed, None)
         ranker = None if self.teacher else job.build(job.seed + 1, RANKER)
         teacher_width = job.external["teacher"].hidden_width if self.teacher else 0
-        group = self._group(towers, ranker, job.written_ids, teacher_width)
+        group = self._group(towers, ranker, job.in_vocabulary_ids, teacher_width)
         group.build_variables()
         if job.base_rate is not None:
             group.initialize_bias(job.base_rate)
@@ -352,7 +353,7 @@ class CS3Recipe(Recipe, CS3Options):
             "recipe": "cs3",
             "towers": type(group.towers).__name__,
             **({"ranker": type(group.ranker).__name__} if group.ranker is not None else {}),
-            "written_ids": {name: int(count) for name, count in _written(group).items()},
+            "cached_ids": _cached_ids(group),
         }
         return Trained(self.served(group), result, report)
 
@@ -360,12 +361,12 @@ class CS3Recipe(Recipe, CS3Options):
         self,
         towers: TowerModel,
         ranker: TargetAttentionRanker | None,
-        written_ids: Mapping[str, int],
+        in_vocabulary_ids: Mapping[str, int],
         teacher_width: int,
     ) -> CS3:
-        return CS3(towers, ranker, written_ids, teacher_width, **self.values(CS3Options))
+        return CS3(towers, ranker, in_vocabulary_ids, teacher_width, **self.values(CS3Options))
 
 
-def _written(group: CS3) -> dict[str, int]:
+def _cached_ids(group: CS3) -> dict[str, int]:
     """Returns the number of ids with a vector, by store."""
     return {name: int((store.counts.numpy() > 0).sum()) for name, store in group.caches.stores.items()}

@@ -31,8 +31,8 @@ class TowerCaches(keras.layers.Layer):
 
     Args:
       sizes: ids of each side, `user` and `item`, 0 included.
-      written: of these the first so many are written; the others, out-of-vocabulary ids that strangers share,
-        stay zeros, as id 0 does. None writes all.
+      in_vocabulary_ids: number of ids of each side that get vectors; the vectors of the others, the out-of-vocabulary
+        ids, stay zeros, as that of id 0 does. None: all ids.
       cross_widths: of each side's cross vectors, which are the other side's; empty: no CTS.
       cascade_width: of the cascade vectors; 0: no CMS.
       alpha, beta: shares of the old vector in cross and in cascade vectors.
@@ -52,14 +52,14 @@ class TowerCaches(keras.layers.Layer):
         alpha: float = 0.8,
         beta: float = 0.8,
         features: Mapping[str, str] | None = None,
-        written: Mapping[str, int] | None = None,
+        in_vocabulary_ids: Mapping[str, int] | None = None,
         **kwargs: Any,
     ):
         super().__init__(**{**kwargs, "dtype": "float32", "trainable": False})
         self.sizes, self.cross_widths, self.cascade_width = dict(sizes), dict(cross_widths), cascade_width
         self.alpha, self.beta = alpha, beta
         self.features = dict(features or {"user": "user_id", "item": "item_id"})
-        self.written = dict(written or sizes)
+        self.in_vocabulary_ids = dict(in_vocabulary_ids or sizes)
         self.stores: dict[str, VectorStore] = {}
         for side in SIDES:
             if self.cross_widths:
@@ -116,7 +116,7 @@ class TowerCaches(keras.layers.Layer):
         """
         for side in SIDES:
             ids = features[self.features[side]]
-            known = ids < self.written[side]
+            known = ids < self.in_vocabulary_ids[side]
             for kind, store in self._of(side):
                 vectors, taken = (opposite[side], clicked) if kind == "cross" else (hidden, shown)
                 store.write(ids, vectors, times, taken & known)
@@ -139,8 +139,8 @@ class TowerCaches(keras.layers.Layer):
         config = super().get_config()
         for key in ("dtype", "trainable"):
             config.pop(key)
-        own = ("sizes", "cross_widths", "cascade_width", "alpha", "beta", "features", "written")
-        return {**config, **{name: getattr(self, name) for name in own}}
+        names = ("sizes", "cross_widths", "cascade_width", "alpha", "beta", "features", "in_vocabulary_ids")
+        return {**config, **{name: getattr(self, name) for name in names}}
 
 
 def _flat(ids: tf.Tensor) -> bool:

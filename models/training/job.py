@@ -48,7 +48,7 @@ class TrainingJob:
       steps_per_epoch: batches of an epoch.
       settings: of the run.
       seed: of the run.
-      written_ids: of each vocabulary, how many ids stand for one thing each: all but the out-of-vocabulary ones.
+      in_vocabulary_ids: number of ids of each vocabulary without the out-of-vocabulary buckets.
       base_rate: share of clicks among the first training records; None: not known.
       external: what the recipe's external inputs loaded, by the option that names each.
       log_dir: maps the folder of the checkpoints to that of TensorBoard's event files; None: `tensorboard` in it.
@@ -60,7 +60,7 @@ class TrainingJob:
     steps_per_epoch: int
     settings: FitSettings
     seed: int
-    written_ids: Mapping[str, int] = field(default_factory=dict)
+    in_vocabulary_ids: Mapping[str, int] = field(default_factory=dict)
     base_rate: float | None = None
     external: Mapping[str, Any] = field(default_factory=dict)
     log_dir: Callable[[Path], Path] | None = None

@@ -44,9 +44,9 @@ def test_the_run_reports_losses_caches_and_retrieval(folder: Path) -> None:
     run = json.loads((folder / "run" / "run.json").read_text())
     row = run["training"]["history"][-1]
     assert {"auc/towers", "logloss/ranker"} <= set(row)
-    assert all(count > 0 for count in run["recipe"]["written_ids"].values())
+    assert all(count > 0 for count in run["recipe"]["cached_ids"].values())
     assert run["retrieval"]["split"] == "eval" and 0 < run["retrieval"]["catalogue_recall@100"] <= 1
-    assert set(run["recipe"]["written_ids"]) == {"cross_user", "cross_item", "cascade_user", "cascade_item"}
+    assert set(run["recipe"]["cached_ids"]) == {"cross_user", "cross_item", "cascade_user", "cascade_item"}
 
 
 @pytest.mark.e2e

@@ -54,15 +54,15 @@ def test_the_vectors_of_a_run_are_taken_over_by_the_next_ones(tmp_path: Path) ->
 
     assert command("train", "old", "log").code == 0
     run = json.loads((tmp_path / "old" / "run.json").read_text())
-    held = run["recipe"]["written_ids"]
+    cached = run["recipe"]["cached_ids"]
     takes: tuple[object, ...] = ("--set", f"recipe.options.caches_from={tmp_path / 'old'}")
     for verb, source, told in (("train", "later", "run.json"), ("online", "stream", "online.json")):
         answer = command(verb, verb, source, *takes)
         assert answer.code == 0, answer.err
         stores = json.loads((tmp_path / verb / told).read_text())["recipe"]["caches_from"]["stores"]
         # Both logs have all users and items.
-        assert {name: row["carried"] for name, row in stores.items()} == held
-        assert answer.err.count("caches of") == 1 and f"cross_user {held['cross_user']} carried" in answer.err
+        assert {name: row["carried"] for name, row in stores.items()} == cached
+        assert answer.err.count("caches of") == 1 and f"cross_user {cached['cross_user']} carried" in answer.err
 
     # And those of a stream by the next one, which goes on where that ended.
     _write(tmp_path / "latest", 6)

@@ -70,7 +70,7 @@ def test_one_worker_of_sharded_caches_trains_as_one_process_does(folder: Path) -
     assert consort(*command, folder / "alone").code == 0
     _assert_the_same_weights(folder / "served", folder / "alone")
     runs = [json.loads((folder / name / "run.json").read_text()) for name in ("served", "alone")]
-    assert runs[0]["recipe"] == runs[1]["recipe"] and runs[0]["recipe"]["written_ids"]["cross_user"] > 0
+    assert runs[0]["recipe"] == runs[1]["recipe"] and runs[0]["recipe"]["cached_ids"]["cross_user"] > 0
     for row, expected in zip(*(run["training"]["history"] for run in runs), strict=True):
         for name in ("loss", "logloss/towers", "eval_logloss"):
             assert row[name] == pytest.approx(expected[name], rel=1e-4), name

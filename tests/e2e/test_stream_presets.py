@@ -34,6 +34,6 @@ def test_a_preset_takes_its_source_as_it_is_imported(source: str, tmp_path: Path
         "train", f"{source}_cs3", "--data", tmp_path / "data", "--out", out, "--set", "training.batch_size=64"
     )
     assert answer.code == 0, answer.err
-    written = json.loads((out / "run.json").read_text())["recipe"]["written_ids"]
-    assert set(written) == {"cross_user", "cross_item", "cascade_user", "cascade_item"} and min(written.values()) > 5
+    cached = json.loads((out / "run.json").read_text())["recipe"]["cached_ids"]
+    assert set(cached) == {"cross_user", "cross_item", "cascade_user", "cascade_item"} and min(cached.values()) > 5
     assert {"retrieve", "user_embedding", "item_embedding"} <= set(read_contract(out / "model")["signatures"])

@@ -33,7 +33,7 @@ from transforms.input import serialized
 from transforms.records import load_dataset, shard_paths
 from transforms.spans import cut_spans, files_of, spans_in
 from transforms.stream import RowEncoder, transformed_stream
-from transforms.vocabularies import table_sizes, written_ids
+from transforms.vocabularies import in_vocabulary_ids, table_sizes
 from transforms.writing import write_dataset
 
 pytestmark = pytest.mark.e2e
@@ -97,7 +97,7 @@ def taught(folder: Path) -> Path:
 def _expected(folder: Path, files: Sequence[str], transform: tft.TFTransformOutput) -> dict[str, np.ndarray]:
     """What the caches must hold after these files: a loop over what the exported ranker answers."""
     sizes = table_sizes(toy_features(), transform)
-    known = written_ids(toy_features(), sizes)
+    known = in_vocabulary_ids(toy_features(), sizes)
     held = {name: np.zeros([sizes[vocabulary], _WIDTH]) for name, vocabulary in _CASCADES.items()}
     ranker = tf.saved_model.load(str(folder / "ranker" / "model"))
     ask = ranker.signatures["last_hidden"]

@@ -78,7 +78,7 @@ def trained():
 def test_recalls_are_those_of_every_click_against_every_item_and_caches_come_back(trained):
     model, found = trained
     clicks = found.splits["eval"].taken(found.splits["eval"].label > 0)
-    ids, values = catalogue(found, "eval", "item_id", found.written_ids["item_id"])
+    ids, values = catalogue(found, "eval", "item_id", found.in_vocabulary_ids["item_id"])
 
     def expected():
         served = model.peer(0)

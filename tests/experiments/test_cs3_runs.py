@@ -57,12 +57,12 @@ def test_a_cell_tells_of_all_modes_of_the_course_and_of_the_data(finished):
     data, sha256 = load_data(out / "work" / "data" / "default-1")
     assert cell["data_sha256"] == sha256 and cell["rows"] == {"train": 288, "eval": 36, "test": 36}
     assert set(cell["test"]) == {"frozen", "prequential", "online", "noise"} and set(cell["test"]["noise"]) == {"1"}
-    assert len(cell["course"]["towers"]) == 20 and set(cell["written_ids"]) == {
+    assert len(cell["course"]["towers"]) == 20 and set(cell["cached_ids"]) == {
         "cross_user", "cross_item", "cascade_user", "cascade_item",
     }  # fmt: skip
     # The stream went on through eval and test: no cache holds more ids than the whole stream has.
     users = np.unique(np.concatenate([stream.features["user_id"] for stream in data.splits.values()]))
-    assert cell["written_ids"]["cascade_user"] == len(users)
+    assert cell["cached_ids"]["cascade_user"] == len(users)
 
 
 def test_the_folder_of_another_grid_is_refused(finished):
@@ -170,7 +170,7 @@ def test_records_are_read_into_the_stream_that_the_simulator_gives_itself(tmp_pa
     found, sha256 = load_data(tmp_path / "out" / "work" / "data" / "dataset")
     assert [len(stream) for stream in found.splits.values()] == [200, 25, 25]
     assert [cell["data_sha256"] for cell in results["cells"]] == [sha256]
-    assert found.inputs == DATA.inputs and found.written_ids["item_id"] == found.table_sizes["item_id"] - 1
+    assert found.inputs == DATA.inputs and found.in_vocabulary_ids["item_id"] == found.table_sizes["item_id"] - 1
     for split, stream in found.splits.items():
         expected = DATA.splits[split]
         size = len(stream)

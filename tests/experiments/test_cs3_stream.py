@@ -92,7 +92,7 @@ def test_streams_are_the_same_after_storage(tmp_path):
     save_data(tmp_path / "data", data)
     loaded, sha256 = load_data(tmp_path / "data")
     assert loaded.inputs == data.inputs and loaded.table_sizes == data.table_sizes and len(sha256) == 64
-    assert loaded.written_ids == data.written_ids
+    assert loaded.in_vocabulary_ids == data.in_vocabulary_ids
     for split in SPLITS:
         own, other = (rows(one.splits[split].batches(7)) for one in (loaded, data))
         assert own[0].keys() == other[0].keys() and own[1] == other[1] and np.array_equal(own[2], other[2])

@@ -179,7 +179,7 @@ def test_a_checkpoint_and_a_config_bring_model_and_caches_back(tmp_path: Path) -
 
 def test_ids_out_of_the_vocabulary_are_never_written() -> None:
     features, label = events(40)
-    model = _stepped(moved(cs3(written_ids={"users": 3}), features), (features, label))
+    model = _stepped(moved(cs3(in_vocabulary_ids={"users": 3}), features), (features, label))
     for name, value in _state(model).items():
         written = value.any(axis=1)
         if name.endswith("user"):

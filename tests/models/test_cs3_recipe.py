@@ -55,7 +55,7 @@ def _job(**settings: Any) -> TrainingJob:
         steps_per_epoch=_STEPS,
         settings=FitSettings(**{"learning_rate": 0.02, "checkpoint_steps": 1, **settings}),
         seed=3,
-        written_ids={"users": 4},
+        in_vocabulary_ids={"users": 4},
     )
 
 
@@ -72,8 +72,8 @@ def test_the_towers_are_kept_with_their_caches_and_nothing_of_the_ranker(tmp_pat
     assert all(values[1:].any() for values in kept.values())
     # The last user id is out of the vocabulary.
     assert not kept["cross_user"][4].any() and not kept["cascade_user"][4].any()
-    told = trained.report["written_ids"]
-    assert told["cascade_user"] == 3 and told["cascade_item"] == 6
+    cached = trained.report["cached_ids"]
+    assert cached["cascade_user"] == 3 and cached["cascade_item"] == 6
     assert trained.report["towers"] == "DSSM" and trained.report["ranker"] == "TargetAttentionRanker"
     ranker = {weight.name for weight in _build(1, RANKER).weights}
     assert not ranker & {weight.name for weight in trained.model.weights}

@@ -168,7 +168,7 @@ def test_the_recipe_trains_the_towers_alone_and_says_so(tmp_path: Path) -> None:
     trained = _recipe(alpha=0.7).train(_job(), tmp_path)
     model: Any = trained.model
     assert model.caches.stores["cascade_user"].vectors.shape[1] == _WIDTH
-    assert trained.report["written_ids"]["cascade_item"] == 6
+    assert trained.report["cached_ids"]["cascade_item"] == 6
     assert trained.report["towers"] == "DSSM" and "ranker" not in trained.report
 
 

@@ -14,7 +14,7 @@ from transforms.features import LABEL, TEACHER_HIDDEN, TIMESTAMP, FeatureSet
 from transforms.input import parsed, serialized
 from transforms.records import Dataset, ShardInfo, SplitInfo, load_dataset, shard_paths
 from transforms.stream import RowEncoder, check_order, transformed_stream
-from transforms.vocabularies import table_sizes, written_ids
+from transforms.vocabularies import in_vocabulary_ids, table_sizes
 from transforms.writing import write_dataset
 
 Log = tuple[Path, Dataset]
@@ -119,5 +119,5 @@ def test_out_of_vocabulary_buckets_are_no_things_of_their_own(toy: Log) -> None:
     sizes = table_sizes(toy_features(), load_transform(toy[0] / "out"))
     # a and b are known (two buckets for the others); all seven hash buckets count, and 0 beside.
     assert sizes["items"] == 1 + 2 + 2 and sizes["hashed"] == 1 + 7
-    found = written_ids(toy_features(), sizes)
+    found = in_vocabulary_ids(toy_features(), sizes)
     assert found["items"] == 1 + 2 and found["hashed"] == 8 and set(found) == set(sizes)

@@ -15,7 +15,7 @@ from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.features import CANDIDATE, EXPOSED, LABEL, Column, FeatureSet, ModelInput, RecordKind, Shape
 from transforms.records import load_dataset, shard_paths
 from transforms.schema import parse_spec
-from transforms.vocabularies import table_sizes, written_ids
+from transforms.vocabularies import in_vocabulary_ids, table_sizes
 from transforms.writing import write_dataset
 
 _WARMUP_EXAMPLES = 32
@@ -60,7 +60,7 @@ class Preprocessing:
         self.files = shard_paths(data, dataset, record, "train")
         self.inputs: tuple[ModelInput, ...] = feature_set.model_inputs(record)
         self.table_sizes = table_sizes(feature_set, self.transform)
-        self.in_vocabulary_ids = written_ids(feature_set, self.table_sizes)
+        self.in_vocabulary_ids = in_vocabulary_ids(feature_set, self.table_sizes)
         self._examples = encode(self._batch({name: values[:_WARMUP_EXAMPLES] for name, values in columns.items()}),
                                 feature_set)  # fmt: skip
 
