@@ -1,18 +1,32 @@
-"""Run the pipeline here, quietly, and say what came of it."""
+"""Run the pipeline in this process by TFX's local runner, and report what came of it."""
 
+import datetime
+import shutil
+import time
+from collections.abc import Callable
 from typing import Any
 
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
+from tfx.dsl.compiler import constants
+from tfx.orchestration import metadata
+from tfx.orchestration.local import runner_utils
+from tfx.orchestration.portable import launcher, runtime_parameter_utils
+from tfx.proto.orchestration import pipeline_pb2
 
 from runs.plan import Plan, write_schema
 from runs.workers import check_one_process
 from serving.versions import versions_in
-from tfx_pipeline.leftovers import remove_failed_executions
-from tfx_pipeline.local_runner import OnNode, WatchedDagRunner
 from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
 from transforms.beam.credentials import check_credentials
 from transforms.errors import ConsortError
 from transforms.locks import locked
+
+UNCACHED = frozenset({"AnomalyGate", "ModelGate", "Pusher"})
+"""Nodes that write outside of the metadata's sight, where others may have written since: always run, and quick."""
+
+OnNode = Callable[[str, float | None], None]
 
 
 def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> dict[str, Any]:
@@ -46,24 +60,20 @@ def run_data_half(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> d
 
 def _run(plan: Plan, pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, float]:
     check_credentials(plan.config.pipeline.beam_args)
-    with locked(plan.root):
-        remove_failed_executions(plan.artifacts_dir, plan.metadata_file)
-        write_schema(plan)
-        return _run_nodes(pipeline, on_node)
-
-
-def _run_nodes(pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, float]:
     seconds: dict[str, float] = {}
 
-    def watch(name: str, took: float | None) -> None:
-        if took is not None:
-            seconds[name] = took
-        on_node(name, took)
+    def watch(name: str, elapsed: float | None) -> None:
+        if elapsed is not None:
+            seconds[name] = elapsed
+        on_node(name, elapsed)
 
-    try:
-        WatchedDagRunner(watch).run(pipeline)
-    except Exception as error:
-        raise _readable(error) from error
+    with locked(plan.root):
+        _remove_failed_executions(plan)
+        write_schema(plan)
+        try:
+            _WatchedDagRunner(watch).run(pipeline)
+        except Exception as error:
+            raise _readable(error) from error
     return seconds
 
 
@@ -74,3 +84,63 @@ def _readable(error: Exception) -> ConsortError:
             return cause
         cause = cause.__cause__ or cause.__context__
     return ConsortError(f"the pipeline failed: {type(error).__name__}: {str(error)[:2000]}")
+
+
+def _remove_failed_executions(plan: Plan) -> None:
+    """Removes the artifact folders of executions that failed or were killed; no run may be under way.
+
+    No later run reads them: the metadata knows only complete artifacts. Checkpoints lie elsewhere and stay.
+    """
+    if not plan.metadata_file.is_file():
+        return
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(plan.metadata_file)
+    executions = metadata_store.MetadataStore(config).get_executions()
+    complete = (metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED)
+    unfinished = {str(execution.id) for execution in executions if execution.last_known_state not in complete}
+    # TFX writes to <node>/<output>/<execution>, and to <node>/.system.
+    for folder in [*plan.artifacts_dir.glob("*/*/*"), *plan.artifacts_dir.glob("*/.system/*/*")]:
+        if folder.name in unfinished and folder.is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+class _WatchedDagRunner(tfx.orchestration.LocalDagRunner):
+    """Runs nodes one after the other in this process, as LocalDagRunner does, and reports each.
+
+    Its own log lines cannot be relied on for progress: libraries below change the log level as they run.
+
+    Args:
+      on_node: called with a node's id and None when it starts, and with its seconds when it ends.
+    """
+
+    def __init__(self, on_node: OnNode):
+        super().__init__()
+        self._on_node = on_node
+
+    def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None) -> None:
+        """Runs a compiled pipeline.
+
+        Raises:
+          ValueError: `run_options` is given; partial runs are not for this runner.
+        """
+        if run_options is not None:
+            raise ValueError("received run_options; expected none: partial runs need tfx.orchestration.LocalDagRunner")
+        run_id = {constants.PIPELINE_RUN_ID_PARAMETER_NAME: datetime.datetime.now().isoformat()}
+        runtime_parameter_utils.substitute_runtime_parameter(pipeline, run_id)
+        deployment = runner_utils.extract_local_deployment_config(pipeline)
+        kind = deployment.metadata_connection_config.WhichOneof("connection_config")
+        connection = getattr(deployment.metadata_connection_config, kind)
+        for node in (node.pipeline_node for node in pipeline.nodes):
+            name, started = node.node_info.id, time.monotonic()
+            if name in UNCACHED:
+                node.execution_options.caching_options.enable_cache = False
+            self._on_node(name, None)
+            launcher.Launcher(
+                pipeline_node=node,
+                mlmd_connection=metadata.Metadata(connection),
+                pipeline_info=pipeline.pipeline_info,
+                pipeline_runtime_spec=pipeline.runtime_spec,
+                executor_spec=runner_utils.extract_executor_spec(deployment, name),
+                custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
+            ).launch()
+            self._on_node(name, time.monotonic() - started)

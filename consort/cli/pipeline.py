@@ -63,7 +63,7 @@ def graph(run: Run, data: Data, root: Root, set_: Set = None, json_file: JsonFil
 
     config = load_config(run, tuple(set_ or ()))
     from runs.plan import make_plan
-    from tfx_pipeline.graph import edges, mermaid
+    from tfx_pipeline.pipeline import edges, mermaid
 
     plan = make_plan(config, data, root, "--root")
     print(mermaid(plan))

@@ -80,8 +80,8 @@ import consort
 from consort.models.registry import build_model, MODELS
 from consort.transforms.sources.registry import SOURCES
 assert all(path.startswith("consort.models.") for path in MODELS.values())
-import consort.tfx_pipeline.nodes.trainer as trainer
-module, _, name = trainer.RUN_FN.rpartition(".")
+import consort.tfx_pipeline.nodes as nodes
+module, _, name = nodes.RUN_FN.rpartition(".")
 assert callable(getattr(importlib.import_module(module), name))
 import consort.__main__ as front_door
 import sys

@@ -1,8 +1,8 @@
 """The evaluation's report, by figures worked out by hand."""
 
 from tests.helpers.pipeline_runs import small_config
-from tfx_pipeline.components.evaluation_report import SliceMetrics, bounds_in, report
-from tfx_pipeline.nodes.evaluation import eval_config
+from tfx_pipeline.components.model_gate import SliceMetrics, bounds_in, report
+from tfx_pipeline.nodes import eval_config
 
 BOUNDS = list(bounds_in(eval_config(small_config(gate={"min_auc_gain": -0.01}))))
 

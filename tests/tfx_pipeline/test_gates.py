@@ -9,7 +9,7 @@ from tfx.types import standard_artifacts
 from tests.helpers.pipeline_runs import small_config
 from tfx_pipeline.components.anomaly_gate import read_anomalies, reasons_in
 from tfx_pipeline.components.model_gate import failures_in
-from tfx_pipeline.nodes.evaluation import eval_config
+from tfx_pipeline.nodes import eval_config
 from transforms.errors import GateRefused
 
 ANOMALIES = """

@@ -23,9 +23,8 @@ from runs.tuning.tuner import IsolatedTuner
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.source_tree import imports, modules
 from tests.helpers.toy_data import toy_features, write_toy
-from tfx_pipeline.components.isolated_tuner import SearchTrials
-from tfx_pipeline.graph import edges
-from tfx_pipeline.pipeline import create_pipeline
+from tfx_pipeline.components.executors import SearchTrials
+from tfx_pipeline.pipeline import create_pipeline, edges
 from transforms.errors import ConsortError, InputError
 
 DROPOUT = "model.dropout"

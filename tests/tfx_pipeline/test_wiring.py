@@ -10,8 +10,7 @@ from runs.plan import Plan, make_plan
 from runs.provenance import code_version
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_toy
-from tfx_pipeline.graph import edges, mermaid
-from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
+from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline, edges, mermaid
 
 
 class _External(ExternalInput):

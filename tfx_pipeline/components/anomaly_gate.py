@@ -53,16 +53,16 @@ def wrong_values(
     """
     lines: list[str] = []
     for split in artifact_utils.decode_split_names(artifact.split_names):
-        told = [line for line in known if line.startswith(f"split {split}")]
+        reported = [line for line in known if line.startswith(f"split {split}")]
         for path in sorted(str(path) for path in Path(artifact.uri, f"Split-{split}").iterdir()):
             try:
                 for start, fault in faults_in(path, feature_set, record):
                     place = f"split {split}, column {fault.column!r}: "
-                    if not any(line.startswith(place) for line in told):
-                        told.append(place + str(fault.error(Path(path).name, start)))
-                        lines.append(told[-1])
+                    if not any(line.startswith(place) for line in reported):
+                        reported.append(place + str(fault.error(Path(path).name, start)))
+                        lines.append(reported[-1])
             except InputError as error:
-                lines += [] if told else [f"split {split}: {error}"]
+                lines += [] if reported else [f"split {split}: {error}"]
     return lines
 
 

@@ -1,1 +1,0 @@
-"""One file per node of the pipeline."""
