@@ -23,11 +23,12 @@ class ModelOptions(Options):
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's hidden layers.
       dropout: share of hidden activations dropped in training.
-      batch_norm: normalize hidden activations over the batch.
-      embedding_l2: L2 on the embeddings; see `FieldEmbeddings`.
-      seed: of all weights and of dropout.
-      l2_scope: rows that the L2 is of: those that a training `batch` looks up, or the whole `table`, which is slow.
-      jit_compile: compile the head by XLA, the lookup not: on GPUs that pays, on CPUs seldom.
+      batch_norm: True normalizes hidden activations over the batch.
+      embedding_l2: L2 regularization of the embeddings; see `FieldEmbeddings`.
+      seed: seed of all weights and of dropout.
+      l2_scope: rows that `embedding_l2` applies to: those that a training `batch` looks up, or the whole `table`, which
+        is slow.
+      jit_compile: True compiles the head, not the lookup, with XLA: usually faster on GPUs, seldom on CPUs.
     """
 
     embedding_dim: Count = 16

@@ -138,8 +138,8 @@ def side_outputs_of(peers: Sequence[TableModel]) -> tuple[int, ...]:
 def stage_loss(clicks: Clicks, logits: Sequence[tf.Tensor]) -> tf.Tensor:
     """Log losses of "the candidate got at least to stage j + 2", summed over outputs j = 0, 1, ..., real candidates.
 
-    The stages hold what the log's own scoring saw in every candidate, in an order of a few levels, for ten
-    times as many candidates as have a label; what they share with clicks, the backbone learns from both.
+    A stage is a coarse score of the logging system, known for every candidate; the backbone learns from it and from
+    clicks.
 
     Args:
       clicks: with stages.

@@ -31,15 +31,16 @@ class CS3Options(Options):
     """The options of `CS3`, and of its recipe.
 
     Args:
-      cts: the towers see what caches hold of each other.
-      cms: the towers see what caches hold of the ranker.
+      cts: True lets each tower read cached vectors of the other tower.
+      cms: True lets both towers read cached vectors of the ranker.
       alpha: share of the old vector in the caches of CTS.
       beta: share of the old vector in the caches of CMS.
-      user_feature: the id by which users' vectors are kept.
-      item_feature: the id by which items' vectors are kept.
-      leaky: writes before it reads, which leaks labels: a control that looks too good, never to be used.
-      softmax_weight: of the softmax over a batch's items, next to the log loss; 0 leaves it out.
-      temperature: of that softmax.
+      user_feature: id feature by which the caches keep users' vectors.
+      item_feature: id feature by which the caches keep items' vectors.
+      leaky: True writes the caches before they are read, which leaks labels: a control for experiments, never to be
+        used.
+      softmax_weight: weight of the sampled softmax over a batch's items, added to the log loss; 0 turns it off.
+      temperature: temperature of the sampled softmax.
     """
 
     cts: bool = True
@@ -86,13 +87,13 @@ class CS3(PeerModel):
     Reference: "Efficient Online Capability Synergy for Two-Tower Recommendation" (CS3, 2026, arXiv 2604.19269).
     The losses, log loss of both, are not published.
 
-    h comes of the ranker that is trained beside the towers; or, of a frozen one that is not here, with each training
-    batch, as its column `teacher_hidden`. The towers read that column neither way: only the caches take it.
+    h is the last hidden layer of the ranker trained here or, with `teacher_width`, of a frozen teacher; then each
+    training batch holds it in the column `teacher_hidden`, which only the caches read.
 
     Args:
-      towers: a copy of them, with caches, is trained.
-      ranker: trained on the same batches; None: batches bring h along.
-      teacher_width: H of the h that batches bring along; 0 with a ranker.
+      towers: the two towers; a copy of them, with caches, is trained.
+      ranker: trained on the same batches; None: h is read from the batches.
+      teacher_width: width H of h in the batches; 0 with a ranker.
       in_vocabulary_ids: number of ids of each vocabulary that get vectors in the caches; the vectors of the others, the
         out-of-vocabulary ids, stay zeros. None: all ids.
       **options: see `CS3Options`.
@@ -272,15 +273,15 @@ RANKER = "target_attention_ranker"
 class CS3Recipe(Recipe, CS3Options):
     """Trains two towers and the ranker that teaches them by `CS3`, and keeps the towers.
 
-    With a teacher no ranker is trained: what an earlier run made of each row comes with the batches.
+    With a teacher no ranker is trained: the batches hold the teacher's last hidden layer for each row.
 
     Reference: "Efficient Online Capability Synergy for Two-Tower Recommendation" (CS3, 2026, arXiv 2604.19269).
 
     Args:
-      teacher: folder of an exported ranker, of its run or of its versions, whose last hidden layer the caches take;
-        None: of the ranker that is trained beside the towers.
-      caches_from: folder of an earlier run, of whose caches the new ones begin with the vectors of the ids that both
-        know; None: with zeros.
+      teacher: folder of an exported ranker, of its run or of its versions, whose last hidden layer fills the caches;
+        None: a ranker trained beside the towers fills them.
+      caches_from: folder of an earlier run whose cached vectors the new caches start with, for the ids that both runs
+        know; None: the caches start empty.
     """
 
     in_time_order: ClassVar[bool] = True

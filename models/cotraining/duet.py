@@ -23,13 +23,13 @@ SCHEDULES = ("constant", "ramp", "cosine", "step")
 
 @dataclass(frozen=True)
 class ScheduledWeight:
-    """weight f(t / steps), with t the optimizer's steps so far.
+    """A weight that changes while a model is trained: weight f(x), x = min(step / steps, 1).
 
     Args:
-      weight: at its height, 0 or more.
-      schedule: f: `constant` 1; `ramp` from 0 linearly to 1; `cosine` from 1 down to 0, (1 + cos(pi t)) / 2;
-        `step` 0 before `steps` and 1 after.
-      steps: in which it changes; 0: at once.
+      weight: greatest value of the weight, 0 or more.
+      schedule: the function f: `constant`, 1; `ramp`, x; `cosine`, (1 + cos(pi x)) / 2, from 1 down to 0; `step`, 0
+        while x < 1, then 1.
+      steps: optimizer steps until f has its last value; 0: from the start.
 
     Raises:
       ValueError: a negative number, or no such schedule.
@@ -48,10 +48,10 @@ class ScheduledWeight:
         """The weight at a step, a scalar."""
         if self.schedule == "constant" or not self.steps:
             return tf.constant(0.0 if self.schedule == "cosine" else self.weight, tf.float32)
-        done = tf.minimum(tf.cast(step, tf.float32) / self.steps, 1.0)
+        x = tf.minimum(tf.cast(step, tf.float32) / self.steps, 1.0)
         if self.schedule == "cosine":
-            return self.weight * (1 + tf.cos(math.pi * done)) / 2
-        return self.weight * (done if self.schedule == "ramp" else tf.floor(done))
+            return self.weight * (1 + tf.cos(math.pi * x)) / 2
+        return self.weight * (x if self.schedule == "ramp" else tf.floor(x))
 
 
 AGREEMENT = 0.01
@@ -63,17 +63,18 @@ class DuetOptions(Options):
     """The options of `Duet`, and of its recipe.
 
     Args:
-      consistency_weight: lambda.
-      consistency_schedule: how lambda changes; see `ScheduledWeight`.
-      consistency_steps: steps in which it changes; 0: at once.
-      consistency_support: candidates that (9) is over: all `real` ones or the `unexposed` ones.
-      average: `union`, as (11); or `group_mean`: mean over E + `unexposed_weight` mean over N.
-      unexposed_weight: weight of the pseudo-labeled part.
-      warmup_steps: in which that weight grows from 0.
-      label_temperature: pseudo-labels are sigmoid(logit / temperature): below 1 they are sharper.
-      by_confidence: true weighs a pseudo-label by |2 p - 1|, which a peer that does not know has near 0.
-      stage_weight: of `stage_loss`: each peer also learns, from the log itself, how far each candidate got.
-        Above 0 a model needs an output for the click and one for each stage beyond the first.
+      consistency_weight: weight of the consistency loss (9).
+      consistency_schedule: how the weight of the consistency loss changes; see `ScheduledWeight`.
+      consistency_steps: optimizer steps in which the weight of the consistency loss changes; 0: it changes at once.
+      consistency_support: candidates over which the consistency loss is averaged: all `real` or only `unexposed` ones.
+      average: `union`, the mean over E and N together as in (11); or `group_mean`, the mean over E plus
+        `unexposed_weight` times the mean over N.
+      unexposed_weight: weight of the loss on pseudo-labels, that is of the unexposed candidates.
+      warmup_steps: optimizer steps in which `unexposed_weight` is reached, linearly from 0; 0: from the start.
+      label_temperature: temperature of the pseudo-labels sigmoid(logit / temperature); below 1 they are sharper.
+      by_confidence: True weighs a pseudo-label p by |2 p - 1|, which is near 0 where the peer is uncertain.
+      stage_weight: weight of `stage_loss`, by which each peer also learns how far the logging system took each
+        candidate. Above 0 a model needs an output for the click and one for each stage beyond the first.
     """
 
     consistency_weight: float = 0.1
@@ -183,8 +184,8 @@ class DuetRecipe(Recipe, DuetOptions):
     Reference: "Dual Model Co-Training for Entire Space CTR Prediction" (DUET, 2025, arXiv 2510.24369).
 
     Args:
-      models: the peers' classes, by name; empty: the run's own model for both.
-      shared_backbone: the two peers are two heads of the run's model, which then needs `outputs`: 2.
+      models: names of the two peers' classes; empty: both are of the run's model.
+      shared_backbone: True makes the two peers two heads of the run's model, which then needs `outputs`: 2.
     """
 
     models: Sequence[str] = ()
@@ -222,7 +223,7 @@ class DuetRecipe(Recipe, DuetOptions):
             "recipe": "duet",
             "peers": [{"seed": seed, "model": type(peer).__name__} for seed, peer in zip(seeds, group.peers)],
             "best_peer": best,
-            "warnings": warnings_of(result.history),
+            "warnings": peer_warnings(result.history),
         }
         return Trained(group.peer(best), result, report, peers=(group.peer(0), group.peer(1)))
 
@@ -233,7 +234,7 @@ class DuetRecipe(Recipe, DuetOptions):
 COLLAPSE, DIVERGENCE, LEAST_DEGREE = 0.95, 0.1, 1e-3
 
 
-def warnings_of(history: Sequence[dict[str, float]]) -> list[str]:
+def peer_warnings(history: Sequence[dict[str, float]]) -> list[str]:
     """Returns warnings about the peers, each with its cause and a remedy.
 
     Args:

@@ -19,7 +19,7 @@ class UnexposedNegativesOptions(Options):
     """The options of `UnexposedNegatives`.
 
     Args:
-      unexposed_weight: of the unexposed candidates.
+      unexposed_weight: weight of the loss on unexposed candidates.
     """
 
     unexposed_weight: float = 1.0
@@ -54,11 +54,11 @@ class SelfTrainingOptions(Options):
     """The options of `SelfTraining`.
 
     Args:
-      hard: labels are cut by the thresholds.
-      positive_above: the upper threshold.
-      negative_below: the lower threshold.
-      average: as in `conditional_loss`.
-      unexposed_weight: of pseudo-labels.
+      hard: True makes pseudo-labels beyond the thresholds 1 or 0 and ignores those between.
+      positive_above: threshold above which a pseudo-label becomes 1.
+      negative_below: threshold below which a pseudo-label becomes 0.
+      average: `union` or `group_mean`, as in `conditional_loss`.
+      unexposed_weight: weight of the loss on pseudo-labels.
     """
 
     hard: bool = False
@@ -108,7 +108,7 @@ class InversePropensityOptions(Options):
 
     Args:
       estimator: `ips`, inverse propensity scores, or `dr`, doubly robust.
-      clip: least propensity.
+      clip: least propensity; smaller ones are raised to it.
     """
 
     estimator: Literal["ips", "dr"] = "ips"
@@ -188,9 +188,9 @@ class Escm2Options(Options):
     """The options of `Escm2`.
 
     Args:
-      click_weight: of the click's loss.
-      joint_weight: of the loss of exposure and click together.
-      clip: least propensity.
+      click_weight: weight of the click's loss.
+      joint_weight: weight of the loss of exposure and click together.
+      clip: least propensity; smaller ones are raised to it.
     """
 
     click_weight: float = 0.1
@@ -245,7 +245,7 @@ class UncertaintyDistillationOptions(Options):
     """The options of `UncertaintyDistillation`.
 
     Args:
-      unexposed_weight: of the unexposed candidates.
+      unexposed_weight: weight of the loss on unexposed candidates.
     """
 
     unexposed_weight: float = 1.0
@@ -323,7 +323,7 @@ class StageHeadsOptions(Options):
     """The options of `StageHeads`.
 
     Args:
-      stage_weight: of the stages.
+      stage_weight: weight of the losses of the stages.
     """
 
     stage_weight: float = 1.0

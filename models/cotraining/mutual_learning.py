@@ -25,10 +25,11 @@ class MutualLearningOptions(Options):
     """The options of `MutualLearning`, and of its recipe.
 
     Args:
-      mutual_weight: of the distances between peers; 0 trains them side by side, without a word to each other.
+      mutual_weight: weight of the distances between peers; 0 trains the peers independently.
       loss: distance of two peers: `mse` of probabilities (the paper's), `logit_mse`, or `symmetric_kl`,
         1/2 (p_i - p_n)(logit p_i - logit p_n).
-      stop_gradient: false lets each loss move all peers, which doubles the pull between two.
+      stop_gradient: True takes the other peers' probabilities as constants in a peer's loss; False lets each loss move
+        all peers, which doubles the pull between two.
     """
 
     mutual_weight: float = 1.0
@@ -45,11 +46,11 @@ class MutualLearningOptions(Options):
 class MutualLearning(PeerModel):
     """K peers, each of which fits the clicks and comes near the others' probabilities.
 
-    With p_n the probability of peer n, N peers, and all p_i with i != n constant in peer n's loss:
+    With p_n the probability of peer n of K, and all p_i with i != n constant in peer n's loss:
 
       (1) L_MSE(p_a, p_b) = (p_a - p_b)^2
       (2) L_BCE(p, y) = -[y ln p + (1 - y) ln(1 - p)]
-      (3) L_n = L_BCE(p_n, y) + mutual_weight / (N - 1) sum_{i != n} L_MSE(p_i, p_n)
+      (3) L_n = L_BCE(p_n, y) + mutual_weight / (K - 1) sum_{i != n} L_MSE(p_i, p_n)
 
     All peers step at once, from one forward pass. One peer alone has plain (2).
 
@@ -111,13 +112,13 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
     2406.12087), section 4.1.
 
     Args:
-      peers: K; ignored where `models` or `pretrained` says it.
-      models: a class a peer, by name; empty: the run's own model for all.
-      epochs: of finetuning; the paper found more than one to degrade.
-      learning_rate: of finetuning; the paper tunes one apart.
-      decay_epochs: of finetuning, as in `training`.
-      from_scratch: leaves pretraining out: the peers learn together from their first step.
-      pretrained: folders of finished runs of `consort train`, one a peer, instead of pretraining.
+      peers: number of peers; ignored if `models` or `pretrained` lists the peers.
+      models: name of each peer's class; empty: all are of the run's model.
+      epochs: epochs of finetuning; in the paper more than one makes results worse.
+      learning_rate: learning rate of finetuning, which the paper tunes separately.
+      decay_epochs: epochs of finetuning in which the learning rate falls to a tenth, exponentially; None keeps it.
+      from_scratch: True skips pretraining: the peers learn together from their first step.
+      pretrained: folders of finished runs of `consort train`, one for each peer, used instead of pretraining.
     """
 
     peers: Count = 4

@@ -29,15 +29,16 @@ class SetRankerOptions(ModelOptions):
     Args:
       hidden_units: widths of the MLP's hidden layers; at least one.
       batch_norm: must be False: a set is normalized by layer.
-      width: of each attention stream, all heads together.
-      heads: of each attention stream.
-      feature_map: phi of both streams; `exact` is softmax attention in O(M N); see `LinearAttention`.
-      streams: attention over the `history`, over the `candidates`, both, or none: a point-wise MLP.
-      recency: learned vectors for how many events ago a history's element was.
-      cross: inner products of a candidate's fields with the user's; False leaves X out.
-      field_dropout: share of the candidates' and of the user's fields that a request hides in training, each
-        as a whole; with a seed a peer it gives peers different views.
-      outputs: logits a candidate; more than one for heads on a shared backbone.
+      width: width of each attention stream, all heads together.
+      heads: attention heads of each stream.
+      feature_map: feature map of the linear attention of both streams; `exact` is softmax attention in O(M N); see
+        `LinearAttention`.
+      streams: attention over the `history`, over the `candidates`, or both; empty makes the model a point-wise MLP.
+      recency: True adds learned vectors for how many events ago an element of the history was.
+      cross: True feeds the MLP with inner products of a candidate's fields and the user's, too.
+      field_dropout: share of the candidates' and of the user's fields that are hidden in training, drawn for each
+        request and hidden for all its candidates; peers with different seeds get different views.
+      outputs: logits of each candidate; more than one for heads on a shared backbone.
     """
 
     hidden_units: Sequence[int] = (256, 128, 64)

@@ -21,12 +21,12 @@ class DCNOptions(ModelOptions):
     """The options of `DCN`.
 
     Args:
-      cross: `v1`, weights w in R^W (`CrossLayer`); `v2`, R^{W x W} (`CrossLayerV2`); `mixture`, low-rank experts
-        (`CrossMixture`).
+      cross: kind of cross layer: `v1`, a weight vector (`CrossLayer`); `v2`, a weight matrix (`CrossLayerV2`);
+        `mixture`, a mixture of low-rank experts (`CrossMixture`).
       structure: how the cross network and the MLP are joined; see `DCN`.
-      num_cross_layers: L.
-      cross_rank: of `mixture`, width of its low-dimensional space.
-      num_experts: of `mixture`.
+      num_cross_layers: number of cross layers.
+      cross_rank: rank of the experts of `mixture`; ignored otherwise.
+      num_experts: experts in each layer of `mixture`; ignored otherwise.
     """
 
     cross: Literal["v1", "v2", "mixture"] = "v1"

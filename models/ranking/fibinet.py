@@ -22,8 +22,8 @@ class FiBiNETOptions(ModelOptions):
 
     Args:
       hidden_units: widths of the MLP's hidden layers. Its input has F (F - 1) D numbers: the first one is costly.
-      bilinear_type: one matrix for all pairs, one a left field or one a pair; see `BilinearInteraction`.
-      reduction_ratio: of SENET, how many times fewer numbers than fields its middle has.
+      bilinear_type: one matrix for all pairs, for each left field, or for each pair; see `BilinearInteraction`.
+      reduction_ratio: ratio of the number of fields to the width of the hidden layer of SENET.
     """
 
     bilinear_type: Literal["field_all", "field_each", "field_interaction"] = "field_interaction"

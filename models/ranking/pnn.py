@@ -20,8 +20,9 @@ class PNNOptions(ModelOptions):
     """The options of `PNN`.
 
     Args:
-      product: `inner` or `outer`.
-      outer_kernel: of outer products: `mat` e_i^T K e_j; `vec` K diagonal; `num` K one number a pair.
+      product: product of two embeddings, `inner` or `outer`.
+      outer_kernel: kernel of the outer products, one for each pair: `mat`, a matrix; `vec`, a diagonal matrix; `num`, a
+        number.
     """
 
     product: Literal["inner", "outer"] = "inner"

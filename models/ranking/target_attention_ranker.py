@@ -24,7 +24,7 @@ class TargetAttentionRankerOptions(ModelOptions):
     Args:
       hidden_units: widths of the MLP's hidden layers, at least two; the last is h.
       batch_norm: must be False.
-      attention_width: of the attention.
+      attention_width: width of the queries, keys and output of the attention over the history.
     """
 
     hidden_units: Sequence[int] = (256, 128, 64)

@@ -22,10 +22,10 @@ class DATOptions(TowerOptions):
     """The options of `DAT`.
 
     Args:
-      user_feature: the user's id, which has an augmented vector.
-      item_feature: the item's id, which has an augmented vector.
-      lambda_user: weight of the users' mimic loss; 0 leaves it out.
-      lambda_item: weight of the items' mimic loss; 0 leaves it out.
+      user_feature: id feature of the user, from which the user's augmented vector is made.
+      item_feature: id feature of the item, from which the item's augmented vector is made.
+      lambda_user: weight of the users' mimic loss; 0 turns it off.
+      lambda_item: weight of the items' mimic loss; 0 turns it off.
     """
 
     user_feature: str = "user_id"

@@ -28,11 +28,12 @@ class IntTowerOptions(TowerOptions):
 
     Args:
       hidden_units: widths of each tower's hidden layers; the user's tower has all but the last.
-      heads: H, of each layer.
-      head_width: d.
-      cir_weight: of CIR, the contrastive loss; 0 leaves it out.
-      temperature: t of CIR, by which cosines are divided.
-      item_feature: the id by which rows have the same item; null: no two rows have.
+      heads: heads of each layer that the similarity compares.
+      head_width: width of a head.
+      cir_weight: weight of CIR, the contrastive loss; 0 turns it off.
+      temperature: temperature of CIR, by which cosines are divided.
+      item_feature: id feature of the item, by which CIR knows rows of the same item; None: all rows are of different
+        items.
     """
 
     heads: Count = 4

@@ -33,8 +33,8 @@ class TowerOptions(ModelOptions):
     Args:
       hidden_units: widths of each tower's layers, of which the last is linear: the vectors' width.
       batch_norm: must be False.
-      cycle_adaptive: towers whose layers but the first are cycle-adaptive (CAS).
-      include_first_layer: makes their first layers cycle-adaptive, too.
+      cycle_adaptive: towers, `user` and `item`, whose layers after the first are cycle-adaptive (CAS).
+      include_first_layer: True makes the first layer of these towers cycle-adaptive, too.
     """
 
     hidden_units: Sequence[int] = (256, 128, 64)

@@ -22,11 +22,11 @@ class TransformerTwoTowerOptions(TowerOptions):
 
     Args:
       dropout: share of hidden activations dropped in training, also in the blocks.
-      blocks: transformer blocks.
-      heads: of each block.
-      width: of x; a multiple of `heads`.
-      pool: `mean` of a history's elements, or the `last` one, the most recent.
-      max_positions: elements that are this many or more events old share one r; all are read.
+      blocks: number of transformer blocks.
+      heads: attention heads of each block.
+      width: width of the transformer's elements; a multiple of `heads`.
+      pool: pooling of the transformer's output: `mean` over the history, or its `last`, most recent element.
+      max_positions: number of learned position vectors; older elements share the last one.
     """
 
     blocks: Count = 1

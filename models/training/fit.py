@@ -28,8 +28,8 @@ class FitResult:
     Args:
       steps: optimizer steps, those before a resume included.
       epochs: completed epochs, likewise.
-      best_epoch: the epoch whose weights the model now holds, from 1; the last one, completed or not, if there was no
-        eval data.
+      best_epoch: the epoch whose weights the model now holds, from 1; without eval data, the last epoch, even if
+        incomplete.
       history: for each completed epoch `epoch`, `step`, `seconds`, and the metrics: `loss`, `auc`,
         `logloss` on the training data during the epoch, `eval_...` on the eval data after it. In an epoch
         that was resumed the former cover the steps since.

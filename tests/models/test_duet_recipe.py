@@ -12,7 +12,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.base import Trained, build_recipe
-from models.cotraining.duet import Duet, DuetRecipe, warnings_of
+from models.cotraining.duet import Duet, DuetRecipe, peer_warnings
 from models.ranking.deepfm import DeepFM
 from models.registry import build_model
 from models.training.fit import FitResult
@@ -218,17 +218,17 @@ _FINE = {"eval_agreement": 0.5, "eval_disagreement": 0.02, "degree_min/history/p
     ],
 )
 def test_what_goes_wrong_between_the_peers_is_told_with_a_remedy(row: dict[str, float], told: str) -> None:
-    (found,) = warnings_of([{**_FINE, **row}])
+    (found,) = peer_warnings([{**_FINE, **row}])
     assert re.search(told, found)
     # The last epoch counts.
-    assert warnings_of([{**_FINE, **row}, _FINE]) == []
+    assert peer_warnings([{**_FINE, **row}, _FINE]) == []
 
 
 def test_the_least_degree_is_told_and_at_the_bounds_nothing() -> None:
-    (found,) = warnings_of([{"degree_min/history/peer_0": 1e-4, "degree_min/candidates/peer_1": 0.0}])
+    (found,) = peer_warnings([{"degree_min/history/peer_0": 1e-4, "degree_min/candidates/peer_1": 0.0}])
     assert found.startswith("degree_min/candidates/peer_1 fell to 0.0e+00")
-    assert warnings_of([{"eval_agreement": 0.95, "eval_disagreement": 0.1, "degree_min/history": 1e-3}]) == []
-    assert warnings_of([]) == []
+    assert peer_warnings([{"eval_agreement": 0.95, "eval_disagreement": 0.1, "degree_min/history": 1e-3}]) == []
+    assert peer_warnings([]) == []
 
 
 @pytest.mark.parametrize(
