@@ -34,6 +34,7 @@ class Task:
       warmup_examples: some raw records, for the exported model's warm-up.
       raw_files: raw TFRecords of each split, in the order of time.
       inputs: external inputs of the recipe, of `checked_inputs`.
+      first_time: timestamp of the first event; None: not known.
     """
 
     config: RunConfig
@@ -45,11 +46,12 @@ class Task:
     warmup_examples: Sequence[bytes]
     raw_files: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     inputs: Sequence[ExternalInput] = ()
+    first_time: int | None = None
 
     @property
     def facts(self) -> RunFacts:
         """What external inputs may know."""
-        return RunFacts(self.config, self.feature_set, str(self.run.get("dataset_sha256", "")))
+        return RunFacts(self.config, self.feature_set, str(self.run.get("dataset_sha256", "")), self.first_time)
 
 
 def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:

@@ -8,20 +8,32 @@ from runs.building import recipe_of
 from transforms.errors import InputError
 
 
-def checked_inputs(run: RunFacts) -> tuple[ExternalInput, ...]:
+def checked_inputs(run: RunFacts, from_stream: bool = False) -> tuple[ExternalInput, ...]:
     """Returns the external inputs of a run's recipe, each of which fits the run; writes nothing.
 
+    Args:
+      run: what they may know of it.
+      from_stream: True for `consort online`, which adds features to rows for every recipe.
+
     Raises:
-      InputError: one of them is not there, or does not fit.
+      InputError: one of them is not there, does not fit, or adds features to rows that the recipe does not read.
     """
-    inputs = tuple(recipe_of(run.config).external_inputs())
+    recipe = recipe_of(run.config)
+    inputs = tuple(recipe.external_inputs())
     for one in inputs:
         one.check(run)
+        if not (recipe.in_time_order or from_stream) and one.row_features(run) is not None:
+            raise InputError(
+                f"recipe.options.{one.option}",
+                f"features of rows, for recipe {run.config.recipe.name!r}, which trains on transformed records",
+                "a recipe that trains in the order of time, for which rows are transformed as they are read",
+                "set in_time_order in the class of the recipe, or let row_features return None",
+            )
     return inputs
 
 
 def identities(inputs: Sequence[ExternalInput]) -> dict[str, str]:
-    """Returns what tells runs with other external inputs apart, by key of `run.json`."""
+    """Returns the hash of each external input, by its key in `run.json`; part of every cache key."""
     return {one.identity_key: one.identity() for one in inputs}
 
 

@@ -39,7 +39,7 @@ def fit_task(
       task: what to train on.
       checkpoint_dir: of the checkpoints.
       strategy: to train under; None: what `training.distribution` says, in this process alone.
-      say: is told what external inputs bring along, unless this run began before.
+      say: receives lines for the user; a summary of each external input only when the run begins.
       log_dir: of TensorBoard's event files, which stay when the checkpoints go; None: among the checkpoints.
 
     Raises:
@@ -54,8 +54,9 @@ def fit_task(
     sizes = table_sizes(task.feature_set, task.transform)
     _check_memory(config, recipe, sizes, strategy)
     external = load_inputs(task.inputs, task.facts, task.transform, task.run)
-    for line in (one.summary() for one in task.inputs):
-        if line is not None and not has_checkpoints(checkpoint_dir):
+    summaries = [line for one in task.inputs if (line := one.summary()) is not None]
+    if summaries and not has_checkpoints(checkpoint_dir):
+        for line in summaries:
             say(line)
     # The transform's tables belong to this process, whatever the weights belong to.
     data = data_in_time_order(task) if recipe.in_time_order else transformed_data(task, strategy)
@@ -81,7 +82,7 @@ def fit_task(
 
 
 def has_checkpoints(directory: str | os.PathLike[str]) -> bool:
-    """Whether a run that keeps its checkpoints there has begun."""
+    """Returns whether a run that keeps its checkpoints there has begun."""
     return any(Path(directory).rglob("*.index"))
 
 
@@ -162,6 +163,7 @@ def _steps(trained: Trained) -> int:
     """Steps that the model has had, those of its pretraining included."""
     before = trained.report.get("pretraining", [])
     best = trained.report.get("best_peer", 0)
+    # A pretrained run that does not record its steps counts as long enough.
     return trained.result.steps + int(before[best].get("steps", FEW_STEPS) if best < len(before) else 0)
 
 

@@ -17,7 +17,7 @@ from runs.building import model_of, recipe_of
 from runs.config import RunConfig
 from runs.data import mean_label
 from runs.external_inputs import checked_inputs, identities
-from runs.provenance import CODE, code_version, run_info
+from runs.provenance import CODE, code_version, versions
 from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, FeatureSet, Shape, Split
@@ -62,6 +62,11 @@ class Plan:
         return self.config.features.apply(self.dataset.feature_set)
 
     @property
+    def facts(self) -> RunFacts:
+        """What the external inputs of the recipe may know."""
+        return facts_of(self.config, self.dataset)
+
+    @property
     def splits(self) -> tuple[Split, ...]:
         """The splits that the dataset has, `test` last."""
         return tuple(split for split in SPLITS if split in self.dataset.records[self.config.record])
@@ -91,7 +96,7 @@ class Plan:
         return self.root / "metadata.sqlite"
 
     def raw_files(self) -> dict[str, list[str]]:
-        """Raw shards of each split but the last, in the order of time."""
+        """Raw shards of the train and eval splits, in the order of time."""
         record = self.config.record
         splits: tuple[Split, ...] = ("train", "eval")
         return {split: shard_paths(self.data_dir, self.dataset, record, split) for split in splits}
@@ -106,7 +111,6 @@ class Plan:
 
     def training_config(self) -> dict[str, Any]:
         """Execution properties of Trainer and Tuner: what the model depends on besides the transformed data."""
-        info = run_info(self.config, self.dataset.source, self.dataset.sha256)
         values = self.config.training_values()
         if self.config.tuning.in_pipeline:
             # The Trainer reads the best values by the space that was searched.
@@ -116,8 +120,9 @@ class Plan:
             "feature_set": self.feature_set.model_dump_json(),
             "code_version": code_version(*CODE),
             "dataset_sha256": self.dataset.sha256,
+            "first_time": self.facts.first_time,
             "source": self.dataset.source,
-            "versions": info["versions"],
+            "versions": versions(),
             "raw_files": self.raw_files(),
             "warmup_files": shard_paths(self.data_dir, self.dataset, self.config.record, self.splits[-1]),
             "checkpoint_root": str(self.root / "checkpoints"),
@@ -207,7 +212,7 @@ def facts_of(config: RunConfig, dataset: Dataset) -> RunFacts:
       dataset: what it learns from, or the first part of that.
     """
     ranges = [split.time_range for split in dataset.records.get(config.record, {}).values()]
-    first = min((found[0] for found in ranges if found is not None), default=None)
+    first = min((times[0] for times in ranges if times is not None), default=None)
     return RunFacts(config, config.features.apply(dataset.feature_set), dataset.sha256, first)
 
 
@@ -217,7 +222,6 @@ def _check_splits(config: RunConfig, data_dir: str | os.PathLike[str], dataset: 
 
 
 def _check_time_order(config: RunConfig, data_dir: str | os.PathLike[str], dataset: Dataset) -> None:
-
     if recipe_of(config).in_time_order:
         for split in ("train", "eval"):
             check_order(str(data_dir), dataset.records[config.record][split])

@@ -135,18 +135,18 @@ def run_identity(info: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in info.items() if key.endswith("_sha256") and key != "code_sha256"}
 
 
-def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str, told: Mapping[str, Any]) -> bool:
-    """Whether a folder is one's own already.
+def is_claimed(root: Path, file: str, *, identity: Mapping[str, Any], record: Mapping[str, Any], kind: str) -> bool:
+    """Returns whether a folder belongs to this run or search already.
 
     Args:
       root: the folder.
-      file: name of the JSON file that tells.
-      mine: what it must hold.
+      file: name of the JSON file in it that records whose it is.
+      identity: keys and values that the file must hold.
+      record: what the file would get, for messages: its `config` is compared with the file's.
       kind: `run` or `search`, for messages.
-      told: what the file would get, for messages: its `config` is compared with the file's.
 
     Raises:
-      InputError: it is another's, or the file cannot be read.
+      InputError: it belongs to another one, or the file cannot be read.
     """
     path = root / file
     if not path.is_file():
@@ -156,9 +156,9 @@ def is_claimed(root: Path, file: str, mine: Mapping[str, Any], kind: str, told: 
         present = dict(parse_json(path.read_text()))
     except (TypeError, ValueError) as error:
         raise InputError(str(path), str(error), f"a {file} of ours", fix) from error
-    for key, value in mine.items():
+    for key, value in identity.items():
         if present.get(key) != value:
-            differences = _differences(present.get("config"), told.get("config"))
+            differences = _differences(present.get("config"), record.get("config"))
             received = f"a {kind} with another {key}" + (f": {differences}" if differences else "")
             expected = "the values of that folder" if differences else f"{key} {value}"
             made_by = f"; this made it: {present['command']}" if "command" in present else ""
@@ -189,20 +189,20 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def claim(root: Path, file: str, mine: Mapping[str, Any], told: Mapping[str, Any], kind: str) -> None:
-    """Makes a folder one's own, or finds that it is.
+def claim(root: Path, file: str, *, identity: Mapping[str, Any], record: Mapping[str, Any], kind: str) -> None:
+    """Writes whose a folder is, unless it belongs to this run or search already.
 
     Args:
-      root, file, mine, kind: as in `is_claimed`.
-      told: what the file gets.
+      root, file, identity, kind: as in `is_claimed`.
+      record: what the file gets.
 
     Raises:
-      InputError: it is another's, or in use.
+      InputError: it belongs to another one, or is in use.
     """
-    if is_claimed(root, file, mine, kind, told):
+    if is_claimed(root, file, identity=identity, record=record, kind=kind):
         return
     # A hidden file is what one leaves that was killed while it wrote its first one.
     if root.exists() and any(not path.name.startswith(".") for path in root.iterdir()):
         raise InputError(str(root), "a folder in use", "a new or empty folder", "choose another --out")
     root.mkdir(parents=True, exist_ok=True)
-    write_text(root / file, json.dumps(told, indent=2) + "\n")
+    write_text(root / file, json.dumps(record, indent=2) + "\n")

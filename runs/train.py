@@ -65,7 +65,7 @@ def train_run(
       config: the run.
       data_dir: a dataset.
       out: folder of the run.
-      say: is told what happens.
+      say: receives lines for the user.
 
     Returns:
       The content of `run.json`; of a parameter server or its worker an empty one.
@@ -92,7 +92,7 @@ def train_run(
             _prepare(plan, info, transformed, say)
         else:
             say("waiting for the transformed data")
-            part.wait_until(lambda: _is_claimed(plan.root, info) and transformed.exists())
+            part.wait_until(lambda: _claimed_and_unfinished(plan.root, info) and transformed.exists())
         say("training")
         task = _task(plan, transformed, info)
         try:
@@ -116,8 +116,8 @@ def _prepare(plan: Plan, info: dict[str, Any], transformed: Path, say: Callable[
     config = plan.config
     if not transformed.exists():
         check_values(plan.data_dir, plan.dataset, config.record, plan.splits)
-    if not _is_claimed(plan.root, info):
-        claim(plan.root, RUN_FILE, run_identity(info), info, "run")
+    if not _claimed_and_unfinished(plan.root, info):
+        claim(plan.root, RUN_FILE, identity=run_identity(info), record=info, kind="run")
     write_text(plan.root / CONFIG_FILE, config.to_yaml())
     if not transformed.exists():
         say("transforming")
@@ -129,9 +129,9 @@ def _prepare(plan: Plan, info: dict[str, Any], transformed: Path, say: Callable[
         )
 
 
-def _is_claimed(root: Path, info: dict[str, Any]) -> bool:
+def _claimed_and_unfinished(root: Path, info: dict[str, Any]) -> bool:
     """Returns whether `root` is this run's folder already; refuses if it is another's or finished."""
-    if not is_claimed(root, RUN_FILE, run_identity(info), "run", info):
+    if not is_claimed(root, RUN_FILE, identity=run_identity(info), record=info, kind="run"):
         return False
     if (root / MODEL_DIR).exists():
         raise InputError(str(root), "a finished run", "a new folder, or an unfinished run", "choose another --out")
@@ -166,6 +166,7 @@ def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
         raw_files=plan.raw_files(),
         warmup_examples=first_examples(raw, GOLDEN_COUNT),
         inputs=plan.inputs,
+        first_time=plan.facts.first_time,
     )
 
 

@@ -40,7 +40,7 @@ class Part:
 
     Args:
       distribution: how the run is spread.
-      say: is told what happens.
+      say: receives lines for the user.
 
     Raises:
       InputError: a distribution over processes without a TF_CONFIG that describes them.

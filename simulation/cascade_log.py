@@ -109,7 +109,7 @@ def simulate(
       world: the parameters, e.g. from `load_world`.
       requests: requests in the log, 1 or more.
       seed: of every random draw, 0 or more.
-      progress: is told the requests done and the requests in all, after each block.
+      progress: called with the requests done and the requests in all, after each block.
 
     Returns:
       The dataset that was written.

@@ -73,7 +73,7 @@ def simulate(
       parameters: of the world, e.g. from `load_click_world`.
       rows: rows in the log, 1 or more.
       seed: of the truth, the rows and their split; 0 or more.
-      progress: is told the rows done and the rows in all, after each shard.
+      progress: called with the rows done and the rows in all, after each shard.
 
     Returns:
       The dataset that was written.

@@ -8,7 +8,7 @@ from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
 from tfx.types.channel import BaseChannel
 
 from runs.config import RunConfig
-from runs.plan import Plan, facts_of
+from runs.plan import Plan
 from runs.tuning.space import check_search
 from serving.export.signatures import EXAMPLES, PROBABILITY
 from tfx_pipeline.components.anomaly_gate import AnomalyGate
@@ -80,7 +80,7 @@ def tuner(plan: Plan, transform: tfx.components.Transform) -> IsolatedTunerNode:
     Raises:
       InputError: nothing can be built with a value of the space.
     """
-    check_search(facts_of(plan.config, plan.dataset))
+    check_search(plan.facts)
     unused = ("versions", "warmup_files", "checkpoint_root", "log_root")
     shared = {name: value for name, value in plan.training_config().items() if name not in unused}
     node = IsolatedTunerNode(

@@ -37,7 +37,7 @@ def run_fn(fn_args: FnArgs) -> None:
     config = tuned(RunConfig.model_validate_json(properties["config"]), fn_args.hyperparameters)
     feature_set = FeatureSet.model_validate_json(properties["feature_set"])
     # The inputs are checked again: this process may be another one, and work long after the plan was made.
-    inputs = checked_inputs(RunFacts(config, feature_set, properties["dataset_sha256"]))
+    inputs = checked_inputs(RunFacts(config, feature_set, properties["dataset_sha256"], properties["first_time"]))
     info = run_info(config, properties["source"], properties["dataset_sha256"], inputs)
     task = Task(
         config=config,
@@ -50,6 +50,7 @@ def run_fn(fn_args: FnArgs) -> None:
         raw_files=properties["raw_files"],
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
         inputs=inputs,
+        first_time=properties["first_time"],
     )
     key = _key(config.digest(), properties, fn_args.transform_output)
     checkpoint_dir = Path(properties["checkpoint_root"]) / key
@@ -73,6 +74,7 @@ def tuner_fn(fn_args: FnArgs) -> tfx.components.TunerFnResult:
         eval_files=expand_patterns(fn_args.eval_files),
         dataset_sha256=properties["dataset_sha256"],
         raw_files=properties["raw_files"],
+        first_time=properties["first_time"],
     )
     key = _key(trials_digest(config), properties, fn_args.transform_graph_path)
     runner = TrialRunner(Path(properties["tuning_root"]) / key, config, data, _LOG.info)

@@ -76,7 +76,7 @@ class ExternalInput(abc.ABC):
         """
 
     def row_features(self, run: RunFacts) -> RowFeatures | None:
-        """Returns the features that it adds to training rows; only for recipes in the order of time."""
+        """Returns the features that it adds to rows, in streams and for recipes `in_time_order`; others are refused."""
         return None
 
     def report(self) -> dict[str, Any] | None:

@@ -74,7 +74,7 @@ def learn_online(
       out: folder of the run: the transform, checkpoints, and `online.json`, the metrics of each span.
       serve: folder that versions are pushed to, as `serve/<name>/<version>`; None pushes none.
       settings: how the stream is followed.
-      say: is told what happens.
+      say: receives lines for the user.
 
     Returns:
       The content of `online.json`; of a parameter server or its worker one without events.

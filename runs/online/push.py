@@ -20,7 +20,7 @@ class Pusher:
     Args:
       setup: of the run.
       serve: folder of models; None: nothing is pushed.
-      say: is told what happens.
+      say: receives lines for the user.
     """
 
     def __init__(self, setup: Setup, serve: Path | None, say: Callable[[str], None]):

@@ -106,14 +106,14 @@ def prepared(
     feature_set = config.features.apply(first.feature_set)
     check_model(config, feature_set)
     recipe, facts = recipe_of(config), facts_of(config, first)
-    inputs = checked_inputs(facts)
+    inputs = checked_inputs(facts, from_stream=True)
     info = run_info(config, first.source, first.sha256, inputs)
     check_credentials(config.pipeline.beam_args)
     if stack is not None:
         stack.enter_context(locked(out))
     if not (out / TRANSFORM_DIR).exists():
         check_files(files_of(spans[0], first), first.feature_set, "row")
-    claim(out, RUN_FILE, run_identity(info), info, "run")
+    claim(out, RUN_FILE, identity=run_identity(info), record=info, kind="run")
     write_text(out / CONFIG_FILE, config.to_yaml())
     if not (out / TRANSFORM_DIR).exists():
         say(f"learning the transform from {spans[0].name}")
@@ -122,8 +122,9 @@ def prepared(
     shown = first.records["row"]["train"]
     rate = shown.positives / shown.examples
     external = load_inputs(inputs, facts, load_transform(out / TRANSFORM_DIR), info)
-    for line in (one.summary() for one in inputs):
-        if line is not None and not has_checkpoints(out / CHECKPOINT_DIR):
+    summaries = [line for one in inputs if (line := one.summary()) is not None]
+    if summaries and not has_checkpoints(out / CHECKPOINT_DIR):
+        for line in summaries:
             say(line)
     if reported := reports(inputs):
         info = {**info, "recipe": reported}

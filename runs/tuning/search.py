@@ -7,7 +7,7 @@ from typing import Any
 
 from runs.config import RunConfig, with_values
 from runs.external_inputs import identities
-from runs.plan import Plan, facts_of, make_plan
+from runs.plan import Plan, make_plan
 from runs.provenance import claim, run_info
 from runs.tuning.report import report_of
 from runs.tuning.space import check_search, trials_digest, without_search
@@ -39,7 +39,7 @@ def tune_run(
       config: the run, with its section `tuning`.
       data_dir: a dataset.
       out: folder of the search.
-      say: is told what happens.
+      say: receives lines for the user.
 
     Returns:
       The content of `tuning.json`.
@@ -51,7 +51,7 @@ def tune_run(
     """
     check_unlocked(out)
     plan = make_plan(config, data_dir, out)
-    check_search(facts_of(plan.config, plan.dataset))
+    check_search(plan.facts)
     if plan.changed_shards:
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     # Nothing is written before it is known that trials have a place to run.
@@ -66,9 +66,14 @@ def _search(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     transformed = plan.root / "transformed"
     if not transformed.exists():
         check_values(plan.data_dir, plan.dataset, config.record, plan.splits)
-    mine = {"trials_sha256": trials_digest(config), "dataset_sha256": plan.dataset.sha256, **identities(plan.inputs)}
+    identity = {
+        "trials_sha256": trials_digest(config),
+        "dataset_sha256": plan.dataset.sha256,
+        **identities(plan.inputs),
+    }
     info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.inputs)
-    claim(plan.root, SEARCH_FILE, mine, {**mine, **{key: info[key] for key in ("config", "command")}}, "search")
+    record = {**identity, "config": info["config"], "command": info["command"]}
+    claim(plan.root, SEARCH_FILE, identity=identity, record=record, kind="search")
     write_text(plan.root / CONFIG_FILE, config.to_yaml())
     # The best run file is the sign of a search that found one.
     (plan.root / BEST_FILE).unlink(missing_ok=True)
@@ -103,4 +108,5 @@ def _trial_data(plan: Plan) -> TrialData:
         eval_files=transformed_files(transformed, "eval"),
         dataset_sha256=plan.dataset.sha256,
         raw_files=plan.raw_files(),
+        first_time=plan.facts.first_time,
     )

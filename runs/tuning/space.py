@@ -81,5 +81,5 @@ def check_search(run: RunFacts) -> None:
             if trial.recipe != config.recipe:
                 checked_inputs(replace(run, config=trial))
         except InputError as error:
-            where, fix = f"tuning.space, {key} = {value}", "correct tuning.space; see `consort config show`"
+            where, fix = f"tuning.space, {key} = {value}", f"correct tuning.space: {error.fix}"
             raise InputError(where, error.received, error.expected, fix) from error

@@ -92,6 +92,7 @@ def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[st
         run={"dataset_sha256": task["dataset_sha256"]},
         warmup_examples=(),
         raw_files=task["raw_files"],
+        first_time=task["first_time"],
     )
     training = replace(training, inputs=checked_inputs(training.facts))
     trained = fit_task(training, checkpoint_dir)

@@ -34,6 +34,7 @@ class TrialData:
       train_files, eval_files: transformed TFRecords.
       dataset_sha256: of the raw data.
       raw_files: raw TFRecords of each split, in the order of time.
+      first_time: timestamp of the first event; None: not known.
     """
 
     feature_set: FeatureSet
@@ -42,6 +43,7 @@ class TrialData:
     eval_files: Sequence[str]
     dataset_sha256: str
     raw_files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    first_time: int | None = None
 
 
 class TrialRunner:
@@ -53,7 +55,7 @@ class TrialRunner:
       folder: of the trials; each has one in it, with its task, log and result.
       config: the run, with its section `tuning`.
       data: what the trials train on.
-      say: is told what happens; from several threads when trials run in parallel.
+      say: receives lines for the user; from several threads when trials run in parallel.
 
     Raises:
       InputError: more trials at once than GPUs, or a result that cannot be read.
@@ -126,6 +128,7 @@ class TrialRunner:
             "eval_files": list(self._data.eval_files),
             "raw_files": {split: list(files) for split, files in self._data.raw_files.items()},
             "dataset_sha256": self._data.dataset_sha256,
+            "first_time": self._data.first_time,
         }
         write_text(folder / TASK, json.dumps(task, indent=2) + "\n")
 

@@ -13,14 +13,14 @@ def info(config, dataset="d" * 64):
 
 
 def claimed(folder, config, dataset="d" * 64):
-    told = info(config, dataset)
-    return is_claimed(folder, "run.json", run_identity(told), "run", told)
+    record = info(config, dataset)
+    return is_claimed(folder, "run.json", identity=run_identity(record), record=record, kind="run")
 
 
 @pytest.fixture
 def folder(tmp_path):
-    told = {**info(small_config()), "command": "consort train toy.yaml --out run"}
-    claim(tmp_path / "run", "run.json", run_identity(told), told, "run")
+    record = {**info(small_config()), "command": "consort train toy.yaml --out run"}
+    claim(tmp_path / "run", "run.json", identity=run_identity(record), record=record, kind="run")
     return tmp_path / "run"
 
 
