@@ -97,7 +97,7 @@ class ConfiguredModel(keras.Model):
 
         Args:
           filepath: ends with `.keras`.
-          overwrite: whether a file there is replaced.
+          overwrite: True replaces a file there.
           save_format: `keras`, or None.
           **kwargs: as of Keras.
 

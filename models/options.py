@@ -87,12 +87,12 @@ def parameters_of(cls: type, root: type) -> dict[str, inspect.Parameter]:
     for one in cls.__mro__[: cls.__mro__.index(root)]:
         if "__init__" not in vars(one):
             continue
-        own = list(inspect.signature(vars(one)["__init__"]).parameters.values())[1:]
+        parameters = list(inspect.signature(vars(one)["__init__"]).parameters.values())[1:]
         variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-        for item in own:
+        for item in parameters:
             if item.kind not in variadic:
                 result.setdefault(item.name, item)
-        if all(item.kind is not inspect.Parameter.VAR_KEYWORD for item in own):
+        if all(item.kind is not inspect.Parameter.VAR_KEYWORD for item in parameters):
             return result
     for field in fields(getattr(cls, "options_class", Options)):
         default = inspect.Parameter.empty if _default(field) is MISSING else _default(field)
@@ -116,7 +116,7 @@ def options_table(declaration: type[Options], beyond: type[Options] | None = Non
     """Renders options as a Markdown table: name, type, default, meaning.
 
     Args:
-      declaration: of the options, `options_class` of a model; a recipe's class is its own declaration.
+      declaration: declaration of the options, `options_class` of a model; a recipe's class is its own declaration.
       beyond: leaves out the options of this inherited declaration; None: none.
     """
     left_out = {item.name for item in fields(beyond)} if beyond else set()

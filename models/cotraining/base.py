@@ -35,7 +35,7 @@ class Trained:
 
     Args:
       model: the one to serve, with nothing of the others in it.
-      result: of the last fit.
+      result: result of the last fit.
       report: what else a reader of the run wants to know; plain JSON values.
       warnings: what is wrong with the run, each with its remedy.
       changes: settings that were not used as the run file has them, and why.

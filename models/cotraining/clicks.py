@@ -19,7 +19,7 @@ class Clicks:
 
     Args:
       label: in [0, 1]: `[B]` of rows, `[B, M]` of requests.
-      weight: of each label: of requests 1 where the candidate is real and was exposed, else 0; None: 1 everywhere.
+      weight: weight of each label: in requests 1 where the candidate is real and exposed, else 0; None: 1 everywhere.
       features: the batch; its mask `candidate`, if there is one, tells padding.
     """
 
@@ -97,7 +97,7 @@ def conditional_loss(
     Args:
       clicks: labels and masks.
       logits: `[B, M]`.
-      labels: of N, `[B, M]`; no gradient passes.
+      labels: labels of the candidates in N, `[B, M]`; no gradient passes.
       unexposed_weight: w.
       average: as above.
       by_confidence: weighs each l_i of N by |2 label - 1| too.
@@ -147,7 +147,7 @@ def stage_loss(clicks: Clicks, logits: Sequence[tf.Tensor]) -> tf.Tensor:
     """
     stage = clicks.stage()
     reached = [tf.cast(stage >= level, tf.float32) for level in range(2, 2 + len(logits))]
-    return tf.add_n([clicks.mean_over_real(cross_entropies(own, out)) for own, out in zip(reached, logits)])
+    return tf.add_n([clicks.mean_over_real(cross_entropies(label, out)) for label, out in zip(reached, logits)])
 
 
 def pairwise_loss(priority: tf.Tensor, real: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:

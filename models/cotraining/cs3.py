@@ -174,15 +174,15 @@ class CS3(PeerModel):
         if self.ranker is not None:
             hidden.append(self.ranker.hidden(self.ranker.cast_sets(*of_ranker), training))
             scores.append(self.ranker.logit_of(*hidden))
-        logits = {name: self.towers.of_rows(own) for name, own in zip(self.peer_names, scores, strict=True)}
-        sides = [[user, item[:, 0]], [own[:, 0] for own in hidden], self.towers.side_outputs(of_towers)]
+        logits = {name: self.towers.of_rows(score) for name, score in zip(self.peer_names, scores, strict=True)}
+        sides = [[user, item[:, 0]], [layer[:, 0] for layer in hidden], self.towers.side_outputs(of_towers)]
         return (logits, sides) if with_sides else logits
 
     def loss_terms(self, clicks: Clicks, logits: Any, sides: Any) -> dict[str, tf.Tensor]:
-        terms = {name: clicks.log_loss(own) for name, own in zip(("bce", "ranker"), logits, strict=False)}
+        terms = {name: clicks.log_loss(logit) for name, logit in zip(("bce", "ranker"), logits, strict=False)}
         if self.towers.has_auxiliary_losses:
-            (user, item), _, own = sides
-            terms["auxiliary"] = self.towers.auxiliary_loss(user, item, own, clicks)
+            (user, item), _, outputs = sides
+            terms["auxiliary"] = self.towers.auxiliary_loss(user, item, outputs, clicks)
         if self.options.softmax_weight:
             terms["softmax"] = self.options.softmax_weight * self._softmax_loss(clicks, *sides[0])
         return terms

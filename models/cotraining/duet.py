@@ -157,13 +157,13 @@ class Duet(PeerModel):
     ) -> dict[str, tf.Tensor]:
         step = self.optimizer.iterations if self.optimizer is not None else 0
         how = (self.pseudo_labels.at(step), self.options.average, self.options.by_confidence)
-        own = [conditional_loss(clicks, logits[k], self._labels(logits[1 - k]), *how) for k in (0, 1)]
+        losses = [conditional_loss(clicks, logits[k], self._labels(logits[1 - k]), *how) for k in (0, 1)]
         distance = symmetric_kl(logits[0], logits[1])
         over = clicks.mean_over_real if self.options.consistency_support == "real" else clicks.mean_over_unexposed
-        terms = {"bce": tf.add_n(own), "consistency": self.consistency.at(step) * over(distance)}
+        terms = {"bce": tf.add_n(losses), "consistency": self.consistency.at(step) * over(distance)}
         if self.options.stage_weight:
-            losses = [stage_loss(clicks, logits) for logits in sides]
-            terms["stage"] = self.options.stage_weight * tf.add_n(losses)
+            stages = [stage_loss(clicks, logits) for logits in sides]
+            terms["stage"] = self.options.stage_weight * tf.add_n(stages)
         return terms
 
     def _labels(self, peer_logits: tf.Tensor) -> tf.Tensor:
@@ -238,7 +238,7 @@ def peer_warnings(history: Sequence[dict[str, float]]) -> list[str]:
     """Returns warnings about the peers, each with its cause and a remedy.
 
     Args:
-      history: of `FitResult`; its last epoch counts.
+      history: `history` of a `FitResult`; its last epoch counts.
     """
     row = dict(history[-1]) if history else {}
     warnings = []

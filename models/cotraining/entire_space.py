@@ -26,9 +26,9 @@ class Method:
 
     Args:
       group_class: the class of the group of models.
-      outputs: of each model that it takes; None: any number above one.
+      outputs: outputs that each model must have; None: any number above one.
       fixed: arguments of the class that make the method what it is.
-      of_stages: whether it learns from how far candidates got, and not from which were shown.
+      of_stages: True if it learns from how far candidates got instead of from which were shown.
     """
 
     group_class: type[PeerModel]

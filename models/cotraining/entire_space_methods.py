@@ -168,8 +168,8 @@ class InversePropensity(PeerModel):
         (imputed,) = sides[2]
         guessed = cross_entropies(tf.stop_gradient(tf.sigmoid(imputed)), logits[0])
         # The same number as a function of the imputation model alone.
-        own = _imputed_loss(imputed, tf.stop_gradient(logits[0]))
-        error = clicks.mean_over_real(weight * tf.square(tf.stop_gradient(known) - own))
+        imputed_loss = _imputed_loss(imputed, tf.stop_gradient(logits[0]))
+        error = clicks.mean_over_real(weight * tf.square(tf.stop_gradient(known) - imputed_loss))
         return {
             "bce": clicks.mean_over_real(guessed + weight * (known - guessed)),
             "propensity": fit,
@@ -286,9 +286,9 @@ class UncertaintyDistillation(PeerModel):
         teacher = sides[1][0]
         label = tf.stop_gradient(tf.sigmoid(teacher))
         doubt = symmetric_kl(logits[0], logits[1])
-        losses = [tf.exp(-doubt) * cross_entropies(label, own) + doubt for own in logits]
+        losses = [tf.exp(-doubt) * cross_entropies(label, logit) + doubt for logit in logits]
         return {
-            "bce": tf.add_n([clicks.log_loss(own) for own in logits]),
+            "bce": tf.add_n([clicks.log_loss(logit) for logit in logits]),
             "teacher": clicks.log_loss(teacher),
             "distillation": self.options.unexposed_weight * clicks.mean_over_unexposed(tf.add_n(losses)),
         }

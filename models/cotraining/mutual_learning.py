@@ -76,7 +76,7 @@ class MutualLearning(PeerModel):
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
-        bce = tf.add_n([clicks.log_loss(own) for own in logits])
+        bce = tf.add_n([clicks.log_loss(logit) for logit in logits])
         return {"bce": bce, "mutual": self._mutual(clicks, tf.stack(list(logits), axis=-1))}
 
     def _mutual(self, clicks: Clicks, logits: tf.Tensor) -> tf.Tensor:

@@ -85,7 +85,7 @@ class PeerModel(ConfiguredModel, abc.ABC):
 
         Args:
           clicks: labels and masks of the batch.
-          logits: of a click, float32, of the labels' shape, one of `peer_names` each.
+          logits: logits of a click for each of `peer_names`, float32, in the labels' shape.
           sides: each peer's side outputs, likewise.
 
         Returns:
@@ -106,8 +106,8 @@ class PeerModel(ConfiguredModel, abc.ABC):
         vectors = self.embeddings(features, training=training, as_sets=self.peers[0].as_sets)
         clicked: list[tf.Tensor] = []
         sides: list[list[tf.Tensor]] = []
-        for peer, own, side in zip(self.peers, vectors, self.side_outputs, strict=True):
-            scores = peer.score(own, features, training)
+        for peer, peer_vectors, side in zip(self.peers, vectors, self.side_outputs, strict=True):
+            scores = peer.score(peer_vectors, features, training)
             outputs = tf.unstack(scores, axis=-1) if peer.outputs > 1 else [scores]
             clicked += outputs[: peer.outputs - side]
             sides.append(outputs[peer.outputs - side :])
@@ -150,8 +150,8 @@ class PeerModel(ConfiguredModel, abc.ABC):
         for name in self.loss_names:
             self._means[f"loss/{name}"].update_state(terms[name], total)
         self._examples.update_state(label, label)
-        for logloss, auc, own, logits in zip(self._peer_loglosses, self._peer_aucs, by_peer, outputs.values()):
-            logloss.update_state(own, total)
+        for logloss, auc, loss, logits in zip(self._peer_loglosses, self._peer_aucs, by_peer, outputs.values()):
+            logloss.update_state(loss, total)
             auc.update_state(label, logits, weight)
         self.watch(clicks, list(outputs.values()))
         if self.compiled_metrics is not None:
@@ -192,8 +192,8 @@ class PeerModel(ConfiguredModel, abc.ABC):
                 "pretrain it with the features, the vocabulary and the options of the peer"
             )
         columns = self.embeddings.columns(index)
-        for shared, own in zip(_rows(self.embeddings), _rows(model.embeddings), strict=True):
-            _set_columns(shared, columns, own)
+        for shared, source in zip(_rows(self.embeddings), _rows(model.embeddings), strict=True):
+            _set_columns(shared, columns, source)
         for target, source in zip(head_weights(peer), head_weights(model), strict=True):
             target.assign(tf.convert_to_tensor(source))
 
@@ -205,8 +205,8 @@ class PeerModel(ConfiguredModel, abc.ABC):
         alone.embeddings.build(None)
         alone.build_head()
         columns = self.embeddings.columns(owner)
-        for shared, own in zip(_rows(self.embeddings), _rows(alone.embeddings), strict=True):
-            own.assign(tf.gather(shared, columns, axis=1))
+        for shared, target in zip(_rows(self.embeddings), _rows(alone.embeddings), strict=True):
+            target.assign(tf.gather(shared, columns, axis=1))
         for target, source in zip(head_weights(alone), head_weights(peer), strict=True):
             target.assign(tf.convert_to_tensor(source))
         return alone.with_output(output) if peer.outputs > 1 else alone
@@ -258,16 +258,16 @@ def _checked(peers: Sequence[TableModel]) -> list[TableModel]:
             "they share one lookup; choose models of one kind"
         )
     for index, peer in enumerate(peers):
-        own = peer.embeddings
-        if own.inputs != first.inputs:
-            names = sorted({item.name for item in own.inputs} ^ {item.name for item in first.inputs})
+        embeddings = peer.embeddings
+        if embeddings.inputs != first.inputs:
+            names = sorted({item.name for item in embeddings.inputs} ^ {item.name for item in first.inputs})
             raise ValueError(
                 f"the features of peer {index} differ from those of peer 0 ({', '.join(names) or 'another order'}); "
                 "expected the same features for all peers, as they share one lookup; build all from one FeatureSet"
             )
-        if own.table_sizes != first.table_sizes:
+        if embeddings.table_sizes != first.table_sizes:
             raise ValueError(
-                f"peer {index} has table sizes {own.table_sizes}, peer 0 {first.table_sizes}; "
+                f"peer {index} has table sizes {embeddings.table_sizes}, peer 0 {first.table_sizes}; "
                 "expected one vocabulary for all peers; build all from one transform"
             )
     return list(peers)

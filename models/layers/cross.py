@@ -18,7 +18,7 @@ class CrossLayer(keras.layers.Layer):
     Reference: Wang et al., "Deep & Cross Network for Ad Click Predictions" (ADKDD 2017), equation 3.
 
     Args:
-      seed: of w (Glorot normal); b starts at 0.
+      seed: seed of w (Glorot normal); b starts at 0.
 
     Input shape: the pair (x_0, x_l), each `[..., W]`.
 
@@ -57,7 +57,7 @@ class CrossLayerV2(keras.layers.Layer):
     Web-scale Learning to Rank Systems" (WWW 2021), equation 1.
 
     Args:
-      seed: of W (Glorot normal); b starts at 0.
+      seed: seed of W (Glorot normal); b starts at 0.
 
     Input shape: the pair (x_0, x_l), each `[..., W]`.
 
@@ -101,7 +101,7 @@ class CrossMixture(keras.layers.Layer):
     Args:
       rank: r, width of the low-dimensional space.
       num_experts: E.
-      seed: of all kernels (Glorot normal, expert by expert); b starts at 0.
+      seed: seed of all kernels (Glorot normal, expert by expert); b starts at 0.
 
     Input shape: the pair (x_0, x_l), each `[..., W]`.
 

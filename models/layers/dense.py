@@ -41,7 +41,7 @@ class ResumableDropout(keras.layers.Layer):
 
     Args:
       rate: share of activations to drop.
-      seed: of the choice.
+      seed: seed of the choice.
 
     Input shape: any.
 
@@ -89,7 +89,7 @@ class TiledDense(keras.layers.Layer):
 
     Args:
       units: width of the output; no activation.
-      seed: of the weights (Glorot normal of the whole [K ; L]; the bias starts at 0).
+      seed: seed of the weights (Glorot normal of the whole [K ; L]; the bias starts at 0).
 
     Call arguments:
       own: `[B, M, X]`.
@@ -143,8 +143,8 @@ class CycleAdaptiveDense(keras.layers.Layer):
 
     Args:
       units: width of the output.
-      activation: of FC, a Keras name; None: linear.
-      seed: of W (Glorot normal; b starts at 0).
+      activation: activation of FC, a Keras name; None: linear.
+      seed: seed of W (Glorot normal; b starts at 0).
 
     Input shape: `[..., X]`.
 

@@ -24,7 +24,7 @@ class FieldEmbeddings(InterleavedEmbeddings):
       linear: False leaves the linear weights out.
       embedding_l2: adds `embedding_l2 / 2 * sum of squares` to the loss in training.
       l2_scope: of which rows: `batch` (those looked up) or `table` (all of them).
-      seed: of the initial embeddings, N(0, 1e-4^2); linear weights start at 0.
+      seed: seed of the initial embeddings, N(0, 1e-4^2); linear weights start at 0.
 
     Call arguments:
       features: by name: int64 ids or float32 numbers, `[B]`, lists as `tf.RaggedTensor` `[B, (N)]`, or padded at the

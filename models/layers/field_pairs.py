@@ -47,18 +47,18 @@ def bilinear_products(vectors: tf.Tensor, kernels: tf.Tensor) -> Any:
     """
     fields, width = vectors.shape[1:]
     flat = tf.reshape(vectors, [-1, fields * width])
-    own = tf.split(flat, fields, axis=1)
+    split = tf.split(flat, fields, axis=1)
     later = [flat[:, (i + 1) * width :] for i in range(fields - 1)]
     counts = [fields - 1 - i for i in range(fields - 1)]
     # One matrix a left field, [D, (F - 1 - i) * D].
     matrices = [_side_by_side(part) for part in tf.split(kernels, counts)]
-    lefts = [tf.matmul(vector, matrix) for vector, matrix in zip(own, matrices, strict=False)]
+    lefts = [tf.matmul(vector, matrix) for vector, matrix in zip(split, matrices, strict=False)]
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         parts = tf.split(upstream, [count * width for count in counts], axis=1)
         to_left = [part * right for part, right in zip(parts, later, strict=True)]
         to_own = [tf.matmul(part, matrix, transpose_b=True) for part, matrix in zip(to_left, matrices, strict=True)]
-        to_kernels = [tf.matmul(vector, part, transpose_a=True) for vector, part in zip(own, to_left, strict=False)]
+        to_kernels = [tf.matmul(vector, part, transpose_a=True) for vector, part in zip(split, to_left, strict=False)]
         to_later = _suffix_sums([part * left for part, left in zip(parts, lefts, strict=True)], width)
         # Field 0 is never a right one, and the last one never a left one.
         to_flat = tf.concat([to_own[0], *map(tf.add, to_own[1:], to_later[:-1]), to_later[-1]], axis=1)
@@ -136,7 +136,7 @@ class OuterProduct(keras.layers.Layer):
 
     Args:
       kernel: `mat`, `vec` or `num`.
-      seed: of the kernels: N(0, 1/D) for `mat` (Glorot), N(0, 1) for `vec` and `num`, whose products
+      seed: seed of the kernels: N(0, 1/D) for `mat` (Glorot), N(0, 1) for `vec` and `num`, whose products
         are fewer.
 
     Input shape: `[..., F, D]`, F at least 2.
@@ -195,7 +195,7 @@ class BilinearInteraction(keras.layers.Layer):
 
     Args:
       bilinear_type: `field_all`, `field_each` or `field_interaction`.
-      seed: of the matrices, each Glorot normal.
+      seed: seed of the matrices, each Glorot normal.
 
     Input shape: `[..., F, D]`, F at least 2.
 

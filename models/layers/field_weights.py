@@ -21,7 +21,7 @@ class SENET(keras.layers.Layer):
 
     Args:
       reduction_ratio: r.
-      seed: of W1 and W2 (Glorot normal).
+      seed: seed of W1 and W2 (Glorot normal).
 
     Input shape: `[..., F, D]`.
 
@@ -68,7 +68,7 @@ class LightSE(keras.layers.Layer):
     2022, arXiv 2210.09890), the Light-SE block.
 
     Args:
-      seed: of W (Glorot normal).
+      seed: seed of W (Glorot normal).
 
     Input shape: `[..., F, D]`.
 
@@ -103,7 +103,7 @@ class FieldGates(keras.layers.Layer):
     Reference: "COLD: Towards the Next Generation of Pre-Ranking System" (2020), section 3.2.
 
     Args:
-      seed: of w (Glorot normal; b starts at 0).
+      seed: seed of w (Glorot normal; b starts at 0).
 
     Input shape: `[..., F, D]`.
 

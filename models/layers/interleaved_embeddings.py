@@ -40,7 +40,7 @@ class EmbeddingPart:
       embedding_l2: adds `embedding_l2 / 2 * sum of squares` to the loss.
       l2_scope: of which rows: `batch`, the distinct ones that a training batch looks up, and the vectors
         of the numeric fields; or `table`, all of them, which makes a step as slow as the table is large.
-      seed: of the initial embeddings, N(0, 1e-4^2); linear weights start at 0.
+      seed: seed of the initial embeddings, N(0, 1e-4^2); linear weights start at 0.
     """
 
     embedding_dim: int
@@ -136,10 +136,10 @@ class InterleavedEmbeddings(keras.layers.Layer):
     def columns(self, part: int) -> list[int]:
         """The columns of the table that are a part's own: embeddings, then the linear weight."""
         first = sum(self._widths[:part])
-        own = list(range(first, first + self._widths[part]))
+        columns = list(range(first, first + self._widths[part]))
         if self.parts[part].linear:
-            own.append(sum(self._widths) + sum(other.linear for other in self.parts[:part]))
-        return own
+            columns.append(sum(self._widths) + sum(other.linear for other in self.parts[:part]))
+        return columns
 
     def build(self, input_shape: Any) -> None:
         if self.table_sizes:
@@ -196,9 +196,9 @@ class InterleavedEmbeddings(keras.layers.Layer):
             for role in ROLES:
                 places = [place for place, item in enumerate(fields) if roles[item.name] == role]
                 if places:
-                    whole = len(places) == len(fields)
-                    by_role[role].append([s if whole else tf.gather(s, places, axis=-2) for s in sides[:count]])
-        parts = [{role: [own[k] for own in groups] for role, groups in by_role.items()} for k in range(count)]
+                    all_fields = len(places) == len(fields)
+                    by_role[role].append([s if all_fields else tf.gather(s, places, axis=-2) for s in sides[:count]])
+        parts = [{role: [group[k] for group in groups] for role, groups in by_role.items()} for k in range(count)]
         return [sets_of(part, width, features, history_mask) for part, width in zip(parts, self._widths, strict=True)]
 
     def _by_part(self, sides: list[tf.Tensor]) -> list[FieldVectors]:

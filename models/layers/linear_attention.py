@@ -21,7 +21,7 @@ def map_queries(queries: tf.Tensor, name: FeatureMap) -> tf.Tensor:
 
     Args:
       queries: `[..., d]`; of one head where the map is `softmax_qk`, else of any number.
-      name: of the map.
+      name: name of the map.
     """
     if name == "softmax_qk":
         return tf.nn.softmax(queries)
@@ -34,7 +34,7 @@ def map_keys(keys: tf.Tensor, mask: tf.Tensor, name: FeatureMap) -> tf.Tensor:
     Args:
       keys: `[B, N, W]`.
       mask: bool `[B, N, 1]`.
-      name: of the map.
+      name: name of the map.
     """
     zeros = tf.zeros_like(keys)
     if name != "softmax_qk":
@@ -70,7 +70,7 @@ class LinearAttention(keras.layers.Layer):
       heads: H; must divide `width`.
       feature_map: phi: `elu1` (elu(x) + 1), `relu`, `softmax_qk`; or `exact`, softmax attention
         softmax(Q K^T / sqrt(d)) V in O(M N), to compare with.
-      seed: of the weights (Glorot normal, no biases).
+      seed: seed of the weights (Glorot normal, no biases).
 
     Call arguments:
       queries: `[B, M, Dq]`.
@@ -115,17 +115,17 @@ class LinearAttention(keras.layers.Layer):
         keys = map_keys(keys, mask[..., tf.newaxis], self.feature_map)
         # One product for all heads, of which the blocks on the diagonal are kept: more multiplications
         # than head by head, and faster, as nothing is transposed.
-        own = tf.constant(self._blocks(), keys.dtype)
-        sums = tf.matmul(keys, values, transpose_a=True) * tf.matmul(own, own, transpose_b=True)
-        totals = tf.reduce_sum(keys, axis=1)[..., tf.newaxis] * own
+        blocks = tf.constant(self._blocks(), keys.dtype)
+        sums = tf.matmul(keys, values, transpose_a=True) * tf.matmul(blocks, blocks, transpose_b=True)
+        totals = tf.reduce_sum(keys, axis=1)[..., tf.newaxis] * blocks
         both = tf.matmul(queries, tf.concat([sums, totals], axis=-1))
         attended, degrees = tf.split(both, [self.width, self.heads], axis=-1)
         degrees = tf.cast(degrees, tf.float32)
         scale = tf.cast(1 / (degrees + EPSILON), attended.dtype)
-        return attended * tf.matmul(scale, own, transpose_b=True), degrees
+        return attended * tf.matmul(scale, blocks, transpose_b=True), degrees
 
     def _blocks(self) -> list[list[float]]:
-        """Which head each of the W columns belongs to, `[W, H]`."""
+        """Returns a 0/1 matrix `[W, H]` of the head that each of the W columns belongs to."""
         depth = self.width // self.heads
         return [[float(column // depth == head) for head in range(self.heads)] for column in range(self.width)]
 
@@ -163,7 +163,7 @@ class Extreme(keras.metrics.Metric):
     """The least or the greatest value since the last reset; several replicas tell the mean of theirs.
 
     Args:
-      name: of the metric.
+      name: name of the metric.
       greatest: else the least.
 
     Attributes:

@@ -46,7 +46,7 @@ def repeat_rows(rows: tf.Tensor, positions: tf.Tensor, widths: Sequence[int]) ->
     Args:
       rows: `[U, W]`.
       positions: int32 `[N]`.
-      widths: of the pieces; their sum is W.
+      widths: widths of the pieces; their sum is W.
 
     Returns:
       One `[N, width]` a piece.
@@ -91,7 +91,7 @@ class FieldStack:
     """The values of all fields of one shape in a batch, ids or numbers.
 
     Args:
-      shape: of the fields.
+      shape: shape of the fields.
       fields: in the order wanted.
       features: the batch.
       rows: for ids: `(first, size)` of each field's part of the table; None for numbers.
@@ -121,7 +121,7 @@ class FieldStack:
         lists = [last_elements(features[item.name], item.max_length) for item in fields]
         values = [part.values for part in lists]
         if rows is not None:
-            values = [_rows_of(part, tf.constant(own, tf.int64), out_of_range) for part, own in zip(values, rows)]
+            values = [_rows_of(part, tf.constant(kept, tf.int64), out_of_range) for part, kept in zip(values, rows)]
         self.values = tf.concat(values, axis=0)
         # List k of record b is list b * F + k, so that the means stand in the order [B, F].
         owners = [part.value_rowids() * self.num_fields + k for k, part in enumerate(lists)]
@@ -143,13 +143,13 @@ def assembled(shared: list[tf.Tensor], candidates: list[tf.Tensor]) -> tf.Tensor
     """All fields on one axis; what the candidates `[B, M, F, W]` share, `[B, F, W]`, repeats for each."""
     if not candidates:
         return _joined(shared, axis=1)
-    own = _joined(candidates, axis=2)
+    varying = _joined(candidates, axis=2)
     if not shared:
-        return own
+        return varying
     common = _joined(shared, axis=1)[:, tf.newaxis]
-    sizes = tf.concat([tf.shape(own)[:2], tf.shape(common)[2:]], axis=0)
-    repeated = tf.ensure_shape(tf.broadcast_to(common, sizes), [None, own.shape[1], *common.shape[2:]])
-    return tf.concat([repeated, own], axis=2)
+    sizes = tf.concat([tf.shape(varying)[:2], tf.shape(common)[2:]], axis=0)
+    repeated = tf.ensure_shape(tf.broadcast_to(common, sizes), [None, varying.shape[1], *common.shape[2:]])
+    return tf.concat([repeated, varying], axis=2)
 
 
 def _rows_of(ids: tf.Tensor, rows: tf.Tensor, out_of_range: int) -> tf.Tensor:

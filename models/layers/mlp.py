@@ -57,10 +57,10 @@ class MLP(LayerChain):
       dropout: share of each hidden layer's activations dropped in training.
       batch_norm: normalize before each activation, over all axes but the last; under several replicas over all their
         parts of the batch.
-      activation: of the hidden layers, a Keras name.
+      activation: activation of the hidden layers, a Keras name.
       output_units: width of a last layer without activation, dropout or normalization; None: no such layer.
         Under a mixed-precision policy it alone works in float32: logits rounded to bfloat16 would tie.
-      seed: of weights (Glorot normal; biases 0) and dropout.
+      seed: seed of weights (Glorot normal; biases 0) and dropout.
 
     Call arguments:
       inputs: `[..., W]`.

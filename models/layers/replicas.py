@@ -45,11 +45,11 @@ def batch_mean(values: tf.Tensor, weight: tf.Tensor | None = None) -> tf.Tensor:
     if weight is None and replicas == 1:
         return tf.reduce_mean(values)
     weights = tf.ones_like(values) if weight is None else _spread(weight, values)
-    own, total = tf.reduce_sum(values * weights), tf.reduce_sum(weights)
+    weighted, total = tf.reduce_sum(values * weights), tf.reduce_sum(weights)
     if replicas == 1:
-        return tf.math.divide_no_nan(own, total)
-    everyone, total = tf.unstack(batch_sum(tf.stack([own, total])))
-    return _valued(tf.math.divide_no_nan(everyone, total), replicas * tf.math.divide_no_nan(own, total))
+        return tf.math.divide_no_nan(weighted, total)
+    everyone, total = tf.unstack(batch_sum(tf.stack([weighted, total])))
+    return _valued(tf.math.divide_no_nan(everyone, total), replicas * tf.math.divide_no_nan(weighted, total))
 
 
 def replica_mean(part: tf.Tensor) -> tf.Tensor:
@@ -81,5 +81,5 @@ def shares(distinct: tf.Tensor) -> tf.Tensor | None:
     everyone = tf.distribute.get_replica_context().all_gather(distinct, axis=0)
     # A replica's own ids stand first, so that they come first among the distinct ones.
     _, _, counts = tf.unique_with_counts(tf.concat([distinct, everyone], axis=0))
-    own = counts[: tf.size(distinct)] - 1
-    return replicas / tf.cast(own, tf.float32)
+    num_holders = counts[: tf.size(distinct)] - 1
+    return replicas / tf.cast(num_holders, tf.float32)

@@ -79,7 +79,7 @@ def check_user_side(model: str, roles: Mapping[str, str]) -> None:
 
     Args:
       model: that has such a tower.
-      roles: of `roles_of`.
+      roles: result of `roles_of`.
 
     Raises:
       ValueError: all inputs are of items.
@@ -101,7 +101,7 @@ def sets_of(
         are `[B, F, D]`.
       width: D.
       features: the batch, its lists dense.
-      history_mask: of `with_dense_lists`.
+      history_mask: mask that `with_dense_lists` returns.
     """
     candidates = tf.concat(parts["candidates"], axis=-2)
     if candidates.shape.rank == 3:

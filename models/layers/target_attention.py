@@ -23,7 +23,7 @@ class TargetAttention(keras.layers.Layer):
     Args:
       width: W of q, k and the output.
       hidden_units: widths of the MLP's hidden layers; its output has no bias.
-      seed: of all weights.
+      seed: seed of all weights.
 
     Call arguments:
       queries: `[B, M, Dq]`.
@@ -58,5 +58,5 @@ class TargetAttention(keras.layers.Layer):
         return tf.matmul(weights, tf.squeeze(known, 1))
 
     def get_config(self) -> dict[str, Any]:
-        own = {"width": self.width, "hidden_units": list(self.hidden_units), "seed": self.seed}
-        return {**super().get_config(), **own}
+        arguments = {"width": self.width, "hidden_units": list(self.hidden_units), "seed": self.seed}
+        return {**super().get_config(), **arguments}

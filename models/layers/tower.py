@@ -21,7 +21,7 @@ class Tower(LayerChain):
       include_first_layer: makes the first one cycle-adaptive, too.
       activation: a Keras name.
       dropout: share of hidden activations dropped in training.
-      seed: of weights (Glorot normal; biases 0) and dropout.
+      seed: seed of weights (Glorot normal; biases 0) and dropout.
 
     Input shape: `[..., X]`.
 
@@ -50,8 +50,8 @@ class Tower(LayerChain):
         for depth, width in enumerate(self.units):
             is_last = depth == len(self.units) - 1
             adaptive = cycle_adaptive and (depth > 0 or include_first_layer)
-            own = derived_seed(seed, f"layer {depth}")
-            self._steps.append(fully_connected(width, None if is_last else activation, own, adaptive))
+            layer_seed = derived_seed(seed, f"layer {depth}")
+            self._steps.append(fully_connected(width, None if is_last else activation, layer_seed, adaptive))
             if dropout and not is_last:
                 self._steps.append(ResumableDropout(dropout, derived_seed(seed, f"dropout {depth}")))
 
@@ -59,8 +59,8 @@ class Tower(LayerChain):
         return tf.TensorShape(input_shape)[:-1].concatenate([self.units[-1]])
 
     def get_config(self) -> dict[str, Any]:
-        own = ("cycle_adaptive", "include_first_layer", "activation", "dropout", "seed")
-        return {**super().get_config(), "units": list(self.units), **{name: getattr(self, name) for name in own}}
+        names = ("cycle_adaptive", "include_first_layer", "activation", "dropout", "seed")
+        return {**super().get_config(), "units": list(self.units), **{name: getattr(self, name) for name in names}}
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -76,9 +76,9 @@ class HeadTower(keras.layers.Layer):
       every_layer: gives all n + 1 vectors, the last layer's last; False gives that alone.
       cycle_adaptive: True makes every FC but the first a `CycleAdaptiveDense`.
       include_first_layer: makes the first one cycle-adaptive, too.
-      activation: of FC, a Keras name.
+      activation: activation of FC, a Keras name.
       dropout: share of hidden activations dropped in training.
-      seed: of weights (Glorot normal; biases 0) and dropout.
+      seed: seed of weights (Glorot normal; biases 0) and dropout.
 
     Input shape: `[..., X]`.
 
@@ -151,5 +151,5 @@ class HeadTower(keras.layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         names = ("head_units", "every_layer", "cycle_adaptive", "include_first_layer", "activation", "dropout", "seed")
-        own = {name: getattr(self, name) for name in names}
-        return {**super().get_config(), "units": list(self.units), **own}
+        arguments = {name: getattr(self, name) for name in names}
+        return {**super().get_config(), "units": list(self.units), **arguments}

@@ -33,8 +33,8 @@ class TowerCaches(keras.layers.Layer):
       sizes: ids of each side, `user` and `item`, 0 included.
       in_vocabulary_ids: number of ids of each side that get vectors; the vectors of the others, the out-of-vocabulary
         ids, stay zeros, as that of id 0 does. None: all ids.
-      cross_widths: of each side's cross vectors, which are the other side's; empty: no CTS.
-      cascade_width: of the cascade vectors; 0: no CMS.
+      cross_widths: widths of each side's cross vectors, which come from the other side; empty: no CTS.
+      cascade_width: width of the cascade vectors; 0: no CMS.
       alpha, beta: shares of the old vector in cross and in cascade vectors.
       features: names of the ids, of each side.
 

@@ -24,10 +24,10 @@ class TransformerBlock(keras.layers.Layer):
     Reference: Vaswani et al., "Attention Is All You Need" (NeurIPS 2017), section 3.
 
     Args:
-      heads: of the attention; must divide the input's width.
+      heads: attention heads; their number must divide the input's width.
       inner_units: width of W_1 y; None: four times the input's.
       dropout: share of activations dropped in training.
-      seed: of weights (Glorot normal; biases 0) and dropout.
+      seed: seed of weights (Glorot normal; biases 0) and dropout.
 
     Call arguments:
       elements: `[B, N, W]`; N may be 0.
@@ -81,5 +81,5 @@ class TransformerBlock(keras.layers.Layer):
         return self.norms[place](before + change)
 
     def get_config(self) -> dict[str, Any]:
-        own = ("heads", "inner_units", "dropout", "seed")
-        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+        names = ("heads", "inner_units", "dropout", "seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

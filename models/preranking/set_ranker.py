@@ -129,7 +129,7 @@ class SetRanker(SetModel):
         return tf.squeeze(logits, -1) if self.outputs == 1 else logits
 
     def _hidden(self, vectors: SetVectors) -> SetVectors:
-        """With some fields of each request set to zeros, and the others scaled up."""
+        """Returns vectors in which some fields of each request are zeros and the others are scaled up."""
         shown = {side: tf.ones_like(getattr(vectors, side)[..., :1]) for side in self.hiding}
         # A field is hidden for all candidates of a request alike.
         shown["candidates"] = shown["candidates"][:, :1]

@@ -82,7 +82,7 @@ class DAT(TowerModel):
         self.towers = self._dense_towers()
 
     def _place(self, side: str, name: str) -> int:
-        """Which of its side's fields an id is."""
+        """Returns the index of an id among the fields of its side."""
         role = _ROLES[side]
         checked_id(f"{side}_feature", name, self.embeddings.inputs, self.roles, role)
         return [field for field in self.embeddings.field_names if self.roles[field] == role].index(name)

@@ -15,7 +15,7 @@ def brute_force(vectors: np.ndarray, scale: float) -> Search:
     """`tfrs.layers.factorized_top_k.BruteForce` for scale <u, v>.
 
     Args:
-      vectors: of all items `[N, W]`.
+      vectors: vectors of all items `[N, W]`.
       scale: where it is negative, the lowest products are the best.
 
     Returns:

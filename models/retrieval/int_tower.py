@@ -122,13 +122,13 @@ class IntTower(TowerModel):
         return self.options.cir_weight * batch_mean(surprise, clicked)
 
     def _compared(self, clicks: Clicks) -> tf.Tensor:
-        """Which rows' items stand in a row's sum, bool `[B, B]`: its own, and all others that are real."""
-        own = tf.eye(tf.size(clicks.label)) > 0
+        """Returns a bool mask `[B, B]` of the items in each row's sum: the row's item and all other real items."""
+        diagonal = tf.eye(tf.size(clicks.label)) > 0
         others = (clicks.real > 0)[tf.newaxis]
         if self.options.item_feature is not None:
             items = clicks.features[self.options.item_feature]
             others &= items[:, tf.newaxis] != items[tf.newaxis]
-        return own | others
+        return diagonal | others
 
 
 @keras.utils.register_keras_serializable(package="consort")

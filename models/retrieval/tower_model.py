@@ -112,7 +112,7 @@ class TowerModel(SetModel):
         raise NotImplementedError(f"{type(self).__name__} has no auxiliary loss")
 
     def train_step(self, data: Any) -> dict[str, tf.Tensor]:
-        """As Keras' own, with the auxiliary loss of classes that have one; a candidate counts as a row there."""
+        """Adds the auxiliary loss of classes that have one to Keras' step; a candidate counts as a row in it."""
         if not self.has_auxiliary_losses:
             return super().train_step(data)
         features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
@@ -136,7 +136,7 @@ class TowerModel(SetModel):
         """u `[B, W]`.
 
         Args:
-          vectors: of which request and history are read.
+          vectors: the features' vectors; request and history are read.
           extra: `[B, E]`.
           training: as in `call`.
         """
@@ -146,7 +146,7 @@ class TowerModel(SetModel):
         """v `[B, M, W]`.
 
         Args:
-          vectors: of which the candidates are read.
+          vectors: the features' vectors; the candidates are read.
           extra: `[B, M, E]`.
           training: as in `call`.
         """
@@ -247,7 +247,7 @@ def _rows(
       user: `[B, W]`.
       item: `[B, M, W]`.
       sides: `[B, ...]` of a user, `[B, M, ...]` of items.
-      clicks: of the batch.
+      clicks: clicks of the batch.
     """
     count = tf.shape(item)[1]
 
@@ -262,8 +262,8 @@ def _rows(
         if isinstance(value, tf.Tensor) and value.shape.rank == clicks.label.shape.rank
     }
     weight = None if clicks.weight is None else tf.reshape(clicks.weight, [-1])
-    own = Clicks(tf.reshape(clicks.label, [-1]), weight, flat)
-    return rows(user), rows(item), [rows(part) for part in sides], own
+    flat_clicks = Clicks(tf.reshape(clicks.label, [-1]), weight, flat)
+    return rows(user), rows(item), [rows(part) for part in sides], flat_clicks
 
 
 def user_fields(vectors: SetVectors, extra: tf.Tensor) -> tf.Tensor:
@@ -283,9 +283,9 @@ def checked_id(argument: str, name: str, inputs: Sequence[ModelInput], roles: Ma
 
     Args:
       argument: what the id was given as, for the message.
-      name: of a feature.
-      inputs: of the model.
-      roles: of each, one of `ROLES`.
+      name: name of a feature.
+      inputs: inputs of the model.
+      roles: role of each input, one of `ROLES`.
       role: which it must have.
 
     Raises:

@@ -31,8 +31,8 @@ class Cluster:
 
     Args:
       jobs: for each of `chief`, `worker` and `ps` the addresses `host:port` of its processes.
-      job: of this process.
-      index: of this process in its job.
+      job: name of this process's job.
+      index: index of this process in its job.
     """
 
     jobs: Mapping[str, tuple[str, ...]]

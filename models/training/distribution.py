@@ -23,7 +23,7 @@ def strategy_of(name: DistributionName, cluster: Cluster | None = None) -> tf.di
     Args:
       name: `none`; `mirrored`, a replica a GPU of this machine, or a logical CPU device where there is
         none; `multi_worker`, the same on several machines; `parameter_server`, weights on other machines.
-      cluster: of the latter two, from TF_CONFIG.
+      cluster: cluster of the latter two, from TF_CONFIG.
 
     Raises:
       ValueError: a strategy of several processes without a cluster.

@@ -84,14 +84,14 @@ def fit(
       train_dataset: returns the batches `(features, label[, weight])` of an epoch, from 0; the same ones at every
         call; on each of several workers its shard (`worker_shard`). Label and weight have the logits' shape.
       eval_dataset: batches of the same form; None: no evaluation.
-      directory: of the checkpoints; one a run.
+      directory: folder of the checkpoints; one a run.
       epochs: passes over the training data.
       learning_rate, optimizer: as in `compile_model`.
       patience: evaluations without a lower log loss before stopping; None never stops early.
       checkpoint_steps, keep_checkpoints: steps between checkpoints, beside an epoch's last; how many to keep.
       steps_per_execution: steps between two reports of the loss, at which checkpoints may be saved.
       max_steps: stop after this number of steps, those before a resume included.
-      seed: of TensorFlow's and NumPy's global generators, which Consort's models do not use.
+      seed: seed of TensorFlow's and NumPy's global generators, which Consort's models do not use.
       steps_per_epoch: if known, progress includes the time left.
       log_dir: directory of TensorBoard's event files; None writes none.
       base_rate: share of clicks, for a model with a method `initialize_bias`; None does not call it.

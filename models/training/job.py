@@ -46,8 +46,8 @@ class TrainingJob:
       train_dataset: returns the batches of an epoch, from 0, shuffled by a seed.
       eval_dataset: None: no evaluation.
       steps_per_epoch: batches of an epoch.
-      settings: of the run.
-      seed: of the run.
+      settings: settings of the run.
+      seed: seed of the run.
       in_vocabulary_ids: number of ids of each vocabulary without the out-of-vocabulary buckets.
       base_rate: share of clicks among the first training records; None: not known.
       external: what the recipe's external inputs loaded, by the option that names each.
@@ -70,9 +70,9 @@ class TrainingJob:
 
         Args:
           model: see `fit`.
-          directory: of its checkpoints.
-          settings: of this fit.
-          seed: of the order of the data.
+          directory: folder of its checkpoints.
+          settings: settings of this fit.
+          seed: seed of the order of the data.
           **changes: other arguments of `fit`; `base_rate=None` for a model that is trained already.
         """
         rate: Any = settings.learning_rate

@@ -258,7 +258,7 @@ class CoordinatorLoop:
 
         Args:
           batches: at most `round_steps`.
-          spec: of a batch.
+          spec: spec of a batch.
         """
         self._round(self._function(self._model.train_step, spec), iter(batches))
 

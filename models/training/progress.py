@@ -28,8 +28,8 @@ class Progress:
       epoch: from 1.
       step: optimizer steps since the run began, those before a resume included.
       loss: mean over the epoch so far.
-      examples_per_second: of the last call of the training function; None if not counted.
-      seconds_left: of training, evaluations not counted; None if the number of steps is not known.
+      examples_per_second: speed of the last call of the training function; None if not counted.
+      seconds_left: until the end of training, without evaluations; None if the number of steps is not known.
     """
 
     epoch: int
@@ -77,7 +77,7 @@ class BoardLog:
     """Writes the loss and the speed as training goes, and the metrics of each epoch.
 
     Args:
-      directory: of the event files; None writes nothing.
+      directory: folder of the event files; None writes nothing.
       every: steps between two points of the loss.
     """
 
@@ -113,7 +113,7 @@ class Reporter:
     Args:
       report: receives each `Progress`.
       board: writes TensorBoard's logs.
-      total_steps: of the run, if known.
+      total_steps: steps of the run, if known.
     """
 
     report: Callable[[Progress], None]
@@ -168,7 +168,7 @@ def check_finite(
     """Raises an error if a loss is infinite or not a number.
 
     Args:
-      name: of the loss.
+      name: name of the loss.
       value: its value.
       epoch: from 1.
       first_step, last_step: the steps within which that happened.
