@@ -113,7 +113,7 @@ class ConfiguredModel(keras.Model):
         super().save(path, overwrite=overwrite, save_format="keras", **kwargs)
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Makes all variables, of a model that is being loaded; shapes of a batch have no part in it."""
+        """Makes all variables of a model that is loaded; they do not depend on the shapes of a batch."""
         self.build_variables()
         self.built = True
 

@@ -48,7 +48,7 @@ def build_model(name: str, inputs: Sequence[ModelInput], table_sizes: Mapping[st
 
 
 def check_name(name: str) -> None:
-    """Looks whether there is a model of that name.
+    """Refuses a name that no model has.
 
     Raises:
       ValueError: there is none; the nearest known name is given.

@@ -88,7 +88,7 @@ class TableModel(ConfiguredModel, abc.ABC):
         return self.score(self.look_up(features, training=training), features, training)
 
     def score(self, vectors: Any, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
-        """Logits of a batch.
+        """Returns the logits of a batch.
 
         Args:
           vectors: what was looked up of it.
@@ -103,7 +103,7 @@ class TableModel(ConfiguredModel, abc.ABC):
 
     @abc.abstractmethod
     def interact(self, vectors: Any, training: bool | None = None) -> tf.Tensor:
-        """Logits from what was looked up, by the head alone.
+        """Returns the logits of vectors that were looked up; runs the head alone.
 
         Args:
           vectors: `FieldVectors`, or `SetVectors` of a class with `as_sets`.
@@ -155,7 +155,7 @@ class TableModel(ConfiguredModel, abc.ABC):
         bias.assign(clicks)
 
     def with_output(self, output: int) -> "TableModel":
-        """A copy that gives one of several outputs alone.
+        """Returns a copy that has only one of several outputs.
 
         Raises:
           NotImplementedError: the class has no several outputs.
@@ -163,7 +163,7 @@ class TableModel(ConfiguredModel, abc.ABC):
         raise NotImplementedError(f"{type(self).__name__} has one output")
 
     def _head_function(self, head: Any) -> Any:
-        """The head, or what XLA makes of it."""
+        """Returns the head, compiled by XLA if `jit_compile` is True."""
         if not self.options.jit_compile:
             return head
         if self._compiled_head is None:

@@ -85,10 +85,10 @@ class Recipe(Options, abc.ABC):
 
     @abc.abstractmethod
     def row_widths(self, width: int) -> list[int]:
-        """Columns of the tables that are in memory at once, where one model has `width`."""
+        """Returns the widths of the tables that are in memory at once, given the `width` of one model's tables."""
 
     def model_names(self) -> list[str]:
-        """Names of model classes that it builds besides the run's own."""
+        """Returns the names of the model classes that it builds besides the run's model."""
         return []
 
     def check(self, models: Sequence[keras.Model]) -> None:
@@ -99,7 +99,7 @@ class Recipe(Options, abc.ABC):
         """
 
     def external_inputs(self) -> list[ExternalInput]:
-        """Returns the external inputs, from earlier runs: new objects, which belong to the run that asks."""
+        """Returns new objects for what it takes from earlier runs; each call, and so each run, gets its own."""
         return []
 
     def streamed(self, job: TrainingJob) -> keras.Model:

@@ -45,7 +45,7 @@ class ScheduledWeight:
             raise ValueError(f"weight is {self.weight}, steps {self.steps}; expected 0 or more; correct them")
 
     def at(self, step: Any) -> tf.Tensor:
-        """The weight at a step, a scalar."""
+        """Returns the weight at a step, a scalar."""
         if self.schedule == "constant" or not self.steps:
             return tf.constant(0.0 if self.schedule == "cosine" else self.weight, tf.float32)
         x = tf.minimum(tf.cast(step, tf.float32) / self.steps, 1.0)
@@ -55,7 +55,7 @@ class ScheduledWeight:
 
 
 AGREEMENT = 0.01
-"""Peers agree on a candidate whose probabilities differ by less: the monitor of view collapse counts them."""
+"""Least difference of two probabilities that counts as disagreement; the metric `agreement` counts smaller ones."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +94,11 @@ class DuetOptions(Options):
             raise ValueError(f"label_temperature is {self.label_temperature}; expected above 0; 1 keeps the labels")
 
     def consistency(self) -> ScheduledWeight:
-        """Returns lambda over time."""
+        """Returns the schedule of the consistency loss' weight."""
         return ScheduledWeight(self.consistency_weight, self.consistency_schedule, self.consistency_steps)
 
     def pseudo_labels(self) -> ScheduledWeight:
-        """Returns the weight of the pseudo-labeled part over time."""
+        """Returns the schedule of the weight of the loss on pseudo-labels."""
         return ScheduledWeight(self.unexposed_weight, "ramp" if self.warmup_steps else "constant", self.warmup_steps)
 
 

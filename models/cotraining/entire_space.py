@@ -38,7 +38,7 @@ class Method:
 
     @property
     def options(self) -> list[str]:
-        """Names of the arguments that are left to choose."""
+        """Names of the arguments that a run may choose."""
         return [item.name for item in fields(self.group_class.options_class) if item.name not in self.fixed]
 
 
@@ -54,7 +54,7 @@ METHODS: dict[str, Method] = {
     "stage_ranking": Method(StageRanking, of_stages=True),
     "stage_heads": Method(StageHeads, (None,), of_stages=True),
 }
-"""By name. Each gives one model to serve, its first output."""
+"""Methods by name; each serves one model, its first output."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class EntireSpaceRecipe(Recipe):
         return [1 + self.stages if count is None else count for count in METHODS[self.method].outputs]
 
     def group(self, peers: Sequence[Any]) -> PeerModel:
-        """The models under the method."""
+        """Returns the group of models that the method trains."""
         method = METHODS[self.method]
         return method.group_class(peers, **method.fixed, **self.options)
 
@@ -116,7 +116,7 @@ class EntireSpaceRecipe(Recipe):
 
 
 def with_outputs(model: Any, outputs: int) -> Any:
-    """A model of the same kind, not yet built, with so many outputs.
+    """Returns a model of the same class and options with a number of outputs; a new one is not yet built.
 
     Raises:
       ValueError: its class has one output.

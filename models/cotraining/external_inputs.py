@@ -56,7 +56,7 @@ class ExternalInput(abc.ABC):
 
     @abc.abstractmethod
     def check(self, run: RunFacts) -> None:
-        """Looks whether it is there and fits the run; writes nothing.
+        """Checks that it exists and fits the run; writes nothing.
 
         Raises:
           InputError: it is not, or it does not.

@@ -143,7 +143,7 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
 
     @property
     def num_peers(self) -> int:
-        """K."""
+        """Number of peers, K."""
         return len(self.models) or len(self.pretrained) or self.peers
 
     def row_widths(self, width: int) -> list[int]:
@@ -204,7 +204,7 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
     def _load(
         self, job: TrainingJob, group: MutualLearning, index: int, directory: Path, seed: int, name: str | None
     ) -> dict[str, Any]:
-        """Gives a peer its pretrained weights, and tells where they are from."""
+        """Gives a peer its pretrained weights, loaded or trained here; returns where they come from."""
         if self.pretrained:
             group.load_peer(index, job.external["pretrained"][index]())
             return {"from": str(self.pretrained[index])}

@@ -198,7 +198,7 @@ class PeerModel(ConfiguredModel, abc.ABC):
             target.assign(tf.convert_to_tensor(source))
 
     def peer(self, index: int) -> TableModel:
-        """The model behind an output, with a copy of its weights and nothing of the others."""
+        """Returns the model of an output, with copies of its weights and without the other models."""
         owner, output = self._owners()[index]
         peer = self.peers[owner]
         alone = type(peer).from_config(peer.get_config())
@@ -221,7 +221,7 @@ class PeerModel(ConfiguredModel, abc.ABC):
 
 
 def head_weights(model: TableModel) -> list[tf.Variable]:
-    """The weights of a model but those of its tables; one that lies in shards once."""
+    """Returns the weights of a model except its tables; a sharded weight appears once."""
     tables = {id(weight) for weight in unshard(model.embeddings.weights)}
     return [weight for weight in unshard(model.weights) if id(weight) not in tables]
 
@@ -288,5 +288,5 @@ def check_peers(models: Sequence[Any]) -> None:
 
 
 def best_peer(result: FitResult, num_peers: int) -> int:
-    """The peer with the least eval log loss, of the weights that are kept; the first one if nothing was evaluated."""
+    """Returns the peer with the least eval log loss at the kept weights; the first peer if nothing was evaluated."""
     return min(range(num_peers), key=lambda index: result.best.get(f"eval_logloss/peer_{index}", 0.0))

@@ -33,7 +33,7 @@ def checked_count(argument: str, value: int) -> int:
 
 
 def derived_seed(seed: int, part: str) -> int:
-    """A seed that differs from part to part and from seed to seed.
+    """Derives a seed for a named part of a layer or model from its seed.
 
     Sums such as `seed + depth` would give one layer of a model the start of another layer of a
     model with a neighbouring seed.

@@ -57,7 +57,7 @@ class FieldEmbeddings(InterleavedEmbeddings):
 
     @property
     def embedding_dim(self) -> int:
-        """D."""
+        """Width of an embedding, D."""
         return self.parts[0].embedding_dim
 
     def call(  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""Layers that weigh fields by what they hold."""
+"""Layers that weigh fields by their embeddings."""
 
 from typing import Any
 

@@ -124,7 +124,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
 
     @property
     def row_width(self) -> int:
-        """W."""
+        """Width of the table, W."""
         return sum(part.width for part in self.parts)
 
     @property
@@ -134,7 +134,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
         return tuple(item.name for key in order for item in self._groups[key])
 
     def columns(self, part: int) -> list[int]:
-        """The columns of the table that are a part's own: embeddings, then the linear weight."""
+        """Returns the columns of a part in the table: embeddings, then the linear weight."""
         first = sum(self._widths[:part])
         columns = list(range(first, first + self._widths[part]))
         if self.parts[part].linear:

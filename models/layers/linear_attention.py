@@ -160,7 +160,7 @@ class LinearAttention(keras.layers.Layer):
 
 
 class Extreme(keras.metrics.Metric):
-    """The least or the greatest value since the last reset; several replicas tell the mean of theirs.
+    """The least or the greatest value since the last reset; with several replicas, the mean over them.
 
     Args:
       name: name of the metric.

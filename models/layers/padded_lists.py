@@ -14,7 +14,7 @@ def last_elements(lists: tf.RaggedTensor, max_length: int | None) -> tf.RaggedTe
 
 
 def with_ragged_lists(features: Mapping[str, Any], inputs: Sequence[ModelInput]) -> Mapping[str, Any]:
-    """The features with padded lists `[B, N]` as `tf.RaggedTensor` `[B, (N)]`; others as they are.
+    """Returns the features with padded lists `[B, N]` as `tf.RaggedTensor` `[B, (N)]`; others unchanged.
 
     A list of ids ends with its last id that is not 0. A zero among numbers may be a number, so that a padded list
     of numbers is as long as the longest list of ids in its record.

@@ -119,7 +119,7 @@ class HeadTower(keras.layers.Layer):
         return range(len(self.units) if self.dropout else 0)
 
     def _emitting(self) -> range:
-        """Depths whose h_l has a P_l."""
+        """Depths l whose hidden layer h_l has a head P_l."""
         return range(0 if self.every_layer else len(self.units), len(self.units) + 1)
 
     def _hidden(self, depth: int, width: int) -> keras.layers.Layer:

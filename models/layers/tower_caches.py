@@ -73,7 +73,7 @@ class TowerCaches(keras.layers.Layer):
         self.stores[name] = VectorStore(self.sizes[side], width, decay, name=name)
 
     def widths(self) -> dict[str, int]:
-        """E of each side."""
+        """Returns the width E of the vectors that each side reads."""
         return {side: sum(store.width for _, store in self._of(side)) for side in SIDES}
 
     def _of(self, side: str) -> list[tuple[str, VectorStore]]:
@@ -104,7 +104,7 @@ class TowerCaches(keras.layers.Layer):
         clicked: tf.Tensor,
         shown: tf.Tensor,
     ) -> None:
-        """Takes the events of a batch of rows, in the order of their times.
+        """Writes the events of a batch of rows into the stores, in the order of their times.
 
         Args:
           features: the batch.
@@ -122,7 +122,7 @@ class TowerCaches(keras.layers.Layer):
                 store.write(ids, vectors, times, taken & known)
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Empties all stores."""
         for store in self.stores.values():
             store.reset()
 
@@ -131,7 +131,7 @@ class TowerCaches(keras.layers.Layer):
         return {name: store.content() for name, store in self.stores.items()}
 
     def fill(self, contents: Mapping[str, StoreContent]) -> None:
-        """Gives the stores that are named what they are to hold."""
+        """Replaces the contents of the stores that are named."""
         for name, content in contents.items():
             self.stores[name].fill(content)
 

@@ -1,4 +1,4 @@
-"""A vector a id, kept beside a model: read as a feature, written by what training saw, never trained."""
+"""A store of one vector for each id: read as a feature, written from training batches, never trained."""
 
 from typing import Any, NamedTuple
 
@@ -69,7 +69,7 @@ class VectorStore(keras.layers.Layer):
         return tf.stop_gradient(look_up(self.vectors, ids))
 
     def write(self, ids: tf.Tensor, vectors: tf.Tensor, times: tf.Tensor, mask: tf.Tensor | None = None) -> None:
-        """Takes events, in the order of their times; equal times count in the order given.
+        """Writes events in the order of their times; events of equal times in the order of the batch.
 
         Args:
           ids: int64 `[B]`; events of id 0 are dropped.
@@ -95,16 +95,16 @@ class VectorStore(keras.layers.Layer):
         self.last_times.scatter_max(tf.IndexedSlices(newest, distinct))
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Sets all vectors, counts and times to zero."""
         for state in self.variables:
             state.assign(tf.zeros_like(state))
 
     def content(self) -> StoreContent:
-        """A copy of all that it holds."""
+        """Returns a copy of its content."""
         return StoreContent(self.vectors.numpy(), self.counts.numpy(), self.last_times.numpy())
 
     def fill(self, content: StoreContent) -> None:
-        """Takes a content in place of its own.
+        """Replaces its content.
 
         Raises:
           ValueError: it is of another size or width.

@@ -19,7 +19,7 @@ from transforms.features import ModelInput, Shape
 
 STREAMS = ("history", "candidates")
 MAX_AGE = 512
-"""History elements older than so many events are alike, where the input has no `max_length`."""
+"""Greatest age of history elements that `Recency` tells apart if the input has no `max_length`."""
 
 
 @dataclass(frozen=True)

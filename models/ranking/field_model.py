@@ -46,7 +46,7 @@ class FieldModel(TableModel):
     def interact(
         self, vectors: FieldVectors, training: bool | None = None, candidate: tf.Tensor | None = None
     ) -> tf.Tensor:
-        """Logits from what was looked up, by the head alone.
+        """Returns the logits of vectors that were looked up; runs the head alone.
 
         Args:
           vectors: embeddings `[..., F, D]`, and linear terms `[..., F]`, None if the class has `uses_linear` False.

@@ -75,7 +75,7 @@ class TargetAttentionRanker(SetModel):
 
     @property
     def hidden_width(self) -> int:
-        """Width of h."""
+        """Width of the last hidden layer h."""
         return self.options.hidden_units[-1]
 
     def hidden(self, vectors: SetVectors, training: bool | None = None) -> tf.Tensor:

@@ -19,7 +19,7 @@ from models.preranking.set_model import flat_fields, mean_history
 from models.retrieval.tower_model import TowerModel, TowerOptions, checked_id
 
 FLOOR = -1e9
-"""For what is no negative: its share in the softmax is 0 in float32."""
+"""Score of items that are no negatives: their share in the softmax is 0 in float32."""
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ class TowerModel(SetModel):
         return self.compute_metrics(features, label, logits, weight)
 
     def with_caches(self, caches: TowerCaches) -> Self:
-        """A new model like this one, with caches; its weights are drawn anew, from the same seed."""
+        """Returns a new model like this one, with caches; its weights are drawn again from the same seed."""
         with precision(self.dtype_policy.name):
             return type(self).from_config({**self.get_config(), "caches": keras.utils.serialize_keras_object(caches)})
 

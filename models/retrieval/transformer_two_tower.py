@@ -45,7 +45,7 @@ class TransformerTwoTowerOptions(TowerOptions):
 
 @keras.utils.register_keras_serializable(package="consort")
 class TransformerTwoTower(TowerModel):
-    """As `DSSM`, with a transformer over the history in place of its mean.
+    """Two towers like those of `DSSM`, with a transformer over the history in place of its mean.
 
       x_n = W s_n + r_k,  k how many events ago s_n was
       u = MLP_u([request ; pool of transformer(x) ; extra]),  v = MLP_v([item ; extra]),  logit = scale <u, v> + bias
@@ -91,7 +91,7 @@ class TransformerTwoTower(TowerModel):
         return self.towers["item"](item_fields(vectors, extra), training=training)
 
     def _read(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
-        """The pool of what the transformer made of a history, `[B, W]`."""
+        """Returns the pooled output of the transformer over a history, `[B, W]`."""
         mask = vectors.history_mask
         elements = self.positions(self.narrow(flat_fields(vectors.history)), mask)
         for block in self.encoder:
