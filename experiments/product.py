@@ -61,7 +61,7 @@ def score_peers(
       The records of each split as `consort evaluate` scores them, but with the logits of all peers as their last axis
       in the place of probabilities.
     """
-    models = trained.peers or (trained.model,)
+    models = trained.peers() if trained.peers else (trained.model,)
     record, dataset = task.config.record, load_dataset(data_dir)
     served = ServedModel(models[0], task.transform, task.feature_set, record)
 

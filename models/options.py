@@ -31,12 +31,12 @@ class Options:
     def __post_init__(self) -> None:
         for name, hint in _hints(type(self)).items():
             value = getattr(self, name)
-            if isinstance(value, list):
+            if isinstance(value, list | range):
                 object.__setattr__(self, name, tuple(value))
             if value is None:
                 continue
             if hint == Count:
-                checked_count(name, value)
+                object.__setattr__(self, name, checked_count(name, value))
             choices, is_list = _choices(hint)
             for choice in (value if is_list else (value,)) if choices else ():
                 checked_choice(name, choice, choices)

@@ -178,8 +178,8 @@ def read_caches(folder: str) -> EarlierCaches:
     feature_set = load_declaration(learned)
     transform = load_transform(learned)
     reported = run.get("recipe", {}).get("teacher")
-    external = {} if reported is None else {"teacher": TeacherExport(**reported)}
     try:
+        external = {} if reported is None else {"teacher": TeacherExport(**reported)}
         sizes = table_sizes(feature_set, transform)
         learner = streaming_model_of(config, recipe, feature_set, sizes, external=external)
     except (TypeError, ValueError) as error:

@@ -7,6 +7,8 @@ from models.cotraining.external_inputs import ExternalInput, RunFacts
 from runs.building import recipe_of
 from transforms.errors import InputError
 
+_KEYS_OF_A_RUN = ("dataset_sha256", "config_sha256", "code_sha256")
+
 
 def checked_inputs(run: RunFacts, from_stream: bool = False) -> tuple[ExternalInput, ...]:
     """Returns the external inputs of a run's recipe, each of which fits the run; writes nothing.
@@ -17,9 +19,17 @@ def checked_inputs(run: RunFacts, from_stream: bool = False) -> tuple[ExternalIn
 
     Raises:
       InputError: one of them is not there, does not fit, or adds features to rows that the recipe does not read.
+      ValueError: two of them have the same `identity_key`, or it is not a key that tells runs apart.
     """
     recipe = recipe_of(run.config)
     inputs = tuple(recipe.external_inputs())
+    keys = [one.identity_key for one in inputs]
+    for key in keys:
+        if not key.endswith("_sha256") or key in _KEYS_OF_A_RUN or keys.count(key) > 1:
+            raise ValueError(
+                f"identity_key {key!r} of an external input of recipe {run.config.recipe.name!r}; expected an unused "
+                f"key that ends in _sha256, none of {', '.join(_KEYS_OF_A_RUN)}; rename it in the input's class"
+            )
     for one in inputs:
         one.check(run)
         if not (recipe.in_time_order or from_stream) and one.row_features(run) is not None:
@@ -58,8 +68,9 @@ def load_inputs(
       InputError: one of them has changed since it was recorded.
     """
     for one in inputs:
-        before, now = recorded.get(one.identity_key), one.identity()
-        if before not in (None, now):
+        before = recorded.get(one.identity_key)
+        now = before and one.identity()
+        if before != now:
             fix = "leave it as it is while a run works, and begin again in a new folder"
             raise InputError(f"recipe.options.{one.option}", f"{one.identity_key} {now}", f"{before}, as before", fix)
     return {one.option: one.load(run, transform) for one in inputs}

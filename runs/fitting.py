@@ -78,7 +78,9 @@ def fit_task(
     if is_plain or not isinstance(trained.model, TableModel):
         return trained
     # A server may have neither bfloat16 nor XLA, and no other machines, and answers should not depend on them.
-    return dataclasses.replace(trained, model=_plain(trained.model), peers=tuple(map(_plain, trained.peers)))
+    peers = trained.peers
+    plain_peers = None if peers is None else lambda: tuple(map(_plain, peers()))
+    return dataclasses.replace(trained, model=_plain(trained.model), peers=plain_peers)
 
 
 def has_checkpoints(directory: str | os.PathLike[str]) -> bool:

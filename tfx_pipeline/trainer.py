@@ -34,11 +34,14 @@ def run_fn(fn_args: FnArgs) -> None:
     continues from its last checkpoint when the same pipeline is started again. TensorBoard's event files stay there.
     """
     properties: dict[str, Any] = fn_args.custom_config
-    config = tuned(RunConfig.model_validate_json(properties["config"]), fn_args.hyperparameters)
+    written = RunConfig.model_validate_json(properties["config"])
+    config = tuned(written, fn_args.hyperparameters)
     feature_set = FeatureSet.model_validate_json(properties["feature_set"])
     # The inputs are checked again: this process may be another one, and work long after the plan was made.
     inputs = checked_inputs(RunFacts(config, feature_set, properties["dataset_sha256"], properties["first_time"]))
     info = run_info(config, properties["source"], properties["dataset_sha256"], inputs)
+    # What the plan recorded must still hold, unless the search has chosen other inputs.
+    recorded = properties["external_inputs"] if config.recipe == written.recipe else {}
     task = Task(
         config=config,
         feature_set=feature_set,
@@ -46,13 +49,14 @@ def run_fn(fn_args: FnArgs) -> None:
         train_files=expand_patterns(fn_args.train_files),
         eval_files=expand_patterns(fn_args.eval_files),
         # The other sections are not known here, and a later run may change them without training anew.
-        run={**info, **properties["external_inputs"], "config": config.training_values()},
+        run={**info, **recorded, "config": config.training_values()},
         raw_files=properties["raw_files"],
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
         inputs=inputs,
         first_time=properties["first_time"],
     )
-    key = _key(config.digest(), properties, fn_args.transform_output)
+    known = recorded or {one.identity_key: info[one.identity_key] for one in inputs}
+    key = _key(config.digest(), {**properties, "external_inputs": known}, fn_args.transform_output)
     checkpoint_dir = Path(properties["checkpoint_root"]) / key
     trained = fit_task(task, checkpoint_dir, log_dir=Path(properties["log_root"]) / f"{config.name}-{key}")
     export_run(task, trained, Path(fn_args.model_run_dir) / RUN_FILE, fn_args.serving_model_dir)

@@ -87,7 +87,8 @@ def run_cell(cell: Cell, grid: DuetGrid, root: Path) -> dict[str, Any]:
             metrics[split] = _metrics(scored.requests, best)
     shutil.rmtree(run)
     world, result = grid.world_of(cell.place.variant), trained.result
-    weights = [weight for model in trained.peers or (trained.model,) for weight in model.trainable_variables]
+    models = trained.peers() if trained.peers else (trained.model,)
+    weights = [weight for model in models for weight in model.trainable_variables]
     return {
         "cell": cell.name,
         "variant": cell.place.variant,

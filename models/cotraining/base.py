@@ -1,7 +1,7 @@
 """Recipes: ways to train one model alone, or several that teach each other, one of which is served."""
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,7 +39,7 @@ class Trained:
       report: what else a reader of the run wants to know; plain JSON values.
       warnings: what is wrong with the run, each with its remedy.
       changes: settings that were not used as the run file has them, and why.
-      peers: all models that were trained together, the one to serve among them; empty if it was trained alone.
+      peers: builds all models that were trained together, the one to serve among them; None if it was trained alone.
     """
 
     model: keras.Model
@@ -47,7 +47,7 @@ class Trained:
     report: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
-    peers: tuple[keras.Model, ...] = ()
+    peers: Callable[[], tuple[keras.Model, ...]] | None = None
 
 
 class Recipe(Options, abc.ABC):

@@ -225,7 +225,7 @@ class DuetRecipe(Recipe, DuetOptions):
             "best_peer": best,
             "warnings": peer_warnings(result.history),
         }
-        return Trained(group.peer(best), result, report, peers=(group.peer(0), group.peer(1)))
+        return Trained(group.peer(best), result, report, peers=lambda: (group.peer(0), group.peer(1)))
 
     def _group(self, peers: Sequence[Any]) -> Duet:
         return Duet(peers, **self.values(DuetOptions))

@@ -50,7 +50,7 @@ class ExternalInput(abc.ABC):
     option: ClassVar[str]
     """Option of the recipe that names it; unique among the inputs of a recipe."""
     identity_key: ClassVar[str]
-    """Key of `run.json` that holds `identity`, such as `teacher_sha256`."""
+    """Key of `run.json` that holds `identity`; ends in `_sha256`, and no other input of a recipe has it."""
     first_step_only: ClassVar[bool] = False
     """True if a run that goes on from a checkpoint does not need what `load` returns."""
 

@@ -187,7 +187,7 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
             "pretraining": before,
             "best_peer": best,
         }
-        return Trained(group.peer(best), result, report, peers=tuple(map(group.peer, range(self.num_peers))))
+        return Trained(group.peer(best), result, report, peers=lambda: tuple(map(group.peer, range(self.num_peers))))
 
     def _settings(self, settings: FitSettings) -> FitSettings:
         if self.from_scratch:

@@ -1,5 +1,6 @@
 """Checks of a layer's arguments, and the seeds of its parts."""
 
+import numbers
 import zlib
 from collections.abc import Sequence
 
@@ -27,9 +28,9 @@ def checked_count(argument: str, value: int) -> int:
     Raises:
       ValueError: it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
         raise ValueError(f"{argument} is {value!r}; expected a whole number of at least 1; correct it")
-    return value
+    return int(value)
 
 
 def derived_seed(seed: int, part: str) -> int:

@@ -53,6 +53,8 @@ class SetRankerOptions(ModelOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        # One order, so that equal models have equal configs.
+        object.__setattr__(self, "streams", tuple(name for name in STREAMS if name in self.streams))
         if not self.hidden_units:
             raise ValueError("hidden_units is empty; expected at least one width; give one")
         if self.batch_norm:

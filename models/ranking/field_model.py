@@ -38,7 +38,8 @@ class FieldModel(TableModel):
 
     def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
         super().__init__(inputs, table_sizes, **options)
-        self.batch_norm = self.options.batch_norm
+        # A class whose head always normalizes over the batch may say so by an attribute.
+        self.batch_norm = bool(getattr(type(self), "batch_norm", False)) or self.options.batch_norm
 
     def score(self, vectors: FieldVectors, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
         return self.interact(vectors, training, features.get(CANDIDATE))

@@ -69,7 +69,7 @@ class KerasLoop:
         self._model = model
 
     def train(self, dataset: tf.data.Dataset, monitor: keras.callbacks.Callback) -> bool:
-        return _had_batch(lambda: self._model.fit(without_length(dataset), callbacks=[monitor], verbose=0))
+        return _had_batch(lambda: keras.Model.fit(self._model, without_length(dataset), callbacks=[monitor], verbose=0))
 
     def evaluate(self, dataset: tf.data.Dataset) -> bool:
         batches = _TestBatches()

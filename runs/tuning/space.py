@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from models.cotraining.external_inputs import RunFacts
+from runs.building import recipe_of
 from runs.config import RunConfig, with_values
 from runs.external_inputs import checked_inputs
 from runs.plan import check_model
@@ -78,8 +79,13 @@ def check_search(run: RunFacts) -> None:
         try:
             trial = trial_config(config, {key: value})
             check_model(trial, run.feature_set)
-            if trial.recipe != config.recipe:
+            if _input_arguments(trial) != _input_arguments(config):
                 checked_inputs(replace(run, config=trial))
         except InputError as error:
             where, fix = f"tuning.space, {key} = {value}", f"correct tuning.space: {error.fix}"
             raise InputError(where, error.received, error.expected, fix) from error
+
+
+def _input_arguments(config: RunConfig) -> list[tuple[type, dict[str, Any]]]:
+    # Before `check`, an input holds the arguments of its constructor and nothing else.
+    return [(type(one), vars(one)) for one in recipe_of(config).external_inputs()]
