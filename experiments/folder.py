@@ -14,7 +14,7 @@ from transforms.errors import InputError
 from transforms.files import check_model_folder, write_text
 
 GRID_FILE = "grid.json"
-_CODE = ("transforms", "evaluation", "models", "experiments")
+_CODE = ("transforms", "simulation", "evaluation", "models", "serving", "runs", "experiments")
 
 
 def worker_count(workers: int | None, threads: int) -> int:

@@ -108,7 +108,7 @@ class ConfiguredModel(keras.Model):
         if save_format not in (None, "keras") or not path.endswith(".keras"):
             raise ValueError(
                 f"save to {path!r}, save_format {save_format!r}; expected a path that ends with '.keras', as other "
-                "formats of Keras cannot be loaded again; add it, or for a server use serving.export.export_model"
+                "formats of Keras cannot be loaded again; add it, or for a server use consort.export_model"
             )
         super().save(path, overwrite=overwrite, save_format="keras", **kwargs)
 

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from runs.tuning.config import FIXED, TuningConfig
 from transforms.errors import InputError
 from transforms.features import Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.import_path import nearest
+from transforms.names import with_current_names
 from transforms.plain_text import parse_yaml
 
 NOT_TRAINING = ("gate", "pipeline", "tuning")
@@ -39,6 +40,8 @@ class FeaturesConfig(_Section):
     drop: tuple[str, ...] = ()
     add: tuple[Feature, ...] = ()
     vocabularies: tuple[Vocabulary, ...] = ()
+
+    _renamed = model_validator(mode="before")(with_current_names)
 
     def apply(self, feature_set: FeatureSet) -> FeatureSet:
         """The FeatureSet with these changes.

@@ -1,8 +1,7 @@
 """The one declaration that drives records, schema, transform, model inputs and serving requests.
 
-A `Column` is what stands in a record; a `Feature` is what a model sees of it; a `Vocabulary` is a set of
-ids that features may share (the item ids of candidates and of histories, say). Nothing here imports
-TensorFlow: anybody may import this module.
+A `Column` is what stands in a record; a `Feature` is what a model sees of it; a `Vocabulary` is a set of ids that
+features may share (the item ids of candidates and of histories, say). Nothing here imports TensorFlow.
 """
 
 import hashlib
@@ -15,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from transforms.names import MAX_LIST_NAME_LENGTH, Name, refuse_alike
+from transforms.names import MAX_LIST_NAME_LENGTH, Name, refuse_alike, with_current_names
 
 RecordKind = Literal["row", "request"]
 Split = Literal["train", "eval", "test"]
@@ -67,6 +66,7 @@ FIXED_TABLE_SIZES = {Encoding.HOUR_OF_DAY: 25, Encoding.DAY_OF_WEEK: 8, Encoding
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+    _renamed = model_validator(mode="before")(with_current_names)
 
 
 class Column(_Frozen):
@@ -167,7 +167,7 @@ class Feature(_Frozen):
     @model_validator(mode="before")
     @classmethod
     def _fill_names(cls, values: dict[str, object]) -> dict[str, object]:
-        values = dict(values)
+        values = dict(with_current_names(values))
         values["column"] = values.get("column") or values.get("name", "")
         values["vocabulary"] = values.get("vocabulary") or values.get("name", "")
         return values

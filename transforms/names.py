@@ -2,8 +2,8 @@
 
 import keyword
 import re
-from collections.abc import Iterable
-from typing import Annotated
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
@@ -43,3 +43,13 @@ def refuse_alike(kind: str, names: Iterable[str]) -> None:
         if other is not None:
             raise ValueError(f"{kind} names {other!r} and {name!r} differ only by case; rename one of them")
         seen[name.lower()] = name
+
+
+_FORMER_NAMES = {"space": "vocabulary", "spaces": "vocabularies"}
+
+
+def with_current_names(values: Any) -> Any:
+    """Returns a declaration in which the keys of the first datasets, exports and run files have their present names."""
+    if not isinstance(values, Mapping):
+        return values
+    return {_FORMER_NAMES.get(name, name): value for name, value in values.items()}

@@ -116,9 +116,10 @@ def load_dataset(directory: str | os.PathLike[str]) -> Dataset:
         payload = parse_json(path.read_text())
         stated = payload.pop("sha256", None)
         version = payload.get("format_version")
-        if version != FORMAT_VERSION:
+        # Version 1 differs in two names of the declaration, which reading it renames.
+        if version not in (1, FORMAT_VERSION):
             raise InputError(str(path), f"format_version {version}", f"{FORMAT_VERSION}", fix)
-        dataset = Dataset.model_validate(payload)
+        dataset = Dataset.model_validate({**payload, "format_version": FORMAT_VERSION})
     except InputError:
         raise
     except (AttributeError, TypeError, ValueError) as error:

@@ -20,6 +20,7 @@ from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, ITEM_ID, LABEL, FeatureSet
 from transforms.files import write_text
 from transforms.input import parsed, serialized
+from transforms.packages import PREFIX
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import parse_spec
 from transforms.sources.registry import SOURCES, source_class
@@ -94,7 +95,7 @@ def add_rates(data_dir: Path, folder: Path) -> dict[str, str]:
     """
     results, rows, dataset = read_results(folder), rates_of(data_dir), load_dataset(data_dir)
     _check_same(results, next(iter(rows.values())), str(data_dir))
-    command = f"python -m experiments.duet.rates DATA {folder}"
+    command = f"python -m {PREFIX}experiments.duet.rates DATA {folder}"
     told = {"command": command, "import": import_command(dataset), "dataset_sha256": dataset.sha256}
     results["rates"] = {**told, "machine": machine(), "rows": rows}
     cells = results.pop("cells")
@@ -120,7 +121,9 @@ def _constants(metrics: Mapping[str, float]) -> dict[str, float]:
 def main(arguments: list[str]) -> None:
     """`DATA FOLDER`."""
     if len(arguments) != 2:
-        raise InputError("arguments", str(arguments), "DATA FOLDER", "python -m experiments.duet.rates DATA FOLDER")
+        raise InputError(
+            "arguments", str(arguments), "DATA FOLDER", f"python -m {PREFIX}experiments.duet.rates DATA FOLDER"
+        )
     folder = Path(arguments[1])
     for name, text in add_rates(Path(arguments[0]), folder).items():
         write_text(folder / name, text)

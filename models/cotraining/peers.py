@@ -283,7 +283,7 @@ def check_peers(models: Sequence[Any]) -> None:
         if not isinstance(model, TableModel):
             raise ValueError(
                 f"{type(model).__name__} cannot be a peer; expected a TableModel, whose table peers can share; "
-                "derive it from models.table_model.TableModel"
+                "derive it from consort.models.table_model.TableModel"
             )
 
 

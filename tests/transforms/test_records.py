@@ -158,13 +158,23 @@ def test_a_manifest_whose_hash_does_not_fit_is_refused(tmp_path):
         load_dataset(tmp_path / "d")
 
 
+def test_a_manifest_of_version_1_is_read_with_the_present_names(tmp_path):
+    write_toy(tmp_path / "d")
+    path, written = tmp_path / "d" / "dataset.json", load_dataset(tmp_path / "d")
+    payload = json.loads(path.read_text())
+    payload["feature_set"]["spaces"] = payload["feature_set"].pop("vocabularies")
+    for feature in payload["feature_set"]["features"]:
+        feature["space"] = feature.pop("vocabulary")
+    path.write_text(json.dumps({**payload, "format_version": 1}))
+    assert load_dataset(tmp_path / "d") == written
+
+
 def test_a_manifest_of_another_version_is_refused(tmp_path):
     write_toy(tmp_path / "d")
     path = tmp_path / "d" / "dataset.json"
     payload = json.loads(path.read_text())
-    payload["feature_set"]["spaces"] = payload["feature_set"].pop("vocabularies")  # as version 1 had it
-    path.write_text(json.dumps({**payload, "format_version": 1}))
-    with pytest.raises(InputError, match=r"dataset\.json: received format_version 1; expected 2"):
+    path.write_text(json.dumps({**payload, "format_version": 3}))
+    with pytest.raises(InputError, match=r"dataset\.json: received format_version 3; expected 2"):
         load_dataset(tmp_path / "d")
 
 

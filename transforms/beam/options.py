@@ -37,5 +37,6 @@ def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
     unknown = sorted(set(given) - set(known))
     if unknown and (runner is None or runner in LOCAL_RUNNERS):
         fix = nearest(f"--{unknown[0]}", [f"--{name}" for name in known])
+        fix = fix if fix.startswith("did") else "leave it out"
         raise InputError("Beam options", f"--{unknown[0]}", f"an option that {runner or 'Beam'} knows", fix)
     return options
