@@ -11,7 +11,7 @@ UNFINISHED := $(VENV)/.unfinished
 CODE := transforms simulation evaluation models serving runs tfx_pipeline consort benchmarks experiments tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs lock clean
+.PHONY: help setup demo test lint docs wheel lock clean
 
 help: ## list the targets
 	@echo "make <target> [ARGS='...'] [VENV=.venv]"
@@ -34,6 +34,10 @@ lint: $(STAMP) ## check style, format and types
 
 docs: $(STAMP) ## renew the generated blocks of README.md, CONTRIBUTING.md and docs/
 	@$(BIN)/python -m tests.docs.blocks
+
+wheel: $(STAMP) ## build the wheel consort-recommenders into dist/
+	@rm -rf build
+	@$(BIN)/python -W ignore -c "from setuptools import build_meta; print('dist/' + build_meta.build_wheel('dist'))"
 
 lock: ## renew requirements.lock from the ranges in pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make lock needs uv on PATH: get it e.g. with pipx install uv" >&2; exit 1; }
@@ -58,7 +62,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(CHECK)
 	@if [ -e $(UNFINISHED) ]; then rm -rf $(VENV); fi; rm -f $(STAMP); mkdir -p $(VENV); touch $(UNFINISHED)
 	@$(CREATE)
-	@echo "Installing the packages of requirements.lock into $(VENV) (3.3 GB; about 2 minutes with pip, less with uv)."
+	@echo "Installing the packages of requirements.lock into $(VENV) (3.3 GB; about 3 minutes with pip, less with uv)."
 	@$(INSTALL_LOCK)
 	@$(INSTALL_PROJECT)
 	@rm -f $(UNFINISHED); touch $(STAMP)

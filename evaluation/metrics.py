@@ -151,7 +151,7 @@ METRICS: tuple[Metric, ...] = (
         needs=("user",),
     ),
     Metric(
-        {"gauc_request": "mean of the AUCs within requests"},
+        {"gauc_request": "unweighted mean of the AUCs within requests"},
         lambda data: GroupedAucs(data.request, data.label, data.probability, data.unit, "gauc_request"),
         needs=("request",),
     ),
@@ -167,8 +167,8 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric(
         {
-            "recall@k": "clicked items in the top k of all candidates over clicked items",
-            "ndcg@k": "discounted gain of the clicked items in the top k over the best possible",
+            "recall@k": "share of the clicked items in the top k, by request; see `--ranking-definition`",
+            "ndcg@k": "discounted gain of the clicked items in the top k, by request; see `--ranking-definition`",
         },
         _request_ranking,
         needs=("candidates",),

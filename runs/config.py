@@ -81,12 +81,12 @@ class ModelConfig(_Section):
 
     Args:
       name: `deepfm`, `dcn`, `pnn`, `fibinet`, `target_attention_ranker`; on requests also `set_ranker`, `two_tower`,
-        `cold`; for retrieval `dssm`, `int_tower`, `dat`, `transformer_two_tower`; or the import path of a class of
-        one's own, `package.module.Class`.
+        `cold`; for retrieval `dssm`, `int_tower`, `dat`, `transformer_two_tower`; or the import path of a
+        custom class, `package.module.Class`.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's layers.
       dropout: share of hidden activations dropped in training.
-      batch_norm: normalise hidden activations over the batch.
+      batch_norm: normalize hidden activations over the batch.
       options: further arguments of the model's class.
     """
 
@@ -119,10 +119,10 @@ class TrainingConfig(_Section):
       patience: epochs without a better eval log loss before stopping; None never stops early. The
         best epoch's weights are kept.
       checkpoint_steps: steps between checkpoints; a killed run continues from the last one.
-      keep_checkpoints: so many are kept.
+      keep_checkpoints: number of checkpoints kept.
       steps_per_execution: steps in one call of the compiled function.
       shuffle_buffer: examples held for shuffling; 0 keeps the order of time.
-      max_steps: stop after so many steps, whatever the epoch; None is no limit.
+      max_steps: stop after this number of steps, even within an epoch; None is no limit.
     """
 
     batch_size: int = Field(default=1024, ge=1)
@@ -177,7 +177,7 @@ class PipelineConfig(_Section):
 
     Args:
       beam_args: Beam's options for every step; the runner is named explicitly.
-      statistics_max_examples: statistics see about so many examples of a larger dataset.
+      statistics_max_examples: approximate number of examples that statistics read of a larger dataset.
       evaluate_split: the split that decides; `test`, or `eval` where there is no test.
       slices: model inputs by which the report is sliced (never the gate).
       keep_versions: pushed versions to keep.

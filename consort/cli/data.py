@@ -21,7 +21,10 @@ def simulate(
     out: Out,
     world: Annotated[
         Path | None,
-        typer.Option(metavar="WORLD", help="YAML file, or a name such as ctr; default: the cascade named default."),
+        typer.Option(
+            metavar="WORLD",
+            help="YAML file, or default, no_set_effect, no_bias, random_exposure, ctr, ctr_no_interactions.",
+        ),
     ] = None,
     requests: Annotated[
         int | None, typer.Option(metavar="N", help="Number of requests of a cascade; default: 20000.")
@@ -146,7 +149,7 @@ def spans(
 
 @app.command("list")
 def list_(json_file: JsonFile = None) -> None:
-    """List the sources, their licences and where to get them.
+    """List the sources, their licenses and where to get them.
 
     Example: consort data list
     """
@@ -164,7 +167,7 @@ def list_(json_file: JsonFile = None) -> None:
         ),
         ("ctr_simulator", "ad clicks with their true probability", "row", "ours", "consort data simulate --world ctr"),
     ]
-    table("Sources", ("name", "what", "records", "licence", "where"), rows)
+    table("Sources", ("name", "what", "records", "license", "where"), rows)
     save(
         {s.name: {"summary": s.summary, "records": s.records, "licence": s.licence, "where": s.where} for s in sources},
         json_file,

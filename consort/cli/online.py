@@ -17,7 +17,7 @@ def online(
     out: RunOut,
     serve: Annotated[
         Path | None,
-        typer.Option("--serve", metavar="FOLDER", help="Folder to push versions to; `consort serve` can watch it."),
+        typer.Option("--serve", metavar="FOLDER", help="Folder to push versions to; default: push nothing."),
     ] = None,
     push_events: Annotated[
         int | None, typer.Option(metavar="N", help="Number of events between pushes; default: one push a span.", min=1)
@@ -42,7 +42,7 @@ def online(
 
     Each event is learned from once. A running server picks the versions up.
 
-    Example: consort online simulated_cs3_online --stream stream --out run
+    Example: consort online simulated_cs3_online --stream stream --out run --serve served
     """
     from consort.config import load_config
 

@@ -11,14 +11,12 @@ import typer
 
 from consort.cli.output import say
 
-Out = Annotated[
-    Path | None, typer.Option("--out", metavar="OUT", help="Folder; the same command resumes a stopped run.")
-]
+Out = Annotated[Path | None, typer.Option("--out", metavar="OUT", help="Folder of the results and the page; required.")]
 Seeds = Annotated[int | None, typer.Option(metavar="N", help="Use only the first N seeds.", min=1, max=100)]
 Requests = Annotated[int | None, typer.Option(metavar="N", help="Number of requests of a simulated log.", min=20)]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="FOLDER", help="Dataset of rows, for duet of requests; default: a simulated log."),
+    typer.Option("--data", metavar="FOLDER", help="Dataset of rows (duet: requests); default: a simulated log."),
 ]
 Grid = Annotated[
     str | None,

@@ -1,17 +1,20 @@
 """`consort tune`."""
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from consort.cli.options import Data, JsonFile, Run, RunOut, SeedOverride, Set, check_unused, overrides
+from consort.cli.options import Data, JsonFile, Run, SeedOverride, Set, check_unused, overrides
 from consort.cli.output import save, say, show, table
 
 
 def tune(
     run: Run,
     data: Data,
-    out: RunOut,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="FOLDER", help="Folder of the search; the same command resumes it.")
+    ],
     set_: Set = None,
     trials: Annotated[
         int | None, typer.Option(metavar="N", help="Maximum number of trials; overrides tuning.max_trials.", min=1)

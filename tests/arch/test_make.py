@@ -59,6 +59,7 @@ def test_without_a_target_the_targets_are_listed(checkout: Path) -> None:
         "test",
         "lint",
         "docs",
+        "wheel",
         "lock",
         "clean",
     ]

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 class SourceOptions(BaseModel):
-    """Options of an import; unknown names are refused."""
+    """Options of an import; unknown names are refused.
+
+    Args:
+      seed: accepted by every source; one that draws nothing at random does not read it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -19,8 +19,8 @@ class EbnerdOptions(SourceOptions):
       records: which record kinds to write; request records are about 40 kB each.
       request_share: share of the lists that become request records, chosen by id.
       list_size: M, candidates in a request.
-      pool_hours: articles shown to anybody in the last so many hours are candidates.
-      bucket_minutes: counters and pool know events of earlier buckets of so many minutes; divides 60.
+      pool_hours: hours within which an article shown to anybody is a candidate.
+      bucket_minutes: width of a time bucket; counters and pool know events of earlier buckets; divides 60.
       history_length: articles of a user's history kept, the most recent ones.
       splits: `time`: the last `test_hours` are `test`, the `eval_hours` before them `eval`, the rest
         `train`; `all_test`: everything is `test`, for data that a finished model is to be measured on.

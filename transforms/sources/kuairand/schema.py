@@ -81,7 +81,7 @@ class KuairandOptions(RowOptions):
         day that there is `test`, the day before it `eval`.
       statistics: also the videos' counters of `video_features_statistic`. They are means over the whole
         month: each tells of the future, so figures of such a model mean nothing for a live one.
-      hash_buckets: no vocabulary for videos and authors: ids are hashed into so many. None counts them.
+      hash_buckets: no vocabulary for videos and authors: ids are hashed into this number of buckets. None counts them.
     """
 
     frequency_threshold: int = Field(default=5, ge=1)

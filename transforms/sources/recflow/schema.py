@@ -68,7 +68,7 @@ class RecflowOptions(RecordOptions):
       request_share: share of the requests that is read, chosen by id.
       official_features: only the features of the official models; False adds duration and age of a video.
       frequency_threshold: videos, authors and users seen less often in the training split are out of vocabulary.
-      hash_buckets: no vocabulary for videos and authors: ids are hashed into so many. None counts them.
+      hash_buckets: no vocabulary for videos and authors: ids are hashed into this number of buckets. None counts them.
     """
 
     splits: Literal["full", "first_period", "files"] = "full"
