@@ -12,7 +12,7 @@ from serving.server.server import LocalServer
 from tests.helpers.served_towers import NAME, ToyTowers, make_towers, user_inputs
 
 ROOT = Path(__file__).resolve().parents[2]
-SECTION = (ROOT / "docs" / "serving.md").read_text().split("### Retrieval\n")[1].split("\n## ")[0]
+SECTION = (ROOT / "docs" / "serving.md").read_text().split("## Retrieval\n")[1].split("\n## ")[0]
 
 
 @pytest.fixture(scope="module")
