@@ -14,7 +14,7 @@ from transforms.files import check_folder
 
 STAGES = {"retrieval": "simulated_cs3", "pre-ranking": "simulated_duet_stages", "ranking": "simulated_mutual"}
 """Preset of each stage of the cascade."""
-REQUESTS, FAST_REQUESTS = 16_000, 3_000
+REQUESTS, FAST_REQUESTS = 16_000, 8_000
 
 Say = Callable[[str], None]
 

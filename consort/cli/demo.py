@@ -13,7 +13,7 @@ def demo(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="FOLDER", help="Folder to keep; default: a temporary one.")
     ] = None,
-    fast: Annotated[bool, typer.Option("--fast", help="Simulate a fifth of the requests.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Simulate half of the requests.")] = False,
     seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
