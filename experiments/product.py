@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from consort.config import load_config
 from models.cotraining.base import Trained
@@ -53,15 +54,14 @@ def train(config: RunConfig, data_dir: Path, run: Path, transformed: Path) -> tu
 
 
 def score_peers(
-    task: Task, trained: Trained, data_dir: Path, splits: Sequence[Split], batch_size: int
+    task: Task, models: Sequence[keras.Model], data_dir: Path, splits: Sequence[Split], batch_size: int
 ) -> dict[Split, Scored]:
-    """Scores the raw records of some splits with all peers of a run, through the learned transform.
+    """Scores the raw records of some splits with models of a run, through the learned transform.
 
     Returns:
       The records of each split as `consort evaluate` scores them, but with the logits of all peers as their last axis
       in the place of probabilities.
     """
-    models = trained.peers() if trained.peers else (trained.model,)
     record, dataset = task.config.record, load_dataset(data_dir)
     served = ServedModel(models[0], task.transform, task.feature_set, record)
 

@@ -81,13 +81,13 @@ def run_cell(cell: Cell, grid: DuetGrid, root: Path) -> dict[str, Any]:
     config = _config(method_of(cell.method), records, grid, cell.place.seed, rate)
     task, trained = train(config, data / _RECORDS, run, data / _TRANSFORMED)
     best = int(trained.report.get("best_peer", 0))
+    models = trained.models()
     metrics: dict[str, Any] = {}
-    for split, scored in score_peers(task, trained, data / _RECORDS, _SCORED, _SCORED_AT_ONCE).items():
+    for split, scored in score_peers(task, models, data / _RECORDS, _SCORED, _SCORED_AT_ONCE).items():
         if scored.requests is not None:
             metrics[split] = _metrics(scored.requests, best)
     shutil.rmtree(run)
     world, result = grid.world_of(cell.place.variant), trained.result
-    models = trained.peers() if trained.peers else (trained.model,)
     weights = [weight for model in models for weight in model.trainable_variables]
     return {
         "cell": cell.name,

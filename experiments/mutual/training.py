@@ -167,7 +167,7 @@ def _scored(task: Task, trained: Trained, data_dir: Path) -> dict[Split, _Scores
     """Scores eval and test rows with all peers of a run."""
     return {
         split: (sigmoid(scored.probability), scored.label, scored.extra.get(TRUTH))
-        for split, scored in score_peers(task, trained, data_dir, _SCORED, _SCORED_AT_ONCE).items()
+        for split, scored in score_peers(task, trained.models(), data_dir, _SCORED, _SCORED_AT_ONCE).items()
     }
 
 

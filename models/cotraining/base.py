@@ -49,6 +49,10 @@ class Trained:
     changes: tuple[str, ...] = ()
     peers: Callable[[], tuple[keras.Model, ...]] | None = None
 
+    def models(self) -> tuple[keras.Model, ...]:
+        """Builds all models that were trained together; the one to serve where it was trained alone."""
+        return self.peers() if self.peers else (self.model,)
+
 
 class Recipe(Options, abc.ABC):
     """A way to train, the base of every recipe.
