@@ -19,6 +19,7 @@ from transforms.errors import InputError
 from transforms.features import MISSING_INT, MISSING_STRING, SPLITS, Column, Encoding, Feature, FeatureSet, Split
 from transforms.portable_random import SIMULATOR_VERSION
 from transforms.records import Dataset, load_dataset
+from transforms.sources.options import simulated_columns
 from transforms.splits import SPLIT_ENDS
 from transforms.writing import write_dataset
 
@@ -57,24 +58,7 @@ def _columns(world: World) -> tuple[Column, ...]:
         Column(name="item_impressions_so_far", dtype="int64", entity="item", min_value=-1),
         Column(name="item_clicks_so_far", dtype="int64", entity="item", min_value=-1),
         Column(name="item_price", dtype="float", entity="item", min_value=0.0),
-        Column(name="stage", dtype="int64", entity="item", min_value=0, max_value=3, model_input=False),
-        Column(
-            name="position",
-            dtype="int64",
-            entity="item",
-            min_value=0,
-            max_value=world.exposed_items,
-            model_input=False,
-        ),
-        Column(name="logging_score", dtype="float", entity="item", model_input=False),
-        Column(
-            name="true_click_probability",
-            dtype="float",
-            entity="item",
-            min_value=0.0,
-            max_value=1.0,
-            model_input=False,
-        ),
+        *simulated_columns(world.exposed_items),
     )
 
 

@@ -52,6 +52,27 @@ def history_column(name: str, dtype: Literal["int64", "string"], length: int) ->
     return Column(name=name, dtype=dtype, entity="user", variable_length=True, max_length=length)
 
 
+def simulated_columns(exposed_items: int) -> tuple[Column, ...]:
+    """What a simulated logging cascade did with an item, and the truth about it; never inputs of a model.
+
+    Args:
+      exposed_items: items shown in a request.
+    """
+    return (
+        Column(name="stage", dtype="int64", entity="item", min_value=0, max_value=3, model_input=False),
+        Column(name="position", dtype="int64", entity="item", min_value=0, max_value=exposed_items, model_input=False),
+        Column(name="logging_score", dtype="float", entity="item", model_input=False),
+        Column(
+            name="true_click_probability",
+            dtype="float",
+            entity="item",
+            min_value=0.0,
+            max_value=1.0,
+            model_input=False,
+        ),
+    )
+
+
 def field_columns(
     fields: Iterable[tuple[str, FieldKind]], entity: Literal["user", "context", "item"]
 ) -> tuple[Column, ...]:

@@ -6,12 +6,13 @@ from pydantic import Field, field_validator
 
 from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.base import Source, SourceOptions
+from transforms.sources.options import RecordOptions
 
 WINDOWS_HOURS = (1, 6, 24)
 """Counters look back so far; never to the start of the data, whose distance would be a feature."""
 
 
-class EbnerdOptions(SourceOptions):
+class EbnerdOptions(RecordOptions):
     """Options of an EB-NeRD import.
 
     Args:
@@ -32,7 +33,6 @@ class EbnerdOptions(SourceOptions):
       frequency_threshold: with `id_features`: an id seen less often is out of vocabulary.
     """
 
-    records: tuple[RecordKind, ...] = ("row", "request")
     request_share: float = Field(default=1.0, gt=0.0, le=1.0)
     list_size: int = Field(default=512, ge=1)
     pool_hours: int = Field(default=6, ge=1)
@@ -52,18 +52,6 @@ class EbnerdOptions(SourceOptions):
         if 60 % minutes:
             raise ValueError("a number of minutes that divides 60, e.g. 10")
         return minutes
-
-    @field_validator("records", mode="before")
-    @classmethod
-    def _one_or_more(cls, records: object) -> object:
-        return (records,) if isinstance(records, str) else records
-
-    @field_validator("records")
-    @classmethod
-    def _some_records(cls, records: tuple[RecordKind, ...]) -> tuple[RecordKind, ...]:
-        if not records:
-            raise ValueError("at least one of row, request")
-        return records
 
     @property
     def bucket_seconds(self) -> int:

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import RecordOptions
+from transforms.sources.options import RecordOptions, simulated_columns
 
 Format = Literal["jester", "coat"]
 
@@ -190,17 +190,7 @@ def _columns(history_length: int, exposed_items: int) -> tuple[Column, ...]:
         # Padding holds -1, the marker of a missing number.
         Column(name="item_impressions_so_far", dtype="int64", entity="item", min_value=-1),
         Column(name="item_clicks_so_far", dtype="int64", entity="item", min_value=-1),
-        Column(name="stage", dtype="int64", entity="item", min_value=0, max_value=3, model_input=False),
-        Column(name="position", dtype="int64", entity="item", min_value=0, max_value=exposed_items, model_input=False),
-        Column(name="logging_score", dtype="float", entity="item", model_input=False),
-        Column(
-            name="true_click_probability",
-            dtype="float",
-            entity="item",
-            min_value=0.0,
-            max_value=1.0,
-            model_input=False,
-        ),
+        *simulated_columns(exposed_items),
     )
 
 
