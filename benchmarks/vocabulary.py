@@ -38,7 +38,7 @@ def bench_vocabulary(rows: int = 100_000, seed: int = 1) -> dict[str, Any]:
         dataset = import_dataset(get_source("criteo", {}), work / "raw", work / "data")
         for name, learn in {"ours": learn_vocabulary, "tft": _tft_vocabulary}.items():
             start = time.perf_counter()
-            with mock.patch("transforms.ops.ids.learn_vocabulary", learn):
+            with mock.patch("transforms.ops.learn_vocabulary", learn):
                 transform_dataset(work / "data", dataset, work / name, dataset.feature_set, "row")
             seconds[name] = time.perf_counter() - start
             assets = Path(load_transform(work / name).transform_savedmodel_dir, "assets", VOCABULARY)

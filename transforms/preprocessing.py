@@ -22,10 +22,7 @@ from transforms.features import (
     RecordKind,
     Shape,
 )
-from transforms.ops.ids import vocabulary_ids
-from transforms.ops.missing import Values, flat, is_real
-from transforms.ops.numbers import quantile_ids, scaled
-from transforms.ops.times import time_ids
+from transforms.ops import Values, flat, is_real, quantile_ids, scaled, time_ids, vocabulary_ids
 
 _BY_ENCODING = {Encoding.QUANTILE: quantile_ids} | dict.fromkeys(TIME_ENCODINGS, time_ids)
 

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from transforms.features import CANDIDATE, UNKNOWN_LENGTH, Column, RecordKind, Shape
-from transforms.ops.missing import is_real
+from transforms.ops import is_real
 from transforms.schema import tf_dtype
 
 _SIZES = {Shape.SCALAR: [None], Shape.RAGGED: [None, None], Shape.CANDIDATES: [None, None]}

@@ -14,7 +14,7 @@ from transforms.beam.transform_dataset import load_transform, transform_dataset,
 from transforms.errors import InputError
 from transforms.features import SPLITS, Encoding, Feature
 from transforms.input import parsed, serialized
-from transforms.ops.times import time_ids
+from transforms.ops import time_ids
 from transforms.records import Dataset
 from transforms.sources.avazu.schema import Avazu, AvazuOptions
 

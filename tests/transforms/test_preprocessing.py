@@ -11,9 +11,7 @@ from transforms.batches import Batch, encode
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.features import FeatureSet
 from transforms.input import parsed, serialized
-from transforms.ops.ids import squared_log
-from transforms.ops.numbers import signed_log
-from transforms.ops.times import time_ids
+from transforms.ops import signed_log, squared_log, time_ids
 from transforms.vocabularies import table_sizes
 
 PRICES = np.array([1.0, 3.0, 5.0, 7.0, 9.0])

@@ -1,1 +1,0 @@
-"""One file per feature kind: how a raw column becomes a model feature, in TensorFlow Transform."""
