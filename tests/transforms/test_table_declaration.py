@@ -1,0 +1,121 @@
+"""Declarations of logs: what they mean, and what is refused with file, key and fix."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from transforms.errors import InputError
+from transforms.sources.table.conditions import Comparison, parse_condition
+from transforms.sources.table.load import load_declaration, parse_declaration
+
+SHOP = """\
+name: shop
+files: clicks/*.csv
+user_id: customer
+item_id: article
+request_id: [session]
+list_size: 10
+timestamp: {column: at, unit: ms, timezone: Europe/Berlin}
+label: {column: event, positive: [click, buy]}
+exposed: shown
+features:
+  price: {type: float, entity: item}
+  hour: {column: at, encoding: hour_of_day}
+  clicked: {history: {of: item_id, where: label == 1, last: 50}}
+  item_clicks: {count: {where: label == 1, per: item_id, lag: 1h}}
+tables:
+  items:
+    files: items.parquet
+    key: article
+    features: {brand: string, category: {}}
+"""
+
+
+def test_short_forms_stand_for_sections(tmp_path: Path) -> None:
+    path = tmp_path / "shop.yaml"
+    path.write_text(SHOP)
+    shop = load_declaration(path)
+    assert shop.request_id is not None and shop.request_id.columns == ("session",)
+    assert shop.tables["items"].features["brand"].type == "string"
+    assert shop.entity_of("items") == "item"
+    count = shop.features["item_clicks"].count
+    assert count is not None and (count.per, count.lag) == (("item_id",), 3600)
+    assert shop.record_kinds == ("row", "request")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "named", "message"),
+    [
+        ("features.price.typ", "float", "features.price.typ", "did you mean 'type'?"),
+        ("features.price.type", "flot", "features.price.type", "did you mean 'float'?"),
+        ("tables.items.fetures", {}, "tables.items.fetures", "did you mean 'features'?"),
+        ("timestmp", "at", "timestmp", "did you mean 'timestamp'?"),
+        ("timestamp.timezone", "Europe/Bern", "timestamp.timezone", "a time zone such as"),
+        ("label.at_least", 3, "label", "received positive and at_least"),
+        ("label", None, "label", "a column of the log"),
+        ("item_id", None, "item_id", "a column of the log"),
+        ("list_size", None, "list_size", "the most candidates of a request"),
+        ("features.price.entity", None, "features.price.entity", "user, item or context"),
+        ("features.label", "float", "features.label", "rename the feature"),
+        ("features.user_id", {"entity": "user"}, "features.user_id", "leave it out"),
+        ("features.hour.encoding", None, "features.hour.encoding", "hour_of_day"),
+        ("features.clicked.history.where", "label = 1", "features.clicked.history.where", "label == 1"),
+        ("features.item_clicks.count.lag", "1x", "features.item_clicks.count.lag", "a duration such as"),
+        ("features.price.list", 3, None, ""),
+        ("features.price.pooling", "max", "features.price.pooling", "add list"),
+        ("features.clicked.entity", "user", "features.clicked.entity", "as history says it"),
+        ("tables.items.features.price", "float", "features", "'price' twice"),
+        ("tables.articles", {"files": "a.csv", "key": "id", "features": {}}, "tables.articles.entity", "user or item"),
+        ("splits.shares", [0.5, 0.1, 0.1], "splits.shares", "add up to 1"),
+        ("splits.by", "column", "splits", "values of eval and test"),
+        ("timestamp", None, "splits.by", "declare timestamp"),
+        ("csv", {"header": False}, "csv.columns", "names of the columns"),
+        ("candidates", {"items": "shown", "clicked": "clicks"}, "item_id", "as there are candidates"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_key(key: str, value: Any, named: str | None, message: str) -> None:
+    values = yaml.safe_load(SHOP)
+    section = copy.deepcopy(values)
+    *parents, leaf = key.split(".")
+    place = section
+    for parent in parents:
+        place = place.setdefault(parent, {})
+    if value is None:
+        del place[leaf]
+    else:
+        place[leaf] = value
+    if named is None:
+        parse_declaration(section, "shop.yaml")
+        return
+    with pytest.raises(InputError) as error:
+        parse_declaration(section, "shop.yaml")
+    assert f"shop.yaml, key '{named}" in error.value.where
+    assert message in str(error.value)
+
+
+def test_missing_files_and_other_texts_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file"):
+        load_declaration(tmp_path / "shop.yaml")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(InputError, match="expected a YAML mapping"):
+        load_declaration(tmp_path / "list.yaml")
+
+
+def test_conditions_are_comparisons_joined_by_and() -> None:
+    assert parse_condition("label == 1 and event in [click, 'add to cart']") == (
+        Comparison("label", "==", (1.0,)),
+        Comparison("event", "in", ("click", "add to cart")),
+    )
+    assert parse_condition("`the price`>=9.5") == (Comparison("the price", ">=", (9.5,)),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "label", "label = 1", "label == 1 and", "label == 1 or x == 2", "x in [1", "x in []", "__import__('os')"],
+)
+def test_what_is_no_condition_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="comparisons joined by"):
+        parse_condition(text)

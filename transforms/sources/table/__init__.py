@@ -1,0 +1,1 @@
+"""Anyone's logs: a declaration says where the files are and what their columns mean."""

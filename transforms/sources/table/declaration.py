@@ -1,0 +1,252 @@
+"""The declaration of a log: where its files are, and what their columns mean. YAML into frozen models.
+
+`load.py` reads it and checks what its parts say together.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from transforms.errors import InputError
+from transforms.features import Encoding, RecordKind, Vocabulary
+from transforms.names import Name
+from transforms.sources.table.parts import (
+    Candidates,
+    Condition,
+    Duration,
+    Entity,
+    Files,
+    Keys,
+    Label,
+    Position,
+    RequestId,
+    Section,
+    Splits,
+    Texts,
+    Timestamp,
+    Unit,
+    Values,
+    Zone,
+    several,
+)
+
+
+class History(Section):
+    """What a user did before, from the log itself, most recent last; ties of one moment are left out.
+
+    Args:
+      of: item_id, a feature, or a column of the log.
+      where: which rows count, e.g. `label == 1`; default: all.
+      last: the most recent values kept.
+      per: whose history: user_id, or a column of the log.
+      lag: how long after it a row becomes known.
+    """
+
+    of: str
+    where: Condition | None = None
+    last: int = Field(default=50, ge=1)
+    per: str = "user_id"
+    lag: Duration = 0
+
+
+class Count(Section):
+    """How many rows there were before, from the log itself.
+
+    Args:
+      per: item_id, user_id, a feature or a column of the log, or several together.
+      where: which rows count, e.g. `label == 1`; default: all.
+      lag: how long after it a row becomes known.
+      within: count only rows of the last time, e.g. 7d; default: all before.
+    """
+
+    per: Keys
+    where: Condition | None = None
+    lag: Duration = 0
+    within: Duration | None = None
+
+
+class FeatureDeclaration(Section):
+    """A feature; `price: float` is short for `price: {type: float}`.
+
+    Args:
+      type: string, int, float, bool, date or datetime.
+      column: of the log or table; default: the feature's name. Of a vector also a pattern, `affinity_*`.
+      entity: whose value it is: user, item, or context, all else of an event; known for tables, histories and counts.
+      encoding: how models see it; default by type: id for strings and truth values, zscore for numbers, log_zscore for
+        counts, age (days between it and the event) for times, vector for vectors.
+      vocabulary: the set of ids that it shares with others, e.g. item_id; default: one by its name.
+      num_buckets: of the encoding quantile.
+      missing: values that mean a missing one.
+      min, max: domain of a number; what is outside is refused.
+      input: False keeps the column in the records, but from the models.
+      list: a multi-valued categorical (tags, genres) of at most this number of values.
+      pooling: how the vectors of a list become one: mean, sum or max.
+      sequence: a list in order, most recent last, of which the last ones are kept: a history that the log has.
+      vector: a dense vector (an embedding) of exactly this number of values.
+      separator: between the values of lists, sequences and vectors that are delimited texts.
+      history, count: computed from the log itself.
+      unit, format, timezone: of a time, as in `timestamp`.
+    """
+
+    _short: ClassVar[str] = "type"
+    type: Literal["string", "int", "float", "bool", "date", "datetime"] | None = None
+    column: str | None = None
+    entity: Entity | None = None
+    encoding: Literal["age"] | Encoding | None = None
+    vocabulary: Name | None = None
+    num_buckets: int = Field(default=10, ge=2)
+    missing: Values = ()
+    min: float | None = None
+    max: float | None = None
+    input: bool = True
+    list: int | None = Field(default=None, ge=1)
+    pooling: Literal["mean", "sum", "max"] | None = None
+    sequence: int | None = Field(default=None, ge=1)
+    vector: int | None = Field(default=None, ge=1)
+    separator: str | None = Field(default=None, min_length=1)
+    history: History | None = None
+    count: Count | None = None
+    unit: Unit | None = None
+    format: str | None = None
+    timezone: Zone | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "FeatureDeclaration":
+        kinds = [kind for kind in ("list", "sequence", "vector", "history", "count") if getattr(self, kind) is not None]
+        if len(kinds) > 1:
+            raise InputError("", " and ".join(kinds), "one of list, sequence, vector, history, count", "leave one")
+        if self.is_derived and (self.column or self.type or self.entity):
+            given = next(name for name in ("column", "type", "entity") if getattr(self, name))
+            raise InputError(given, repr(getattr(self, given)), f"nothing, as {kinds[0]} says it", "leave it out")
+        if self.pooling and not self.list:
+            raise InputError("pooling", repr(self.pooling), "a feature with list", "add list, or leave pooling out")
+        if self.encoding == "age" and not self.is_time:
+            raise InputError("encoding", "'age'", "a feature of type date or datetime", "set the type")
+        return self
+
+    @property
+    def is_derived(self) -> bool:
+        """True if it is computed from the log itself."""
+        return self.history is not None or self.count is not None
+
+    @property
+    def is_time(self) -> bool:
+        """True if its column holds times."""
+        return self.type in ("date", "datetime")
+
+
+class Table(Files):
+    """A table of users or items, joined by key; with a timestamp, its latest row before the event.
+
+    Args:
+      key: column that holds the user's or item's id, in each row.
+      entity: user or item; known where the table is called users or items.
+      timestamp: from when on a row holds; default: always.
+      features: from the table's columns.
+    """
+
+    key: Keys
+    entity: Literal["user", "item"] | None = None
+    timestamp: Timestamp | None = None
+    features: dict[Name, FeatureDeclaration]
+
+
+class Audit(Section):
+    """What the audit may find.
+
+    Args:
+      accept: findings that are known and do not stop a pipeline, as the audit names them.
+    """
+
+    accept: Texts = ()
+
+
+class VocabularyDeclaration(Section):
+    """A set of ids.
+
+    Args:
+      frequency_threshold: a value seen less often in the training split is out of vocabulary.
+      top_k: keep at most this number of values, the most frequent ones.
+      num_oov_buckets: ids that the values out of vocabulary share.
+      hash_buckets: no vocabulary: values are hashed into this number of ids.
+    """
+
+    frequency_threshold: int = Field(default=1, ge=1)
+    top_k: int | None = Field(default=None, ge=1)
+    num_oov_buckets: int = Field(default=1, ge=1)
+    hash_buckets: int | None = Field(default=None, ge=2)
+
+    def named(self, name: str) -> Vocabulary:
+        """The vocabulary as a FeatureSet has it."""
+        return Vocabulary(name=name, **self.model_dump())
+
+
+class Declaration(Files):
+    """A log and the meaning of its columns; see docs/table.md.
+
+    Args:
+      name: of the log: the `source` of its datasets.
+      item_id: column of the item's id; not with candidates.
+      user_id: column of the user's id, or several that stand for one.
+      request_id: columns of which rows of one request agree; default: each record is a request of its own.
+      timestamp: column of the time; without one there are no histories, counts and splits by time.
+      label: what counts as a click; not with candidates.
+      weight: column of sample weights.
+      position: column of the place at which the item was shown.
+      exposed: column of truth values: rows of one request that were shown, and others.
+      stage: column of how far an item got in the cascade; more is farther.
+      candidates: records that are whole requests.
+      records: `row`, `request` or both; default: both where there are requests of several items.
+      list_size: the most candidates of a request.
+      features: what models see besides user_id and item_id.
+      tables: of users and items.
+      vocabularies: sets of ids that are not all defaults, by name.
+      splits: how records are divided.
+      audit: what the audit may find.
+      questions: what could not be decided; delete each when the declaration answers it. Import refuses any.
+    """
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    item_id: str | None = None
+    user_id: Texts = ()
+    request_id: RequestId | None = None
+    timestamp: Timestamp | None = None
+    label: Label | None = None
+    weight: str | None = None
+    position: Position | None = None
+    exposed: str | None = None
+    stage: str | None = None
+    candidates: Candidates | None = None
+    records: Annotated[tuple[RecordKind, ...], BeforeValidator(several)] = ()
+    list_size: int | None = Field(default=None, ge=1)
+    features: dict[Name, FeatureDeclaration] = Field(default_factory=dict)
+    tables: dict[Name, Table] = Field(default_factory=dict)
+    vocabularies: dict[Name, VocabularyDeclaration] = Field(default_factory=dict)
+    splits: Splits = Splits()
+    audit: Audit = Audit()
+    questions: Texts = ()
+
+    @property
+    def has_requests(self) -> bool:
+        """True if several items may belong to one request."""
+        return self.candidates is not None or self.request_id is not None
+
+    @property
+    def record_kinds(self) -> tuple[RecordKind, ...]:
+        """The record kinds to write, defaults filled in."""
+        return self.records or (("row", "request") if self.has_requests else ("row",))
+
+    @property
+    def all_features(self) -> dict[str, FeatureDeclaration]:
+        """Every feature by its dotted key: `features.price`, `tables.items.features.category`."""
+        of_tables = {
+            f"tables.{name}.features.{feature}": declared
+            for name, table in self.tables.items()
+            for feature, declared in table.features.items()
+        }
+        return {f"features.{name}": feature for name, feature in self.features.items()} | of_tables
+
+    def entity_of(self, table: str) -> Literal["user", "item"] | None:
+        """Whose table it is: as it says, or by its name; None: unknown."""
+        by_name: dict[str, Literal["user", "item"]] = {"users": "user", "items": "item"}
+        return self.tables[table].entity or by_name.get(table)

@@ -1,0 +1,280 @@
+"""Parts of a declaration: files and their format, times, labels, requests, splits."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, get_args
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from transforms.errors import InputError
+from transforms.features import Split
+from transforms.sources.table.conditions import parse_condition
+
+Entity: TypeAlias = Literal["user", "item", "context"]
+Format: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "avro", "tfrecord", "bigquery"]
+Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
+FORMATS_BY_SUFFIX: dict[str, Format] = {
+    ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
+    ".parquet": "parquet", ".pq": "parquet", ".avro": "avro", ".tfrecord": "tfrecord", ".tfrecords": "tfrecord",
+}  # fmt: skip
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def _seconds(value: Any) -> Any:
+    match = re.fullmatch(r"(\d+)\s*([smhdw])", value) if isinstance(value, str) else None
+    if match:
+        return int(match[1]) * _SECONDS[match[2]]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise ValueError("a duration such as 30s, 10m, 1h, 7d")
+
+
+def several(value: Any) -> Any:
+    """Takes one value for a list of one."""
+    return value if isinstance(value, list | tuple) else (value,)
+
+
+def _checked_condition(text: str) -> str:
+    parse_condition(text)
+    return text
+
+
+def _checked_timezone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError) as error:
+        raise InputError("", repr(name), "a time zone such as Europe/Berlin or UTC", "correct the name") from error
+    return name
+
+
+Duration = Annotated[int, BeforeValidator(_seconds), Field(ge=0)]
+"""Seconds, written as 30s, 10m, 1h, 7d."""
+Texts = Annotated[tuple[str, ...], BeforeValidator(several)]
+"""One text or several."""
+Keys = Annotated[tuple[str, ...], BeforeValidator(several), Field(min_length=1)]
+"""One column, or several whose values together are the key."""
+Condition = Annotated[str, AfterValidator(_checked_condition)]
+"""A comparison, or several joined by `and`: `label == 1 and event in [click, buy]`."""
+Zone = Annotated[str, AfterValidator(_checked_timezone)]
+Value: TypeAlias = bool | int | float | str
+Values = Annotated[tuple[Value, ...], BeforeValidator(several)]
+
+
+class Section(BaseModel):
+    """A mapping of a declaration; unknown keys are refused.
+
+    Class attributes of those that may be written short: the key for which a text alone stands.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    _short: ClassVar[str] = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, value: Any) -> Any:
+        """Takes a text alone for the key that matters most: `timestamp: at` is `timestamp: {column: at}`."""
+        return {cls._short: value} if cls._short and isinstance(value, str | list) else value
+
+
+class Csv(Section):
+    """The dialect of CSV and TSV files.
+
+    Args:
+      delimiter: between fields; default: a comma, or a tab for TSV.
+      header: the first line of each file names the columns.
+      columns: names of the columns of files without a header.
+      quote: around fields that hold delimiters; empty: no quoting, as is usual in TSV files.
+      missing: texts that mean a missing value.
+    """
+
+    delimiter: str | None = Field(default=None, min_length=1, max_length=1)
+    header: bool = True
+    columns: tuple[str, ...] = ()
+    quote: str | None = Field(default=None, max_length=1)
+    missing: Texts = ("", "NULL", "null", "NaN", "nan", "\\N")
+
+
+class Files(Section):
+    """Where a log or a table is.
+
+    Args:
+      files: a file, a folder, a pattern (`clicks/*.csv`, `**` for folders of any depth), or several of these, relative
+        to the declaration's folder. Folders `key=value` become columns. For BigQuery: `project.dataset.table`.
+      format: of the files; default: by their names, inside `.gz`, `.zst` and `.bz2`.
+      csv: the dialect of CSV and TSV files.
+    """
+
+    files: Keys
+    format: Format | None = None
+    csv: Csv = Csv()
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> "Files":
+        if not self.csv.header and not self.csv.columns:
+            raise InputError("csv.columns", "nothing", "names of the columns", "name them, as csv.header is false")
+        return self
+
+    def format_of(self, path: str | os.PathLike[str]) -> Format:
+        """The format of one file.
+
+        Raises:
+          InputError: its name does not say.
+        """
+        suffixes = [suffix.lower() for suffix in PurePath(path).suffixes]
+        kept = [suffix for suffix in suffixes if suffix not in COMPRESSIONS]
+        by_name = FORMATS_BY_SUFFIX.get(kept[-1]) if kept else None
+        if self.format is None and by_name is None:
+            expected = f"a name that ends with one of {', '.join(FORMATS_BY_SUFFIX)}"
+            raise InputError(
+                str(path), "a file of unknown format", expected, f"set format: {', '.join(get_args(Format))}"
+            )
+        return self.format or by_name  # type: ignore[return-value]
+
+
+class Timestamp(Section):
+    """A column of times; `timestamp: at` is short for its column alone.
+
+    Args:
+      column: of the log or table.
+      unit: of numbers since 1970: `s`, `ms`, `us`, `ns`; default: s.
+      format: of texts: a pattern of strptime (`%d.%m.%Y %H:%M`); default: ISO 8601.
+      timezone: of times that do not say theirs, e.g. Europe/Berlin; default: UTC. Hours and weekdays are local.
+    """
+
+    _short: ClassVar[str] = "column"
+    column: str
+    unit: Unit | None = None
+    format: str | None = None
+    timezone: Zone | None = None
+
+
+class Label(Section):
+    """What counts as a click; `label: clicked` is short for a column of truth values.
+
+    Args:
+      column: 0 and 1, true and false; or numbers from 0 to 1.
+      positive: the values of the column that are positive; all others are negative.
+      at_least, above: thresholds of a number, of ratings or seconds say.
+      missing: `negative` takes missing values for 0; otherwise they are refused.
+    """
+
+    _short: ClassVar[str] = "column"
+    column: str
+    positive: Values = ()
+    at_least: float | None = None
+    above: float | None = None
+    missing: Literal["refused", "negative"] = "refused"
+
+    @model_validator(mode="after")
+    def _check(self) -> "Label":
+        rules = [name for name in ("positive", "at_least", "above") if getattr(self, name) not in ((), None)]
+        if len(rules) > 1:
+            raise InputError("", " and ".join(rules), "one of positive, at_least, above", "leave one of them")
+        return self
+
+
+class RequestId(Section):
+    """What one request is: rows that agree in columns, and with a window also in time.
+
+    Args:
+      columns: of the log; empty with a window: the user.
+      window: rows of the same interval of this length; intervals start at multiples of it.
+    """
+
+    _short: ClassVar[str] = "columns"
+    columns: Texts = ()
+    window: Duration | None = None
+
+
+class Position(Section):
+    """The place at which an item was shown; `position: pos` is short for its column.
+
+    Args:
+      column: of the log.
+      input: whether models may read it. It is not known before the item is shown.
+    """
+
+    _short: ClassVar[str] = "column"
+    column: str
+    input: bool = False
+
+
+class Candidates(Section):
+    """Records that are whole requests: list columns, or delimited texts, of the same length.
+
+    Args:
+      items: column of the candidates' ids.
+      labels: column of their labels, parallel to items.
+      clicked: column of the ids that were clicked, in place of labels.
+      exposed: column of truth values, parallel to items.
+      shown: column of the ids that were shown, in place of exposed. Without either all were shown.
+      stage, position, weight: columns of numbers, parallel to items.
+      separator: between the elements of delimited texts.
+      label_after: between id and label in each element of items: `-` for `N1-1 N2-0`.
+    """
+
+    items: str
+    labels: str | None = None
+    clicked: str | None = None
+    exposed: str | None = None
+    shown: str | None = None
+    stage: str | None = None
+    position: str | None = None
+    weight: str | None = None
+    separator: str | None = Field(default=None, min_length=1)
+    label_after: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Candidates":
+        labels = [name for name in ("labels", "clicked", "label_after") if getattr(self, name)]
+        if len(labels) != 1:
+            expected = "one of labels, clicked, label_after"
+            raise InputError("", " and ".join(labels) or "no labels", expected, "say which candidates were clicked")
+        if self.exposed and self.shown:
+            raise InputError("", "exposed and shown", "one of them", "leave one of them out")
+        return self
+
+
+class Splits(Section):
+    """How records are divided.
+
+    Args:
+      by: time, user, column, files or random.
+      shares: of train, eval and test, for time, user and random.
+      dates: for time: when eval and test begin, e.g. {eval: 2026-01-08, test: 2026-01-09}; UTC, unless the timestamp
+        has a timezone.
+      column: for column: of the log.
+      values: for column, the values of each split; for files, patterns of names. What is not named is train.
+      seed: for user and random.
+    """
+
+    _short: ClassVar[str] = "by"
+    by: Literal["time", "user", "column", "files", "random"] = "time"
+    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    dates: dict[Literal["eval", "test"], str] | None = None
+    column: str | None = None
+    values: dict[Split, Values] = Field(default_factory=dict)
+    seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _write_dates(cls, value: Any) -> Any:
+        if isinstance(value, Mapping) and isinstance(value.get("dates"), Mapping):
+            return {**value, "dates": {split: str(date) for split, date in value["dates"].items()}}
+        return value
+
+    @model_validator(mode="after")
+    def _check(self) -> "Splits":
+        if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6 or self.shares[0] == 0:
+            raise InputError(
+                "shares", list(self.shares), "three shares that add up to 1, of train the first", "correct it"
+            )
+        if self.by in ("column", "files") and not self.values:
+            raise InputError("values", "nothing", "values of eval and test", f"name them, as the split is by {self.by}")
+        if self.by == "column" and not self.column:
+            raise InputError("column", "nothing", "a column of the log", "name the column that says the split")
+        return self
