@@ -1,6 +1,7 @@
 """Columns of many records at once, and their encoding as tf.Example (in C++, by tfx_bsl)."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
@@ -8,9 +9,21 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from transforms.arrow import pa
-from transforms.features import CANDIDATE, EXPOSED, LABEL, MISSING_STRING, Column, FeatureSet, RecordKind, Shape, Split
+from transforms.features import (
+    CANDIDATE,
+    EXPOSED,
+    LABEL,
+    MISSING_INT,
+    MISSING_STRING,
+    Column,
+    FeatureSet,
+    RecordKind,
+    Shape,
+    Split,
+)
 
-_NUMPY_TYPES = {"int64": np.int64, "float": np.float32}
+_NUMPY_TYPES: Mapping[str, Any] = {"int64": np.int64, "float": np.float32}
+_MARKERS: Mapping[str, Any] = {"int64": MISSING_INT, "float": math.nan, "string": MISSING_STRING}
 
 
 @dataclass(frozen=True)
@@ -37,7 +50,8 @@ class Batch:
       record: `row` or `request`.
       split: `train`, `eval` or `test`.
       columns: every column of the FeatureSet for that kind: [n] for scalars, [n, M] for candidate
-        columns of requests, `Ragged` for variable-length columns. Strings: bytes ('S' or object
+        columns of requests, with one dimension more, W, for columns with `width`, `Ragged` for variable-length
+        columns. Strings: bytes ('S' or object
         arrays) or arrow strings.
     """
 
@@ -54,8 +68,13 @@ FlatColumns: TypeAlias = Mapping[str, tuple[pa.Array, np.ndarray]]
 """Of each column its elements, one after the other, in its type, and the offsets of the records in them."""
 
 
-def rows_of(requests: Batch) -> Batch:
-    """One row for each exposed candidate of a batch of requests, in their order."""
+def rows_of(requests: Batch, vectors: Collection[str] = ()) -> Batch:
+    """One row for each exposed candidate of a batch of requests, in their order.
+
+    Args:
+      requests: the batch.
+      vectors: names of the columns with `width` whose values all candidates share, `[n, W]`.
+    """
     request, candidate = np.nonzero(np.asarray(requests.columns[EXPOSED]))
     columns: dict[str, Values] = {}
     for name, values in requests.columns.items():
@@ -63,8 +82,30 @@ def rows_of(requests: Batch) -> Batch:
             columns[name] = _take_lists(values, request)
         elif name not in (CANDIDATE, EXPOSED):
             array = np.asarray(values)
-            columns[name] = array[request] if array.ndim == 1 else array[request, candidate]
+            shared = array.ndim == 1 or name in vectors
+            columns[name] = array[request] if shared else array[request, candidate]
     return Batch("row", requests.split, columns)
+
+
+def padded(lists: Ragged, column: Column) -> np.ndarray:
+    """Returns lists as the values `[n, W]` of a column with `width`, filled up with the missing marker at the end.
+
+    Args:
+      lists: of at most W values each.
+      column: has the width W.
+
+    Raises:
+      ValueError: a list has more values.
+    """
+    lengths, width = np.diff(lists.offsets), column.width or 0
+    if (lengths > width).any():
+        row = int(np.argmax(lengths > width))
+        raise ValueError(
+            f"column {column.name!r} has {lengths[row]} values in record {row}, expected at most {width}, its width"
+        )
+    values = np.full([len(lengths), width], _MARKERS[column.dtype], _NUMPY_TYPES.get(column.dtype, object))
+    values[np.arange(width) < lengths[:, np.newaxis]] = np.asarray(lists.values)
+    return values
 
 
 def joined(batches: Sequence[Batch]) -> Batch:
@@ -149,13 +190,12 @@ def _flat(column: Column, batch: Batch, list_size: int | None) -> tuple[pa.Array
         if not isinstance(values, Ragged) or len(values.offsets) != size + 1:
             raise ValueError(f"column {column.name!r} must be Ragged with {size + 1} offsets")
         return _typed(column, values.values), _checked_offsets(column, values)
-    width = list_size if shape is Shape.CANDIDATES else 1
-    expected = (size, width) if shape is Shape.CANDIDATES else (size,)
+    expected = tuple(shape.sizes(size, list_size, None, column.width))
     received = getattr(values, "shape", (len(values),) if isinstance(values, pa.Array) else None)
     if received != expected:
         raise ValueError(f"column {column.name!r} has shape {received}, expected {expected}")
     flat = values if isinstance(values, pa.Array) else np.asarray(values).reshape(-1)
-    return _typed(column, flat), np.arange(size + 1, dtype=np.int64) * (width or 0)
+    return _typed(column, flat), np.arange(size + 1, dtype=np.int64) * math.prod(expected[1:])
 
 
 def _checked_offsets(column: Column, lists: Ragged) -> np.ndarray:

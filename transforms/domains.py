@@ -18,10 +18,10 @@ from transforms.features import (
     MISSING_INT,
     MISSING_STRING,
     TIMESTAMP,
+    WEIGHT,
     Column,
     FeatureSet,
     RecordKind,
-    Shape,
 )
 
 FIRST_PLAUSIBLE = 631_152_000
@@ -74,18 +74,20 @@ def highest(column: Column) -> float | int | None:
 
 def may_be_missing(column: Column) -> bool:
     """Whether a marker of a missing value may stand in a column."""
-    return not column.required and (column.dtype != "int64" or column.model_input)
+    return not column.required and (column.dtype != "int64" or column.model_input or column.width is not None)
 
 
 def is_limited(column: Column) -> bool:
     """Whether there is a value of the column's type that it cannot have."""
-    return column.required or column.min_value is not None or column.max_value is not None
+    is_vector = column.width is not None and column.dtype == "float"
+    return column.required or is_vector or column.min_value is not None or column.max_value is not None
 
 
 def faults(feature_set: FeatureSet, record: RecordKind, elements: Elements) -> Iterator[Fault]:
     """The first value of each column that the column cannot have.
 
-    Padded candidates are looked at only in `label`, `candidate` and `exposed`: losses and metrics multiply by masks.
+    Padded candidates are looked at only in `label`, `weight`, `candidate` and `exposed`: losses and metrics multiply by
+    masks.
 
     Args:
       feature_set: the declaration.
@@ -98,8 +100,8 @@ def faults(feature_set: FeatureSet, record: RecordKind, elements: Elements) -> I
             continue
         values, offsets = elements(column)
         wrong = outside(column, values)
-        if column.shape(record) is Shape.CANDIDATES and column.name not in (LABEL, CANDIDATE, EXPOSED):
-            wrong &= real
+        if column.shape(record).per_candidate and column.name not in (LABEL, WEIGHT, CANDIDATE, EXPOSED):
+            wrong &= np.repeat(real, column.width or 1)
         if column.name == TIMESTAMP and not wrong.any():
             wrong = _among_later(np.asarray(values))
         if wrong.any():
@@ -189,14 +191,13 @@ def _short(value: float | int) -> object:
 
 
 def elements_of(columns: Mapping[str, Any]) -> Elements:
-    """Of parsed columns: dense tensors `[n]` or `[n, M]`, and ragged ones."""
+    """Of parsed columns: dense tensors `[n, ...]`, and ragged ones."""
 
     def elements(column: Column) -> tuple[Flat, np.ndarray]:
         values = columns[column.name]
         if hasattr(values, "row_splits"):
             return values.flat_values.numpy(), values.row_splits.numpy()
         array = values.numpy()
-        width = array.shape[1] if array.ndim > 1 else 1
-        return array.reshape(-1), np.arange(len(array) + 1) * width
+        return array.reshape(-1), np.arange(len(array) + 1) * math.prod(array.shape[1:])
 
     return elements

@@ -6,40 +6,50 @@ features may share (the item ids of candidates and of histories, say). Nothing h
 
 import hashlib
 import json
-import math
-from collections.abc import Iterable
 from enum import StrEnum
 from functools import cached_property
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from transforms.names import MAX_LIST_NAME_LENGTH, Name, refuse_alike, with_current_names
+from transforms.columns import (
+    CANDIDATE,
+    EXPOSED,
+    ITEM_ID,
+    LABEL,
+    LAST_TIMESTAMP,
+    LENGTHS,
+    MISSING_INT,
+    MISSING_STRING,
+    RECORD_KINDS,
+    REQUEST_MASKS,
+    RESERVED,
+    ROW_KEYS,
+    SPLITS,
+    STAGE,
+    TEACHER_HIDDEN,
+    TIMESTAMP,
+    UNKNOWN_LENGTH,
+    WEIGHT,
+    WEIGHT_COLUMN,
+    Column,
+    Declaration,
+    RecordKind,
+    Shape,
+    Split,
+    check_key,
+    with_lengths,
+)
+from transforms.names import Name, refuse_alike, with_current_names
 
-RecordKind = Literal["row", "request"]
-Split = Literal["train", "eval", "test"]
-SPLITS: tuple[Split, ...] = ("train", "eval", "test")
-RECORD_KINDS: tuple[RecordKind, ...] = ("row", "request")
+__all__ = [
+    "CANDIDATE", "EXPOSED", "ITEM_ID", "LABEL", "LAST_TIMESTAMP", "LENGTHS", "MISSING_INT", "MISSING_STRING",
+    "RECORD_KINDS", "REQUEST_MASKS", "RESERVED", "ROW_KEYS", "SPLITS", "STAGE", "TEACHER_HIDDEN", "TIMESTAMP",
+    "UNKNOWN_LENGTH", "WEIGHT", "WEIGHT_COLUMN", "Column", "Encoding", "Feature", "FeatureSet", "ModelInput", "Pooling",
+    "RecordKind", "Shape", "Split", "Vocabulary", "with_lengths",
+]  # fmt: skip
 
-LAST_TIMESTAMP = 4_102_444_799
-"""The last second of 2099: what is later is no time in seconds."""
-
-MISSING_STRING = b""
-MISSING_INT = -1
-"""Missing values stand in records as markers: empty string, -1, NaN; so every record has every column."""
-
-LENGTHS = "_lengths"
-"""Ends the name of the input of a request that holds the lengths of a list column."""
-UNKNOWN_LENGTH = -1
-"""As a length in a request: the list ends with its last element that is no missing marker."""
-
-
-class Shape(StrEnum):
-    """The shape of a column in a batch of records."""
-
-    SCALAR = "scalar"  # [B]
-    RAGGED = "ragged"  # [B, (N)]: a variable-length list
-    CANDIDATES = "candidates"  # [B, M]: one value a candidate
+Pooling = Literal["sum", "mean", "max"]
 
 
 class Encoding(StrEnum):
@@ -52,6 +62,7 @@ class Encoding(StrEnum):
     LOG_ZSCORE = "log_zscore"  # zscore of sign(x) ln(1 + |x|)
     MINMAX = "minmax"  # (x - min) / (max - min) over the training split; missing = 0
     IDENTITY = "identity"  # x; missing = 0
+    VECTOR = "vector"  # the values of a column with `width` as they are; with a missing one all are 0
     HOUR_OF_DAY = "hour_of_day"  # 1 + UTC hour of a time in seconds
     DAY_OF_WEEK = "day_of_week"  # 1 + UTC weekday (Monday 0)
     WEEKEND = "weekend"  # 2 on Saturday and Sunday UTC, else 1
@@ -61,70 +72,12 @@ TIME_ENCODINGS = frozenset({Encoding.HOUR_OF_DAY, Encoding.DAY_OF_WEEK, Encoding
 ID_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG, Encoding.QUANTILE}) | TIME_ENCODINGS
 VOCABULARY_ENCODINGS = frozenset({Encoding.ID, Encoding.SQUARED_LOG})
 NUMERIC_ENCODINGS = frozenset(Encoding) - {Encoding.ID}
+VECTOR_ENCODINGS = frozenset({Encoding.VECTOR, Encoding.ZSCORE})
+"""The encodings of a column of numbers with `width`; zscore is of each component by itself."""
 FIXED_TABLE_SIZES = {Encoding.HOUR_OF_DAY: 25, Encoding.DAY_OF_WEEK: 8, Encoding.WEEKEND: 3}
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    _renamed = model_validator(mode="before")(with_current_names)
-
-
-class Column(_Frozen):
-    """One field of a record.
-
-    Args:
-      name: key in the tf.Example.
-      dtype: `string`, `int64` or `float`.
-      entity: whose value it is. In request records `item` columns are lists of one value a candidate.
-      variable_length: a list of any length (a history); most recent last.
-      max_length: keep the last so many values of a list in the model; None keeps all.
-      min_value, max_value: domain of numbers. A value outside, or an infinity, is refused where records are written,
-        trained on and evaluated, and by the anomaly gate; without bounds an infinity counts as missing.
-      required: no value may be missing: of padded candidates alone.
-      model_input: False for keys, labels, masks, truths and anything measured after the click:
-        a `Feature` on such a column is refused.
-    """
-
-    name: Name
-    dtype: Literal["string", "int64", "float"]
-    entity: Literal["user", "context", "item"]
-    variable_length: bool = False
-    max_length: int | None = Field(default=None, ge=1)
-    min_value: float | None = None
-    max_value: float | None = None
-    required: bool = False
-    model_input: bool = True
-
-    @model_validator(mode="after")
-    def _check_bounds(self) -> "Column":
-        if self.variable_length and len(self.name) > MAX_LIST_NAME_LENGTH:
-            raise ValueError(f"name {self.name!r}: a list has a name of at most {MAX_LIST_NAME_LENGTH} characters")
-        bounds = [bound for bound in (self.min_value, self.max_value) if bound is not None]
-        if bounds and self.dtype == "string":
-            raise ValueError(f"column {self.name!r} is a string and has bounds; leave them out")
-        if any(math.isnan(bound) or math.isinf(bound) for bound in bounds) or bounds != sorted(bounds):
-            raise ValueError(
-                f"column {self.name!r} has bounds {bounds}; expected finite numbers, the minimum first; "
-                "leave a bound out where there is none"
-            )
-        return self
-
-    @property
-    def lengths(self) -> "Column":
-        """Of a list: the input `[B]` of a request that says how many elements of each list are no padding.
-
-        No record has it: a list in a record ends where it ends.
-        """
-        return Column(name=f"{self.name}{LENGTHS}", dtype="int64", entity="context", model_input=False)
-
-    def shape(self, record: RecordKind) -> Shape:
-        """Shape of this column in a batch of `record` records."""
-        if self.variable_length:
-            return Shape.RAGGED
-        return Shape.CANDIDATES if record == "request" and self.entity == "item" else Shape.SCALAR
-
-
-class Vocabulary(_Frozen):
+class Vocabulary(Declaration):
     """A set of ids with one embedding table.
 
     Ids: 0 = missing or padding, then the vocabulary, then the out-of-vocabulary buckets; or, hashed,
@@ -147,7 +100,7 @@ class Vocabulary(_Frozen):
     prefix: bool = False
 
 
-class Feature(_Frozen):
+class Feature(Declaration):
     """One input of a model.
 
     Args:
@@ -156,6 +109,8 @@ class Feature(_Frozen):
       column: the raw column; default: the column of the same name.
       vocabulary: for `id` and `squared_log`: which one holds its tokens; default: one of the feature's own name.
       num_buckets: for `quantile`: number of buckets.
+      pooling: for `id` of a column with `width`: how the vectors of its values become one, `mean` by default. Missing
+        values are left out; of none at all the vector is 0.
     """
 
     name: Name
@@ -163,6 +118,7 @@ class Feature(_Frozen):
     column: str = ""
     vocabulary: Name = ""
     num_buckets: int = Field(default=10, ge=2)
+    pooling: Pooling | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -185,44 +141,22 @@ class Feature(_Frozen):
         return f"{self.num_buckets} quantiles" if self.encoding == Encoding.QUANTILE else self.encoding.value
 
 
-class ModelInput(_Frozen):
-    """What a model needs to know of one feature: its name, table (None for numbers) and shape."""
+class ModelInput(Declaration):
+    """What a model needs to know of one feature: its name, table (None for numbers) and shape.
+
+    Of a column with `width` also W and, for ids, how their vectors become one.
+    """
 
     name: str
     vocabulary: str | None
     shape: Shape
     entity: Literal["user", "context", "item"]
     max_length: int | None = None
+    width: int | None = None
+    pooling: Pooling | None = None
 
 
-ROW_KEYS = (
-    Column(name="request_id", dtype="string", entity="context", model_input=False),
-    Column(name="user_id", dtype="string", entity="user"),
-    Column(name="item_id", dtype="string", entity="item"),
-    Column(name="timestamp", dtype="int64", entity="context", min_value=0, max_value=LAST_TIMESTAMP, required=True),
-    Column(name="label", dtype="float", entity="item", min_value=0.0, max_value=1.0, required=True, model_input=False),
-)
-"""Columns that every record has."""
-
-
-REQUEST_MASKS = (
-    Column(name="candidate", dtype="int64", entity="item", min_value=0, max_value=1, model_input=False),
-    Column(name="exposed", dtype="int64", entity="item", min_value=0, max_value=1, model_input=False),
-)
-"""Masks that every request record has besides: real (not padding), and shown to the user."""
-
-LABEL, EXPOSED, CANDIDATE = "label", "exposed", "candidate"
-TIMESTAMP, ITEM_ID = "timestamp", "item_id"
-STAGE = "stage"
-"""A column of request records that some sources have: how far a candidate got, 0 for padding, more is farther."""
-TEACHER_HIDDEN = "teacher_hidden"
-"""What no record has and a batch may bring along: a frozen ranker's last hidden layer of each row, float32 `[B, H]`."""
-
-RESERVED = frozenset({LABEL, EXPOSED, CANDIDATE, TIMESTAMP, STAGE, TEACHER_HIDDEN})
-"""What a batch has besides its features, under these names."""
-
-
-class FeatureSet(_Frozen):
+class FeatureSet(Declaration):
     """Columns, features and vocabularies of one data source.
 
     Args:
@@ -247,10 +181,10 @@ class FeatureSet(_Frozen):
         refuse_alike("feature", [feature.name for feature in self.features])
         refuse_alike("vocabulary", [vocabulary.name for vocabulary in self.vocabularies])
         refuse_alike("vocabulary", dict.fromkeys(feature.vocabulary for feature in self.features if feature.is_id))
-        keys = {key.name: key for key in (*ROW_KEYS, *REQUEST_MASKS)}
+        keys = {key.name: key for key in (*ROW_KEYS, *REQUEST_MASKS, WEIGHT_COLUMN)}
         for column in self.columns:
             if column.name in keys:
-                _check_key(column, keys[column.name])
+                check_key(column, keys[column.name])
         columns = {column.name: column for column in all_columns}
         for feature in self.features:
             _check_feature(feature, columns)
@@ -313,6 +247,8 @@ class FeatureSet(_Frozen):
                 shape=column.shape(record),
                 entity=column.entity,
                 max_length=column.max_length,
+                width=column.width,
+                pooling=(feature.pooling or "mean") if feature.is_id and column.width is not None else None,
             )
             for feature, column in ((feature, self.column(feature.column)) for feature in self.features)
         )
@@ -348,29 +284,6 @@ class FeatureSet(_Frozen):
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-def with_lengths(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """The columns as a request carries them: behind each list its lengths."""
-    return tuple(
-        one for column in columns for one in ((column, column.lengths) if column.variable_length else (column,))
-    )
-
-
-def _check_key(column: Column, key: Column) -> None:
-    """Refuses a source's column that loosens one that every record has; it may only narrow it."""
-    fixed = ("entity", "variable_length") if key.dtype == "string" else ("dtype", "entity", "variable_length")
-    different = [name for name in fixed if getattr(column, name) != getattr(key, name)]
-    looser = {
-        "model_input": column.model_input and not key.model_input,
-        "required": key.required and not column.required,
-        "min_value": key.min_value is not None and (column.min_value is None or column.min_value < key.min_value),
-        "max_value": key.max_value is not None and (column.max_value is None or column.max_value > key.max_value),
-    }
-    different += [name for name, loosened in looser.items() if loosened]
-    if different:
-        expected = ", ".join(f"{name}={getattr(key, name)!r}" for name in different)
-        raise ValueError(f"column {column.name!r} is one that every record has; expected {expected}; or leave it out")
-
-
 def _check_feature(feature: Feature, columns: dict[str, Column]) -> None:
     column = columns.get(feature.column)
     if column is None:
@@ -393,8 +306,28 @@ def _check_feature(feature: Feature, columns: dict[str, Column]) -> None:
             f"feature {feature.name!r}: encoding 'id' needs a string or int64, column {column.name!r} is a float; "
             "use 'quantile' or 'squared_log'"
         )
+    _check_width(feature, column)
     if feature.name in RESERVED:
         raise ValueError(
             f"feature {feature.name!r}: {', '.join(sorted(RESERVED))} go beside the features under these names; "
             f"name the feature otherwise, with column={feature.column!r}"
+        )
+
+
+def _check_width(feature: Feature, column: Column) -> None:
+    """Refuses encodings that do not fit a column's number of values."""
+    if column.width is None:
+        fits = feature.encoding != Encoding.VECTOR and feature.pooling is None
+        expected = "a column with `width` for 'vector' and for pooling"
+    elif column.dtype == "float":
+        fits = feature.encoding in VECTOR_ENCODINGS and feature.pooling is None
+        expected = "'vector' or 'zscore' without pooling, as the column is a vector of numbers"
+    else:
+        fits = feature.encoding == Encoding.ID
+        expected = "'id', as the column holds several values; declare a vector of numbers as float"
+    if not fits:
+        pooling = f" and pooling {feature.pooling!r}" if feature.pooling else ""
+        raise ValueError(
+            f"feature {feature.name!r} has encoding {feature.encoding.value!r}{pooling}, column {column.name!r} has "
+            f"width {column.width}; expected {expected}"
         )

@@ -16,7 +16,7 @@ Values: TypeAlias = tf.Tensor | tf.RaggedTensor
 
 
 def flat(values: Values) -> tf.Tensor:
-    """All elements in one dimension: [B], [B, M] or ragged -> [n]."""
+    """All elements in one dimension: dense of any rank, or ragged -> [n]."""
     return values.flat_values if isinstance(values, tf.RaggedTensor) else tf.reshape(values, [-1])
 
 
@@ -114,22 +114,41 @@ def scaled(feature: Feature, values: Values, real: tf.Tensor) -> Values:
       real: bool [n], False where an element is missing or padding.
     """
     raw = tf.where(real, tf.cast(flat(values), tf.float64), 0.0)
-    if feature.encoding is Encoding.LOG_ZSCORE:
+    return like(_scaled(feature.encoding, raw, real), values)
+
+
+def scaled_vectors(feature: Feature, values: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """A `vector` or `zscore` feature of a column with `width`, each component by itself; otherwise as `scaled`.
+
+    Args:
+      feature: which encoding.
+      values: the raw column, `[..., W]`.
+      real: bool [n], n vectors; False where one has a missing value or is padding: then all of it becomes 0.
+    """
+    vectors = tf.reshape(tf.cast(values, tf.float64), [-1, values.shape[-1]])
+    raw = tf.where(real[:, tf.newaxis], vectors, 0.0)
+    return like(_scaled(feature.encoding, raw, real), values)
+
+
+def _scaled(encoding: Encoding, raw: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Scales numbers `[n]`, or vectors `[n, W]`, each component by itself; real is bool `[n]`."""
+    is_vector = raw.shape.rank == 2
+    if encoding is Encoding.LOG_ZSCORE:
         raw = signed_log(raw)
     known = tf.boolean_mask(raw, real)
-    if feature.encoding is Encoding.MINMAX:
+    if encoding is Encoding.MINMAX:
         low, high = _finite(tft.min(known)), _finite(tft.max(known))
         result = tf.math.divide_no_nan(raw - low, high - low)
-    elif feature.encoding is Encoding.IDENTITY:
+    elif encoding in (Encoding.IDENTITY, Encoding.VECTOR):
         result = raw
     else:
-        mean, deviation = _finite(tft.mean(known)), tf.sqrt(_finite(tft.var(known)))
+        mean, deviation = _finite(tft.mean(known, not is_vector)), tf.sqrt(_finite(tft.var(known, not is_vector)))
         # Of equal values rounding alone leaves a deviation.
         deviation = tf.where(deviation > _ROUNDING * tf.abs(mean), deviation, 0.0)
         result = tf.math.divide_no_nan(raw - mean, deviation)
     limit = tf.float32.max
     result = tf.cast(tf.clip_by_value(result, -limit, limit), tf.float32)
-    return like(tf.where(real, result, 0.0), values)
+    return tf.where(real[:, tf.newaxis] if is_vector else real, result, 0.0)
 
 
 def _finite(statistic: tf.Tensor) -> tf.Tensor:

@@ -15,14 +15,15 @@ from transforms.features import (
     LABEL,
     STAGE,
     TIME_ENCODINGS,
+    VECTOR_ENCODINGS,
     VOCABULARY_ENCODINGS,
+    WEIGHT,
     Encoding,
     Feature,
     FeatureSet,
     RecordKind,
-    Shape,
 )
-from transforms.ops import Values, flat, is_real, quantile_ids, scaled, time_ids, vocabulary_ids
+from transforms.ops import Values, flat, is_real, quantile_ids, scaled, scaled_vectors, time_ids, vocabulary_ids
 
 _BY_ENCODING = {Encoding.QUANTILE: quantile_ids} | dict.fromkeys(TIME_ENCODINGS, time_ids)
 
@@ -35,8 +36,9 @@ def preprocessing_fn(inputs: Mapping[str, Values], custom_config: Mapping[str, A
       custom_config: `feature_set`: the FeatureSet as JSON text; `record`: `row` or `request`.
 
     Returns:
-      Each feature under its name: ids int64, numbers float32, in the raw column's shape; `label`; for
-      requests the masks `candidate` and `exposed`, and `stage` where the source has it, which no model reads.
+      Each feature under its name: ids int64, numbers float32, in the raw column's shape; `label`, and `weight` where
+      the source has it; for requests the masks `candidate` and `exposed`, and `stage` where the source has it. No
+      model reads `weight` and `stage`.
     """
     feature_set = FeatureSet.model_validate_json(custom_config["feature_set"])
     return transform(inputs, feature_set, custom_config["record"])
@@ -52,11 +54,11 @@ def transform(inputs: Mapping[str, Values], feature_set: FeatureSet, record: Rec
         outputs |= vocabulary_ids(vocabulary, {f.name: (f, raw[f.name], real[f.name]) for f in members})
     for feature in feature_set.features:
         if feature.encoding not in VOCABULARY_ENCODINGS:
-            encode = _BY_ENCODING.get(feature.encoding, scaled)
+            is_vector = feature_set.column(feature.column).width is not None
+            encode = scaled_vectors if is_vector else _BY_ENCODING.get(feature.encoding, scaled)
             outputs[feature.name] = encode(feature, raw[feature.name], real[feature.name])
     passed = [LABEL, EXPOSED, CANDIDATE] if record == "request" else [LABEL]
-    if record == "request" and STAGE in inputs:
-        passed.append(STAGE)
+    passed += [name for name in (STAGE, WEIGHT) if name in inputs and (name == WEIGHT or record == "request")]
     return outputs | {name: tf.identity(inputs[name]) for name in passed}
 
 
@@ -71,7 +73,10 @@ def _column(feature: Feature, inputs: Mapping[str, Values], feature_set: Feature
 def _real(
     feature: Feature, values: Values, inputs: Mapping[str, Values], feature_set: FeatureSet, record: RecordKind
 ) -> tf.Tensor:
-    real = is_real(flat(values))
-    if feature_set.column(feature.column).shape(record) is Shape.CANDIDATES:
-        real &= tf.equal(flat(inputs[CANDIDATE]), 1)
+    real, column = is_real(flat(values)), feature_set.column(feature.column)
+    if column.shape(record).per_candidate:
+        candidate = tf.equal(flat(inputs[CANDIDATE]), 1)
+        real &= candidate if column.width is None else tf.repeat(candidate, column.width)
+    if feature.encoding in VECTOR_ENCODINGS and column.width is not None:
+        return tf.reduce_all(tf.reshape(real, [-1, column.width]), axis=1)
     return real

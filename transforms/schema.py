@@ -21,8 +21,8 @@ def tf_dtype(column: Column) -> tf.DType:
 def schema_of(feature_set: FeatureSet, record: RecordKind) -> schema_pb2.Schema:
     """Schema for StatisticsGen, ExampleValidator and Transform.
 
-    Every column must be present in every record (missing values are markers inside it); scalars and
-    candidate lists have fixed shapes, histories are ragged; numbers outside their domain are anomalies.
+    Every column must be present in every record (missing values are markers inside it); histories are
+    ragged, all else has fixed shapes; numbers outside their domain are anomalies.
 
     Args:
       feature_set: the declaration.
@@ -55,7 +55,7 @@ def parse_spec(feature_set: FeatureSet, record: RecordKind, only: tuple[str, ...
         if shape is Shape.RAGGED:
             spec[column.name] = tf.io.RaggedFeature(tf_dtype(column), row_splits_dtype=tf.int64)
         else:
-            dimensions = [feature_set.list_size] if shape is Shape.CANDIDATES else []
+            dimensions = shape.sizes(None, feature_set.list_size, None, column.width)[1:]
             spec[column.name] = tf.io.FixedLenFeature(dimensions, tf_dtype(column))
     return spec
 
@@ -68,8 +68,8 @@ def _set_shape(feature: schema_pb2.Feature, column: Column, record: RecordKind, 
     feature.presence.min_fraction = 1.0
     feature.presence.min_count = 1
     feature.shape.SetInParent()
-    if shape is Shape.CANDIDATES:
-        feature.shape.dim.add(size=list_size)
+    for size in shape.sizes(None, list_size, None, column.width)[1:]:
+        feature.shape.dim.add(size=size)
 
 
 def _set_domain(feature: schema_pb2.Feature, column: Column) -> None:

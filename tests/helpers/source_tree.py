@@ -24,6 +24,7 @@ ROOMS = (
 """From the bottom: what follows may import what precedes."""
 LEAVES = frozenset(
     {
+        "transforms.columns",
         "transforms.features",
         "transforms.import_path",
         "transforms.errors",

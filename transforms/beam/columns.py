@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from transforms.batches import Batch, Ragged, encode
+from transforms.batches import Batch, Ragged, encode, padded
 from transforms.beam.transform_dataset import load_transform, transform_dataset
-from transforms.features import CANDIDATE, EXPOSED, LABEL, Column, FeatureSet, ModelInput, RecordKind, Shape
+from transforms.features import CANDIDATE, EXPOSED, LABEL, WEIGHT, Column, FeatureSet, ModelInput, RecordKind, Shape
 from transforms.records import load_dataset, shard_paths
 from transforms.schema import parse_spec
 from transforms.vocabularies import in_vocabulary_ids, table_sizes
@@ -28,8 +28,9 @@ class Preprocessing:
     The transform is TensorFlow Transform's, the same as that of a run, so an exported model takes raw columns.
 
     Columns are arrays or lists by name: `[n]`; for variable-length columns n lists; for the item columns of requests
-    `[n, M]`. Keys that are left out (`request_id`, `user_id`, `item_id`, `timestamp`, `label`) are missing or 0; the
-    masks of requests, `candidate` and `exposed`, are 1.
+    `[n, M]`; for columns with `width` a list of at most W values in each place. Keys that are left out (`request_id`,
+    `user_id`, `item_id`, `timestamp`, `label`) are missing or 0; the masks of requests, `candidate` and `exposed`, and
+    sample weights, `weight`, are 1.
 
     Args:
       feature_set: declares the columns and the features; of requests with `list_size` M.
@@ -107,15 +108,26 @@ class Preprocessing:
     def _values(self, column: Column, values: Any, length: int) -> Any:
         shape = column.shape(self.record)
         if values is None:
-            value = 1 if column.name in (CANDIDATE, EXPOSED) else _MISSING[column.dtype]
-            size = (length, self.feature_set.list_size or 0) if shape is Shape.CANDIDATES else (length,)
-            return np.full(size, value)
-        return _ragged(values) if shape is Shape.RAGGED else _array(values)
+            value = 1 if column.name in (CANDIDATE, EXPOSED, WEIGHT) else _MISSING[column.dtype]
+            return np.full(shape.sizes(length, self.feature_set.list_size or 0, None, column.width), value)
+        if shape is Shape.RAGGED:
+            return _ragged(values)
+        return _array(values) if column.width is None else _values_of(values, column, shape)
 
 
 def _array(values: Any) -> np.ndarray:
     array = np.asarray(values)
     return np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
+
+
+def _values_of(values: Any, column: Column, shape: Shape) -> np.ndarray:
+    """Returns the values of a column with `width`, `[n, W]` or `[n, M, W]`; lists may be shorter than W."""
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return _array(values)
+    if shape is Shape.VALUES:
+        return padded(_ragged(values), column)
+    candidates = padded(_ragged([one for lists in values for one in lists]), column)
+    return candidates.reshape(len(values), -1, candidates.shape[1])
 
 
 def _ragged(lists: Sequence[Sequence[Any]]) -> Ragged:
