@@ -1,0 +1,87 @@
+"""Keys of rows: numbers that are equal where keys are, and hashes that are the same on every machine."""
+
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from transforms.arrow import pa, pc
+from transforms.splits import mixed_bits
+
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def key_codes(tables: Sequence[tuple[pa.Table, Sequence[str]]]) -> list[np.ndarray]:
+    """A number for each row's key, equal where keys are, in all tables; -1 where a part of the key is missing.
+
+    Args:
+      tables: with the columns that make the key.
+    """
+    lengths = [table.num_rows for table, _ in tables]
+    codes = np.zeros(sum(lengths), np.int64)
+    for names in zip(*(names for _, names in tables), strict=True):
+        column = pa.chunked_array(
+            [chunk for (table, _), name in zip(tables, names, strict=True) for chunk in _column(table, name).chunks]
+        )
+        indices, values = _encoded(column)
+        codes = np.where((codes < 0) | (indices < 0), -1, codes * max(len(values), 1) + indices)
+        if len(tables[0][1]) > 1:
+            present = codes >= 0
+            codes[present] = np.unique(codes[present], return_inverse=True)[1]
+    return np.split(codes, np.cumsum(lengths)[:-1])
+
+
+def key_hashes(table: pa.Table, columns: Sequence[str], seed: int = 0) -> np.ndarray:
+    """A hash of each row's key, uint64 [n]; of its place (`_file`, `_row`) where a part of the key is missing.
+
+    Args:
+      table: the rows.
+      columns: of the key; none: the place of each row.
+      seed: another one gives other hashes.
+    """
+    start = np.uint64((seed * 0xD1B54A32D192ED03 + 1) % (1 << 64))
+    with np.errstate(over="ignore"):
+        hashes = np.full(table.num_rows, start)
+        missing = np.full(table.num_rows, not columns)
+        for name in columns:
+            indices, values = _encoded(_column(table, name))
+            hashes = mixed_bits(hashes * _GOLDEN + np.append(_hashed(values), np.uint64(0))[indices])
+            missing |= indices < 0
+        if missing.any():
+            places = np.full(int(missing.sum()), start)
+            for name in ("_file", "_row"):
+                number = table[name].to_numpy()[missing].astype(np.uint64)
+                places = mixed_bits(places * _GOLDEN + number)
+            hashes[missing] = places
+    return hashes
+
+
+def as_shares(hashes: np.ndarray) -> np.ndarray:
+    """Hashes as numbers of 0 to 1, without 1."""
+    shares: np.ndarray = (hashes >> np.uint64(11)) / float(1 << 53)
+    return shares
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    column = table[name]
+    return column.cast(pa.string()) if pa.types.is_null(column.type) else column
+
+
+def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
+    """Place of each value among the distinct ones, -1 where it is null or an empty string, and these."""
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
+    coded = array.dictionary_encode()
+    indices = coded.indices.fill_null(-1).to_numpy().astype(np.int64)
+    if not pa.types.is_integer(coded.dictionary.type):
+        empty = np.flatnonzero(pc.equal(pc.binary_length(coded.dictionary), 0).to_numpy(zero_copy_only=False))
+        indices[np.isin(indices, empty)] = -1
+    return indices, coded.dictionary
+
+
+def _hashed(values: pa.Array) -> np.ndarray:
+    if pa.types.is_integer(values.type):
+        return mixed_bits(values.to_numpy(zero_copy_only=False).astype(np.int64).view(np.uint64))
+    texts = values.cast(pa.binary()).to_pylist()
+    return np.fromiter((zlib.crc32(text) for text in texts), np.uint64, len(texts))

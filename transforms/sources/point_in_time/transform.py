@@ -1,0 +1,222 @@
+"""The Beam transform: tables in, shards out. Rows travel in parts of many rows, never one by one."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
+
+import apache_beam as beam
+import numpy as np
+from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
+
+from transforms.arrow import pa
+from transforms.batches import Batch
+from transforms.errors import InputError
+from transforms.features import SPLITS
+from transforms.sources.point_in_time.compute import compute, with_request_times
+from transforms.sources.point_in_time.keys import key_codes, key_hashes
+from transforms.sources.point_in_time.parts import Part
+from transforms.sources.point_in_time.plan import FILE, RECORD, REQUEST_ID, ROW, TIME, Plan, Stage, stages
+from transforms.sources.point_in_time.splits import ByTime, Layout, TimeCounts
+
+LOG = "log"
+_ERRORS, _MAIN = "errors", "main"
+Counted: TypeAlias = dict[int, TimeCounts]
+Sent: TypeAlias = tuple[int, tuple[str, bytes]]
+
+
+class PointInTime(beam.PTransform):
+    """Computes a plan: from PCollections of Arrow tables to the shards of a dataset.
+
+    Input: a dictionary of `log` and of the tables that are joined, by name; see `plan`. An InputError among the tables
+    is passed on.
+
+    Output: a tuple of PCollections for `import_dataset`; the first has `(shard name, Batch)`, the others errors.
+
+    Args:
+      plan: what to compute.
+    """
+
+    def __init__(self, plan: Plan):
+        super().__init__()
+        self._plan, self._errors = plan, list[PCollection]()
+
+    def expand(self, inputs: Mapping[str, PCollection]) -> tuple[PCollection, ...]:
+        self._errors, plan = [], self._plan
+        parts, requests = inputs[LOG], plan.requests
+        if requests is not None and requests.scattered:
+            request = Stage((REQUEST_ID,), (), ())
+            sent = self._do("SendRequests", parts, _Send(LOG, request.per, plan.partitions))
+            parts = self._do("Requests", sent | "ByRequest" >> beam.GroupByKey(), _RequestTimes())
+        layout = self._layout(parts)
+        for number, stage in enumerate(stages(plan.operations)):
+            name = f"{number}:{'+'.join(stage.per)}"
+            sent = [self._do(f"Send{name}", parts, _Send(LOG, stage.per, plan.partitions))]
+            for join in stage.joins:
+                send = _Send(join.table, join.key_columns, plan.partitions)
+                sent.append(self._do(f"Send{name}:{join.table}", inputs[join.table], send))
+            grouped = sent | f"Flatten{name}" >> beam.Flatten() | f"By{name}" >> beam.GroupByKey()
+            parts = self._do(f"Compute{name}", grouped, _Compute(stage))
+        sent = self._do("SendShards", parts, _SendToShards(plan), layout)
+        shards = self._do("Finish", sent | "ByShard" >> beam.GroupByKey(), _Finish(plan), layout)
+        return (shards, *self._errors)
+
+    def _layout(self, parts: PCollection) -> AsSingleton:
+        counted = parts | "Times" >> beam.Map(_record_times, self._plan) | beam.CombineGlobally(_JoinCounts())
+        return AsSingleton(counted | "Layout" >> beam.Map(_layout_of, self._plan))
+
+    def _do(self, name: str, inputs: PCollection, work: beam.DoFn, *sides: Any) -> PCollection:
+        outputs = inputs | name >> beam.ParDo(work, *sides).with_outputs(_ERRORS, main=_MAIN)
+        self._errors.append(outputs[_ERRORS])
+        return outputs[_MAIN]
+
+
+class _Guarded(beam.DoFn):
+    """Sends InputErrors, of the input and of its work, to the errors."""
+
+    def process(self, element: Any, *sides: Any) -> Iterator[Any]:
+        error = next((one for one in (element, *sides) if isinstance(one, InputError)), None)
+        try:
+            if error is None:
+                yield from self.work(element, *sides)
+        except InputError as raised:
+            error = raised
+        if error is not None:
+            yield TaggedOutput(_ERRORS, ("error", error))
+
+    def work(self, element: Any, *sides: Any) -> Iterable[Any]:
+        raise NotImplementedError
+
+
+class _Send(_Guarded):
+    """Sends rows to the partition of their key."""
+
+    def __init__(self, table: str, per: tuple[str, ...], partitions: int):
+        self._table, self._per, self._partitions = table, per, partitions
+
+    def work(self, element: pa.Table | Part, *sides: Any) -> Iterator[Sent]:
+        part = _part(element)
+        partition = key_hashes(part.rows, self._per) % np.uint64(self._partitions)
+        yield from _sent(self._table, part, partition.astype(np.int64))
+
+
+class _RequestTimes(_Guarded):
+    def work(self, element: tuple[int, Iterable[tuple[str, bytes]]], *sides: Any) -> Iterator[Part]:
+        yield with_request_times(_received(element[1])[LOG])
+
+
+class _Compute(_Guarded):
+    def __init__(self, stage: Stage):
+        self._stage = stage
+
+    def work(self, element: tuple[int, Iterable[tuple[str, bytes]]], *sides: Any) -> Iterator[Part]:
+        received = _received(element[1])
+        if LOG in received:
+            yield compute(received[LOG], self._stage, {name: part.rows for name, part in received.items()})
+
+
+class _SendToShards(_Guarded):
+    """Sends records to their shards."""
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+
+    def work(self, element: pa.Table | Part, *sides: Any) -> Iterator[Sent]:
+        part, layout = _records(_part(element)), sides[0]
+        if not len(part):
+            return
+        rule, rows = self._plan.split, part.rows
+        splits = None if isinstance(rule, ByTime) else rule(rows)
+        hashes = key_hashes(rows, (REQUEST_ID,) if self._plan.requests else ())
+        yield from _sent(LOG, part, layout.pieces_of(rows[TIME].to_numpy(), splits, hashes))
+
+
+class _Finish(_Guarded):
+    """Makes the batches of a shard."""
+
+    def __init__(self, plan: Plan):
+        self._plan = plan
+
+    def work(self, element: tuple[int, Iterable[tuple[str, bytes]]], *sides: Any) -> Iterator[tuple[str, Batch]]:
+        piece, sent = element
+        part = _received(sent)[LOG]
+        keys = [part.rows[name].to_numpy() for name in (ROW, FILE, TIME)]
+        if self._plan.requests is not None:
+            keys[2:2] = _first_places(part.rows, *keys[:2])
+        split, name = sides[0].split_and_name(piece)
+        rows = part.take(np.lexsort(keys)).to_table()
+        for batch in self._plan.finish(rows, SPLITS[split]):
+            yield name, batch
+
+
+class _JoinCounts(beam.CombineFn):
+    def create_accumulator(self) -> Counted:
+        return {}
+
+    def add_input(self, accumulator: Counted, element: Counted) -> Counted:
+        return self.merge_accumulators([accumulator, element])
+
+    def merge_accumulators(self, accumulators: Iterable[Counted]) -> Counted:
+        accumulators = list(accumulators)
+        splits = sorted({split for counts in accumulators for split in counts})
+        return {
+            split: TimeCounts.joined(counts[split] for counts in accumulators if split in counts) for split in splits
+        }
+
+    def extract_output(self, accumulator: Counted) -> Counted:
+        return accumulator
+
+
+def _record_times(element: pa.Table | Part | InputError, plan: Plan) -> Counted:
+    """The times of records by split number; of all under 0 if splits are by time."""
+    if isinstance(element, InputError):
+        return {}
+    rows = _records(_part(element)).rows
+    times = rows[TIME].to_numpy()
+    splits = np.zeros(len(times), np.int64) if isinstance(plan.split, ByTime) else plan.split(rows)
+    counts = {number: TimeCounts.of(times[splits == number]) for number in range(len(SPLITS))}
+    return {number: count for number, count in counts.items() if count is not None}
+
+
+def _layout_of(counts: Counted, plan: Plan) -> Layout | InputError:
+    try:
+        return Layout.of(counts, plan.split, plan.shard_rows)
+    except InputError as error:
+        return error
+
+
+def _part(element: pa.Table | Part) -> Part:
+    return element if isinstance(element, Part) else Part(element.combine_chunks())
+
+
+def _records(part: Part) -> Part:
+    """The rows that are records, without the column that says so."""
+    if RECORD not in part.rows.column_names:
+        return part
+    chosen = part.rows[RECORD].combine_chunks().fill_null(False).to_numpy(zero_copy_only=False)
+    records = part if chosen.all() else part.take(np.flatnonzero(chosen))
+    return Part(records.rows.drop([RECORD]), records.events)
+
+
+def _sent(table: str, part: Part, destination: np.ndarray) -> Iterator[Sent]:
+    order = np.argsort(destination, kind="stable")
+    numbers, starts = np.unique(destination[order], return_index=True)
+    for number, index in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+        yield number, (table, part.take(index).to_bytes())
+
+
+def _received(sent: Iterable[tuple[str, bytes]]) -> dict[str, Part]:
+    parts: dict[str, list[Part]] = {}
+    for table, data in sent:
+        parts.setdefault(table, []).append(Part.from_bytes(data))
+    return {table: Part.joined(pieces) for table, pieces in parts.items()}
+
+
+def _first_places(rows: pa.Table, row: np.ndarray, file: np.ndarray) -> list[np.ndarray]:
+    """Row and file of the first row of each row's request, for `lexsort`."""
+    codes = key_codes([(rows, (REQUEST_ID,))])[0]
+    order = np.lexsort((row, file, codes))
+    begins = np.diff(codes[order], prepend=-2) != 0
+    begins |= codes[order] < 0
+    first = order[np.flatnonzero(begins)][np.cumsum(begins) - 1]
+    places = np.empty(len(order), np.int64)
+    places[order] = first
+    return [row[places], file[places]]
