@@ -23,7 +23,8 @@ from transforms.features import (
 )
 
 _NUMPY_TYPES: Mapping[str, Any] = {"int64": np.int64, "float": np.float32}
-_MARKERS: Mapping[str, Any] = {"int64": MISSING_INT, "float": math.nan, "string": MISSING_STRING}
+MARKERS: Mapping[str, Any] = {"int64": MISSING_INT, "float": math.nan, "string": MISSING_STRING}
+"""Missing values by type."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def padded(lists: Ragged, column: Column) -> np.ndarray:
         raise ValueError(
             f"column {column.name!r} has {lengths[row]} values in record {row}, expected at most {width}, its width"
         )
-    values = np.full([len(lengths), width], _MARKERS[column.dtype], _NUMPY_TYPES.get(column.dtype, object))
+    values = np.full([len(lengths), width], MARKERS[column.dtype], _NUMPY_TYPES.get(column.dtype, object))
     values[np.arange(width) < lengths[:, np.newaxis]] = np.asarray(lists.values)
     return values
 

@@ -104,8 +104,10 @@ def import_dataset(
         directory = str(unfinished.directory)
         try:
             with beam.Pipeline(options=options) as pipeline:
-                batches = pipeline | "Read" >> source.read(input_dir)
-                _ = batches | "Write" >> beam.ParDo(WriteShards(directory, feature_set))
+                read = pipeline | "Read" >> source.read(input_dir)
+                # Each by itself, so that an error is reported where it arises and not when all else is done.
+                for number, batches in enumerate(read if isinstance(read, tuple) else (read,)):
+                    _ = batches | f"Write{number}" >> beam.ParDo(WriteShards(directory, feature_set))
         except Exception as error:
             raise _reported_error(directory) or error from error
     return load_dataset(out)

@@ -96,6 +96,8 @@ class Source(ABC):
     def read(self, input_dir: str | os.PathLike[str]) -> "beam.PTransform":
         """Returns a root PTransform that gives `(shard name, Batch)` pairs, best by `transforms.beam` `ReadChunks`.
 
+        It may give a tuple of PCollections; those with errors alone are reported at once.
+
         Shard names are unique per record kind and split, and a pure function of the input and the
         options, so that two imports of the same files are byte for byte the same.
         Malformed input gives `(name, InputError)` instead (`ReadChunks` does that).

@@ -13,7 +13,7 @@ class Events:
 
     Attributes:
       codes: the keys, each once, in order.
-      moments: in order, (place of the key in `codes` << bits) | (time - first); if that is too large, with ranks of times.
+      moments: in order, (place of the key in `codes` << bits) | (time - first), or the time's rank if it is too large.
       bits: see `moments`.
       first: the earliest time.
       times: all times, each once, if `moments` has ranks.

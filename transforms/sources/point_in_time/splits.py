@@ -90,8 +90,8 @@ class ByHash:
     """Splits at random, by seed and key alone.
 
     Args:
-      per: the columns that make the key (`user_id`: all records of a user are of one split); empty: each record, or
-        request, by itself, which also those without a key are.
+      per: the columns that make the key: `user_id` puts all records of a user into one split, `request_id` all rows of
+        a request; empty, each row is by itself, as those without a key always are.
       shares: of train, eval and test.
       seed: another one gives another split.
     """

@@ -1,6 +1,6 @@
 """The Beam transform: tables in, shards out. Rows travel in parts of many rows, never one by one."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 import apache_beam as beam
@@ -11,6 +11,7 @@ from transforms.arrow import pa
 from transforms.batches import Batch
 from transforms.errors import InputError
 from transforms.features import SPLITS
+from transforms.sources.point_in_time.batches_of import REQUEST
 from transforms.sources.point_in_time.compute import compute, with_request_times
 from transforms.sources.point_in_time.keys import key_codes, key_hashes
 from transforms.sources.point_in_time.parts import Part
@@ -39,7 +40,7 @@ class PointInTime(beam.PTransform):
         super().__init__()
         self._plan, self._errors = plan, list[PCollection]()
 
-    def expand(self, inputs: Mapping[str, PCollection]) -> tuple[PCollection, ...]:
+    def expand(self, inputs: Any) -> Any:  # Beam warns of any narrower type of several PCollections.
         self._errors, plan = [], self._plan
         parts, requests = inputs[LOG], plan.requests
         if requests is not None and requests.scattered:
@@ -138,11 +139,14 @@ class _Finish(_Guarded):
     def work(self, element: tuple[int, Iterable[tuple[str, bytes]]], *sides: Any) -> Iterator[tuple[str, Batch]]:
         piece, sent = element
         part = _received(sent)[LOG]
-        keys = [part.rows[name].to_numpy() for name in (ROW, FILE, TIME)]
-        if self._plan.requests is not None:
-            keys[2:2] = _first_places(part.rows, *keys[:2])
+        row, file, time = (part.rows[name].to_numpy() for name in (ROW, FILE, TIME))
         split, name = sides[0].split_and_name(piece)
-        rows = part.take(np.lexsort(keys)).to_table()
+        if self._plan.requests is None:
+            rows = part.take(np.lexsort((row, file, time))).to_table()
+        else:
+            request = _request_numbers(part.rows, row, file, time)
+            ordered = part.with_columns({REQUEST: request})
+            rows = ordered.take(np.lexsort((row, file, request))).to_table()
         for batch in self._plan.finish(rows, SPLITS[split]):
             yield name, batch
 
@@ -210,13 +214,13 @@ def _received(sent: Iterable[tuple[str, bytes]]) -> dict[str, Part]:
     return {table: Part.joined(pieces) for table, pieces in parts.items()}
 
 
-def _first_places(rows: pa.Table, row: np.ndarray, file: np.ndarray) -> list[np.ndarray]:
-    """Row and file of the first row of each row's request, for `lexsort`."""
+def _request_numbers(rows: pa.Table, row: np.ndarray, file: np.ndarray, time: np.ndarray) -> np.ndarray:
+    """Number of each row's request, in order of time and of the place of its first row."""
     codes = key_codes([(rows, (REQUEST_ID,))])[0]
+    codes = np.where(codes < 0, codes.max(initial=-1) + 1 + np.arange(len(codes)), codes)
     order = np.lexsort((row, file, codes))
-    begins = np.diff(codes[order], prepend=-2) != 0
-    begins |= codes[order] < 0
-    first = order[np.flatnonzero(begins)][np.cumsum(begins) - 1]
-    places = np.empty(len(order), np.int64)
-    places[order] = first
-    return [row[places], file[places]]
+    first = order[np.diff(codes[order], prepend=-1) != 0]
+    numbers = np.empty(int(codes.max(initial=-1)) + 1, np.int64)
+    in_order = np.lexsort((row[first], file[first], time[first]))
+    numbers[codes[first][in_order]] = np.arange(len(first))
+    return numbers[codes]
