@@ -6,6 +6,7 @@ import traceback
 from typing import NoReturn
 
 from transforms.errors import ConsortError
+from transforms.progress import enabled
 
 _INTERRUPTED = 130
 _DISK_FULL = ("No space left on device", "disk is full", "File too large", "Disk quota exceeded")
@@ -22,7 +23,8 @@ def main() -> None:
 
     be_quiet()
     try:
-        app()
+        with enabled():
+            app()
     except ConsortError as error:
         print(f"consort: {error}", file=sys.stderr)
         _advise(error)

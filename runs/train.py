@@ -42,6 +42,7 @@ from transforms.files import write_text
 from transforms.input import first_examples
 from transforms.integrity import check_values
 from transforms.locks import check_unlocked, locked
+from transforms.progress import clock
 from transforms.records import shard_paths
 
 TRANSFORMED_DIR = "transformed"
@@ -106,7 +107,8 @@ def train_run(
             return finished_run(task, trained)
         say("exporting")
         # The model is the sign of a finished run, so it comes last.
-        return export_run(task, trained, plan.root / RUN_FILE, plan.root / MODEL_DIR)
+        with clock("exporting"):
+            return export_run(task, trained, plan.root / RUN_FILE, plan.root / MODEL_DIR)
 
 
 def _prepare(plan: Plan, info: dict[str, Any], transformed: Path, say: Callable[[str], None]) -> None:

@@ -22,6 +22,7 @@ from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
 from transforms.beam.credentials import check_credentials
 from transforms.errors import ConsortError
 from transforms.locks import locked
+from transforms.progress import clock
 
 UNCACHED = frozenset({"AnomalyGate", "ModelGate", "Pusher"})
 """Nodes that write outside of the metadata's sight, where others may have written since: always run, and quick."""
@@ -135,12 +136,14 @@ class _WatchedDagRunner(tfx.orchestration.LocalDagRunner):
             if name in UNCACHED:
                 node.execution_options.caching_options.enable_cache = False
             self._on_node(name, None)
-            launcher.Launcher(
+            launched = launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=metadata.Metadata(connection),
                 pipeline_info=pipeline.pipeline_info,
                 pipeline_runtime_spec=pipeline.runtime_spec,
                 executor_spec=runner_utils.extract_executor_spec(deployment, name),
                 custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, name),
-            ).launch()
+            )
+            with clock(name):
+                launched.launch()
             self._on_node(name, time.monotonic() - started)

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,15 @@ class Unfinished:
 
     directory: Path
     notes: dict[str, Any]
+    _counted: dict[str, int] = field(default_factory=dict)
+
+    def records_written(self) -> int:
+        """Returns the number of records in the shards that are there already; cheap when called again."""
+        for info in self.directory.rglob(f"*{_INFO_SUFFIX}"):
+            if str(info) not in self._counted:
+                with contextlib.suppress(ValueError):  # It may be under way.
+                    self._counted[str(info)] = ShardInfo.model_validate_json(info.read_text()).records
+        return sum(self._counted.values())
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consort.cli.options import Data, JsonFile, Model, Run, RunOut, Seed, SeedOverride, Set, check_unused, overrides
-from consort.cli.output import describe_best, progress, report_changed, save, say, show
+from consort.cli.output import clock, describe_best, progress, report_changed, save, say, show
 
 if TYPE_CHECKING:
     from evaluation.ranking import RankingDefinition
@@ -96,11 +96,13 @@ def evaluate(
     load_dataset(data)
     from runs.evaluate import metrics_of, retrieval_metrics, score
 
-    with progress("scoring") as update:
+    with progress("scoring", "records") as update:
         scored = score(model, data, split, progress=update)
     report_changed(scored.changed_shards)
-    metrics = metrics_of(scored, cut_offs=cut_offs, definition=definition, **bootstrap)
-    retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap)
+    with clock(f"computing metrics, {resamples} resamples" if resamples else "computing metrics"):
+        metrics = metrics_of(scored, cut_offs=cut_offs, definition=definition, **bootstrap)
+    with clock("retrieving"):
+        retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap)
     result = {"model": str(model), "data": str(data), "split": split, **_sizes(scored, definition)}
     if resamples:
         result["resample"] = _drawn(metrics)
@@ -170,6 +172,6 @@ def export(
     check_model_folder(out, "--out")
     model = find_saved_model(directory)
     base = out / model_name(model)
-    with locked(base):
+    with locked(base), clock("exporting"):
         target = publish(model, base)
     show({"model": model_name(model), "version": int(target.name), "directory": str(target)}, json_file)

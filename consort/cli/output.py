@@ -1,17 +1,15 @@
-"""Results on stdout, progress on stderr, the same result as JSON."""
+"""Results on stdout, and the same result as JSON; progress is `transforms.progress`, on stderr."""
 
-import contextlib
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from transforms.files import write_text
+from transforms.progress import clock, progress, say
 
-LOG_EVERY_S = 15.0
-"""Seconds between two lines of progress where stderr is not a terminal."""
+__all__ = ["clock", "describe_best", "progress", "report_changed", "save", "say", "show", "table"]
 
 
 def show(result: Mapping[str, Any], json_file: Path | None = None) -> None:
@@ -42,11 +40,6 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -
     Console(width=None if sys.stdout.isatty() else 110).print(drawn)
 
 
-def say(text: str) -> None:
-    """One line of progress."""
-    print(text, file=sys.stderr, flush=True)
-
-
 def report_changed(shards: Sequence[str]) -> None:
     """Reports shards that are readable but differ from their checksum in `dataset.json`."""
     for path in shards:
@@ -69,32 +62,6 @@ def describe_best(run: Mapping[str, Any]) -> dict[str, Any]:
         return best
     peers, index = recipe["peers"], recipe["best_peer"]
     return {**best, "served_peer": f"peer_{index} of {len(peers)}, {peers[index]['model']}"}
-
-
-@contextlib.contextmanager
-def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Yields `update(done, total)`: draws a bar on a terminal and prints a line every few seconds elsewhere."""
-    if not sys.stderr.isatty():
-        yield _progress_lines(title)
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-def _progress_lines(title: str) -> Callable[[int, int], None]:
-    written = time.monotonic()
-
-    def update(done: int, total: int) -> None:
-        nonlocal written
-        if time.monotonic() - written >= LOG_EVERY_S:
-            say(f"{title}: {done:,} of {total:,}")
-            written = time.monotonic()
-
-    return update
 
 
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -178,7 +178,7 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
                 self._load(job, group, index, directory / f"peer_{index}", seeds[index], names[index])
                 for index in range(self.num_peers)
             ]
-        start = {} if self.from_scratch else {"base_rate": None}
+        start: dict[str, Any] = {} if self.from_scratch else {"base_rate": None, "title": "together"}
         result = job.fit(group, directory / "together", self._settings(job.settings), job.seed, **start)
         best = best_peer(result, self.num_peers)
         report = {
@@ -209,7 +209,7 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
             group.load_peer(index, job.external["pretrained"][index]())
             return {"from": str(self.pretrained[index])}
         model: TableModel = job.build(seed, name)
-        result = job.fit(model, directory, job.settings, seed)
+        result = job.fit(model, directory, job.settings, seed, title=f"peer_{index} of {self.num_peers}")
         group.load_peer(index, model)
         metrics = result.best or (dict(result.history[-1]) if result.history else {})
         return {"seed": seed, "best_epoch": result.best_epoch, "steps": result.steps, "metrics": metrics}

@@ -17,7 +17,7 @@ from models.training.checkpoints import Checkpoints, RunState
 from models.training.compiling import OptimizerName, compile_model
 from models.training.distribution import cluster_under, is_chief, raise_on_lost_worker
 from models.training.loops import Loop, loop_of
-from models.training.progress import BoardLog, Progress, Reporter, Speed, StepMonitor, check_finite, reporter
+from models.training.progress import BoardLog, Progress, Reporter, Speed, StepMonitor, check_finite
 from transforms.errors import InputError
 
 
@@ -71,6 +71,7 @@ def fit(
     log_dir: str | os.PathLike[str] | None = None,
     base_rate: float | None = None,
     progress: bool | Callable[[Progress], None] = True,
+    title: str = "",
 ) -> FitResult:
     """Fits a model, continuing from the last intact checkpoint in `directory` if there is one.
 
@@ -85,8 +86,7 @@ def fit(
         call; on each of several workers its shard (`worker_shard`). Label and weight have the logits' shape.
       eval_dataset: batches of the same form; None: no evaluation.
       directory: folder of the checkpoints; one a run.
-      epochs: passes over the training data.
-      learning_rate, optimizer: as in `compile_model`.
+      epochs, learning_rate, optimizer: passes over the training data, and as in `compile_model`.
       patience: evaluations without a lower log loss before stopping; None never stops early.
       checkpoint_steps, keep_checkpoints: steps between checkpoints, beside an epoch's last; how many to keep.
       steps_per_execution: steps between two reports of the loss, at which checkpoints may be saved.
@@ -95,7 +95,7 @@ def fit(
       steps_per_epoch: if known, progress includes the time left.
       log_dir: directory of TensorBoard's event files; None writes none.
       base_rate: share of clicks, for a model with a method `initialize_bias`; None does not call it.
-      progress: True writes lines on stderr; or a function that takes `Progress`.
+      progress, title: True writes lines on stderr that begin with `title`; or a function that takes `Progress`.
 
     Raises:
       InputError: the data has no batch, or the directory holds another model's checkpoints.
@@ -108,8 +108,8 @@ def fit(
     with raise_on_lost_worker(cluster_under(model.distribute_strategy)):
         build_to_train(model, first.element_spec[0], learning_rate, optimizer, base_rate)
         checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
-        with reporter(progress) as report, loop_of(model, first, eval_dataset, steps_per_execution) as loop:
-            reports = Reporter(report, BoardLog(log_dir), _total_steps(epochs, steps_per_epoch, max_steps))
+        reports = Reporter(progress, BoardLog(log_dir), title, epochs, _total_steps(epochs, steps_per_epoch, max_steps))
+        with reports.shown(), loop_of(model, first, eval_dataset, steps_per_execution) as loop:
             run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, reports)
             return run.to_the_end(epochs, patience)
 
@@ -238,7 +238,7 @@ class _Run:
             self._compare(row)
         row["seconds"] = time.perf_counter() - started
         state.history.append(row)
-        self.reporter.board.epoch(state.step, row)
+        self.reporter.epoch(row)
         state.epoch, state.step_in_epoch = state.epoch + 1, 0
         self.checkpoints.save(state)
 
@@ -276,6 +276,7 @@ class _Run:
         return epoch, metrics
 
     def _evaluate(self) -> dict[str, float]:
+        self.reporter.evaluating(self.state.epoch + 1)
         if self.eval_dataset is None or not self.loop.evaluate(self.eval_dataset):
             raise InputError("eval data", "no batch", "at least one", "check the split, or give None for no evaluation")
         metrics = {f"eval_{name}": value for name, value in self._metrics().items()}

@@ -3,9 +3,8 @@
 import contextlib
 import math
 import os
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,7 @@ import tf_keras as keras
 
 from models.training.loops import wrong_values
 from transforms.errors import ConsortError
-
-LOG_EVERY_S = 15.0
-"""Seconds between two lines where stderr is not a terminal."""
+from transforms.progress import Status, as_clock, say
 
 
 @dataclass(frozen=True)
@@ -106,23 +103,63 @@ class BoardLog:
         self._writer.flush()
 
 
-@dataclass
 class Reporter:
-    """Passes each `Progress` on to its receivers.
+    """Reports a run: shows on stderr the loss while an epoch runs and its metrics at its end, or calls a function.
 
     Args:
-      report: receives each `Progress`.
+      progress: True writes on stderr; a function is called with each `Progress`; False does neither.
       board: writes TensorBoard's logs.
+      title: what is fitted, e.g. `peer_0`; empty: nothing is said of it.
+      epochs: epochs of the run.
       total_steps: steps of the run, if known.
     """
 
-    report: Callable[[Progress], None]
-    board: BoardLog
-    total_steps: int | None = None
+    def __init__(
+        self,
+        progress: bool | Callable[[Progress], None],
+        board: BoardLog,
+        title: str = "",
+        epochs: int | None = None,
+        total_steps: int | None = None,
+    ):
+        self.board, self.total_steps, self._progress = board, total_steps, progress
+        self._title = f"{title}: " if title else ""
+        self._of_epochs = "" if epochs is None else f" of {epochs}"
+        self._of_steps = "" if total_steps is None else f" of {total_steps:,}"
+        self.text = f"{self._title}preparing the first step"
+
+    def shown(self) -> contextlib.AbstractContextManager[object]:
+        """Shows `text` while the run is under way, where it writes on stderr."""
+        return Status(lambda: self.text) if self._progress is True else contextlib.nullcontext()
 
     def __call__(self, progress: Progress) -> None:
-        self.report(progress)
+        """Reports the state at a step."""
+        if callable(self._progress):
+            self._progress(progress)
+        rate = f", {progress.examples_per_second:,.0f} rows/s" if progress.examples_per_second else ""
+        left = "" if progress.seconds_left is None else f", {as_clock(progress.seconds_left)} left"
+        place = f"epoch {progress.epoch}{self._of_epochs}, step {progress.step:,}{self._of_steps}"
+        self.text = f"{self._title}{place}: loss {progress.loss:.5f}{rate}{left}"
         self.board.steps(progress)
+
+    def evaluating(self, epoch: int) -> None:
+        """Reports that an evaluation begins."""
+        self.text = f"{self._title}epoch {epoch}{self._of_epochs}: evaluating"
+
+    def epoch(self, row: Mapping[str, float]) -> None:
+        """Reports the metrics of a whole epoch, as in `FitResult.history`."""
+        if self._progress is True:
+            place = f"epoch {int(row['epoch'])}{self._of_epochs}"
+            say(f"{self._title}{place}: {metrics_text(row)}, {as_clock(row['seconds'])}")
+        self.board.epoch(int(row["step"]), row)
+
+
+def metrics_text(row: Mapping[str, float]) -> str:
+    """Returns the loss of an epoch, and the log loss and AUC of its evaluation, of each peer where there are some."""
+    names = ["loss", *(name for name in row if name.startswith(("eval_logloss", "eval_auc")))]
+    if "eval_logloss" not in row and "eval_loss" in row:
+        names.insert(1, "eval_loss")
+    return ", ".join(f"{name} {row[name]:.4f}" for name in names if name in row)
 
 
 class StepMonitor(keras.callbacks.Callback):
@@ -189,64 +226,3 @@ def check_finite(
             f"{name} became {value} at {steps} (epoch {epoch}); expected a finite number; {fix}; "
             "the last checkpoint is from before"
         )
-
-
-@contextlib.contextmanager
-def reporter(progress: bool | Callable[[Progress], None]) -> Iterator[Callable[[Progress], None]]:
-    """Yields the receiver of reports: a custom function; for True lines on stderr; else one that ignores them.
-
-    On a terminal one line is rewritten; in a file or a pipe a line is added now and then.
-    """
-    if callable(progress):
-        yield progress
-    elif progress and sys.stderr.isatty():
-        try:
-            yield _Line()
-        finally:
-            sys.stderr.write("\n")
-    elif progress:
-        yield _LogLines()
-    else:
-        yield lambda _: None
-
-
-class _Line:
-    """Rewrites one line on stderr, at most twice a second; the last line of each epoch stays."""
-
-    def __init__(self) -> None:
-        self._written, self._epoch = 0.0, 0
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._written < 0.5 and progress.epoch == self._epoch:
-            return
-        start = "\n" if self._epoch not in (0, progress.epoch) else "\r"
-        sys.stderr.write(f"{start}{_as_line(progress)}\x1b[K")
-        sys.stderr.flush()
-        self._written, self._epoch = now, progress.epoch
-
-
-class _LogLines:
-    """Adds a line to stderr every `LOG_EVERY_S` seconds: short runs stay silent, long ones show that they run."""
-
-    def __init__(self) -> None:
-        self._written = time.monotonic()
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.monotonic()
-        if now - self._written >= LOG_EVERY_S:
-            sys.stderr.write(f"{_as_line(progress)}\n")
-            sys.stderr.flush()
-            self._written = now
-
-
-def _as_line(progress: Progress) -> str:
-    rate = f", {progress.examples_per_second:,.0f} examples/s" if progress.examples_per_second else ""
-    left = "" if progress.seconds_left is None else f", {_clock(progress.seconds_left)} left"
-    return f"epoch {progress.epoch}, step {progress.step}: loss {progress.loss:.5f}{rate}{left}"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

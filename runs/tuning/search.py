@@ -18,6 +18,7 @@ from transforms.beam.transform_dataset import GRAPH_DIR, transform_dataset, tran
 from transforms.files import write_text
 from transforms.integrity import check_values
 from transforms.locks import check_unlocked, locked
+from transforms.progress import progress
 
 SEARCH_FILE, CONFIG_FILE, REPORT_FILE, BEST_FILE = "search.json", "config.yaml", "tuning.json", "best.yaml"
 TRIALS_DIR = "trials"
@@ -86,7 +87,8 @@ def _search(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
     runner = TrialRunner(plan.root / TRIALS_DIR, config, _trial_data(plan), say)
     tuner = IsolatedTuner(config.tuning, config.seed, plan.root, runner, runner.close)
     try:
-        tuner.search()
+        with progress("searching", "trials", lambda: ("searching", len(tuner.outcomes), config.tuning.max_trials)):
+            tuner.search()
     finally:
         found = report_of(tuner, config, info)
         write_text(plan.root / REPORT_FILE, json.dumps(found, indent=2) + "\n")

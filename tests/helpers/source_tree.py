@@ -34,6 +34,7 @@ LEAVES = frozenset(
         "transforms.one_keras",
         "transforms.names",
         "transforms.packages",
+        "transforms.progress",
     }
 )
 """What every room may import."""

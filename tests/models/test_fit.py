@@ -12,7 +12,7 @@ from models.layers.dense import ResumableDropout
 from models.ranking.deepfm import DeepFM
 from models.training.checkpoints import read_weights
 from models.training.fit import FitResult, fit
-from models.training.progress import Progress, reporter
+from models.training.progress import Progress
 from transforms.errors import ConsortError, InputError
 from transforms.features import ModelInput
 
@@ -168,32 +168,17 @@ def test_the_model_holds_the_best_epoch_and_its_log_loss_is_that_of_the_data(uni
     assert found.index(min(found)) == result.best_epoch - 1
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_terminal_gets_one_line_an_epoch_and_a_file_none_of_a_short_run(
-    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
-    with reporter(True) as report:
-        for step in (1, 2, 3):
-            report(Progress(epoch=1 + step // 3, step=step, loss=0.5, examples_per_second=1234.0))
+def test_each_epoch_gets_a_line_with_its_loss_and_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = _fit(_model(), tmp_path, epochs=2, eval_dataset=_rows(9), title="peer_0", progress=True)
     out, err = capsys.readouterr()
     assert out == ""
-    lines = [line.strip("\r").removesuffix("\x1b[K") for line in err.splitlines()]
-    expected = [f"epoch {epoch}, step {step}: loss 0.50000, 1,234 examples/s" for epoch, step in ((1, 1), (2, 3))]
-    assert [line for line in lines if line] == (expected if terminal else [])
-
-
-def test_a_pipe_gets_a_line_now_and_then_so_that_it_is_not_silent_for_minutes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    clock = iter([0.0, 1.0, 16.0, 17.0, 32.0])
-    monkeypatch.setattr("models.training.progress.time.monotonic", lambda: next(clock))
-    monkeypatch.setattr("sys.stderr.isatty", lambda: False)
-    with reporter(True) as report:
-        for step in (1, 2, 3, 4):
-            report(Progress(epoch=1, step=step, loss=0.5, examples_per_second=None))
-    lines = ["epoch 1, step 2: loss 0.50000", "epoch 1, step 4: loss 0.50000"]
-    assert capsys.readouterr().err.splitlines() == lines
+    first, second = err.splitlines()
+    row = result.history[1]
+    assert first.startswith("peer_0: epoch 1 of 2: loss ")
+    metrics = f"loss {row['loss']:.4f}, eval_logloss {row['eval_logloss']:.4f}, eval_auc {row['eval_auc']:.4f}"
+    assert set(second.removeprefix("peer_0: epoch 2 of 2: ").rpartition(", ")[0].split(", ")) == set(
+        metrics.split(", ")
+    )
 
 
 def _eval_contradicting_training() -> tf.data.Dataset:

@@ -14,6 +14,7 @@ from transforms.beam.credentials import check_credentials
 from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
 from transforms.features import FeatureSet
+from transforms.progress import progress
 from transforms.records import Dataset, load_dataset
 from transforms.sources.base import Source
 from transforms.writing import new_dataset, write_shard
@@ -103,7 +104,10 @@ def import_dataset(
     with new_dataset(out, source.name, feature_set, source.origin(input_dir)) as unfinished:
         directory = str(unfinished.directory)
         try:
-            with beam.Pipeline(options=options) as pipeline:
+            with (
+                progress("importing", "records", lambda: ("importing", unfinished.records_written(), None)),
+                beam.Pipeline(options=options) as pipeline,
+            ):
                 read = pipeline | "Read" >> source.read(input_dir)
                 # Each by itself, so that an error is reported where it arises and not when all else is done.
                 for number, batches in enumerate(read if isinstance(read, tuple) else (read,)):

@@ -1,10 +1,12 @@
 """Analyse and transform a dataset with TensorFlow Transform on Beam, outside of TFX."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import tensorflow_transform as tft
@@ -13,6 +15,7 @@ from tensorflow_transform.tf_metadata import dataset_metadata
 from tfx_bsl.coders import example_coder
 from tfx_bsl.public import tfxio
 
+from transforms.beam.counting import Count, counted
 from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS
 from transforms.beam.options import pipeline_options
 from transforms.beam.record_files import ReadRecords
@@ -21,6 +24,7 @@ from transforms.features import FeatureSet, RecordKind, Split
 from transforms.files import check_no_pattern, new_directory, write_text
 from transforms.input import count_examples
 from transforms.preprocessing import preprocessing_fn
+from transforms.progress import progress
 from transforms.records import MANIFEST, Dataset, shard_paths
 from transforms.schema import schema_of
 from transforms.transform_graph import read_transform
@@ -59,7 +63,13 @@ def transform_dataset(
     # The work lies in the unfinished folder, so that what a killed run leaves of it goes with that.
     with new_directory(out) as temporary, tempfile.TemporaryDirectory(dir=temporary) as work:
         options = pipeline_options(beam_args)
-        with beam.Pipeline(options=options) as pipeline, tft_beam.Context(temp_dir=work):
+        read, written = Path(work, "read"), Path(work, "written")
+        records = {split: dataset.records[record][split].records for split in ("train", *splits)}
+        with (
+            _progress(read, written, records["train"], sum(records[split] for split in splits)),
+            beam.Pipeline(options=options) as pipeline,
+            tft_beam.Context(temp_dir=work),
+        ):
             source = tfxio.TFExampleBeamRecord("tfrecord", ["consort"], schema)
             adapter = source.TensorAdapterConfig()
             raw = {
@@ -68,6 +78,7 @@ def transform_dataset(
                 | f"Decode_{split}" >> source.BeamSource()
                 for split in dict.fromkeys(("train", *splits))
             }
+            raw["train"] |= "Count_read" >> beam.ParDo(Count(read, _rows))
             analyse = tft_beam.AnalyzeDataset(partial(preprocessing_fn, custom_config=config))
             function = (raw["train"], adapter) | "Analyse" >> analyse
             _ = function | "WriteGraph" >> tft_beam.WriteTransformFn(str(temporary / GRAPH_DIR))
@@ -75,11 +86,22 @@ def transform_dataset(
                 transformed = ((raw[split], adapter), function) | f"Transform_{split}" >> (
                     tft_beam.TransformDataset(output_record_batches=True)
                 )
-                _write(transformed, temporary / split)
+                _write(transformed, temporary / split, written)
         for split in splits:
-            expected = dataset.records[record][split].records
-            _check_count(directory, split, expected, transformed_files(temporary, split))
+            _check_count(directory, split, records[split], transformed_files(temporary, split))
         write_text(temporary / DECLARATION, feature_set.model_dump_json(indent=2) + "\n")
+
+
+def _progress(read: Path, written: Path, analyzed: int, total: int) -> contextlib.AbstractContextManager[object]:
+    """Shows how many of the `analyzed` records have been read, then how many of all have been written."""
+    read.mkdir()
+    written.mkdir()
+
+    def poll() -> tuple[str, int, int]:
+        done = counted(written)
+        return ("transforming", done, total) if done else ("analyzing", min(counted(read), analyzed), analyzed)
+
+    return progress("transforming", poll=poll)
 
 
 def transformed_files(out: str | os.PathLike[str], split: Split) -> list[str]:
@@ -106,14 +128,19 @@ def load_declaration(out: str | os.PathLike[str]) -> FeatureSet:
         raise InputError(str(path), f"no readable file ({error})", expected, fix) from error
 
 
-def _write(transformed: tuple[beam.PCollection, dataset_metadata.DatasetMetadata], folder: Path) -> None:
+def _write(transformed: tuple[beam.PCollection, dataset_metadata.DatasetMetadata], folder: Path, counts: Path) -> None:
     batches, metadata = transformed
     schema = metadata.schema
     _ = (
         batches
+        | f"Count_{folder.name}" >> beam.ParDo(Count(counts, lambda element: _rows(element[0])))
         | f"Encode_{folder.name}" >> beam.FlatMap(_encode, schema)
         | f"Write_{folder.name}" >> beam.io.WriteToTFRecord(str(folder / "data"), file_name_suffix=".tfrecord")
     )
+
+
+def _rows(batch: Any) -> int:
+    return int(batch.num_rows)
 
 
 def _encode(element, schema):  # type: ignore[no-untyped-def]
