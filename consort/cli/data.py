@@ -86,9 +86,15 @@ def _speed(dataset: Any, seconds: float) -> dict[str, float]:
 
 @app.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="Name of the source; see `consort data list`.")],
-    input_dir: Annotated[Path, typer.Option("--input", metavar="FOLDER", help="Folder of the raw files.")],
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="Declaration of your log (.yaml), or a source of `consort data list`."),
+    ],
     out: Out,
+    input_dir: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FOLDER", help="Folder of the raw files; default: the declaration's."),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the source; repeatable.")
     ] = None,
@@ -98,30 +104,50 @@ def import_(
     beam_arg: BeamArg = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Convert the raw files of a source into a dataset.
+    """Convert your own log, or the raw files of a source, into a dataset.
 
-    Example: consort data import criteo --input raw --out /tmp/criteo
+    Example: consort data import shop.yaml --out /tmp/shop
     """
-    from runs.config import yaml_value
     from transforms.errors import InputError
     from transforms.files import check_local
-    from transforms.sources.registry import get_source
 
-    options: dict[str, Any] = {} if seed is None else {"seed": seed}
-    for pair in option or []:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise InputError("--option", repr(pair), "key=value", "write it as, for example, --option discretise=x4")
-        options[key] = yaml_value(value, f"--option {pair}")
-    chosen = get_source(source, options)
+    options = _source_options(option, seed)
+    if Path(source).suffix in (".yaml", ".yml"):
+        from transforms.sources.table.source import table_source
+
+        if options:
+            name = next(iter(options))
+            raise InputError(f"option {name!r}", repr(options[name]), "keys of the declaration", f"set it in {source}")
+        check_local(source, "the declaration")
+        chosen: Any = table_source(source)
+        input_dir = Path(source).parent if input_dir is None else input_dir
+    else:
+        from transforms.sources.registry import get_source
+
+        chosen = get_source(source, options)
+        if input_dir is None:
+            raise InputError("--input", "nothing", "the folder of the raw files", "give --input FOLDER")
     check_local(input_dir, "--input")
     check_local(out, "--out")
     chosen.check(input_dir)
     from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS, import_dataset
 
-    say(f"importing {source} from {input_dir}")
+    say(f"importing {chosen.name} from {input_dir}")
     dataset = import_dataset(chosen, input_dir, out, beam_arg or DEFAULT_BEAM_ARGS)
     show(_summary(out, dataset), json_file)
+
+
+def _source_options(pairs: list[str] | None, seed: int | None) -> dict[str, Any]:
+    from runs.config import yaml_value
+    from transforms.errors import InputError
+
+    options: dict[str, Any] = {} if seed is None else {"seed": seed}
+    for pair in pairs or []:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError("--option", repr(pair), "key=value", "write it as, for example, --option discretise=x4")
+        options[key] = yaml_value(value, f"--option {pair}")
+    return options
 
 
 @app.command()

@@ -246,6 +246,24 @@ class Declaration(Files):
         }
         return {f"features.{name}": feature for name, feature in self.features.items()} | of_tables
 
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """Names of all features, those of the tables behind."""
+        return tuple(key.rpartition(".")[2] for key in self.all_features)
+
+    def feature(self, name: str) -> FeatureDeclaration:
+        """The feature of that name, of the log or a table."""
+        table = self.table_of(name)
+        return self.features[name] if table is None else self.tables[table].features[name]
+
+    def table_of(self, name: str) -> str | None:
+        """The table that a feature comes from; None: the log."""
+        return next((table for table, declared in self.tables.items() if name in declared.features), None)
+
+    def is_of_event(self, feature: FeatureDeclaration) -> bool:
+        """True if a feature reads the time of the event."""
+        return self.timestamp is not None and feature.column == self.timestamp.column
+
     def entity_of(self, table: str) -> Literal["user", "item"] | None:
         """Whose table it is: as it says, or by its name; None: unknown."""
         by_name: dict[str, Literal["user", "item"]] = {"users": "user", "items": "item"}

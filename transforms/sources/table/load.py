@@ -15,6 +15,7 @@ from transforms.features import RESERVED, ROW_KEYS, TIME_ENCODINGS
 from transforms.import_path import nearest
 from transforms.plain_text import parse_yaml
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
+from transforms.sources.table.schema import feature_set_of
 
 
 def load_declaration(path: str | os.PathLike[str]) -> Declaration:
@@ -46,6 +47,7 @@ def parse_declaration(values: Mapping[str, Any], where: str = "declaration") -> 
         declaration = Declaration.model_validate(dict(values))
         _check_roles(declaration)
         _check_features(declaration)
+        feature_set_of(declaration)
     except ValidationError as error:
         raise _as_input_error(error, where) from error
     except InputError as error:

@@ -88,6 +88,7 @@ class Csv(Section):
       header: the first line of each file names the columns.
       columns: names of the columns of files without a header.
       quote: around fields that hold delimiters; empty: no quoting, as is usual in TSV files.
+      multiline: fields in quotes may hold line breaks; such files are not read in parallel.
       missing: texts that mean a missing value.
     """
 
@@ -95,6 +96,7 @@ class Csv(Section):
     header: bool = True
     columns: tuple[str, ...] = ()
     quote: str | None = Field(default=None, max_length=1)
+    multiline: bool = False
     missing: Texts = ("", "NULL", "null", "NaN", "nan", "\\N")
 
 

@@ -1,0 +1,154 @@
+"""Raw values of any type become texts, numbers, times and lists, or are refused where they stand."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+
+from transforms.arrow import pa
+from transforms.errors import InputError
+from transforms.sources.table import convert
+from transforms.sources.table.conditions import parse_condition
+from transforms.sources.table.parts import Label
+
+NEW_YEAR = 1_767_225_600
+"""2026-01-01, UTC."""
+
+
+def where(row: int) -> str:
+    return f"log.csv, line {row + 2}, column x"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["a", None, ""], ["a", "", ""]),
+        ([9007199254740993, None], ["9007199254740993", ""]),
+        ([123.0, 1.5, None, float("nan")], ["123", "1.5", "", ""]),
+        ([True, False], ["true", "false"]),
+        ([Decimal("12.00"), Decimal("1.50")], ["12", "1.50"]),
+        ([b"\xc3\xa9", b""], ["é", ""]),
+        ([["a"], [], None], ["a", "", ""]),
+        ([None, None], ["", ""]),
+        (pa.array(["a", "b", "a"]).dictionary_encode(), ["a", "b", "a"]),
+    ],
+)
+def test_ids_keep_their_digits(values: Any, expected: list[str]) -> None:
+    assert convert.texts(_array(values), where).to_pylist() == expected
+
+
+def _array(values: Any) -> pa.Array:
+    return values if isinstance(values, pa.Array | pa.DictionaryArray) else pa.array(values)
+
+
+def test_numbers_of_text_and_of_numbers_are_the_same() -> None:
+    np.testing.assert_array_equal(
+        convert.numbers(pa.array(["1.5", " 2e1 ", "", None]), where), [1.5, 20, np.nan, np.nan]
+    )
+    np.testing.assert_array_equal(convert.numbers(pa.array([3, None]), where), [3, np.nan])
+    np.testing.assert_array_equal(convert.integers(pa.array(["3", "4.0", None]), where), [3, 4, -1])
+    np.testing.assert_array_equal(convert.integers(pa.array([3.0, None]), where), [3, -1])
+    assert convert.truths(pa.array(["Yes", "0", "", "TRUE"]), where).tolist() == [1, 0, -1, 1]
+
+
+@pytest.mark.parametrize(
+    ("label", "values", "expected"),
+    [
+        (Label(column="x"), ["1", "0", "true"], [1, 0, 1]),
+        (Label(column="x"), [0.25, 1], [0.25, 1]),
+        (Label(column="x", positive=("click", "buy")), ["view", "buy", "click"], [0, 1, 1]),
+        (Label(column="x", positive=(4, 5)), ["4.0", "3", "5"], [1, 0, 1]),
+        (Label(column="x", positive=(True,)), ["yes", "no", "1"], [1, 0, 1]),
+        (Label(column="x", at_least=4), [4, 3.9], [1, 0]),
+        (Label(column="x", above=30), ["30", "31"], [0, 1]),
+        (Label(column="x", missing="negative"), [None, "1"], [0, 1]),
+        (Label(column="x", at_least=4, missing="negative"), [None, 5.0], [0, 1]),
+    ],
+)
+def test_labels_follow_their_rule(label: Label, values: list[Any], expected: list[float]) -> None:
+    assert convert.labels(pa.array(values), label, where).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "options"),
+    [
+        ([NEW_YEAR], {}),
+        ([NEW_YEAR * 1000], {"unit": "ms"}),
+        ([str(NEW_YEAR * 1000)], {"unit": "ms"}),
+        ([float(NEW_YEAR)], {}),
+        (["2026-01-01"], {}),
+        (["2026-01-01T00:00:00Z", "2025-12-31 19:00:00.25-05:00"], {}),
+        (["2026-01-01 01:00", "2026-01-01T00:00Z"], {"timezone": "Europe/Berlin"}),
+        (["1/1/2026 12:00:00 AM"], {"pattern": "%m/%d/%Y %I:%M:%S %p"}),
+        (["01.01.2026 01:00"], {"pattern": "%d.%m.%Y %H:%M", "timezone": "Europe/Berlin"}),
+        ([date(2026, 1, 1)], {}),
+        ([datetime(2026, 1, 1, tzinfo=UTC)], {"timezone": "Europe/Berlin"}),
+        ([datetime(2026, 1, 1, 1)], {"timezone": "Europe/Berlin"}),
+    ],
+)
+def test_times_are_seconds_in_utc(values: list[Any], options: dict[str, Any]) -> None:
+    assert set(convert.seconds(pa.array(values), where, **options).tolist()) == {NEW_YEAR}
+
+
+def test_the_hour_that_comes_twice_is_its_first_and_the_missing_one_is_moved_on() -> None:
+    autumn, spring = "2025-10-26 02:30", "2025-03-30 02:30"
+    times = convert.seconds(pa.array([autumn, spring, None]), where, timezone="Europe/Berlin")
+    first, moved = (datetime(2025, 10, 26, 0, 30, tzinfo=UTC), datetime(2025, 3, 30, 1, tzinfo=UTC))
+    assert times.tolist() == [int(first.timestamp()), int(moved.timestamp()), -1]
+    assert convert.local_seconds(np.array([NEW_YEAR, -1]), "Europe/Berlin").tolist() == [NEW_YEAR + 3600, -1]
+
+
+def test_lists_are_lists_delimited_texts_or_json() -> None:
+    assert convert.lists(pa.array(["a|b", "", None]), "|", where).to_pylist() == [["a", "b"], [], []]
+    assert convert.lists(pa.array(["[1, 2]", ""]), None, where).to_pylist() == [[1, 2], []]
+    assert convert.lists(pa.array([[1, 2], None, []]), None, where).to_pylist() == [[1, 2], [], []]
+    sliced = pa.array([[1], [2, 3], [4]]).slice(1)
+    assert convert.lists(sliced, None, where).to_pylist() == [[2, 3], [4]]
+
+
+@pytest.mark.parametrize(("last", "expected"), [(True, [2, 3, 4]), (False, [1, 2, 4])])
+def test_lists_are_cut_at_either_end(last: bool, expected: list[int]) -> None:
+    offsets, values = convert.cut(np.array([0, 3, 3, 4]), pa.array([1, 2, 3, 4]), 2, last)
+    assert (offsets.tolist(), values.to_pylist()) == ([0, 2, 2, 3], expected)
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("x == 2", [False, True, False]),
+        ("x > 1", [False, True, False]),
+        ("x >= 1 and x < 2", [True, False, False]),
+        ("x != 2", [True, False, True]),
+        ("x in [1, 2]", [True, True, False]),
+    ],
+)
+def test_conditions_compare_texts_of_numbers_as_numbers(condition: str, expected: list[bool]) -> None:
+    for values in (pa.array(["1.0", "2", None]), pa.array([1, 2, None])):
+        assert convert.holds(parse_condition(condition), {"x": values}.__getitem__, where).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: convert.numbers(pa.array(["1", "1,5"]), where), "line 3, column x: received '1,5'; expected a number"),
+        (lambda: convert.integers(pa.array([1.5]), where), "received 1.5; expected a whole number"),
+        (lambda: convert.truths(pa.array(["maybe"]), where), "'maybe'; expected 0 or 1"),
+        (lambda: convert.texts(pa.array([["a", "b"]]), where), "2 values; expected one value"),
+        (lambda: convert.labels(pa.array(["4"]), Label(column="x"), where), "received '4'; expected 0 or 1"),
+        (lambda: convert.labels(pa.array([4]), Label(column="x"), where), "say what is positive"),
+        (lambda: convert.labels(pa.array([None, "1"]), Label(column="x"), where), "missing: negative"),
+        (lambda: convert.seconds(pa.array([NEW_YEAR * 1000]), where), "it looks like unit: ms"),
+        (lambda: convert.seconds(pa.array([NEW_YEAR]), where, "ms"), "it looks like unit: s"),
+        (lambda: convert.seconds(pa.array(["01/02/2026"]), where), "give timestamp a format"),
+        (lambda: convert.seconds(pa.array(["2026-02-30"]), where), "expected ISO 8601"),
+        (lambda: convert.lists(pa.array(["a|b"]), None, where), "give the separator"),
+    ],
+)
+def test_bad_values_are_refused_where_they_stand(call: Callable[[], Any], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        call()
+    assert message in str(error.value)
+    assert error.value.where.startswith("log.csv, line")

@@ -1,0 +1,67 @@
+"""Tables of BigQuery as logs: Beam exports them, and batches of records take the place of a file's chunks."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+
+from transforms.arrow import pa
+from transforms.errors import InputError
+from transforms.sources.table.formats import RawRows, from_records
+
+ToRows = Callable[[RawRows, int, str], pa.Table]
+
+
+def read_bigquery(tables: Sequence[str], to_rows: ToRows) -> beam.PTransform:
+    """Returns a root transform that reads tables, `project.dataset.table`, and gives their rows as `pa.Table`s.
+
+    BigQuery has no order of rows: those of one moment are put into order by a hash of their content.
+
+    Args:
+      tables: their names.
+      to_rows: from raw records, number and name of the table to rows.
+    """
+    return _ReadBigQuery(tuple(tables), to_rows)
+
+
+class _ReadBigQuery(beam.PTransform):
+    def __init__(self, tables: tuple[str, ...], to_rows: ToRows):
+        super().__init__()
+        self._tables, self._to_rows = tables, to_rows
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        read = []
+        for number, name in enumerate(self._tables):
+            project, dataset, table = _parts(name)
+            rows = root | f"Read {name}" >> beam.io.ReadFromBigQuery(project=project, dataset=dataset, table=table)
+            batches = rows | f"Batch {name}" >> beam.BatchElements(min_batch_size=1000, max_batch_size=50_000)
+            read.append(batches | f"Rows {name}" >> beam.ParDo(_ToTable(number, name, self._to_rows)))
+        return read | beam.Flatten()
+
+
+class _ToTable(beam.DoFn):
+    def __init__(self, number: int, name: str, to_rows: ToRows):
+        self._number, self._name, self._to_rows = number, name, to_rows
+
+    def process(self, records: list[dict[str, Any]]) -> Iterator[pa.Table | InputError]:
+        order = np.array([_hash(record) for record in records], np.int64)
+        try:
+            raw = RawRows(from_records(records, ()), order, lambda row: f"{self._name}, a record")
+            yield self._to_rows(raw, self._number, self._name)
+        except InputError as error:
+            yield error
+
+
+def _hash(record: dict[str, Any]) -> int:
+    text = json.dumps(record, sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:5], "big")
+
+
+def _parts(name: str) -> list[str]:
+    parts = name.split(".")
+    if len(parts) != 3:
+        raise InputError(f"files {name!r}", f"{len(parts)} parts", "project.dataset.table", "name the table whole")
+    return parts

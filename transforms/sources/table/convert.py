@@ -1,0 +1,379 @@
+"""Raw columns of any type as texts, numbers, times and lists; missing values are markers; a bad one is refused."""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+import pandas as pd
+
+from transforms.arrow import pa, pc
+from transforms.domains import FIRST_PLAUSIBLE
+from transforms.errors import InputError
+from transforms.features import LAST_TIMESTAMP, MISSING_INT
+from transforms.plain_text import parse_json
+from transforms.sources.table.conditions import Comparison
+from transforms.sources.table.parts import Label, Unit, Value
+
+Where: TypeAlias = Callable[[int], str]
+"""From the place of a record to where its value stands: `clicks.csv, line 7, column price`."""
+
+_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_INTEGER = r"^[+-]?\d+(\.0*)?$"
+_ISO = r"^\d{4}-?\d{2}-?\d{2}([T ]\d{2}:?\d{2}(:?\d{2}([.,]\d+)?)?)?( ?(Z|UTC|[+-]\d{2}(:?\d{2})?))?$"
+_ZONED = r"(Z|UTC|[+-]\d{2}(:?\d{2})?)$"
+_PER_SECOND: dict[Unit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_TRUE, _FALSE = ("1", "1.0", "true", "t", "yes", "y"), ("0", "0.0", "false", "f", "no", "n")
+_COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_CORRECT = "correct the value, or the declaration"
+
+
+def texts(array: pa.Array, where: Where) -> pa.Array:
+    """Returns strings; integers keep their digits, also where another reader wrote them as 123.0; missing: empty."""
+    array = _scalars(array, where)
+    kind = array.type
+    if pa.types.is_string(kind):
+        return array.fill_null("")
+    if pa.types.is_floating(kind):
+        values = array.to_numpy(zero_copy_only=False).astype(np.float64)
+        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
+        digits = pa.array(np.where(whole, values, 0).astype(np.int64)).cast(pa.string())
+        written = pc.if_else(pa.array(whole), digits, array.cast(pa.float64()).cast(pa.string()))
+        return pc.if_else(pa.array(np.isnan(values)), "", written).fill_null("")
+    if pa.types.is_decimal(kind):
+        # Arrow 10 writes no decimals as text.
+        written = pa.array(["" if value is None else str(value) for value in array.to_pylist()], pa.string())
+        return pc.replace_substring_regex(written, r"\.0+$", "")
+    try:
+        return array.cast(pa.string()).fill_null("")
+    except pa.ArrowInvalid as error:
+        raise InputError(where(0), f"bytes that are not UTF-8 ({error})", "text", "correct the file") from error
+
+
+def numbers(array: pa.Array, where: Where) -> np.ndarray:
+    """Returns float64; missing: NaN."""
+    array = _scalars(array, where)
+    if _is_text(array.type):
+        array = _trimmed(array)
+        _refuse(~_matching(array, _NUMBER), array, where, "a number")
+    elif pa.types.is_boolean(array.type):
+        array = array.cast(pa.int8())
+    elif not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)):
+        raise InputError(where(0), f"a column of type {array.type}", "numbers", "correct the type in the declaration")
+    values: np.ndarray = array.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+    return values
+
+
+def integers(array: pa.Array, where: Where) -> np.ndarray:
+    """Returns int64; missing: -1."""
+    array = _scalars(array, where)
+    if _is_text(array.type):
+        array = _trimmed(array)
+        _refuse(~_matching(array, _INTEGER), array, where, "a whole number")
+        array = pc.replace_substring_regex(array, r"\.0*$", "")
+    elif pa.types.is_boolean(array.type):
+        array = array.cast(pa.int64())
+    elif not pa.types.is_integer(array.type):
+        values = numbers(array, where)
+        _refuse(~np.isnan(values) & (values != np.floor(values)), array, where, "a whole number")
+        array = pa.array(np.nan_to_num(values, nan=MISSING_INT))
+    try:
+        result: np.ndarray = array.cast(pa.int64()).fill_null(MISSING_INT).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid as error:
+        raise InputError(where(0), str(error), "numbers of 64 bits", "declare the column a string") from error
+    return result
+
+
+def truths(array: pa.Array, where: Where) -> np.ndarray:
+    """Returns int64, 1 for true and 0 for false; missing: -1."""
+    array = _scalars(array, where)
+    if pa.types.is_boolean(array.type):
+        booleans: np.ndarray = array.cast(pa.int64()).fill_null(MISSING_INT).to_numpy(zero_copy_only=False)
+        return booleans
+    written = pc.utf8_lower(pc.utf8_trim_whitespace(texts(array, where)))
+    is_true, is_false, missing = (_among(written, some) for some in (_TRUE, _FALSE, ("",)))
+    _refuse(~(is_true | is_false | missing), written, where, "0 or 1, true or false, yes or no")
+    return np.where(is_true, 1, np.where(is_false, 0, MISSING_INT)).astype(np.int64)
+
+
+def labels(array: pa.Array, rule: Label, where: Where) -> np.ndarray:
+    """Returns float32 from 0 to 1."""
+    array = _scalars(array, where)
+    if rule.positive:
+        missing = array.is_null().to_numpy(zero_copy_only=False) | _among(texts(array, where), ("",))
+        values = matches(array, rule.positive, where)
+    elif rule.at_least is not None or rule.above is not None:
+        amounts = numbers(array, where)
+        missing = np.isnan(amounts)
+        with np.errstate(invalid="ignore"):
+            values = amounts > rule.above if rule.at_least is None else amounts >= rule.at_least
+    else:
+        values, missing = _probabilities(array, where)
+    if rule.missing == "refused":
+        fix = "set label: {missing: negative} where a missing label is 0, or leave these records out"
+        _refuse(missing, array, where, "a label", fix)
+    return np.where(missing, 0, values).astype(np.float32)
+
+
+def _probabilities(array: pa.Array, where: Where) -> tuple[np.ndarray, np.ndarray]:
+    if pa.types.is_floating(array.type) or pa.types.is_decimal(array.type) or pa.types.is_integer(array.type):
+        values = numbers(array, where)
+        with np.errstate(invalid="ignore"):
+            outside = (values < 0) | (values > 1)
+        fix = "say what is positive: label: {column: ..., at_least: 4}, or positive: [...]"
+        _refuse(outside, array, where, "0 or 1", fix)
+        return values, np.isnan(values)
+    whole = truths(array, where)
+    return whole, whole == MISSING_INT
+
+
+def matches(array: pa.Array, values: Sequence[Value], where: Where) -> np.ndarray:
+    """Returns True where a value is one of some; numbers are compared as numbers, truth values in any writing."""
+    array = _scalars(array, where)
+    written = pc.utf8_trim_whitespace(texts(array, where))
+    result = np.zeros(len(array), bool)
+    for value in values:
+        if isinstance(value, bool):
+            result |= _among(pc.utf8_lower(written), _TRUE if value else _FALSE)
+        elif isinstance(value, str):
+            result |= _among(written, (value,))
+        else:
+            result |= _numbers_or_none(array) == float(value)
+    return result
+
+
+def _numbers_or_none(array: pa.Array) -> np.ndarray:
+    """Returns float64; what is no number is NaN."""
+    if _is_text(array.type):
+        array = _trimmed(array)
+        array = pc.if_else(pa.array(_matching(array, _NUMBER)), array, pa.scalar(None, pa.string()))
+    return numbers(array, lambda row: "")
+
+
+def holds(comparisons: Sequence[Comparison], column: Callable[[str], pa.Array], where: Where) -> np.ndarray:
+    """Returns True where all comparisons hold; a missing value is equal to nothing, and unequal to everything.
+
+    Args:
+      comparisons: of `parse_condition`.
+      column: values by name.
+      where: for messages.
+    """
+    result: np.ndarray = np.ones(1, bool)
+    for one in comparisons:
+        array = column(one.column)
+        if one.op in ("==", "in", "!="):
+            true = matches(array, one.literals, where)
+            true = ~true if one.op == "!=" else true
+        else:
+            limit = one.literals[0]
+            if isinstance(limit, str):
+                raise InputError(f"condition on {one.column!r}", repr(limit), "a number", "compare texts by == or in")
+            values = numbers(array, where)
+            with np.errstate(invalid="ignore"):
+                true = _COMPARE[one.op](values, limit)
+        result = result & true
+    return result
+
+
+def seconds(
+    array: pa.Array,
+    where: Where,
+    unit: Unit | None = None,
+    pattern: str | None = None,
+    timezone: str | None = None,
+    of_event: bool = True,
+) -> np.ndarray:
+    """Returns whole seconds since 1970, UTC; missing: -1.
+
+    Args:
+      array: of times, dates, numbers or texts.
+      where: for messages.
+      unit: of numbers, also of numbers in text.
+      pattern: of strptime, of texts; None: ISO 8601.
+      timezone: of times that do not say theirs.
+      of_event: refuse what is not from 1990 to 2099.
+
+    Raises:
+      InputError: a value is no time, or not from 1990 to 2099; the likely unit is named.
+    """
+    array = _scalars(array, where)
+    kind = array.type
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        naive = pa.types.is_date(kind) or kind.tz is None
+        values = array.cast(pa.timestamp("us", getattr(kind, "tz", None))).cast(pa.int64())
+        result = _whole_seconds(values, 1_000_000)
+        result = _utc(result, timezone) if naive else result
+    elif _is_text(kind) and not (pattern is None and (unit is not None or _all_match(array, _INTEGER, r"\d{9,}"))):
+        result = _parsed_times(_trimmed(array), where, pattern, timezone)
+    else:
+        factor = _PER_SECOND[unit or "s"]
+        if _is_text(kind) or not pa.types.is_integer(kind):
+            amounts = numbers(array, where)
+            result = np.where(np.isnan(amounts), MISSING_INT, np.floor(np.nan_to_num(amounts) / factor)).astype(
+                np.int64
+            )
+        else:
+            result = _whole_seconds(array, factor)
+    bad = (result != MISSING_INT) & ((result < FIRST_PLAUSIBLE) | (result > LAST_TIMESTAMP))
+    if of_event and bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(where(row), repr(array[row].as_py()), *_about_range(int(result[row]), unit or "s"))
+    return result
+
+
+def _whole_seconds(array: pa.Array, factor: int) -> np.ndarray:
+    missing = array.is_null().to_numpy(zero_copy_only=False)
+    values = array.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return np.where(missing, MISSING_INT, values // factor)
+
+
+def _about_range(time: int, unit: Unit) -> tuple[str, str]:
+    """Returns what was expected, and the likely unit."""
+    in_units = {other: time * _PER_SECOND[unit] // factor for other, factor in _PER_SECOND.items()}
+    likely = [other for other, time in in_units.items() if FIRST_PLAUSIBLE <= time <= LAST_TIMESTAMP]
+    fix = f"it looks like unit: {likely[0]}" if likely else "correct the value, or the unit, format and timezone"
+    return f"a time from 1990 to 2099, read in unit {unit}", fix
+
+
+def _parsed_times(array: pa.Array, where: Where, pattern: str | None, timezone: str | None) -> np.ndarray:
+    """Each distinct text is read once."""
+    encoded = array.dictionary_encode()
+    distinct = encoded.dictionary
+    if pattern is None:
+        bad = ~_matching(distinct, _ISO)
+        parsed = pd.to_datetime(distinct.to_pandas().where(~bad), utc=True, errors="coerce")
+        zoned = _matching(distinct, _ZONED) & ~_matching(distinct, r"^\d{4}-\d{2}-\d{2}$")
+    else:
+        parsed = pd.to_datetime(distinct.to_pandas(), format=pattern, errors="coerce", utc=True)
+        zoned = np.full(len(distinct), "%z" in pattern)
+    values = parsed.to_numpy("datetime64[us]").astype(np.int64)
+    unread = parsed.isna().to_numpy()
+    values = np.where(unread, MISSING_INT, values // 1_000_000)
+    values = np.where(zoned | unread, values, _utc(values, timezone))
+    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    expected = f"a time such as {pd.Timestamp(2026, 1, 31, 18, 30).strftime(pattern)}" if pattern else "ISO 8601"
+    fix = "give timestamp a format, e.g. {format: '%d.%m.%Y %H:%M'}, or correct the value"
+    _refuse((indices >= 0) & np.append(unread, False)[indices], array, where, expected, fix)
+    return np.append(values, MISSING_INT)[indices]
+
+
+def _utc(local: np.ndarray, timezone: str | None) -> np.ndarray:
+    """Takes local times to UTC; of the hour that comes twice in autumn the first is taken."""
+    if timezone in (None, "UTC"):
+        return local
+    times = pd.DatetimeIndex(local.astype("datetime64[s]").astype("datetime64[ns]"))
+    zoned = times.tz_localize(timezone, ambiguous=np.ones(len(times), bool), nonexistent="shift_forward")
+    converted = zoned.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[s]").astype(np.int64)
+    return np.where(local == MISSING_INT, MISSING_INT, converted)
+
+
+def local_seconds(utc: np.ndarray, timezone: str | None) -> np.ndarray:
+    """Returns the clock of a time zone as if it were UTC, for hours and weekdays."""
+    if timezone in (None, "UTC"):
+        return utc
+    times = pd.DatetimeIndex(utc.astype("datetime64[s]").astype("datetime64[ns]"), tz="UTC").tz_convert(timezone)
+    local: np.ndarray = times.tz_localize(None).to_numpy("datetime64[s]").astype(np.int64)
+    return np.where(utc == MISSING_INT, MISSING_INT, local)
+
+
+def lists(array: pa.Array, separator: str | None, where: Where) -> pa.ListArray:
+    """Returns lists of a list column, of delimited texts, or of texts that are JSON lists; missing: empty."""
+    kind = array.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        offsets, values = list_parts(array)
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+    written = texts(array, where)
+    if separator is not None:
+        parts = pc.split_pattern(pc.utf8_trim_whitespace(written), separator)
+        empty = pc.equal(pc.binary_length(written), 0)
+        return pc.if_else(empty, pa.scalar([], parts.type), parts)
+    values = []
+    for row, text in enumerate(written.to_pylist()):
+        try:
+            value = parse_json(text) if text else []
+        except ValueError:
+            value = None
+        if not isinstance(value, list):
+            raise InputError(where(row), repr(text), "a list", "give the separator of delimited texts: separator: '|'")
+        values.append(value)
+    return pa.array(values, None if any(values) else pa.list_(pa.string()))
+
+
+def list_parts(array: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """Returns offsets [n + 1] from 0 and the elements of an array of lists; a missing list is empty."""
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), pc.list_flatten(array)
+
+
+def cut(offsets: np.ndarray, values: pa.Array, length: int, last: bool) -> tuple[np.ndarray, pa.Array]:
+    """Keeps the first, or the last, `length` elements of each list."""
+    sizes = np.minimum(np.diff(offsets), length)
+    starts = offsets[1:] - sizes if last else offsets[:-1]
+    kept = np.concatenate([[0], np.cumsum(sizes)])
+    places = np.arange(kept[-1]) + np.repeat(starts - kept[:-1], sizes)
+    return kept, values.take(pa.array(places))
+
+
+def masked(array: pa.Array, missing: Sequence[Value], where: Where) -> pa.Array:
+    """Takes some values for missing ones."""
+    if not missing:
+        return array
+    array = _scalars(array, where)
+    return pc.if_else(pa.array(matches(array, missing, where)), pa.scalar(None, array.type), array)
+
+
+def _scalars(array: pa.Array, where: Where) -> pa.Array:
+    """Returns one value a record; lists of one (a tf.Example's) are taken for it."""
+    if isinstance(array, pa.ChunkedArray):
+        array = array.combine_chunks()
+    if isinstance(array, pa.DictionaryArray):
+        array = array.dictionary_decode()
+    kind = array.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+        if (lengths > 1).any():
+            row = int(np.argmax(lengths > 1))
+            fix = "declare list, sequence or vector"
+            raise InputError(where(row), f"{lengths[row]} values", "one value", fix)
+        values = pc.list_flatten(array)
+        places = np.where(lengths == 1, np.cumsum(lengths) - 1, 0)
+        return _scalars(values.take(pa.array(places, mask=lengths == 0)), where)
+    if pa.types.is_null(kind):
+        return array.cast(pa.string())
+    if pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        try:
+            return array.cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise InputError(where(0), "bytes that are not UTF-8", "text", "correct the file") from error
+    return array
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind))
+
+
+def _trimmed(array: pa.Array) -> pa.Array:
+    trimmed = pc.utf8_trim_whitespace(array)
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def _matching(array: pa.Array, pattern: str) -> np.ndarray:
+    """Returns True where a text matches, or is missing."""
+    matching: np.ndarray = pc.match_substring_regex(array, pattern).fill_null(True).to_numpy(zero_copy_only=False)
+    return matching
+
+
+def _all_match(array: pa.Array, *patterns: str) -> bool:
+    return array.null_count < len(array) and all(_matching(_trimmed(array), pattern).all() for pattern in patterns)
+
+
+def _among(array: pa.Array, some: Sequence[str]) -> np.ndarray:
+    among: np.ndarray = pc.is_in(array, pa.array(some, pa.string())).to_numpy(zero_copy_only=False)
+    return among
+
+
+def _refuse(bad: np.ndarray, array: pa.Array, where: Where, expected: str, fix: str = _CORRECT) -> None:
+    if bad.any():
+        row = int(np.argmax(bad))
+        value = array[row].as_py()
+        raise InputError(where(row), "nothing" if value is None else repr(value), expected, fix)

@@ -1,0 +1,335 @@
+"""Formats of a log's files: the raw columns of a chunk as Arrow tables, and where each record stands."""
+
+import csv as python_csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, cast
+
+import numpy as np
+
+from transforms.arrow import csv, pa, pc, pq, reading
+from transforms.errors import InputError
+from transforms.import_path import nearest
+from transforms.plain_text import parse_json
+from transforms.sources.table.files import CHUNK_BYTES, WHOLE_FILE, Chunk, LogFile, header_line, opened
+from transforms.sources.table.parts import Csv
+
+BATCH_RECORDS = 50_000
+_FAULT = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """Consecutive records of a file.
+
+    Args:
+      columns: by name, as the file has them.
+      order: int64 [n], rising in the file.
+      place: from the place of a record here to where it stands, `clicks.csv, line 7`.
+    """
+
+    columns: pa.Table
+    order: np.ndarray
+    place: Callable[[int], str]
+
+
+def read_rows(chunk: Chunk, dialect: Csv, columns: Sequence[str]) -> Iterator[RawRows]:
+    """Reads columns of a chunk; a column of structs is named with dots, `user.id`.
+
+    Raises:
+      InputError: the file is malformed or lacks a column.
+    """
+    file = chunk.file
+    with reading(file.name, f"a file that is not {file.format}", f"a {file.format} file"):
+        for rows in _READERS[file.format](chunk, dialect, columns):
+            table = rows.columns
+            for name, value in file.partitions:
+                if name in columns and name not in table.column_names:
+                    table = table.append_column(name, pa.array([value] * table.num_rows, pa.string()))
+            yield RawRows(table, rows.order, rows.place)
+
+
+def column_names(file: LogFile, dialect: Csv) -> list[str]:
+    """Returns the names of a file's columns; of JSON and Avro those of its first records.
+
+    Raises:
+      InputError: the file is malformed.
+    """
+    names: list[str] = []
+    with reading(file.name, f"a file that is not {file.format}", f"a {file.format} file"):
+        if file.format in ("csv", "tsv"):
+            names = _csv_names(file, dialect)
+        elif file.format == "parquet":
+            with opened(file) as stream:
+                names = list(pq.ParquetFile(stream).schema_arrow.names)
+        else:
+            first = next(_READERS[file.format](Chunk(file), dialect, ()), None)
+            names = [] if first is None else first.columns.column_names
+    return [*names, *(name for name, _ in file.partitions if name not in names)]
+
+
+def check_columns(where: str, names: Iterable[str], wanted: Mapping[str, str]) -> None:
+    """Refuses columns that a file does not have.
+
+    Args:
+      where: the file.
+      names: of its columns.
+      wanted: keys of the declaration by the columns that they name.
+
+    Raises:
+      InputError: a column is missing; the nearest one is named.
+    """
+    names = list(names)
+    for column, key in wanted.items():
+        if column not in names and column.partition(".")[0] not in names:
+            raise InputError(
+                where, f"no column {column!r} ({key})", f"one of {', '.join(names)}", nearest(column, names)
+            )
+
+
+def _csv_names(file: LogFile, dialect: Csv) -> list[str]:
+    if not dialect.header:
+        return list(dialect.columns)
+    line = header_line(file).removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = line.decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file.name}, line 1", "bytes that are not UTF-8", "a header", "convert it to UTF-8"
+        ) from error
+    quote = _quote(file, dialect)
+    options = {"quotechar": quote} if quote else {"quoting": python_csv.QUOTE_NONE}
+    names = next(python_csv.reader([text], delimiter=_delimiter(file, dialect), **options), [])
+    return [name.strip() or f"_{place}" for place, name in enumerate(names)]
+
+
+def _delimiter(file: LogFile, dialect: Csv) -> str:
+    return dialect.delimiter or ("\t" if file.format == "tsv" else ",")
+
+
+def _quote(file: LogFile, dialect: Csv) -> str:
+    return ("" if file.format == "tsv" else '"') if dialect.quote is None else dialect.quote
+
+
+def _blocks(chunk: Chunk, skipped: int) -> Iterator[tuple[int, bytes]]:
+    """Gives whole lines with their offset in the decompressed file."""
+    offset = chunk.start if chunk.stop != WHOLE_FILE else skipped
+    remaining = chunk.stop - chunk.start if chunk.stop != WHOLE_FILE else None
+    with opened(chunk.file) as stream:
+        if remaining is not None:
+            stream.seek(chunk.start)
+            yield offset, stream.read(remaining)
+            return
+        stream.read(skipped)
+        rest = b""
+        while data := stream.read(CHUNK_BYTES):
+            data = rest + data
+            end = data.rfind(b"\n") + 1
+            if end:
+                yield offset, data[:end]
+                offset += end
+            rest = data[end:]
+        if rest:
+            yield offset, rest
+
+
+def _line_place(chunk: Chunk, offset: int, data: bytes) -> Callable[[int], str]:
+    """Counts lines only for a message."""
+
+    def place(row: int) -> str:
+        full = [number for number, line in enumerate(data.split(b"\n")) if line.strip(b"\r")]
+        lines, left = 0, offset
+        with opened(chunk.file) as stream:
+            while left > 0 and (block := stream.read(min(left, 1 << 20))):
+                lines, left = lines + block.count(b"\n"), left - len(block)
+        return f"{chunk.file.name}, line {lines + full[row] + 1 if row < len(full) else '?'}"
+
+    return place
+
+
+def _read_csv(chunk: Chunk, dialect: Csv, columns: Sequence[str]) -> Iterator[RawRows]:
+    file, names = chunk.file, _csv_names(chunk.file, dialect)
+    wanted = [name for name in columns if name in names] or names
+    read = csv.ReadOptions(use_threads=False, column_names=_distinct(names))
+    quote = _quote(file, dialect)
+    parse = csv.ParseOptions(
+        delimiter=_delimiter(file, dialect), quote_char=quote or False, newlines_in_values=dialect.multiline
+    )
+    convert = csv.ConvertOptions(
+        column_types={name: pa.string() for name in wanted},
+        include_columns=wanted,
+        null_values=list(dialect.missing),
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
+    header = len(header_line(file)) if dialect.header else 0
+    if dialect.multiline:
+        with opened(file) as stream:
+            stream.read(header)
+            first = 0
+            for batch in csv.open_csv(stream, read, parse, convert):
+                yield _numbered(pa.Table.from_batches([batch]), first, _record_place(file, first))
+                first += batch.num_rows
+        return
+    for offset, data in _blocks(chunk, header):
+        place = _line_place(chunk, offset, data)
+        read.block_size = len(data) + 1
+        try:
+            table = csv.read_csv(io.BytesIO(data), read, parse, convert)
+        except pa.ArrowInvalid as error:
+            raise _csv_error(error, place, dialect) from error
+        lines = sum(1 for _ in _lines_of(data)) if quote and quote.encode() in data else table.num_rows
+        if lines != table.num_rows:
+            received = f"{table.num_rows} records in {lines} lines from here on"
+            fix = "set csv: {multiline: true} if fields hold line breaks, or csv: {quote: ''} if quotes mean nothing"
+            raise InputError(place(0), received, "a record in each line", fix)
+        yield _numbered(table, offset, place)
+
+
+def _lines_of(data: bytes) -> Iterator[bytes]:
+    return (line for line in data.split(b"\n") if line.strip(b"\r"))
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Renames what stands twice; nobody can ask for the second."""
+    return [name if name not in names[:place] else f"{name} ({place})" for place, name in enumerate(names)]
+
+
+def _csv_error(error: Exception, place: Callable[[int], str], dialect: Csv) -> InputError:
+    match = _FAULT.search(str(error))
+    if match is None:
+        utf8 = "UTF8" in str(error)
+        received = "bytes that are not UTF-8" if utf8 else " ".join(str(error).split())
+        return InputError(place(0), received, "lines of text in UTF-8", "convert the file to UTF-8, or correct `csv`")
+    fix = "correct the line, or `csv` (delimiter, quote, columns)"
+    return InputError(place(int(match[1]) - 1), f"{match[3]} fields", f"{match[2]} fields", fix)
+
+
+def _read_jsonl(chunk: Chunk, _: Csv, columns: Sequence[str]) -> Iterator[RawRows]:
+    for offset, data in _blocks(chunk, 0):
+        place = _line_place(chunk, offset, data)
+        records = []
+        for row, line in enumerate(_lines_of(data.removeprefix(b"\xef\xbb\xbf") if offset == 0 else data)):
+            try:
+                record = parse_json(line.decode())
+            except ValueError as error:
+                raise InputError(
+                    place(row), f"text that is not JSON ({error})", "an object a line", "correct it"
+                ) from error
+            if not isinstance(record, dict):
+                raise InputError(place(row), type(record).__name__, "an object a line", "correct it")
+            records.append(record)
+        yield _numbered(from_records(records, columns), offset, place)
+
+
+def _read_avro(chunk: Chunk, _: Csv, columns: Sequence[str]) -> Iterator[RawRows]:
+    import fastavro
+
+    first, file = 0, chunk.file
+    with opened(file) as stream:
+        # What is no Avro makes the reader raise whatever its bytes lead to.
+        try:
+            records = iter(fastavro.reader(stream))
+            while batch := list(islice(records, BATCH_RECORDS)):
+                columns_read = from_records(cast(list[dict[str, Any]], batch), columns)
+                yield _numbered(columns_read, first, _record_place(file, first))
+                first += len(batch)
+        except Exception as error:
+            raise ValueError(str(error)) from error
+
+
+def _read_parquet(chunk: Chunk, _: Csv, columns: Sequence[str]) -> Iterator[RawRows]:
+    with opened(chunk.file) as stream:
+        parquet = pq.ParquetFile(stream)
+        names = parquet.schema_arrow.names
+        tops = dict.fromkeys(column if column in names else column.partition(".")[0] for column in columns)
+        wanted = [name for name in tops if name in names] or names
+        stop = parquet.num_row_groups if chunk.stop == WHOLE_FILE else chunk.stop
+        first = sum(parquet.metadata.row_group(group).num_rows for group in range(chunk.start))
+        groups = list(range(chunk.start, stop))
+        for batch in parquet.iter_batches(BATCH_RECORDS, row_groups=groups, columns=wanted, use_threads=False):
+            table = pa.Table.from_batches([batch])
+            for column in columns:
+                if column not in names and "." in column and column.partition(".")[0] in names:
+                    table = table.append_column(column, _member(table, column))
+            yield _numbered(table, first, _record_place(chunk.file, first))
+            first += batch.num_rows
+
+
+def _read_tfrecord(chunk: Chunk, _: Csv, __: Sequence[str]) -> Iterator[RawRows]:
+    import tensorflow as tf
+    from tfx_bsl.coders import example_coder
+
+    decoder, first = example_coder.ExamplesToRecordBatchDecoder(), 0
+    compression = {"gzip": "GZIP", None: ""}.get(chunk.file.compression)
+    if compression is None:
+        fix = "compress TFRecords by gzip, or not at all"
+        raise InputError(chunk.file.name, f"a TFRecord file in {chunk.file.compression}", "plain or gzip", fix)
+    dataset = tf.data.TFRecordDataset([chunk.file.path], compression_type=compression).batch(BATCH_RECORDS)
+    try:
+        for serialized in dataset.as_numpy_iterator():
+            table = pa.Table.from_batches([decoder.DecodeBatch(serialized.tolist())])
+            yield _numbered(table, first, _record_place(chunk.file, first))
+            first += table.num_rows
+    except tf.errors.DataLossError as error:
+        raise InputError(chunk.file.name, error.message, "whole TFRecords", "get the file again") from error
+
+
+def _numbered(columns: pa.Table, first: int, place: Callable[[int], str]) -> RawRows:
+    return RawRows(columns, first + np.arange(columns.num_rows, dtype=np.int64), place)
+
+
+def _record_place(file: LogFile, first: int) -> Callable[[int], str]:
+    return lambda row: f"{file.name}, record {first + row + 1}"
+
+
+def _member(table: pa.Table, column: str) -> pa.ChunkedArray:
+    """Returns a member of a column of structs, by its dotted name."""
+    top, *members = column.split(".")
+    values = table[top]
+    for member in members:
+        values = pc.struct_field(values, [values.type.get_field_index(member)])
+    return values
+
+
+def from_records(records: list[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
+    """Returns columns of records, or all where none are named; one of several types becomes texts."""
+    names = columns or list(dict.fromkeys(name for record in records[:1000] for name in record))
+    arrays = []
+    for name in names:
+        values = [record.get(name) for record in records]
+        if "." in name and all(value is None for value in values):
+            values = [_dotted(record, name) for record in records]
+        try:
+            array = pa.array(values)
+        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
+            array = pa.array([_as_text(value) for value in values])
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, list(names))
+
+
+def _dotted(record: Any, name: str) -> Any:
+    for part in name.split("."):
+        record = record.get(part) if isinstance(record, dict) else None
+    return record
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)
+
+
+_READERS: dict[str, Callable[[Chunk, Csv, Sequence[str]], Iterator[RawRows]]] = {
+    "csv": _read_csv,
+    "tsv": _read_csv,
+    "jsonl": _read_jsonl,
+    "parquet": _read_parquet,
+    "avro": _read_avro,
+    "tfrecord": _read_tfrecord,
+}

@@ -1,0 +1,222 @@
+"""Read a declared log in Beam: chunks of files become tables of typed rows, and these the records of a dataset."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from transforms.arrow import pa, pc
+from transforms.batches import Batch
+from transforms.errors import InputError
+from transforms.features import MISSING_INT, Split
+from transforms.sources.point_in_time.batches_of import BatchesOf
+from transforms.sources.point_in_time.plan import Count, History, Join, Operation, Plan, Requests
+from transforms.sources.point_in_time.splits import ByColumn, ByHash, SplitRule, fixed_times, time_shares
+from transforms.sources.point_in_time.transform import LOG, PointInTime
+from transforms.sources.table import convert
+from transforms.sources.table.bigquery import read_bigquery
+from transforms.sources.table.declaration import Declaration, Table
+from transforms.sources.table.files import Chunk, LogFile, chunks_of, find_files
+from transforms.sources.table.formats import RawRows, check_columns, column_names, read_rows
+from transforms.sources.table.log_columns import LogColumns, table_columns
+from transforms.sources.table.parts import Files
+from transforms.sources.table.rows import log_rows, table_rows
+from transforms.sources.table.schema import dtype_of, feature_set_of
+from transforms.sources.table.values import ages
+
+PARTITION_BYTES = 64 << 20
+"""Raw bytes whose rows are in memory at once, about."""
+
+
+def check(declaration: Declaration, folder: Path) -> None:
+    """Looks at the files before anything is written: present, not empty, with the columns that are declared.
+
+    Raises:
+      InputError: what is wrong; also a question of the declaration that is not answered.
+    """
+    if declaration.questions:
+        fix = "answer it in the declaration, then delete it from questions"
+        raise InputError(f"{declaration.name}, key 'questions'", repr(declaration.questions[0]), "no question", fix)
+    _check_files(declaration, folder, LogColumns(declaration).wanted)
+    for name, table in declaration.tables.items():
+        _check_files(table, folder, table_columns(name, table))
+
+
+def _check_files(files: Files, folder: Path, wanted: dict[str, str]) -> None:
+    if files.format == "bigquery":
+        return
+    for file in find_files(files, folder):
+        chunks_of(file, files.csv)
+        check_columns(file.name, column_names(file, files.csv), wanted)
+
+
+class ReadLog(beam.PTransform):
+    """Gives the shards of a log's dataset, and errors; see `PointInTime`.
+
+    Args:
+      declaration: of the log.
+      folder: of the declaration.
+    """
+
+    def __init__(self, declaration: Declaration, folder: Path):
+        super().__init__()
+        self._declaration, self._folder = declaration, folder
+
+    def expand(self, root: beam.Pipeline) -> Any:  # A tuple of PCollections.
+        log = self._declaration
+        inputs = {LOG: root | "Log" >> _ReadRows(log, self._folder)}
+        for name in log.tables:
+            inputs[name] = root | f"Table {name}" >> _ReadRows(log, self._folder, name)
+        return inputs | PointInTime(plan_of(log, self._folder))
+
+
+class _ReadRows(beam.PTransform):
+    """Gives the rows of a log, or of one of its tables, as tables; see `rows.py`. An `InputError` is an element."""
+
+    def __init__(self, declaration: Declaration, folder: Path, table: str | None = None):
+        super().__init__()
+        self._declaration, self._folder, self._table = declaration, folder, table
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        part: Declaration | Table = self._declaration.tables[self._table] if self._table else self._declaration
+        if part.format == "bigquery":
+            return root | read_bigquery(part.files, _ToRows(self._declaration, self._table))
+        chunks = [chunk for file in find_files(part, self._folder) for chunk in chunks_of(file, part.csv)]
+        read = _ReadChunk(self._declaration, self._table)
+        return root | "Chunks" >> beam.Create(chunks) | beam.Reshuffle() | "Rows" >> beam.ParDo(read)
+
+
+class _ReadChunk(beam.DoFn):
+    def __init__(self, declaration: Declaration, table: str | None):
+        self._declaration, self._table = declaration, table
+
+    def process(self, chunk: Chunk) -> Iterator[pa.Table | InputError]:
+        try:
+            yield from read_chunk(chunk, self._declaration, self._table)
+        except InputError as error:
+            yield error
+
+
+def read_chunk(chunk: Chunk, declaration: Declaration, table: str | None = None) -> Iterator[pa.Table]:
+    """Reads the rows of a chunk of the log, or of one of its tables.
+
+    Raises:
+      InputError: the file is malformed, or a value is not what the declaration says.
+    """
+    file, part = chunk.file, declaration if table is None else declaration.tables[table]
+    wanted = LogColumns(declaration).wanted if table is None else table_columns(table, declaration.tables[table])
+    to_rows = _ToRows(declaration, table)
+    for raw in read_rows(chunk, part.csv, _with_patterns(list(wanted), part, file)):
+        yield to_rows(raw, file.number, file.name)
+
+
+@dataclass(frozen=True)
+class _ToRows:
+    """From raw records of the log, or of one of its tables, to rows."""
+
+    declaration: Declaration
+    table: str | None
+
+    def __call__(self, raw: RawRows, file: int, file_name: str) -> pa.Table:
+        if self.table is None:
+            return log_rows(raw, LogColumns(self.declaration), file, file_name)
+        return table_rows(raw, self.declaration, self.declaration.tables[self.table], file)
+
+
+def _with_patterns(columns: list[str], part: Declaration | Table, file: LogFile) -> list[str]:
+    """Adds the columns of vectors that are declared by a pattern."""
+    patterns = [feature.column for feature in part.features.values() if "*" in (feature.column or "")]
+    if not patterns:
+        return columns
+    names = column_names(file, part.csv)
+    return [*columns, *(name for name in names if any(fnmatch(name, str(pattern)) for pattern in patterns))]
+
+
+def plan_of(log: Declaration, folder: Path) -> Plan:
+    """Returns what is computed of a log's rows.
+
+    Args:
+      log: its declaration.
+      folder: of the declaration; the number of parts depends on the size of the files.
+    """
+    sizes = [os.path.getsize(file.path) for file in find_files(log, folder)] if log.format != "bigquery" else [1 << 34]
+    requests = Requests(scattered=log.candidates is None) if log.has_requests else None
+    return Plan(
+        operations=tuple(_operations(log, folder)),
+        split=_split_rule(log),
+        finish=_Finish(log, BatchesOf(feature_set_of(log), log.record_kinds)),
+        requests=requests,
+        partitions=max(8, -(-sum(sizes) // PARTITION_BYTES)),
+    )
+
+
+def _operations(log: Declaration, folder: Path) -> Iterator[Operation]:
+    for name, table in log.tables.items():
+        yield Join(
+            table=name,
+            per=("user_id",) if log.entity_of(name) == "user" else ("item_id",),
+            columns=tuple(table.features),
+            key=("_key",),
+            timed=table.timestamp is not None,
+            place=_TablePlace(table.files if table.format == "bigquery" else _names(table, folder)),
+        )
+    columns = LogColumns(log)
+    for name, feature in log.features.items():
+        history, count = feature.history, feature.count
+        if history is not None:
+            where = columns.conditions[history.where] if history.where else None
+            of, per = columns.name_of(history.of), (columns.name_of(history.per),)
+            yield History(name, of, per, where, history.last, history.lag)
+        if count is not None:
+            where = columns.conditions[count.where] if count.where else None
+            yield Count(name, tuple(columns.name_of(key) for key in count.per), where, count.lag, count.within)
+
+
+def _names(table: Table, folder: Path) -> tuple[str, ...]:
+    return tuple(file.name for file in find_files(table, folder))
+
+
+@dataclass(frozen=True)
+class _TablePlace:
+    """Where a row of a table stands."""
+
+    names: tuple[str, ...]
+
+    def __call__(self, file: int, row: int) -> str:
+        return self.names[file]
+
+
+def _split_rule(log: Declaration) -> SplitRule:
+    splits, where = log.splits, f"{log.name}, key 'splits'"
+    if splits.by in ("column", "files"):
+        return ByColumn("_split")
+    if splits.by in ("user", "random"):
+        per = ("user_id",) if splits.by == "user" else ("request_id",) if log.has_requests else ()
+        return ByHash(per, splits.shares, splits.seed)
+    if splits.dates is None:
+        return time_shares(splits.shares, where, "set other shares, or split by random")
+    zone = log.timestamp.timezone if log.timestamp else None
+    dates = pa.array([splits.dates.get("eval"), splits.dates.get("test")], pa.string())
+    starts = convert.seconds(dates, lambda row: f"{where}.dates", timezone=zone)
+    return fixed_times((int(starts[0]), int(starts[1])), where, "set dates within the log")
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """Makes batches of the rows of a shard: of times that tables tell come the days to the event."""
+
+    log: Declaration
+    batches: BatchesOf
+
+    def __call__(self, rows: pa.Table, split: Split) -> Iterator[Batch]:
+        for table in self.log.tables.values():
+            for name, feature in table.features.items():
+                if feature.is_time and dtype_of(self.log, name) == "float":
+                    times = pc.fill_null(rows[name].cast(pa.int64()), MISSING_INT)
+                    column = ages(times.combine_chunks(), rows["timestamp"].combine_chunks())
+                    rows = rows.set_column(rows.schema.get_field_index(name), name, column)
+        yield from self.batches(rows, split)

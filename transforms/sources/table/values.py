@@ -1,0 +1,61 @@
+"""The values of a feature in the type that its records have."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from transforms.arrow import pa
+from transforms.errors import InputError
+from transforms.features import MISSING_INT
+from transforms.sources.table import convert
+from transforms.sources.table.declaration import Declaration, FeatureDeclaration
+from transforms.sources.table.schema import dtype_of
+
+DAY = 86_400
+
+
+def ages(times: pa.Array, timestamps: pa.Array) -> pa.Array:
+    """Returns days between times and events, float32; missing: NaN."""
+    seconds = times.to_numpy(zero_copy_only=False)
+    days = (timestamps.to_numpy(zero_copy_only=False) - seconds) / DAY
+    return pa.array(np.where(seconds == MISSING_INT, np.nan, days).astype(np.float32))
+
+
+def typed(log: Declaration, name: str, feature: FeatureDeclaration, array: pa.Array, where: convert.Where) -> pa.Array:
+    """Returns a feature's values in their type; times in UTC seconds, or the zone's clock for hours."""
+    if feature.vector or feature.list or feature.sequence:
+        return _several(feature, dtype_of(log, name), array, where)
+    array = convert.masked(array, feature.missing, where)
+    if feature.is_time:
+        zone = feature.timezone or (log.timestamp.timezone if log.timestamp else None)
+        times = convert.seconds(array, where, feature.unit, feature.format, zone, of_event=False)
+        return pa.array(times if dtype_of(log, name) == "float" else convert.local_seconds(times, zone))
+    if feature.type == "float":
+        return pa.array(convert.numbers(array, where).astype(np.float32))
+    if feature.type == "int":
+        return pa.array(convert.integers(array, where))
+    return pa.array(convert.truths(array, where)) if feature.type == "bool" else convert.texts(array, where)
+
+
+def _several(feature: FeatureDeclaration, dtype: str, array: pa.Array, where: convert.Where) -> pa.Array:
+    """Returns lists, cut to the length that the declaration says."""
+    offsets, elements = convert.list_parts(convert.lists(array, feature.separator, where))
+    record = np.repeat(np.arange(len(array)), np.diff(offsets))
+    element: Callable[[int], str] = lambda row: where(int(record[row]))  # noqa: E731
+    if feature.missing:
+        elements = convert.masked(elements, feature.missing, element)
+    if feature.vector is not None:
+        return _vectors(convert.numbers(elements, element), offsets, feature.vector, where)
+    values = pa.array(convert.integers(elements, element)) if dtype == "int64" else convert.texts(elements, element)
+    length = feature.sequence or feature.list or 0
+    offsets, values = convert.cut(offsets, values, length, last=feature.sequence is not None)
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+
+
+def _vectors(values: np.ndarray, offsets: np.ndarray, width: int, where: convert.Where) -> pa.Array:
+    lengths = np.diff(offsets)
+    wrong = (lengths != width) & (lengths != 0)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise InputError(where(row), f"{lengths[row]} numbers", f"{width}, or none", "correct vector, or the record")
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values.astype(np.float32)))
