@@ -18,16 +18,18 @@ from tfx.proto.orchestration import pipeline_pb2
 from runs.plan import Plan, write_schema
 from runs.workers import check_one_process
 from serving.versions import versions_in
+from tfx_pipeline.components.model_gate import REPORT, SUMMARY
 from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
 from transforms.beam.credentials import check_credentials
 from transforms.errors import ConsortError
 from transforms.locks import locked
+from transforms.plain_text import parse_json
 from transforms.progress import clock
 
 UNCACHED = frozenset({"AnomalyGate", "ModelGate", "Pusher"})
 """Nodes that write outside of the metadata's sight, where others may have written since: always run, and quick."""
 
-OnNode = Callable[[str, float | None], None]
+OnNode = Callable[[str, float], None]
 
 
 def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> dict[str, Any]:
@@ -35,11 +37,12 @@ def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> di
 
     Args:
       plan: what to run.
-      on_node: called with a node's name and None when it starts, and with its seconds when it ends.
+      on_node: called with a node's name and its seconds when it ends.
 
     Returns:
-      `model`: the directory of the newest version; `version`; `new`: whether this run pushed it, or it was this very
-      model already; `seconds` by node.
+      `seconds` by node; `model`: the directory of the newest version; `version`; `new`: True if this run pushed it,
+      False if it was this very model already; `metrics` and, of the model that was served before, `baseline`; `gate`,
+      the verdict; and `report`, its file.
 
     Raises:
       InputError: training is to be spread over several processes, another run is at work in the root, or there are
@@ -51,7 +54,17 @@ def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> di
     before = {number for number, _ in versions_in(plan.serving_base)}
     seconds = _run(plan, create_pipeline(plan), on_node)
     number, directory = versions_in(plan.serving_base)[-1]
-    return {"model": str(directory), "version": number, "new": number not in before, "seconds": seconds}
+    verdict = parse_json((plan.reports_dir / SUMMARY).read_text())
+    return {
+        "seconds": seconds,
+        "model": str(directory),
+        "version": number,
+        "new": number not in before,
+        "metrics": verdict["metrics"],
+        "baseline": verdict["baseline"],
+        "gate": "passed" if verdict["passed"] else "rejected",
+        "report": str(plan.reports_dir / REPORT),
+    }
 
 
 def run_data_half(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> dict[str, float]:
@@ -63,9 +76,8 @@ def _run(plan: Plan, pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, f
     check_credentials(plan.config.pipeline.beam_args)
     seconds: dict[str, float] = {}
 
-    def watch(name: str, elapsed: float | None) -> None:
-        if elapsed is not None:
-            seconds[name] = elapsed
+    def watch(name: str, elapsed: float) -> None:
+        seconds[name] = elapsed
         on_node(name, elapsed)
 
     with locked(plan.root):
@@ -111,7 +123,7 @@ class _WatchedDagRunner(tfx.orchestration.LocalDagRunner):
     Its own log lines cannot be relied on for progress: libraries below change the log level as they run.
 
     Args:
-      on_node: called with a node's id and None when it starts, and with its seconds when it ends.
+      on_node: called with a node's id and its seconds when it ends.
     """
 
     def __init__(self, on_node: OnNode):
@@ -135,7 +147,6 @@ class _WatchedDagRunner(tfx.orchestration.LocalDagRunner):
             name, started = node.node_info.id, time.monotonic()
             if name in UNCACHED:
                 node.execution_options.caching_options.enable_cache = False
-            self._on_node(name, None)
             launched = launcher.Launcher(
                 pipeline_node=node,
                 mlmd_connection=metadata.Metadata(connection),

@@ -54,13 +54,15 @@ class GateRefused(ConsortError):
     Args:
       gate: name of the gate.
       reasons: one line for each reason.
+      report: path of the file that has more of it; empty: there is none.
     """
 
     exit_code = 4
 
-    def __init__(self, gate: str, reasons: list[str]):
-        self.gate, self.reasons = gate, reasons
-        super().__init__(f"rejected by {gate}:\n" + "\n".join(f"  - {reason}" for reason in reasons))
+    def __init__(self, gate: str, reasons: list[str], report: str = ""):
+        self.gate, self.reasons, self.report = gate, reasons, report
+        lines = [f"  - {reason}" for reason in reasons] + ([f"report: {report}"] if report else [])
+        super().__init__("\n".join([f"rejected by {gate}:", *lines]))
 
     def __reduce__(self) -> tuple[type, tuple[object, ...]]:
-        return type(self), (self.gate, self.reasons)
+        return type(self), (self.gate, self.reasons, self.report)

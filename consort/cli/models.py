@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from consort.cli.options import Data, JsonFile, Model, Run, RunOut, Seed, SeedOverride, Set, check_unused, overrides
-from consort.cli.output import clock, describe_best, progress, report_changed, save, say, show
+from consort.cli.output import clock, describe_best, progress, report_changed, report_warnings, save, say, show
 
 if TYPE_CHECKING:
     from evaluation.ranking import RankingDefinition
@@ -49,9 +49,7 @@ def train(
     from runs.train import train_run
 
     result = train_run(config, data, out, say)
-    for section in ("training", "recipe"):
-        for warning in result.get(section, {}).get("warnings", []):
-            say(f"warning: {warning}")
+    report_warnings(result)
     apart = ("history", "best", "warnings", "changes")
     training = {key: value for key, value in result["training"].items() if key not in apart}
     summary = {"run": str(out), "seed": result["seed"], "training": training, **describe_best(result)}

@@ -9,7 +9,7 @@ from typing import Any
 from transforms.files import write_text
 from transforms.progress import clock, progress, say
 
-__all__ = ["clock", "describe_best", "progress", "report_changed", "save", "say", "show", "table"]
+__all__ = ["clock", "describe_best", "progress", "report_changed", "report_warnings", "save", "say", "show", "table"]
 
 
 def show(result: Mapping[str, Any], json_file: Path | None = None) -> None:
@@ -44,6 +44,13 @@ def report_changed(shards: Sequence[str]) -> None:
     """Reports shards that are readable but differ from their checksum in `dataset.json`."""
     for path in shards:
         say(f"{path} differs from its checksum in dataset.json; its records are readable and are used as they are")
+
+
+def report_warnings(run: Mapping[str, Any]) -> None:
+    """Reports what `run.json` warns of: training that was too short or learned nothing."""
+    for section in ("training", "recipe"):
+        for warning in run.get(section, {}).get("warnings", []):
+            say(f"warning: {warning}")
 
 
 def describe_best(run: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from consort.cli.options import BeamArg, Data, JsonFile, Run, SeedOverride, Set, check_unused, overrides
-from consort.cli.output import describe_best, report_changed, save, say, show
+from consort.cli.output import describe_best, report_changed, report_warnings, save, say, show
 
 app = typer.Typer(help="Run or draw the TFX pipeline.", no_args_is_help=True)
 
@@ -40,14 +40,14 @@ def run(
     say("loading TFX")
     from tfx_pipeline.run import run_pipeline
 
-    result = run_pipeline(
-        plan, lambda node, seconds: say(f"{node}: {'...' if seconds is None else f'{seconds:.1f} s'}")
-    )
+    result = run_pipeline(plan, lambda node, seconds: say(f"{node}: {seconds:.1f} s"))
     if not result["new"]:
         say(f"version {result['version']} is already this model; nothing was pushed")
     from serving.contract import read_contract
 
-    show({**result, **describe_best(read_contract(result["model"])["run"])})
+    trained = read_contract(result["model"])["run"]
+    report_warnings(trained)
+    show({"seconds": result["seconds"], **describe_best(trained), **result})
     save(result, json_file)
 
 

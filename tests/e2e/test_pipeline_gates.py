@@ -64,6 +64,7 @@ def execution_folders(root, state):
 def test_a_first_model_that_reaches_its_bounds_is_pushed_whole(first):
     root, result = first
     assert result["new"] and versions(root) == [str(result["version"])]
+    assert result["gate"] == "passed" and f"{result['metrics']['auc']:.6g}" in Path(result["report"]).read_text()
     pushed = root / "serving" / "toy_deepfm" / str(result["version"])
     assert (pushed / "saved_model.pb").is_file() and (pushed / "assets.extra" / "contract.json").is_file()
     assert (root / "reports" / "anomalies.txt").read_text() == "no anomalies\n"

@@ -79,5 +79,6 @@ def test_only_the_overall_slice_decides():
 def test_a_refusal_lists_its_reasons_and_exits_with_4():
     error = GateRefused("the gate", ["one", "two"])
     assert error.exit_code == 4 and str(error) == "rejected by the gate:\n  - one\n  - two"
+    assert str(GateRefused("the gate", ["one"], "r/x.txt")) == "rejected by the gate:\n  - one\nreport: r/x.txt"
     with pytest.raises(GateRefused):
         raise error

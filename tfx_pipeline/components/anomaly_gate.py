@@ -83,4 +83,4 @@ def AnomalyGate(  # noqa: N802, a component is a class to its users
     lines += wrong_values(examples, FeatureSet.model_validate_json(feature_set), record_kind(record), lines)
     write_text(Path(report_dir) / REPORT, "\n".join(lines) + "\n" if lines else "no anomalies\n")
     if lines:
-        raise GateRefused("the anomaly gate", lines)
+        raise GateRefused("the anomaly gate", lines, str(Path(report_dir, REPORT)))

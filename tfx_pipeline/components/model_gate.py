@@ -1,5 +1,6 @@
 """Stop the run when Evaluator did not bless the model, and write what it measured, what was needed and the verdict."""
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from serving.versions import versions_in
 from transforms.errors import GateRefused
 from transforms.files import sha256_of, write_text
 
-REPORT = "evaluation.txt"
+REPORT, SUMMARY = "evaluation.txt", "evaluation.json"
 _BASELINE = "baseline"
 """Name that Evaluator gives to the model that it compares with; without one, the other has no name."""
 
@@ -30,6 +31,8 @@ def ModelGate(  # noqa: N802, a component is a class to its users
     serving_base: Parameter[str],
 ) -> None:
     """Writes metrics, bounds and verdict to `report_dir/evaluation.txt` and refuses a model that was not blessed.
+
+    What was measured on the overall slice stands in `report_dir/evaluation.json`, too.
 
     Raises:
       GateRefused: with one reason for each threshold that was missed.
@@ -44,9 +47,13 @@ def ModelGate(  # noqa: N802, a component is a class to its users
         "baseline": _served_as(baseline, serving_base) if baseline else "none: no other model was served before",
     }
     bounds = list(bounds_in(tfma.load_eval_result(evaluation.uri).config))
-    write_text(Path(report_dir) / REPORT, report(metrics_in(evaluation.uri), bounds, lines, facts))
+    slices = metrics_in(evaluation.uri)
+    write_text(Path(report_dir) / REPORT, report(slices, bounds, lines, facts))
+    overall = slices[0] if slices else SliceMetrics("all")
+    summary = {"passed": blessed, "metrics": overall.model, "baseline": overall.baseline}
+    write_text(Path(report_dir) / SUMMARY, json.dumps(summary, indent=2) + "\n")
     if not blessed:
-        raise GateRefused("the model gate", lines)
+        raise GateRefused("the model gate", lines, str(Path(report_dir, REPORT)))
 
 
 def failures_in(result: tfma.proto.validation_result_pb2.ValidationResult) -> Iterator[str]:
