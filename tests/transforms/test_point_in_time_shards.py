@@ -85,9 +85,10 @@ class Log(Source):
     def __init__(self, plan: Plan = PLAN, rows: int = 400, chunk: int = 30, items: pa.Table | InputError = ITEMS):
         super().__init__()
         self.plan, self.table, self.chunk, self.items = plan, log_table(rows), chunk, items
+        self.features = FEATURES
 
     def feature_set(self) -> FeatureSet:
-        return FEATURES
+        return self.features
 
     def check(self, input_dir: Any) -> None:
         """Nothing to look at."""
@@ -151,13 +152,15 @@ def test_workers_partitions_and_chunks_change_nothing(tmp_path):
         tmp_path / "second", "--direct_num_workers=2", "--direct_running_mode=multi_threading", plan=plan, chunk=77
     )
     assert first.sha256 == second.sha256
-    other = dataclasses.replace(PLAN, partitions=1)
-    assert imported(tmp_path / "third", "--runner=BundleBasedDirectRunner", plan=other).sha256 == first.sha256
+    (tmp_path / "parts").mkdir()
+    plan = dataclasses.replace(PLAN, partitions=1)
+    third = imported(tmp_path / "third", f"--parts_folder={tmp_path / 'parts'}", plan=plan)
+    assert third.sha256 == first.sha256
+    assert list((tmp_path / "parts").iterdir())
+    assert sorted(path.name for path in (tmp_path / "first").iterdir()) == ["dataset.json", "row"]
 
 
-@pytest.mark.parametrize(
-    "rule", [ByHash(("user_id",), (0.5, 0.25, 0.25), 3), ByHash(("request_id",), (0.5, 0.25, 0.25), 3), ByColumn("day")]
-)
+@pytest.mark.parametrize("rule", [ByHash(("user_id",), (0.5, 0.25, 0.25), 3), ByColumn("day")])
 def test_other_splits_part_users_or_requests_and_have_shards_of_their_own(tmp_path, rule):
     finish = BatchesOf(FEATURES, ("row", "request"))
     plan = dataclasses.replace(PLAN, split=rule, finish=finish, requests=Requests())
@@ -188,6 +191,15 @@ def test_other_splits_part_users_or_requests_and_have_shards_of_their_own(tmp_pa
         assert request["tags"].shape == (4, 2)
 
 
+def test_a_log_of_which_nothing_is_computed_is_cut_too(tmp_path):
+    columns = tuple(column for column in FEATURES.columns if column.name == "none")
+    finish = BatchesOf(FEATURES.model_copy(update={"columns": columns}))
+    log = Log(dataclasses.replace(PLAN, operations=(), finish=finish), rows=90)
+    log.features = finish.feature_set
+    import_dataset(log, "nowhere", tmp_path / "out")
+    assert len(rows_of(tmp_path / "out")) == 54
+
+
 def test_errors_of_readers_of_tables_and_of_splits_reach_the_user(tmp_path):
     error = InputError("items.csv, line 3", "'x'", "a number", "repair the line")
     with pytest.raises(InputError, match="items.csv, line 3: received 'x'"):
@@ -195,12 +207,17 @@ def test_errors_of_readers_of_tables_and_of_splits_reach_the_user(tmp_path):
     twice = pa.concat_tables([ITEMS, ITEMS.slice(1, 1).set_column(4, "_row", pa.array([9], pa.int64()))])
     with pytest.raises(InputError, match="row 9, field item_id: received i1 again"):
         imported(tmp_path / "out", items=twice)
-    with pytest.raises(InputError, match="expected rows before 1000, where eval begins"):
-        imported(tmp_path / "out", plan=dataclasses.replace(PLAN, split=time_shares((1e-9, 0.5, 0.4), "log", "fix")))
-    large = dataclasses.replace(PLAN, finish=BatchesOf(FEATURES.model_copy(update={"list_size": 2}), ("request",)),
-                                requests=Requests())  # fmt: skip
-    with pytest.raises(InputError, match="request 'r.*': received 3 candidates; expected at most 2"):
-        imported(tmp_path / "out", plan=large)
+
+
+def test_empty_splits_and_too_large_requests_are_refused():
+    counts = TimeCounts.of(np.array([5, 5, 7]))
+    assert counts is not None
+    with pytest.raises(InputError, match="times 5 to 7; expected rows before 5, where eval begins"):
+        Layout.of({0: counts}, time_shares((0.2, 0.4, 0.4), "log", "fix"), 10)
+    rows = log_table(6).append_column("_request", pa.array([0, 0, 0, 1, 1, 1]))
+    finish = BatchesOf(FeatureSet(features=(), list_size=2), ("request",))
+    with pytest.raises(InputError, match="request 'r0': received 3 candidates; expected at most 2"):
+        list(finish(rows, "train"))
 
 
 def test_times_are_counted_the_same_in_any_order_and_in_the_narrowest_buckets_that_fit(monkeypatch):

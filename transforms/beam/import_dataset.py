@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from transforms.batches import Batch
 from transforms.beam.credentials import check_credentials
-from transforms.beam.options import pipeline_options
+from transforms.beam.options import local_parts_folder, pipeline_options
 from transforms.errors import InputError
 from transforms.features import FeatureSet
 from transforms.progress import progress
@@ -105,6 +105,7 @@ def import_dataset(
         directory = str(unfinished.directory)
         try:
             with (
+                local_parts_folder(options, directory),
                 progress("importing", "records", lambda: ("importing", unfinished.records_written(), None)),
                 beam.Pipeline(options=options) as pipeline,
             ):

@@ -2,7 +2,9 @@
 
 import contextlib
 import io
-from collections.abc import Sequence
+import tempfile
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 from apache_beam.runners.runner import create_runner
@@ -12,6 +14,35 @@ from transforms.import_path import nearest
 
 LOCAL_RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner", "DirectRunner", "SwitchingDirectRunner")
 """Runners that have no options beyond Beam's own; job servers of the others may add theirs."""
+
+
+class PartOptions(PipelineOptions):
+    """Where rows wait between the steps of an import that computes histories or joins tables."""
+
+    @classmethod
+    def _add_argparse_args(cls, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--parts_folder",
+            help="folder that all workers share, with room for a few copies of the log; default: a temporary one with "
+            "local runners, and the shuffle of other runners",
+        )
+
+
+@contextlib.contextmanager
+def local_parts_folder(options: PipelineOptions, folder: str) -> Iterator[None]:
+    """Lets rows wait in a temporary folder, not in memory, if the runner is a local one and no folder is chosen.
+
+    Args:
+      options: of the pipeline.
+      folder: in which the temporary one is made.
+    """
+    parts, runner = options.view_as(PartOptions), options.view_as(StandardOptions).runner
+    if parts.parts_folder is not None or runner not in LOCAL_RUNNERS:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="parts-", dir=folder) as temporary:
+        parts.parts_folder = temporary
+        yield
 
 
 def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:

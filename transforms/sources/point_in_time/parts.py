@@ -1,13 +1,18 @@
 """Some rows of a log on their way from worker to worker: columns, with histories as ranges of shared events."""
 
+import os
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
 from transforms.arrow import ipc, pa
 from transforms.sources.point_in_time.events_before import range_indices
 
+Reference: TypeAlias = bytes | tuple[str, int, int]
+"""A part itself, or the file, first byte and length of one."""
 _START, _STOP = "{}/start", "{}/stop"
 
 
@@ -104,6 +109,38 @@ class Part:
         if _START.format(name) not in self.rows.column_names:
             return np.zeros(len(self), np.int64), np.zeros(len(self), np.int64)
         return self.rows[_START.format(name)].to_numpy(), self.rows[_STOP.format(name)].to_numpy()
+
+
+@dataclass(frozen=True)
+class PartStore:
+    """Where parts wait between steps: in files of a folder that all workers share, or in Beam's own shuffle.
+
+    Args:
+      folder: where; None: in the shuffle, so that a reference is the part itself.
+    """
+
+    folder: str | None
+
+    def put(self, parts: Iterable[tuple[int, Part]]) -> Iterator[tuple[int, Reference]]:
+        """Gives a reference for each numbered part; all go into one file."""
+        if self.folder is None:
+            for number, part in parts:
+                yield number, part.to_bytes()
+            return
+        path, references = os.path.join(self.folder, uuid.uuid4().hex), []
+        with open(path, "xb") as file:
+            for number, part in parts:
+                references.append((number, (path, file.tell(), file.write(part.to_bytes()))))
+        yield from references
+
+    def get(self, reference: Reference) -> Part:
+        """The part of a reference."""
+        if isinstance(reference, bytes):
+            return Part.from_bytes(reference)
+        path, start, length = reference
+        with open(path, "rb") as file:
+            file.seek(start)
+            return Part.from_bytes(file.read(length))
 
 
 def _streams(source: pa.BufferReader) -> Iterator[tuple[str, pa.Table]]:

@@ -9,19 +9,21 @@ from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from transforms.arrow import pa
 from transforms.batches import Batch
+from transforms.beam.options import PartOptions
 from transforms.errors import InputError
 from transforms.features import SPLITS
 from transforms.sources.point_in_time.batches_of import REQUEST
 from transforms.sources.point_in_time.compute import compute, with_request_times
 from transforms.sources.point_in_time.keys import key_codes, key_hashes
-from transforms.sources.point_in_time.parts import Part
+from transforms.sources.point_in_time.parts import Part, PartStore, Reference
 from transforms.sources.point_in_time.plan import FILE, RECORD, REQUEST_ID, ROW, TIME, Plan, Stage, stages
 from transforms.sources.point_in_time.splits import ByTime, Layout, TimeCounts
 
 LOG = "log"
 _ERRORS, _MAIN = "errors", "main"
 Counted: TypeAlias = dict[int, TimeCounts]
-Sent: TypeAlias = tuple[int, tuple[str, bytes]]
+Sent: TypeAlias = tuple[int, tuple[str, Reference]]
+Received: TypeAlias = tuple[int, Iterable[tuple[str, Reference]]]
 
 
 class PointInTime(beam.PTransform):
@@ -42,22 +44,26 @@ class PointInTime(beam.PTransform):
 
     def expand(self, inputs: Any) -> Any:  # Beam warns of any narrower type of several PCollections.
         self._errors, plan = [], self._plan
+        store = PartStore(inputs[LOG].pipeline.options.view_as(PartOptions).parts_folder)
         parts, requests = inputs[LOG], plan.requests
         if requests is not None and requests.scattered:
             request = Stage((REQUEST_ID,), (), ())
-            sent = self._do("SendRequests", parts, _Send(LOG, request.per, plan.partitions))
-            parts = self._do("Requests", sent | "ByRequest" >> beam.GroupByKey(), _RequestTimes())
-        layout = self._layout(parts)
-        for number, stage in enumerate(stages(plan.operations)):
+            sent = self._do("SendRequests", parts, _Send(store, LOG, request.per, plan.partitions))
+            parts = self._do("Requests", sent | "ByRequest" >> beam.GroupByKey(), _RequestTimes(store))
+        layout, computed = self._layout(parts), stages(plan.operations)
+        if not computed:
+            # The shards wait for the times of all rows.
+            parts = self._do("Keep", parts, _Keep(store))
+        for number, stage in enumerate(computed):
             name = f"{number}:{'+'.join(stage.per)}"
-            sent = [self._do(f"Send{name}", parts, _Send(LOG, stage.per, plan.partitions))]
+            sent = [self._do(f"Send{name}", parts, _Send(store, LOG, stage.per, plan.partitions))]
             for join in stage.joins:
-                send = _Send(join.table, join.key_columns, plan.partitions)
+                send = _Send(store, join.table, join.key_columns, plan.partitions)
                 sent.append(self._do(f"Send{name}:{join.table}", inputs[join.table], send))
             grouped = sent | f"Flatten{name}" >> beam.Flatten() | f"By{name}" >> beam.GroupByKey()
-            parts = self._do(f"Compute{name}", grouped, _Compute(stage))
-        sent = self._do("SendShards", parts, _SendToShards(plan), layout)
-        shards = self._do("Finish", sent | "ByShard" >> beam.GroupByKey(), _Finish(plan), layout)
+            parts = self._do(f"Compute{name}", grouped, _Compute(store, stage))
+        sent = self._do("SendShards", parts, _SendToShards(store, plan), layout)
+        shards = self._do("Finish", sent | "ByShard" >> beam.GroupByKey(), _Finish(store, plan), layout)
         return (shards, *self._errors)
 
     def _layout(self, parts: PCollection) -> AsSingleton:
@@ -71,7 +77,10 @@ class PointInTime(beam.PTransform):
 
 
 class _Guarded(beam.DoFn):
-    """Sends InputErrors, of the input and of its work, to the errors."""
+    """Works with parts, and sends InputErrors, of the input and of its work, to the errors."""
+
+    def __init__(self, store: PartStore):
+        self._store = store
 
     def process(self, element: Any, *sides: Any) -> Iterator[Any]:
         error = next((one for one in (element, *sides) if isinstance(one, InputError)), None)
@@ -86,30 +95,54 @@ class _Guarded(beam.DoFn):
     def work(self, element: Any, *sides: Any) -> Iterable[Any]:
         raise NotImplementedError
 
+    def sent(self, table: str, part: Part, destination: np.ndarray) -> Iterator[Sent]:
+        """Cuts a part by the destination of its rows."""
+        order = np.argsort(destination, kind="stable")
+        numbers, starts = np.unique(destination[order], return_index=True)
+        pieces = zip(numbers.tolist(), np.split(order, starts[1:]), strict=True)
+        for number, reference in self._store.put((number, part.take(index)) for number, index in pieces):
+            yield number, (table, reference)
+
+    def received(self, element: Received) -> dict[str, Part]:
+        """What was sent to one destination, by table."""
+        parts: dict[str, list[Part]] = {}
+        for table, reference in element[1]:
+            parts.setdefault(table, []).append(self._store.get(reference))
+        return {table: Part.joined(pieces) for table, pieces in parts.items()}
+
+
+class _Keep(_Guarded):
+    """Puts parts where they can wait."""
+
+    def work(self, element: pa.Table | Part, *sides: Any) -> Iterator[Reference]:
+        yield from (reference for _, reference in self._store.put([(0, _part(element))]))
+
 
 class _Send(_Guarded):
     """Sends rows to the partition of their key."""
 
-    def __init__(self, table: str, per: tuple[str, ...], partitions: int):
+    def __init__(self, store: PartStore, table: str, per: tuple[str, ...], partitions: int):
+        super().__init__(store)
         self._table, self._per, self._partitions = table, per, partitions
 
     def work(self, element: pa.Table | Part, *sides: Any) -> Iterator[Sent]:
         part = _part(element)
         partition = key_hashes(part.rows, self._per) % np.uint64(self._partitions)
-        yield from _sent(self._table, part, partition.astype(np.int64))
+        yield from self.sent(self._table, part, partition.astype(np.int64))
 
 
 class _RequestTimes(_Guarded):
-    def work(self, element: tuple[int, Iterable[tuple[str, bytes]]], *sides: Any) -> Iterator[Part]:
-        yield with_request_times(_received(element[1])[LOG])
+    def work(self, element: Received, *sides: Any) -> Iterator[Part]:
+        yield with_request_times(self.received(element)[LOG])
 
 
 class _Compute(_Guarded):
-    def __init__(self, stage: Stage):
+    def __init__(self, store: PartStore, stage: Stage):
+        super().__init__(store)
         self._stage = stage
 
-    def work(self, element: tuple[int, Iterable[tuple[str, bytes]]], *sides: Any) -> Iterator[Part]:
-        received = _received(element[1])
+    def work(self, element: Received, *sides: Any) -> Iterator[Part]:
+        received = self.received(element)
         if LOG in received:
             yield compute(received[LOG], self._stage, {name: part.rows for name, part in received.items()})
 
@@ -117,30 +150,31 @@ class _Compute(_Guarded):
 class _SendToShards(_Guarded):
     """Sends records to their shards."""
 
-    def __init__(self, plan: Plan):
+    def __init__(self, store: PartStore, plan: Plan):
+        super().__init__(store)
         self._plan = plan
 
-    def work(self, element: pa.Table | Part, *sides: Any) -> Iterator[Sent]:
-        part, layout = _records(_part(element)), sides[0]
+    def work(self, element: Part | Reference, *sides: Any) -> Iterator[Sent]:
+        part, layout = _records(element if isinstance(element, Part) else self._store.get(element)), sides[0]
         if not len(part):
             return
         rule, rows = self._plan.split, part.rows
         splits = None if isinstance(rule, ByTime) else rule(rows)
         hashes = key_hashes(rows, (REQUEST_ID,) if self._plan.requests else ())
-        yield from _sent(LOG, part, layout.pieces_of(rows[TIME].to_numpy(), splits, hashes))
+        yield from self.sent(LOG, part, layout.pieces_of(rows[TIME].to_numpy(), splits, hashes))
 
 
 class _Finish(_Guarded):
     """Makes the batches of a shard."""
 
-    def __init__(self, plan: Plan):
+    def __init__(self, store: PartStore, plan: Plan):
+        super().__init__(store)
         self._plan = plan
 
-    def work(self, element: tuple[int, Iterable[tuple[str, bytes]]], *sides: Any) -> Iterator[tuple[str, Batch]]:
-        piece, sent = element
-        part = _received(sent)[LOG]
+    def work(self, element: Received, *sides: Any) -> Iterator[tuple[str, Batch]]:
+        part = self.received(element)[LOG]
         row, file, time = (part.rows[name].to_numpy() for name in (ROW, FILE, TIME))
-        split, name = sides[0].split_and_name(piece)
+        split, name = sides[0].split_and_name(element[0])
         if self._plan.requests is None:
             rows = part.take(np.lexsort((row, file, time))).to_table()
         else:
@@ -198,20 +232,6 @@ def _records(part: Part) -> Part:
     chosen = part.rows[RECORD].combine_chunks().fill_null(False).to_numpy(zero_copy_only=False)
     records = part if chosen.all() else part.take(np.flatnonzero(chosen))
     return Part(records.rows.drop([RECORD]), records.events)
-
-
-def _sent(table: str, part: Part, destination: np.ndarray) -> Iterator[Sent]:
-    order = np.argsort(destination, kind="stable")
-    numbers, starts = np.unique(destination[order], return_index=True)
-    for number, index in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
-        yield number, (table, part.take(index).to_bytes())
-
-
-def _received(sent: Iterable[tuple[str, bytes]]) -> dict[str, Part]:
-    parts: dict[str, list[Part]] = {}
-    for table, data in sent:
-        parts.setdefault(table, []).append(Part.from_bytes(data))
-    return {table: Part.joined(pieces) for table, pieces in parts.items()}
 
 
 def _request_numbers(rows: pa.Table, row: np.ndarray, file: np.ndarray, time: np.ndarray) -> np.ndarray:
