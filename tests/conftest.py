@@ -4,6 +4,7 @@ import faulthandler
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything imports TensorFlow.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -13,6 +14,9 @@ os.environ.setdefault("CONSORT_DATA", str(Path(__file__).resolve().parents[2] / 
 
 import hypothesis
 import pytest
+
+if TYPE_CHECKING:
+    from tests.helpers.learned_transforms import LearnedTransforms
 
 # Derandomized: a failure on one machine is a failure on all; no deadline: the first call traces a graph.
 hypothesis.settings.register_profile("consort", derandomize=True, deadline=None, database=None)
@@ -51,3 +55,35 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def data_folder() -> Path:
     """The folder with the public data sets, for tests marked `real_data`."""
     return Path(os.environ["CONSORT_DATA"])
+
+
+@pytest.fixture(scope="session")
+def learned_transforms(tmp_path_factory: pytest.TempPathFactory) -> "LearnedTransforms":
+    """`transform_dataset` for tests of what comes after it: each transform is learned once, for all workers."""
+    from tests.helpers.learned_transforms import LearnedTransforms
+
+    base = tmp_path_factory.getbasetemp()
+    return LearnedTransforms((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "learned_transforms")
+
+
+@pytest.fixture(scope="module")
+def each_transform_once(learned_transforms: "LearnedTransforms") -> Iterator[None]:
+    """Runs, streams and searches of this process learn each transform once."""
+    from runs import train
+    from runs.online import setup
+    from runs.tuning import search
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (train, setup, search):
+            patch.setattr(module, "transform_dataset", learned_transforms)
+        yield
+
+
+@pytest.fixture(scope="module")
+def eagerly() -> Iterator[None]:
+    """Many trainings of a few steps each: tracing them would take longer than the steps."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)

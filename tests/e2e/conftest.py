@@ -1,10 +1,15 @@
-"""Exported models that several files of end-to-end tests look at."""
+"""What end-to-end tests share: learned transforms, and exported models that several files look at."""
 
 from pathlib import Path
 
 import pytest
 
 from tests.helpers.served_sets import RequestLog, export, make_log
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _each_transform_once(each_transform_once: None) -> None:
+    """Runs in this process."""
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """CS3 as a run: what is kept, what a second pass sees, what is refused, and what a kill costs."""
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,10 @@ from models.training.job import FitSettings, TrainingJob
 from tests.helpers.model_batches import REQUEST, ROW, SIZES
 from tests.helpers.tower_pairs import events
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 _STEPS, _BATCH = 4, 12
 _IDS: dict[str, Any] = {"user_feature": "user", "item_feature": "item"}
-
-
-@pytest.fixture(autouse=True)
-def eagerly() -> Iterator[None]:
-    """A few steps of many models: compiling each would take longer."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def _stream(seed: int) -> tf.data.Dataset:

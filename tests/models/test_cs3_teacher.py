@@ -1,6 +1,5 @@
 """CS3 with a frozen teacher: the caches take what batches bring along, the towers never see it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,15 +19,9 @@ from tests.helpers.model_batches import ROW, SIZES
 from tests.helpers.tower_pairs import cs3, events, moved
 from transforms.features import TEACHER_HIDDEN, TIMESTAMP
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 _WIDTH, _IDS = 2, {"user_feature": "user", "item_feature": "item"}
-
-
-@pytest.fixture(autouse=True)
-def eagerly() -> Iterator[None]:
-    """A few steps of several models: compiling each would take longer."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def _taught(**options: Any) -> CS3:

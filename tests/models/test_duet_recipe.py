@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +20,9 @@ from models.training.losses import ClickLoss
 from tests.helpers.set_batches import INPUTS, REAL, SIZES, set_batch
 from transforms.features import STAGE, ModelInput
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 _STEPS = 4
-
-
-@pytest.fixture(autouse=True)
-def eagerly() -> Iterator[None]:
-    """A few steps of many pairs: compiling each would take longer."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def _rows(seed: int, steps: int = _STEPS) -> tf.data.Dataset:

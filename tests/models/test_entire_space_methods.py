@@ -1,6 +1,6 @@
 """The baselines of DUET: each one's loss by hand, where its gradients go, and what it leaves to serve."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -227,14 +227,6 @@ def test_padding_counts_nowhere(method: str) -> None:
         _clicks(), [own + padding for own in logits], [[own - padding for own in side] for side in beside]
     )
     assert {name: float(term) for name, term in one.items()} == {name: float(term) for name, term in other.items()}
-
-
-@pytest.fixture
-def eagerly() -> Iterator[None]:
-    """Two steps of ten methods: compiling each would take longer."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def _job() -> TrainingJob:

@@ -19,6 +19,8 @@ from models.training.job import FitSettings, TrainingJob
 from transforms.errors import InputError
 from transforms.features import ModelInput
 
+pytestmark = pytest.mark.usefixtures("eagerly")
+
 _SIZES = {"items": 20, "users": 10}
 _INPUTS = tuple(
     ModelInput(name=name, vocabulary=f"{name}s", shape="scalar", entity="user") for name in ("user", "item")
