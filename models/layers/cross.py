@@ -9,8 +9,31 @@ from models.layers.arguments import checked_count, derived_seed
 from models.layers.axes import merge_leading, split_leading
 
 
+class _Cross(keras.layers.Layer):
+    """A cross layer with one kernel W, of one column or a square, and one bias."""
+
+    is_square = False
+
+    def __init__(self, seed: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.seed = seed
+
+    def build(self, input_shape: Any) -> None:
+        width = tf.TensorShape(input_shape[0])[-1]
+        start = keras.initializers.GlorotNormal(seed=self.seed)
+        self.kernel = self.add_weight(name="kernel", shape=[width, width if self.is_square else 1], initializer=start)
+        self.bias = self.add_weight(name="bias", shape=[width], initializer="zeros")
+        super().build(input_shape)
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape(input_shape[1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}
+
+
 @keras.utils.register_keras_serializable(package="consort")
-class CrossLayer(keras.layers.Layer):
+class CrossLayer(_Cross):
     """Crosses the features of depth l once more with the first ones, by one vector of weights.
 
     x_{l+1} = x_0 (x_l^T w_l) + b_l + x_l
@@ -25,30 +48,13 @@ class CrossLayer(keras.layers.Layer):
     Output shape: `[..., W]`.
     """
 
-    def __init__(self, seed: int = 1, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.seed = seed
-
-    def build(self, input_shape: Any) -> None:
-        width = tf.TensorShape(input_shape[0])[-1]
-        start = keras.initializers.GlorotNormal(seed=self.seed)
-        self.kernel = self.add_weight(name="kernel", shape=[width, 1], initializer=start)
-        self.bias = self.add_weight(name="bias", shape=[width], initializer="zeros")
-        super().build(input_shape)
-
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         first, current = inputs
         return first * tf.matmul(current, self.kernel) + self.bias + current
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        return tf.TensorShape(input_shape[1])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}
-
 
 @keras.utils.register_keras_serializable(package="consort")
-class CrossLayerV2(keras.layers.Layer):
+class CrossLayerV2(_Cross):
     """Crosses the features of depth l once more with the first ones, by a full matrix of weights.
 
     x_{l+1} = x_0 * (W_l x_l + b_l) + x_l, * elementwise
@@ -64,27 +70,12 @@ class CrossLayerV2(keras.layers.Layer):
     Output shape: `[..., W]`.
     """
 
-    def __init__(self, seed: int = 1, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.seed = seed
-
-    def build(self, input_shape: Any) -> None:
-        width = tf.TensorShape(input_shape[0])[-1]
-        start = keras.initializers.GlorotNormal(seed=self.seed)
-        self.kernel = self.add_weight(name="kernel", shape=[width, width], initializer=start)
-        self.bias = self.add_weight(name="bias", shape=[width], initializer="zeros")
-        super().build(input_shape)
+    is_square = True
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
         first, current = inputs
         # The rows of x are records: x W here is W^T x of the formula.
         return first * (tf.matmul(current, self.kernel) + self.bias) + current
-
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        return tf.TensorShape(input_shape[1])
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}
 
 
 @keras.utils.register_keras_serializable(package="consort")

@@ -123,7 +123,7 @@ KERNELS = ("mat", "vec", "num")
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class OuterProduct(keras.layers.Layer):
+class OuterProduct(InnerProduct):
     """For each pair of fields i < j the sum of e_i e_j^T weighed elementwise by a kernel K_ij.
 
     `mat`: e_i^T K_ij e_j, K a full matrix, D^2 weights a pair.
@@ -160,21 +160,14 @@ class OuterProduct(keras.layers.Layer):
         super().build(input_shape)
 
     def call(self, embeddings: tf.Tensor) -> tf.Tensor:
-        vectors, kernels = merge_leading(embeddings, 2), tf.convert_to_tensor(self.kernels)
-        fields, width = vectors.shape[1:]
+        kernels = tf.convert_to_tensor(self.kernels)
         if self.kernel == "num":
-            left, right = pair_indices(fields)
-            products = tf.reshape(tf.matmul(vectors, vectors, transpose_b=True), [-1, fields * fields])
-            return split_leading(tf.gather(products, left * fields + right, axis=1) * kernels, embeddings, 2)
+            return super().call(embeddings) * kernels
+        vectors = merge_leading(embeddings, 2)
         # A diagonal matrix a pair costs less than the memory traffic of gathering both vectors.
         matrices = kernels if self.kernel == "mat" else tf.linalg.diag(kernels)
-        products = tf.reshape(bilinear_products(vectors, matrices), [-1, kernels.shape[0], width])
+        products = tf.reshape(bilinear_products(vectors, matrices), [-1, kernels.shape[0], vectors.shape[-1]])
         return split_leading(tf.reduce_sum(products, axis=-1), embeddings, 2)
-
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        shape = tf.TensorShape(input_shape)
-        fields, _ = checked_fields(shape)
-        return shape[:-2].concatenate([fields * (fields - 1) // 2])
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "kernel": self.kernel, "seed": self.seed}

@@ -8,8 +8,22 @@ import tf_keras as keras
 from models.layers.arguments import checked_count, derived_seed
 
 
+class _FieldWeights(keras.layers.Layer):
+    """A layer that scales the vectors of fields, by weights that are drawn from a seed."""
+
+    def __init__(self, seed: int = 1, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.seed = seed
+
+    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
+        return tf.TensorShape(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "seed": self.seed}
+
+
 @keras.utils.register_keras_serializable(package="consort")
-class SENET(keras.layers.Layer):
+class SENET(_FieldWeights):
     """Scales each field's vector by a weight that depends on all fields.
 
     s_i = mean_k e_i,k;  a = ReLU(W2 ReLU(W1 s));  v_i = a_i e_i
@@ -32,8 +46,8 @@ class SENET(keras.layers.Layer):
     """
 
     def __init__(self, reduction_ratio: int = 3, seed: int = 1, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.reduction_ratio, self.seed = checked_count("reduction_ratio", reduction_ratio), seed
+        super().__init__(seed, **kwargs)
+        self.reduction_ratio = checked_count("reduction_ratio", reduction_ratio)
 
     def build(self, input_shape: Any) -> None:
         fields = tf.TensorShape(input_shape)[-2]
@@ -51,15 +65,12 @@ class SENET(keras.layers.Layer):
         weights = tf.nn.relu(tf.matmul(tf.nn.relu(tf.matmul(means, self.squeeze)), self.excite))
         return embeddings * weights[..., tf.newaxis]
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        return tf.TensorShape(input_shape)
-
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "reduction_ratio": self.reduction_ratio, "seed": self.seed}
+        return {**super().get_config(), "reduction_ratio": self.reduction_ratio}
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class LightSE(keras.layers.Layer):
+class LightSE(_FieldWeights):
     """z_f = mean_k e_f,k;  a = softmax(W z);  output_f = e_f + a_f e_f.
 
     W is F x F without a bias. Unlike `SENET` it has no bottleneck, and keeps each field by a residual.
@@ -75,10 +86,6 @@ class LightSE(keras.layers.Layer):
     Output shape: the same.
     """
 
-    def __init__(self, seed: int = 1, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.seed = seed
-
     def build(self, input_shape: Any) -> None:
         fields = tf.TensorShape(input_shape)[-2]
         start = keras.initializers.GlorotNormal(seed=self.seed)
@@ -89,15 +96,9 @@ class LightSE(keras.layers.Layer):
         weights = tf.nn.softmax(tf.tensordot(tf.reduce_mean(embeddings, axis=-1), self._kernel, axes=1))
         return embeddings * (1 + weights[..., tf.newaxis])
 
-    def compute_output_shape(self, input_shape: Any) -> tf.TensorShape:
-        return tf.TensorShape(input_shape)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}
-
 
 @keras.utils.register_keras_serializable(package="consort")
-class FieldGates(keras.layers.Layer):
+class FieldGates(_FieldWeights):
     """s_i = sigmoid(w_i . e_i + b_i), v_i = s_i e_i.
 
     Reference: "COLD: Towards the Next Generation of Pre-Ranking System" (2020), section 3.2.
@@ -110,10 +111,6 @@ class FieldGates(keras.layers.Layer):
     Output shape: the same.
     """
 
-    def __init__(self, seed: int = 1, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.seed = seed
-
     def build(self, input_shape: Any) -> None:
         fields, width = tf.TensorShape(input_shape)[-2:]
         start = keras.initializers.GlorotNormal(seed=self.seed)
@@ -124,6 +121,3 @@ class FieldGates(keras.layers.Layer):
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         gates = tf.sigmoid(tf.reduce_sum(inputs * self._weights, axis=-1) + self._bias)
         return inputs * gates[..., tf.newaxis]
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "seed": self.seed}

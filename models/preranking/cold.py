@@ -10,7 +10,7 @@ import tf_keras as keras
 from models.layers.arguments import derived_seed
 from models.layers.field_weights import FieldGates
 from models.layers.mlp import MLP
-from models.ranking.field_model import FieldModel
+from models.ranking.field_model import DeepFieldModel, flat
 from models.table_model import ModelOptions
 from transforms.features import ModelInput
 
@@ -27,7 +27,7 @@ class ColdOptions(ModelOptions):
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class Cold(FieldModel):
+class Cold(DeepFieldModel):
     """Linear terms and an MLP over all fields, each of which is weighed by what it holds.
 
     s_i = sigmoid(w_i . e_i + b_i),  logit = sum_i l_i + MLP([s_1 e_1; ...; s_F e_F]); h, its last
@@ -45,7 +45,6 @@ class Cold(FieldModel):
     """
 
     uses_linear = True
-    has_hidden = True
     options: ColdOptions
 
     def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
@@ -55,23 +54,7 @@ class Cold(FieldModel):
         seed = derived_seed(chosen.seed, "mlp")
         self.mlp = MLP(chosen.hidden_units, chosen.dropout, chosen.batch_norm, output_units=1, seed=seed)
 
-    def head(
-        self,
-        embeddings: tf.Tensor,
-        linear: tf.Tensor | None,
-        training: bool | None,
-        real: tf.Tensor | None = None,
+    def mlp_input(
+        self, embeddings: tf.Tensor, training: bool | None = None, real: tf.Tensor | None = None
     ) -> tf.Tensor:
-        deep = self.mlp(self._gated(embeddings), training=training, real=real)
-        return tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + tf.squeeze(deep, -1)
-
-    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self.mlp.hidden(self._gated(embeddings), training)
-
-    def _gated(self, embeddings: tf.Tensor) -> tf.Tensor:
-        fields, width = embeddings.shape[1:]
-        return tf.reshape(self.gates(embeddings), [-1, fields * width])
-
-    @property
-    def output_bias(self) -> Any:
-        return self.mlp.output_bias
+        return flat(self.gates(embeddings))

@@ -11,7 +11,7 @@ from models.layers.arguments import derived_seed
 from models.layers.cross import CrossLayer, CrossLayerV2, CrossMixture
 from models.layers.mlp import MLP
 from models.options import Count
-from models.ranking.field_model import FieldModel
+from models.ranking.field_model import DeepFieldModel, flat
 from models.table_model import ModelOptions
 from transforms.features import ModelInput
 
@@ -37,7 +37,7 @@ class DCNOptions(ModelOptions):
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class DCN(FieldModel):
+class DCN(DeepFieldModel):
     """A cross network, whose every layer raises the degree of the interactions by one, and an MLP.
 
     With x_0 = [e_1; ...; e_F] and x_L the last cross layer's output:
@@ -59,16 +59,12 @@ class DCN(FieldModel):
       table_sizes: ids of each vocabulary, padding included.
       **options: see `DCNOptions`.
 
-    Call arguments:
-      features: by name, as `FieldEmbeddings` takes them.
-
-    Output shape: logits `[B]`; `[B, M]` if a feature has candidates.
+    Call arguments, output shape: as `TableModel`.
 
     Raises:
       ValueError: no such cross or structure, a number less than 1, or no hidden units where there is an MLP.
     """
 
-    has_hidden = True
     options: DCNOptions
 
     def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
@@ -91,21 +87,14 @@ class DCN(FieldModel):
             return CrossMixture(chosen.cross_rank, chosen.num_experts, seed)
         return CrossLayer(seed) if chosen.cross == "v1" else CrossLayerV2(seed)
 
-    def head(
-        self,
-        embeddings: tf.Tensor,
-        linear: tf.Tensor | None,
-        training: bool | None,
-        real: tf.Tensor | None = None,
+    @property
+    def output_mlp(self) -> MLP:
+        return self.output_layer
+
+    def mlp_input(
+        self, embeddings: tf.Tensor, training: bool | None = None, real: tf.Tensor | None = None
     ) -> tf.Tensor:
-        return tf.squeeze(self.output_layer(self._crossed(embeddings, training, real)), -1)
-
-    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self._crossed(embeddings, training, None)
-
-    def _crossed(self, embeddings: tf.Tensor, training: bool | None, real: tf.Tensor | None) -> tf.Tensor:
-        fields, width = embeddings.shape[1:]
-        first = tf.reshape(embeddings, [-1, fields * width])
+        first = flat(embeddings)
         crossed = first
         for layer in self.cross_layers:
             crossed = layer((first, crossed))
@@ -114,7 +103,3 @@ class DCN(FieldModel):
         if self.options.structure in ("parallel", "stacked_parallel"):
             crossed = tf.concat([crossed, self.mlp(first, training=training, real=real)], axis=1)
         return crossed
-
-    @property
-    def output_bias(self) -> Any:
-        return self.output_layer.output_bias

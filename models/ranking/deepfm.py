@@ -8,13 +8,13 @@ import tf_keras as keras
 
 from models.layers.fm import FactorizationMachine
 from models.layers.mlp import MLP
-from models.ranking.field_model import FieldModel
+from models.ranking.field_model import DeepFieldModel, flat
 from models.table_model import ModelOptions
 from transforms.features import ModelInput
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class DeepFM(FieldModel):
+class DeepFM(DeepFieldModel):
     """Linear terms, a factorization machine and an MLP over the same embeddings.
 
     logit = w_0 + sum_i w_i + sum_{i<j} <e_i, e_j> + MLP([e_1; ...; e_F]); w_0 is the bias of the MLP's
@@ -28,14 +28,10 @@ class DeepFM(FieldModel):
       table_sizes: ids of each vocabulary, padding included.
       **options: see `ModelOptions`.
 
-    Call arguments:
-      features: by name, as `FieldEmbeddings` takes them.
-
-    Output shape: logits `[B]`; `[B, M]` if a feature has candidates.
+    Call arguments, output shape: as `TableModel`.
     """
 
     uses_linear = True
-    has_hidden = True
     options: ModelOptions
 
     def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
@@ -44,25 +40,10 @@ class DeepFM(FieldModel):
         self.fm = FactorizationMachine()
         self.mlp = MLP(chosen.hidden_units, chosen.dropout, chosen.batch_norm, output_units=1, seed=chosen.seed)
 
-    def head(
-        self,
-        embeddings: tf.Tensor,
-        linear: tf.Tensor | None,
-        training: bool | None,
-        real: tf.Tensor | None = None,
+    def mlp_input(
+        self, embeddings: tf.Tensor, training: bool | None = None, real: tf.Tensor | None = None
     ) -> tf.Tensor:
-        deep = self.mlp(_flat(embeddings), training=training, real=real)
-        shallow = tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + self.fm(embeddings)
-        return shallow + tf.squeeze(deep, -1)
+        return flat(embeddings)
 
-    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self.mlp.hidden(_flat(embeddings), training)
-
-    @property
-    def output_bias(self) -> Any:
-        return self.mlp.output_bias
-
-
-def _flat(embeddings: tf.Tensor) -> tf.Tensor:
-    fields, width = embeddings.shape[1:]
-    return tf.reshape(embeddings, [-1, fields * width])
+    def shallow(self, embeddings: tf.Tensor, linear: tf.Tensor | None) -> tf.Tensor | float:
+        return super().shallow(embeddings, linear) + self.fm(embeddings)

@@ -11,7 +11,7 @@ from models.layers.arguments import derived_seed
 from models.layers.field_pairs import BilinearInteraction
 from models.layers.field_weights import SENET
 from models.layers.mlp import MLP
-from models.ranking.field_model import FieldModel, check_pairs
+from models.ranking.field_model import DeepFieldModel, check_pairs
 from models.table_model import ModelOptions
 from transforms.features import ModelInput
 
@@ -31,7 +31,7 @@ class FiBiNETOptions(ModelOptions):
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class FiBiNET(FieldModel):
+class FiBiNET(DeepFieldModel):
     """Linear terms, and an MLP over bilinear interactions of the embeddings as they are and as SENET weighs them.
 
     logit = sum_i w_i + MLP([p(e); p(v)]), v = SENET(e), p the bilinear interactions of all pairs, with
@@ -46,17 +46,13 @@ class FiBiNET(FieldModel):
       table_sizes: ids of each vocabulary, padding included.
       **options: see `FiBiNETOptions`.
 
-    Call arguments:
-      features: by name, as `FieldEmbeddings` takes them.
-
-    Output shape: logits `[B]`; `[B, M]` if a feature has candidates.
+    Call arguments, output shape: as `TableModel`.
 
     Raises:
       ValueError: no such type, a ratio less than 1; fewer than two features.
     """
 
     uses_linear = True
-    has_hidden = True
     options: FiBiNETOptions
 
     def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
@@ -68,22 +64,7 @@ class FiBiNET(FieldModel):
         self.weighed_pairs = BilinearInteraction(chosen.bilinear_type, seed=derived_seed(chosen.seed, "weighed_pairs"))
         self.mlp = MLP(chosen.hidden_units, chosen.dropout, chosen.batch_norm, output_units=1, seed=chosen.seed)
 
-    def head(
-        self,
-        embeddings: tf.Tensor,
-        linear: tf.Tensor | None,
-        training: bool | None,
-        real: tf.Tensor | None = None,
+    def mlp_input(
+        self, embeddings: tf.Tensor, training: bool | None = None, real: tf.Tensor | None = None
     ) -> tf.Tensor:
-        deep = tf.squeeze(self.mlp(self._pairs(embeddings), training=training, real=real), -1)
-        return tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1) + deep
-
-    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self.mlp.hidden(self._pairs(embeddings), training)
-
-    def _pairs(self, embeddings: tf.Tensor) -> tf.Tensor:
         return tf.concat([self.plain_pairs(embeddings), self.weighed_pairs(self.senet(embeddings))], axis=1)
-
-    @property
-    def output_bias(self) -> Any:
-        return self.mlp.output_bias

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from models.layers.axes import merge_leading, split_leading
 from models.layers.interleaved_embeddings import FieldVectors
+from models.layers.mlp import MLP
 from models.table_model import TableModel
 from transforms.features import CANDIDATE, ModelInput
 
@@ -101,6 +102,55 @@ class FieldModel(TableModel):
         fields, width = len(self.embeddings.field_names), self.embeddings.embedding_dim
         linear: Any = tf.zeros([1, fields], self.compute_dtype) if self.uses_linear else None
         self.interact((tf.zeros([1, fields, width], self.compute_dtype), linear), training=False)
+
+
+class DeepFieldModel(FieldModel):
+    """A field model whose logit is an MLP's output plus what a subclass adds: logit = MLP(x) + shallow(e, l).
+
+    A subclass makes `mlp` and gives x by `mlp_input`; `shallow` adds the linear terms if the class has `uses_linear`.
+    h, the last hidden layer, is the MLP's.
+    """
+
+    has_hidden = True
+    mlp: MLP
+
+    @property
+    def output_mlp(self) -> MLP:
+        """The MLP whose last layer gives the logits."""
+        return self.mlp
+
+    @abc.abstractmethod
+    def mlp_input(
+        self, embeddings: tf.Tensor, training: bool | None = None, real: tf.Tensor | None = None
+    ) -> tf.Tensor:
+        """Returns x `[N, P]` of vectors `[N, F, D]`; the arguments are those of `head`."""
+
+    def shallow(self, embeddings: tf.Tensor, linear: tf.Tensor | None) -> tf.Tensor | float:
+        """Returns what is added to the MLP's output, `[N]`: the sum of the linear terms."""
+        return 0.0 if linear is None else tf.reduce_sum(tf.cast(linear, self.variable_dtype), axis=-1)
+
+    def head(
+        self,
+        embeddings: tf.Tensor,
+        linear: tf.Tensor | None,
+        training: bool | None,
+        real: tf.Tensor | None = None,
+    ) -> tf.Tensor:
+        deep = self.output_mlp(self.mlp_input(embeddings, training, real), training=training, real=real)
+        return self.shallow(embeddings, linear) + tf.squeeze(deep, -1)
+
+    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        return self.output_mlp.hidden(self.mlp_input(embeddings, training), training)
+
+    @property
+    def output_bias(self) -> Any:
+        return self.output_mlp.output_bias
+
+
+def flat(embeddings: tf.Tensor) -> tf.Tensor:
+    """Returns vectors `[N, F, D]` as `[N, F D]`."""
+    fields, width = embeddings.shape[1:]
+    return tf.reshape(embeddings, [-1, fields * width])
 
 
 def check_pairs(model: str, inputs: Sequence[ModelInput]) -> None:

@@ -10,7 +10,7 @@ import tf_keras as keras
 from models.layers.arguments import derived_seed
 from models.layers.field_pairs import InnerProduct, OuterProduct
 from models.layers.mlp import MLP
-from models.ranking.field_model import FieldModel, check_pairs
+from models.ranking.field_model import DeepFieldModel, check_pairs, flat
 from models.table_model import ModelOptions
 from transforms.features import ModelInput
 
@@ -30,7 +30,7 @@ class PNNOptions(ModelOptions):
 
 
 @keras.utils.register_keras_serializable(package="consort")
-class PNN(FieldModel):
+class PNN(DeepFieldModel):
     """An MLP over the embeddings and one product for each pair of them.
 
     logit = MLP([e_1; ...; e_F; (p_ij)_{i<j}]), p_ij = <e_i, e_j> (IPNN) or the outer product of e_i and
@@ -44,16 +44,12 @@ class PNN(FieldModel):
       table_sizes: ids of each vocabulary, padding included.
       **options: see `PNNOptions`.
 
-    Call arguments:
-      features: by name, as `FieldEmbeddings` takes them.
-
-    Output shape: logits `[B]`; `[B, M]` if a feature has candidates.
+    Call arguments, output shape: as `TableModel`.
 
     Raises:
       ValueError: no such product or kernel; fewer than two features.
     """
 
-    has_hidden = True
     options: PNNOptions
 
     def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
@@ -64,22 +60,7 @@ class PNN(FieldModel):
         self.products = InnerProduct() if chosen.product == "inner" else outer
         self.mlp = MLP(chosen.hidden_units, chosen.dropout, chosen.batch_norm, output_units=1, seed=chosen.seed)
 
-    def head(
-        self,
-        embeddings: tf.Tensor,
-        linear: tf.Tensor | None,
-        training: bool | None,
-        real: tf.Tensor | None = None,
+    def mlp_input(
+        self, embeddings: tf.Tensor, training: bool | None = None, real: tf.Tensor | None = None
     ) -> tf.Tensor:
-        return tf.squeeze(self.mlp(self._with_products(embeddings), training=training, real=real), -1)
-
-    def last_hidden(self, embeddings: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        return self.mlp.hidden(self._with_products(embeddings), training)
-
-    def _with_products(self, embeddings: tf.Tensor) -> tf.Tensor:
-        fields, width = embeddings.shape[1:]
-        return tf.concat([tf.reshape(embeddings, [-1, fields * width]), self.products(embeddings)], axis=1)
-
-    @property
-    def output_bias(self) -> Any:
-        return self.mlp.output_bias
+        return tf.concat([flat(embeddings), self.products(embeddings)], axis=1)

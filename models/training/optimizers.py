@@ -37,6 +37,12 @@ class RowSparseOptimizer(keras.optimizers.Optimizer):
 
     has_kernel: ClassVar[bool] = False
     """True if `update_dense` is one fused operation."""
+    settings: ClassVar[tuple[str, ...]] = ()
+    """Names of the arguments beside `learning_rate`, each kept as an attribute."""
+
+    def get_config(self) -> dict[str, Any]:
+        rate = self._serialize_hyperparameter(self._learning_rate)
+        return {"name": self.name, "learning_rate": rate, **{name: getattr(self, name) for name in self.settings}}
 
     @abstractmethod
     def updated(self, weights: tf.Tensor, slots: Slots, gradient: tf.Tensor) -> tuple[tf.Tensor, Slots]:
@@ -117,6 +123,7 @@ class LazyAdam(RowSparseOptimizer):
     """
 
     has_kernel = True
+    settings = ("beta_1", "beta_2", "epsilon")
 
     def __init__(
         self,
@@ -157,15 +164,6 @@ class LazyAdam(RowSparseOptimizer):
         step = tf.cast(self.iterations + 1, dtype)
         return tf.pow(tf.cast(self.beta_1, dtype), step), tf.pow(tf.cast(self.beta_2, dtype), step)
 
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
-            "beta_1": self.beta_1,
-            "beta_2": self.beta_2,
-            "epsilon": self.epsilon,
-        }
-
 
 @keras.utils.register_keras_serializable(package="consort")
 class LazyAdagrad(RowSparseOptimizer):
@@ -184,6 +182,8 @@ class LazyAdagrad(RowSparseOptimizer):
       epsilon: added to the root.
     """
 
+    settings = ("initial_accumulator", "epsilon")
+
     def __init__(
         self,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-2,
@@ -198,14 +198,6 @@ class LazyAdagrad(RowSparseOptimizer):
         accumulator = slots[0] + tf.square(gradient)
         rate = tf.cast(self.learning_rate, weights.dtype)
         return weights - rate * gradient / (tf.sqrt(accumulator) + self.epsilon), [accumulator]
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
-            "initial_accumulator": self.initial_accumulator,
-            "epsilon": self.epsilon,
-        }
 
 
 @keras.utils.register_keras_serializable(package="consort")
@@ -231,6 +223,8 @@ class LazyFtrl(RowSparseOptimizer):
       l2: strength of the squared penalty.
     """
 
+    settings = ("initial_accumulator", "beta", "l1", "l2")
+
     def __init__(
         self,
         learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 5e-2,
@@ -255,16 +249,6 @@ class LazyFtrl(RowSparseOptimizer):
 
     def _scale(self, accumulator: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
         return (self.beta + tf.sqrt(accumulator)) / alpha + self.l2
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "learning_rate": self._serialize_hyperparameter(self._learning_rate),
-            "initial_accumulator": self.initial_accumulator,
-            "beta": self.beta,
-            "l1": self.l1,
-            "l2": self.l2,
-        }
 
 
 class _Scratch:
