@@ -104,6 +104,9 @@ class CachesInput(ExternalInput):
         self._fitting: tuple[EarlierCaches, TowerCaches] | None = None
         self._stores: dict[str, dict[str, int]] | None = None
 
+    def check_exists(self) -> None:
+        read_run(f"{OPTION}, {self._folder}", self._folder)
+
     def check(self, run: RunFacts) -> None:
         caches = _streaming_caches(run, self.option)
         if caches is None:

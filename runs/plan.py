@@ -197,6 +197,9 @@ def check_run(
     _check_slices(config, feature_set)
     pipeline_options(config.pipeline.beam_args)
     check_model(config, feature_set)
+    # A typo in their paths shows now, not after all shards have been read.
+    for one in recipe_of(config).external_inputs():
+        one.check_exists()
     dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
     _check_splits(config, data_dir, dataset)
     check_needs(config, recipe_of(config), feature_set, dataset, data_dir)

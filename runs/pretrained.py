@@ -33,9 +33,16 @@ class PretrainedModels(ExternalInput):
         self._folders = tuple(map(str, folders))
         self._configs: dict[str, RunConfig] = {}
 
+    def check_exists(self) -> None:
+        for folder in self._folders:
+            read_run(self._where(folder), folder)
+
+    def _where(self, folder: str) -> str:
+        return f"recipe.options.{self.option}, {folder}"
+
     def check(self, run: RunFacts) -> None:
         for folder in self._folders:
-            where = f"recipe.options.{self.option}, {folder}"
+            where = self._where(folder)
             record, config = read_run(where, folder)
             pairs = {
                 "dataset_sha256": (record.get("dataset_sha256"), run.dataset_sha256),

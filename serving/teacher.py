@@ -60,14 +60,7 @@ def find_teacher(path: str | os.PathLike[str], feature_set: FeatureSet) -> Teach
         column that it reads.
     """
     where = f"{_OPTION}, {path}"
-    if not Path(path).is_dir():
-        fix = "train a ranker with `consort train`, and name the folder of its run"
-        raise InputError(where, "no such folder", _EXPECTED, fix)
-    try:
-        folder = find_saved_model(path)
-        contract = read_contract(folder)
-    except InputError as error:
-        raise InputError(where, error.received, _EXPECTED, error.fix) from error
+    folder, contract = _saved_model(path)
     if contract["record"] != "row":
         fix = "train the ranker with `record: row`, as the towers are trained"
         raise InputError(where, f"a ranker of {contract['record']} records", "one of rows", fix)
@@ -85,6 +78,19 @@ def find_teacher(path: str | os.PathLike[str], feature_set: FeatureSet) -> Teach
         hidden_width=signature["outputs"][HIDDEN]["shape"][-1],
         columns=tuple(name for name, spec in signature["inputs"].items() if "lengths_of" not in spec),
     )
+
+
+def _saved_model(path: str | os.PathLike[str]) -> tuple[Path, dict[str, Any]]:
+    """The SavedModel that a path stands for, and its contract."""
+    where = f"{_OPTION}, {path}"
+    if not Path(path).is_dir():
+        fix = "train a ranker with `consort train`, and name the folder of its run"
+        raise InputError(where, "no such folder", _EXPECTED, fix)
+    try:
+        folder = find_saved_model(path)
+        return folder, read_contract(folder)
+    except InputError as error:
+        raise InputError(where, error.received, _EXPECTED, error.fix) from error
 
 
 def _check_columns(where: str, inputs: Mapping[str, Any], feature_set: FeatureSet) -> None:
@@ -150,6 +156,9 @@ class TeacherInput(ExternalInput):
     def __init__(self, path: str):
         self._path = path
         self._export: TeacherExport | None = None
+
+    def check_exists(self) -> None:
+        _saved_model(self._path)
 
     def check(self, run: RunFacts) -> None:
         self._export = find_teacher(self._path, run.feature_set)

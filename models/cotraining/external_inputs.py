@@ -42,9 +42,10 @@ class RowFeatures:
 class ExternalInput(abc.ABC):
     """Something that a recipe takes from an earlier run; `Recipe.external_inputs` lists them.
 
-    A run calls `check` before it writes anything, records `identity` and `report` in `run.json` and in the keys under
-    which results are cached, and calls `load` when training begins. The recipe finds what was loaded in
-    `TrainingJob.external`, by `option`. An object belongs to one run and may keep what `check` has read.
+    A run calls `check_exists` before it reads its data, calls `check` before it writes anything, records `identity` and
+    `report` in `run.json` and in the keys under which results are cached, and calls `load` when training begins. The
+    recipe finds what was loaded in `TrainingJob.external`, by `option`. An object belongs to one run and may keep what
+    `check` has read.
     """
 
     option: ClassVar[str]
@@ -53,6 +54,13 @@ class ExternalInput(abc.ABC):
     """Key of `run.json` that holds `identity`; ends in `_sha256`, and no other input of a recipe has it."""
     first_step_only: ClassVar[bool] = False
     """True if a run that goes on from a checkpoint does not need what `load` returns."""
+
+    def check_exists(self) -> None:  # noqa: B027 (an input need not have one)
+        """Checks in a second that it is there, without the data of the run; by default all is left to `check`.
+
+        Raises:
+          InputError: there is not.
+        """
 
     @abc.abstractmethod
     def check(self, run: RunFacts) -> None:

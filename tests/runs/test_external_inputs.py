@@ -22,6 +22,7 @@ from tests.helpers.toy_data import toy_features, write_toy
 from tfx_pipeline import trainer
 from transforms import transform_graph
 from transforms.errors import InputError
+from transforms.records import shard_paths
 
 
 class Refusing(ExternalInput):
@@ -132,3 +133,22 @@ def test_features_of_rows_are_refused_where_no_rows_are_read() -> None:
         checked_inputs(facts)
     assert len(checked_inputs(facts, from_stream=True)) == 1
     assert len(checked_inputs(RunFacts(_config(InOrder), toy_features(), "0"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "option", "value"),
+    [
+        ("cs3", "teacher", "nowhere"),
+        ("cs3", "caches_from", "nowhere"),
+        ("mutual_learning", "pretrained", ["nowhere"] * 2),
+    ],
+)
+def test_what_is_not_there_is_refused_before_a_shard_is_read(
+    tmp_path: Path, recipe: str, option: str, value: Any
+) -> None:
+    dataset = write_toy(tmp_path / "data")
+    Path(shard_paths(tmp_path / "data", dataset, "row", "train")[0]).write_bytes(b"damaged")
+    model = {"name": "dssm", "hidden_units": [4, 4]} if recipe == "cs3" else {}
+    config = small_config(model=model, recipe={"name": recipe, "options": {option: value}})
+    with pytest.raises(InputError, match=rf"recipe\.options\.{option}, nowhere: received"):
+        make_plan(config, tmp_path / "data", tmp_path / "root")
