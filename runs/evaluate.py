@@ -20,7 +20,7 @@ from serving.loading import Scorer
 from serving.retrieval.catalogue import catalogue_at, user_columns
 from serving.retrieval.recall import SeenItems, catalogued_export, recall_of
 from transforms.errors import InputError
-from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, FeatureSet, RecordKind, Split
+from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, Column, FeatureSet, RecordKind, Split
 from transforms.input import serialized
 from transforms.integrity import check_values, checked
 from transforms.records import Dataset, load_dataset, shard_paths
@@ -100,10 +100,15 @@ def check_columns(model: FeatureSet, data: FeatureSet, record: RecordKind, where
     have = {column.name: column for column in data.columns_of(record)}
     for column in request_columns(model, record):
         found = have.get(column.name)
-        received = "no such column" if found is None else f"a column of type {found.dtype}"
-        if found is None or (found.dtype, found.variable_length) != (column.dtype, column.variable_length):
+        if found is None or _kind(found) != _kind(column):
+            received = "no such column" if found is None else f"a column of {_kind(found)}"
             fix = "evaluate on a dataset of the source that the model was trained on"
-            raise InputError(f"{where}, column {column.name!r}", received, f"type {column.dtype}", fix)
+            raise InputError(f"{where}, column {column.name!r}", received, _kind(column), fix)
+
+
+def _kind(column: Column) -> str:
+    number = " in lists" if column.variable_length else f", {column.width} values" if column.width else ""
+    return f"type {column.dtype}{number}"
 
 
 def score(

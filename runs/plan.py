@@ -20,7 +20,7 @@ from runs.external_inputs import checked_inputs, identities
 from runs.provenance import CODE, code_version, versions
 from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
-from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, FeatureSet, Shape, Split
+from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, FeatureSet, Split
 from transforms.files import check_model_folder, write_text
 from transforms.input import parsed, serialized
 from transforms.integrity import checked
@@ -260,7 +260,7 @@ def check_model(config: RunConfig, feature_set: FeatureSet) -> None:
 
 def _check_candidates(config: RunConfig, feature_set: FeatureSet) -> None:
     inputs = feature_set.model_inputs(config.record)
-    if config.record == "request" and not any(item.shape is Shape.CANDIDATES for item in inputs):
+    if config.record == "request" and not any(item.shape.per_candidate for item in inputs):
         names = ", ".join(item.name for item in inputs)
         fix = "keep a feature of the item, or set `record: row`"
         raise InputError("features", f"no feature of an item, of record request: {names}", "at least one", fix)

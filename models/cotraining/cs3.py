@@ -21,7 +21,7 @@ from models.retrieval.sampled_softmax import SampledSoftmax
 from models.retrieval.tower_model import ScaledProduct, TowerInput, TowerModel
 from models.training.distribution import has_servers
 from models.training.job import TrainingJob
-from transforms.features import TEACHER_HIDDEN, TIMESTAMP, Shape
+from transforms.features import TEACHER_HIDDEN, TIMESTAMP
 
 Batch = Mapping[str, Any]
 
@@ -258,7 +258,7 @@ class CS3(PeerModel):
 
 
 def _vocabulary_of(side: str, name: str, towers: TowerModel) -> str:
-    vocabularies = {item.name: item.vocabulary for item in towers.embeddings.inputs}
+    vocabularies = {item.name: item.vocabulary for item in towers.embeddings.inputs if item.width is None}
     vocabulary = vocabularies.get(name)
     if vocabulary is None:
         known = ", ".join(key for key, value in vocabularies.items() if value is not None)
@@ -322,7 +322,7 @@ class CS3Recipe(Recipe, CS3Options):
                 f"the model is {type(towers).__name__}; expected two towers; choose dssm, int_tower, dat or "
                 "transformer_two_tower"
             )
-        if any(item.shape is Shape.CANDIDATES for item in towers.embeddings.inputs):
+        if any(item.shape.per_candidate for item in towers.embeddings.inputs):
             raise ValueError("records are requests; expected rows, as a stream has them; set record to row")
         # How wide a teacher's layer is makes no difference here.
         self._group(towers, ranker[0] if ranker else None, {}, 1 if self.teacher else 0)

@@ -28,7 +28,7 @@ class FieldEmbeddings(InterleavedEmbeddings):
 
     Call arguments:
       features: by name: int64 ids or float32 numbers, `[B]`, lists as `tf.RaggedTensor` `[B, (N)]`, or padded at the
-        end, `[B, N]` (see `with_ragged_lists`), candidates `[B, M]`.
+        end, `[B, N]` (see `with_ragged_lists`), candidates `[B, M]`; with `width` `[B, W]` or `[B, M, W]`.
       training: True adds the L2 term, and gives the table a gradient of one row a distinct id.
       as_sets: gives `SetVectors`, for which lists stay whole and nothing is repeated.
 

@@ -27,7 +27,7 @@ L2Scope = Literal["batch", "table"]
 FieldVectors = tuple[tf.Tensor, tf.Tensor | None]
 """Embeddings `[..., F, D]` and linear terms `[..., F]`, None without."""
 
-_RANKS = {Shape.SCALAR: 1, Shape.RAGGED: 2, Shape.CANDIDATES: 2}
+_RANKS = {shape: len(shape.sizes("B", "M", "N", "W")) for shape in Shape}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class InterleavedEmbeddings(keras.layers.Layer):
     step moves all. Id 0 of any vocabulary is missing or padding: it reads row 0, which starts as zeros and
     gets no gradient. A list
     (history) reads the mean over its real ids, zeros if it has none. A number x of field i reads x v_i
-    and x w_i, with v_i and w_i learned; a list of numbers counts as its mean.
+    and x w_i, with v_i and w_i learned; a list of numbers counts as its mean. Of several ids with `width` the vectors,
+    and the linear weights, are pooled to one; a vector x of numbers reads the products x V_i and x w_i, with the matrix
+    V_i and the vector w_i learned: whatever its width, it is one field.
 
     It always computes in float32, as sums over the ids of a batch need it.
 
@@ -82,7 +84,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
 
     Call arguments:
       features: by name: int64 ids or float32 numbers, `[B]`, lists as `tf.RaggedTensor` `[B, (N)]`, or padded at the
-        end, `[B, N]` (see `with_ragged_lists`), candidates `[B, M]`.
+        end, `[B, N]` (see `with_ragged_lists`), candidates `[B, M]`; with `width` `[B, W]` or `[B, M, W]`.
       training: True adds the L2 term, and gives the table a gradient of one row a distinct id.
       as_sets: gives `SetVectors`, for which lists stay whole and nothing is repeated.
 
@@ -130,7 +132,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
     @property
     def field_names(self) -> tuple[str, ...]:
         """Names of the fields in the order of the output's axis F: ids before numbers, candidates last."""
-        order = sorted(self._groups, key=lambda key: key[0] is Shape.CANDIDATES)
+        order = sorted(self._groups, key=lambda key: key[0].per_candidate)
         return tuple(item.name for key in order for item in self._groups[key])
 
     def columns(self, part: int) -> list[int]:
@@ -145,7 +147,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
         if self.table_sizes:
             start = _Start(self, self.table_sizes)
             self.table = self.add_weight(name="table", shape=[self.num_rows, self.row_width], initializer=start)
-        count = sum(item.vocabulary is None for item in self.inputs)
+        count = sum(item.width or 1 for item in self.inputs if item.vocabulary is None)
         if count:
             start = _Start(self, {"number_vectors": count}, zero_rows=0)
             self.number_vectors = self.add_weight(
@@ -173,8 +175,8 @@ class InterleavedEmbeddings(keras.layers.Layer):
             self._penalize_tables()
         if as_sets:
             return self._sets(groups, features, history_mask)
-        shared = [sides for fields, sides in groups if fields[0].shape is not Shape.CANDIDATES]
-        candidates = [sides for fields, sides in groups if fields[0].shape is Shape.CANDIDATES]
+        shared = [sides for fields, sides in groups if not fields[0].shape.per_candidate]
+        candidates = [sides for fields, sides in groups if fields[0].shape.per_candidate]
         count = len(self._widths) + int(self._num_linear > 0)
         sides = [assembled([one[k] for one in shared], [one[k] for one in candidates]) for k in range(count)]
         return self._by_part(sides)
@@ -236,13 +238,19 @@ class InterleavedEmbeddings(keras.layers.Layer):
         return repeat_rows(rows, positions, self._pieces())
 
     def _numbers(self, features: Mapping[str, Any]) -> dict[Shape, list[tf.Tensor]]:
-        """Each number times the vectors and the weights of its field."""
+        """Each number, or vector of numbers, times the vectors and the weights of its field."""
         groups = {shape: fields for (shape, is_id), fields in self._groups.items() if not is_id}
         if not groups:
             return {}
-        learned = tf.split(tf.convert_to_tensor(self.number_vectors), [len(fields) for fields in groups.values()])
+        sizes = [sum(item.width or 1 for item in fields) for fields in groups.values()]
+        learned = tf.split(tf.convert_to_tensor(self.number_vectors), sizes)
         result = {}
         for (shape, fields), vectors in zip(groups.items(), learned, strict=True):
+            if fields[0].width is not None:
+                each = zip(fields, tf.split(vectors, [item.width for item in fields]), strict=True)
+                products = tf.stack([tf.tensordot(features[item.name], part, 1) for item, part in each], axis=-2)
+                result[shape] = list(tf.split(products, self._pieces(), axis=-1))
+                continue
             stack = FieldStack(shape, fields, features)
             flat = tf.reshape(tf.cast(stack.values, tf.float32), [-1, 1])
             products = stack.arranged(flat, tf.ones_like(stack.values, tf.bool)) * vectors
@@ -279,10 +287,15 @@ class InterleavedEmbeddings(keras.layers.Layer):
             value = features[item.name]
             is_ragged = isinstance(value, tf.RaggedTensor)
             # Lists may also be dense: see `with_ragged_lists`.
-            if (is_ragged and item.shape is not Shape.RAGGED) or value.shape.rank not in (None, _RANKS[item.shape]):
+            fits = item.shape is Shape.RAGGED or not is_ragged
+            fits = fits and value.shape.rank in (None, _RANKS[item.shape])
+            if fits and item.width is not None:
+                fits = value.shape.rank is None or value.shape[-1] in (None, item.width)
+            if not fits:
+                sizes = ", ".join(item.shape.sizes("B", "M", "(N)", str(item.width)))
                 raise ValueError(
                     f"feature {item.name!r} is {'ragged' if is_ragged else 'dense'} of shape {value.shape}; "
-                    f"expected {item.shape.value} values: [B], lists [B, (N)] or [B, M]; declare the column as it is"
+                    f"expected [{sizes}]; declare the column as it is"
                 )
 
     def get_config(self) -> dict[str, Any]:

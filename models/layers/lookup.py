@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from models.layers.padded_lists import last_elements
-from transforms.features import ModelInput, Shape
+from transforms.features import ModelInput, Pooling, Shape
 
 
 def look_up(table: Any, ids: tf.Tensor) -> tf.Tensor:
@@ -87,6 +87,26 @@ def mean_of_lists(values: tf.Tensor, real: tf.Tensor, lists: tf.Tensor, num_list
     return sums / tf.reshape(tf.maximum(counts, 1), [-1] + [1] * (values.shape.rank - 1))
 
 
+def pooled(values: tf.Tensor, real: tf.Tensor, pooling: Pooling) -> tf.Tensor:
+    """Sum, mean or maximum over the real values of each list; zeros for a list that has none.
+
+    Args:
+      values: `[..., W, D]`, zeros where not real.
+      real: bool `[..., W]`.
+      pooling: which of these.
+
+    Returns:
+      `[..., D]`.
+    """
+    if pooling == "max":
+        largest = tf.reduce_max(tf.where(real[..., tf.newaxis], values, values.dtype.min), axis=-2)
+        return tf.where(tf.reduce_any(real, axis=-1, keepdims=True), largest, 0.0)
+    sums = tf.reduce_sum(values, axis=-2)
+    if pooling == "sum":
+        return sums
+    return sums / tf.maximum(tf.reduce_sum(tf.cast(real, values.dtype), axis=-1, keepdims=True), 1)
+
+
 class FieldStack:
     """The values of all fields of one shape in a batch, ids or numbers.
 
@@ -96,9 +116,9 @@ class FieldStack:
       features: the batch.
       rows: for ids: `(first, size)` of each field's part of the table; None for numbers.
 
-    `values` is `[B, F]` for scalars, `[B, M, F]` for candidates, `[T]` for the elements of all lists,
-    `[B, N, F]` for lists that come dense. Ids
-    have become rows of the table: 0 for id 0, `out_of_range` for what lies outside the field's part.
+    `values` is `[B, F]` for scalars, `[B, M, F]` for candidates, `[T]` for the elements of all lists, `[B, N, F]` for
+    lists that come dense, `[B, W]` or `[B, M, W]` for fields of several values, W the sum of their widths. Ids have
+    become rows of the table: 0 for id 0, `out_of_range` for what lies outside the field's part.
     """
 
     def __init__(
@@ -109,8 +129,14 @@ class FieldStack:
         rows: Sequence[tuple[int, int]] | None = None,
         out_of_range: int = 0,
     ):
-        self.num_fields = len(fields)
+        self.num_fields, self._fields = len(fields), fields
         self._lists: tf.Tensor | None = None
+        if fields[0].width is not None:
+            values = [tf.convert_to_tensor(features[item.name]) for item in fields]
+            if rows is not None:
+                values = [_rows_of(part, tf.constant(kept, tf.int64), out_of_range) for part, kept in zip(values, rows)]
+            self.values = tf.concat(values, axis=-1)
+            return
         # Lists that are dense already are stacked as candidates are, element by element.
         if not isinstance(features[fields[0].name], tf.RaggedTensor):
             axis = 1 if shape is Shape.SCALAR else 2
@@ -129,8 +155,16 @@ class FieldStack:
         self._num_lists = lists[0].nrows() * self.num_fields
 
     def arranged(self, flat: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-        """Arranges the vectors of the values, `[N, W]`, as `[B, F, W]` or `[B, M, F, W]`; lists as means."""
+        """Arranges the vectors of the values, `[N, W]`, as `[B, F, W]` or `[B, M, F, W]`; lists as means.
+
+        Those of fields of several values are pooled as each field says.
+        """
         width = flat.shape[-1]
+        if self._fields[0].width is not None:
+            vectors = tf.reshape(flat, tf.concat([tf.shape(self.values), [width]], axis=0))
+            sizes = [item.width for item in self._fields]
+            parts = zip(tf.split(vectors, sizes, axis=-2), tf.split(real, sizes, axis=-1), self._fields, strict=True)
+            return tf.stack([pooled(part, is_real, item.pooling or "mean") for part, is_real, item in parts], axis=-2)
         if self._lists is not None:
             means = mean_of_lists(flat, real, self._lists, self._num_lists)
             return tf.reshape(means, [-1, self.num_fields, width])

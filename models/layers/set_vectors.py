@@ -56,16 +56,14 @@ def roles_of(inputs: Sequence[ModelInput]) -> dict[str, str]:
     Raises:
       ValueError: there is neither a list of candidates nor, in rows, anything of an item.
     """
-    has_lists = any(item.shape is Shape.CANDIDATES for item in inputs)
+    has_lists = any(item.shape.per_candidate for item in inputs)
     roles = {}
     for item in inputs:
-        offered = item.shape is Shape.CANDIDATES or (item.shape is Shape.SCALAR and item.entity == "item")
+        offered = item.shape.per_candidate or item.entity == "item"
         if item.shape is Shape.RAGGED:
             roles[item.name] = "history"
         else:
-            roles[item.name] = (
-                "candidates" if offered and (not has_lists or item.shape is Shape.CANDIDATES) else "request"
-            )
+            roles[item.name] = "candidates" if offered and (not has_lists or item.shape.per_candidate) else "request"
     if "candidates" not in roles.values():
         raise ValueError(
             f"no feature is of an item; received {', '.join(roles) or 'none'}; expected some to tell candidates apart; "

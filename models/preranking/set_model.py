@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from models.layers.set_vectors import ROLES, SetVectors, roles_of
 from models.table_model import TableModel
-from transforms.features import ModelInput, Shape
+from transforms.features import ModelInput
 
 
 class SetModel(TableModel):
@@ -39,7 +39,7 @@ class SetModel(TableModel):
     def of_rows(self, logits: tf.Tensor) -> tf.Tensor:
         """Logits `[B, M]` in the weights' type; of rows, whose M is 1, `[B]`."""
         logits = tf.cast(logits, self.variable_dtype)
-        has_candidates = any(item.shape is Shape.CANDIDATES for item in self.embeddings.inputs)
+        has_candidates = any(item.shape.per_candidate for item in self.embeddings.inputs)
         return logits if has_candidates else tf.squeeze(logits, 1)
 
     @abc.abstractmethod

@@ -92,7 +92,7 @@ class SetRanker(SetModel):
 
     def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
         super().__init__(inputs, table_sizes, **options)
-        if not any(item.shape is Shape.CANDIDATES for item in self.embeddings.inputs):
+        if not any(item.shape.per_candidate for item in self.embeddings.inputs):
             raise ValueError(
                 "no feature has candidates; expected request records, of which each holds a list of them; "
                 "set `record: request` in the run file"

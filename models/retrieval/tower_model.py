@@ -279,7 +279,7 @@ def item_fields(vectors: SetVectors, extra: tf.Tensor) -> tf.Tensor:
 
 
 def checked_id(argument: str, name: str, inputs: Sequence[ModelInput], roles: Mapping[str, str], role: str) -> str:
-    """`name`, if it is an id among the inputs of a role.
+    """`name`, if it is an id, one and not several, among the inputs of a role.
 
     Args:
       argument: what the id was given as, for the message.
@@ -291,8 +291,10 @@ def checked_id(argument: str, name: str, inputs: Sequence[ModelInput], roles: Ma
     Raises:
       ValueError: it is not; the message gives those that are.
     """
-    known = [item.name for item in inputs if item.vocabulary is not None and roles[item.name] == role]
+    known = [
+        item.name for item in inputs if item.vocabulary is not None and item.width is None and roles[item.name] == role
+    ]
     if name not in known:
-        ids = ", ".join(known) or "none"
-        raise ValueError(f"{argument} is {name!r}; expected an id among the {role} inputs: {ids}; name one")
+        names = ", ".join(known) or "none"
+        raise ValueError(f"{argument} is {name!r}; expected an id among the {role} inputs: {names}; name one")
     return name

@@ -89,7 +89,8 @@ def prepared(inputs: Mapping[str, Any], signature: Signature) -> dict[str, np.nd
     """Arrays to send, of the types of a signature of `consort export`.
 
     Numbers are widened (int32 to int64) and floats narrowed (float64 to float32); None becomes the missing marker;
-    lists of unequal lengths are padded, and all lists get their lengths: see `padded_lists`. What may be left out and
+    lists of unequal lengths are padded, and all lists get their lengths: see `padded_lists`. Where an input takes a
+    fixed number of values, such as tags, fewer are filled up with the missing marker. What may be left out and
     has one value for all records is repeated for each.
 
     Args:
@@ -111,6 +112,8 @@ def prepared(inputs: Mapping[str, Any], signature: Signature) -> dict[str, np.nd
             if lengths is not None and tensor.dtype in MISSING:
                 array, found_lengths = padded_lists(values, tensor.dtype)
                 arrays.setdefault(lengths, found_lengths)
+            elif width_of(tensor) is not None and getattr(values, "shape", ())[-1:] != (width_of(tensor),):
+                array = _array(padded_values(values, tensor), tensor.dtype)
             else:
                 array = _array(values, tensor.dtype)
         except ValueError as error:
@@ -141,6 +144,36 @@ def padded_lists(values: Any, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     full = [[marker if one is None else one for one in row] + [marker] * (width - len(row)) for row in rows]
     array = tensors.as_array(full) if width else np.empty([len(rows), 0], object if dtype == "string" else dtype)
     return array, np.array(lengths, np.int64)
+
+
+def width_of(tensor: Tensor) -> int | None:
+    """Returns W of an input that takes several values in each place, `[..., W]`; None for any other."""
+    is_several = tensor.dtype in MISSING and tensor.shape is not None and len(tensor.shape) > 1
+    return tensor.shape[-1] if is_several and tensor.shape is not None else None
+
+
+def padded_values(values: Any, tensor: Tensor) -> Any:
+    """Fills the innermost lists of an input with `width_of` up with None at the end.
+
+    Args:
+      values: nested lists or an array.
+      tensor: of the input.
+
+    Raises:
+      ValueError: a list has more than W values.
+    """
+    width, depth = width_of(tensor) or 0, len(tensor.shape or ()) - 1
+
+    def filled(one: Any, depth: int) -> Any:
+        if not isinstance(one, list | tuple):
+            return one
+        if depth:
+            return [filled(part, depth - 1) for part in one]
+        if len(one) > width:
+            raise ValueError(f"received {len(one)} values; expected at most {width}; leave some out")
+        return [*one, *[None] * (width - len(one))]
+
+    return filled(values.tolist() if hasattr(values, "tolist") else values, depth)
 
 
 def fill(protos: Any, inputs: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.client.inputs import MISSING, Signature, Tensor, padded_lists, shape_text
+from serving.client.inputs import MISSING, Signature, Tensor, padded_lists, padded_values, shape_text, width_of
 from transforms.errors import InputError
 from transforms.features import CANDIDATE
 from transforms.import_path import nearest
@@ -20,7 +20,8 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
 
     Args:
       path: a JSON object, input name to nested lists. Null is a missing value. Lists may have any lengths; a missing
-        marker at the end of one is padding, and null is not: see `padded_lists`.
+        marker at the end of one is padding, and null is not: see `padded_lists`. Of a fixed number of values some may
+        be left out at the end: see `padded_values`.
       signature: of the model, as the server reports it.
 
     Raises:
@@ -39,6 +40,8 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
     for name, value in values.items():
         tensor, where, lengths = signature.inputs[name], f"{path}, input {name!r}", signature.lengths_of(name)
         if lengths is None:
+            if width_of(tensor) is not None:
+                value = _filled(value, tensor, where)
             arrays[name] = _array(value, tensor, where, _null_of(name, tensor, signature))
             continue
         arrays[name], list_lengths = _lists(value, tensor, where)
@@ -74,6 +77,15 @@ def _lists(value: Any, tensor: Tensor, where: str) -> tuple[np.ndarray, np.ndarr
             raise InputError(where, json.dumps(leaf), expected, "correct the value")
     array, lengths = padded_lists(value, tensor.dtype)
     return array if tensor.dtype == "string" else array.astype(tensor.dtype), lengths
+
+
+def _filled(value: Any, tensor: Tensor, where: str) -> Any:
+    """Returns the lists of an input that takes a fixed number of values, filled up."""
+    try:
+        return padded_values(value, tensor)
+    except ValueError as error:
+        received = str(error).partition("; ")[0].removeprefix("received ")
+        raise InputError(where, received, f"at most {width_of(tensor)} in each list", "leave some out") from error
 
 
 def _array(value: Any, tensor: Tensor, where: str, null: Any) -> np.ndarray:

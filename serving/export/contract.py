@@ -19,7 +19,7 @@ from serving.export.signatures import (
     TRANSFORM,
     request_columns,
 )
-from transforms.features import UNKNOWN_LENGTH, Column, FeatureSet, RecordKind, Shape, with_lengths
+from transforms.features import UNKNOWN_LENGTH, Column, FeatureSet, RecordKind, with_lengths
 
 __all__ = ["CONTRACT", "CONTRACT_VERSION", "XLA_FLAG", "contract_of", "flags_required", "inputs_of", "read_contract"]
 
@@ -88,7 +88,6 @@ def contract_of(
 
 def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
     """Returns columns as the inputs of a signature: type, shape, missing marker; the default of lengths of lists."""
-    shapes = {Shape.SCALAR: ["B"], Shape.RAGGED: ["B", "N"], Shape.CANDIDATES: ["B", "M"]}
     columns, inputs = tuple(columns), {}
     lists = {column.lengths.name: column.name for column in columns if column.variable_length}
     for column in columns:
@@ -103,7 +102,7 @@ def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
         padding = padding_of(column)
         inputs[column.name] = {
             "dtype": column.dtype,
-            "shape": shapes[column.shape(record)],
+            "shape": column.shape(record).sizes("B", "M", "N", column.width),
             "missing": padding.decode() if isinstance(padding, bytes) else str(padding),
         }
     return inputs

@@ -6,11 +6,9 @@ from typing import Any
 
 import tensorflow as tf
 
-from transforms.features import CANDIDATE, UNKNOWN_LENGTH, Column, RecordKind, Shape
+from transforms.features import CANDIDATE, UNKNOWN_LENGTH, Column, RecordKind
 from transforms.ops import is_real
 from transforms.schema import tf_dtype
-
-_SIZES = {Shape.SCALAR: [None], Shape.RAGGED: [None, None], Shape.CANDIDATES: [None, None]}
 
 
 class TensorFunction:
@@ -36,7 +34,8 @@ class TensorFunction:
         self._columns, self._record, self._answer = tuple(columns), record, answer
         self._max_candidates = max_candidates
         lengths = {column.lengths.name: column for column in columns if column.variable_length}
-        self._specs = {c.name: tf.TensorSpec(_SIZES[c.shape(record)], tf_dtype(c), name=c.name) for c in columns}
+        sizes = {c.name: c.shape(record).sizes(None, None, None, c.width) for c in columns}
+        self._specs = {c.name: tf.TensorSpec(sizes[c.name], tf_dtype(c), name=c.name) for c in columns}
         self._more_specs = {name: tf.TensorSpec([None], tf.int64, name=name) for name in lengths}
         self._defaults = {name: tf.constant([UNKNOWN_LENGTH], tf.int64) for name in lengths}
         for name, (spec, default) in (options or {}).items():
@@ -125,7 +124,7 @@ def checked(
     lengths = {column.name: more[column.lengths.name] for column in lists}
     checks = _lists(lists, lengths, shapes) if lists else [_batch_sizes(shapes, {}, tf.zeros([0], tf.bool))]
     if record == "request":
-        candidates = [c.name for c in columns if c.shape(record) is Shape.CANDIDATES and c.name != CANDIDATE]
+        candidates = [c.name for c in columns if c.shape(record).per_candidate and c.name != CANDIDATE]
         mask = raw[CANDIDATE]
         checks += _candidates({name: shapes[name] for name in candidates}, shapes[CANDIDATE], mask, max_candidates)
     with tf.control_dependencies([all_valid(checks)]):

@@ -14,7 +14,6 @@ from transforms.features import (
     Column,
     FeatureSet,
     RecordKind,
-    Shape,
     with_lengths,
 )
 from transforms.schema import parse_spec
@@ -33,7 +32,8 @@ def request_inputs(
       names: the inputs to return; None: those that the FeatureSet's features read.
 
     Returns:
-      By column: [B] scalars, [B, M] candidates, [B, N] lists padded with the missing marker, and [B] their lengths.
+      By column: [B] scalars, [B, M] candidates, [B, N] lists padded with the missing marker, and [B] their lengths;
+      columns with `width` have one dimension more, W.
     """
     if names is None:
         columns = request_columns(feature_set, record)
@@ -75,7 +75,7 @@ def without_padding(inputs: Mapping[str, np.ndarray], feature_set: FeatureSet) -
     real = np.flatnonzero((inputs[CANDIDATE] == 1).any(axis=0))
     count = int(real[-1]) + 1 if len(real) else 0
     shapes = {name: feature_set.column(name).shape("request") for name in inputs}
-    return {name: value[:, :count] if shapes[name] is Shape.CANDIDATES else value for name, value in inputs.items()}
+    return {name: value[:, :count] if shapes[name].per_candidate else value for name, value in inputs.items()}
 
 
 def padding_of(column: Column) -> bytes | int | float:

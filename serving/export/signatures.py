@@ -67,7 +67,9 @@ class ServedModel(tf.Module):
         # A model that reads sets must not take padding for candidates.
         mask = (CANDIDATE,) if record == "request" else ()
         self._inputs = tuple(item.name for item in inputs) + mask
-        self._per_candidate = tuple(item.name for item in inputs if item.shape is Shape.CANDIDATES) + mask
+        offered = [(item.name, item.shape, item.width) for item in inputs if item.shape.per_candidate]
+        offered += [(name, Shape.CANDIDATES, None) for name in mask]
+        self._per_candidate = {name: shape.sizes(None, None, None, width) for name, shape, width in offered}
         self._spec = parse_spec(feature_set, record, tuple(column.name for column in self._columns))
 
     def features(self, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,9 +79,9 @@ class ServedModel(tf.Module):
           raw: all columns of a request, lists as `tf.RaggedTensor`.
         """
         inputs = self._features({column.name: raw[column.name] for column in self._columns})
-        for name in self._per_candidate:
+        for name, sizes in self._per_candidate.items():
             # The transform takes any number of candidates, but declares the number that it was trained on.
-            inputs[name] = tf.compat.v1.placeholder_with_default(inputs[name], [None, None])
+            inputs[name] = tf.compat.v1.placeholder_with_default(inputs[name], sizes)
         return inputs
 
     def features_of(self, examples: Sequence[bytes] | tf.Tensor) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from serving.export.set_scoring import Buckets
 from serving.export.signatures import DEFAULT, PLAIN, request_columns
 from serving.retrieval.catalogue import user_columns
 from serving.retrieval.signatures import EXCLUDE, RETRIEVE, K
-from transforms.features import ITEM_ID, FeatureSet, RecordKind, Shape, with_lengths
+from transforms.features import ITEM_ID, FeatureSet, RecordKind, with_lengths
 from transforms.schema import tf_dtype
 
 __all__ = ["SET_WARMUP_SIZES", "WARMUP", "WARMUP_SIZES", "XLA_WARMUP", "write_warmup"]
@@ -85,11 +85,10 @@ def _of_each_size(feature_set: FeatureSet, record: RecordKind, buckets: Buckets)
     """Requests that hold one value a tensor, which its reader repeats: a few bytes whatever the size."""
     columns = request_columns(feature_set, record)
     for candidates, history in buckets.sizes():
-        shapes = {Shape.SCALAR: [1], Shape.RAGGED: [1, history], Shape.CANDIDATES: [1, candidates]}
-        inputs = {
-            column.name: _repeated(_REAL[column.dtype], tf_dtype(column), shapes[column.shape(record)])
-            for column in columns
-        }
+        inputs = {}
+        for column in columns:
+            sizes = column.shape(record).sizes(1, candidates, history, column.width)
+            inputs[column.name] = _repeated(_REAL[column.dtype], tf_dtype(column), sizes)
         lists = [column.lengths for column in columns if column.variable_length]
         yield DEFAULT, inputs | {one.name: _repeated(history, tf_dtype(one), [1]) for one in lists}
 

@@ -32,7 +32,7 @@ class Catalogue:
 
     Args:
       ids: each once; bytes, or int64 where the source has such ids.
-      columns: raw values by column, in the order of the ids.
+      columns: raw values by column, `[n]` or `[n, W]`, in the order of the ids.
     """
 
     ids: np.ndarray
@@ -146,7 +146,8 @@ class Newest:
         self.slots: dict[Any, int] = {}
         self._missing = MISSING_STRING if columns[0].dtype == "string" else MISSING_INT
         self._times = np.empty(0, np.int64)
-        self._columns = {column.name: np.empty(0, _MEMORY[column.dtype]) for column in columns}
+        sizes = {column.name: column.shape("row").sizes(0, None, None, column.width) for column in columns}
+        self._columns = {column.name: np.empty(sizes[column.name], _MEMORY[column.dtype]) for column in columns}
         self._read = {column.name for column in columns[1:]}
 
     def take(self, times: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
@@ -178,7 +179,7 @@ class Newest:
         more = 2 * len(self.slots) - len(self._times)
         self._times = np.concatenate([self._times, np.full(more, self._NEVER)])
         for name, kept in self._columns.items():
-            self._columns[name] = np.concatenate([kept, np.empty(more, kept.dtype)])
+            self._columns[name] = np.concatenate([kept, np.empty((more, *kept.shape[1:]), kept.dtype)])
 
     def catalogue(self) -> Catalogue:
         """Returns the items so far, sorted by id."""

@@ -17,7 +17,7 @@ class ItemTable:
     """Items in memory.
 
     Args:
-      columns: by name, of equal lengths, `item_id` among them; ids are distinct.
+      columns: by name `[n]` or `[n, W]`, of equal lengths, `item_id` among them; ids are distinct.
     """
 
     def __init__(self, columns: Mapping[str, np.ndarray]):
@@ -47,11 +47,13 @@ def write_items(version: str | os.PathLike[str], columns: Mapping[str, np.ndarra
 
     path = Path(version) / ITEMS
     path.parent.mkdir(parents=True, exist_ok=True)
-    arrays = {
-        name: pa.array(values.tolist(), pa.binary()) if values.dtype == object else pa.array(values)
-        for name, values in columns.items()
-    }
-    pq.write_table(pa.table(arrays), path)
+
+    def stored(values: np.ndarray) -> Any:
+        if values.ndim == 2:
+            return pa.FixedSizeListArray.from_arrays(stored(values.reshape(-1)), values.shape[1])
+        return pa.array(values.tolist(), pa.binary()) if values.dtype == object else pa.array(values)
+
+    pq.write_table(pa.table({name: stored(values) for name, values in columns.items()}), path)
 
 
 def read_items(version: str | os.PathLike[str]) -> ItemTable:
@@ -71,9 +73,11 @@ def read_items(version: str | os.PathLike[str]) -> ItemTable:
 
 
 def _array(column: Any) -> np.ndarray:
+    if width := getattr(column.type, "list_size", 0):
+        return _array(column.combine_chunks().flatten()).reshape(-1, width)
     if str(column.type) == "binary":
         values = np.empty(len(column), object)
         values[:] = column.to_pylist()
         return values
-    array: np.ndarray = column.to_numpy()
+    array: np.ndarray = np.asarray(column)
     return array

@@ -211,11 +211,13 @@ class ServedTowers(tf.Module):
             empty = tf.constant([], dtype), tf.zeros([batch + 1], tf.int64)
             return raw[column.name] if column.name in raw else tf.RaggedTensor.from_row_splits(*empty, validate=False)
         value = 1 if column.name == CANDIDATE else padding_of(column)
-        values = raw[column.name] if column.name in raw else tf.fill([batch], tf.constant(value, dtype))
-        if shape is Shape.SCALAR:
+        sizes = column.shape("row").sizes(batch, None, None, column.width)
+        values = raw[column.name] if column.name in raw else tf.fill(sizes, tf.constant(value, dtype))
+        if not shape.per_candidate:
             return values
         # The transform says that there are as many candidates as it was learned on.
-        return tf.compat.v1.placeholder_with_default(values[:, tf.newaxis], [None, None])
+        declared = shape.sizes(None, None, None, column.width)
+        return tf.compat.v1.placeholder_with_default(values[:, tf.newaxis], declared)
 
     def _in_bulk(self, catalogue: Catalogue, columns: tuple[Column, ...]) -> np.ndarray:
         """Returns the vectors of all items, by the function that is served."""

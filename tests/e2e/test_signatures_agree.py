@@ -143,10 +143,10 @@ def _check_scores(
     columns = [column.name for column in (*log.features.raw_inputs(), *_mask(log))]
     asked = _signature_of(log, columns)
     _alike(_asked(signature, sent)["probability"], expected, log.real, what)
-    written = _from_json(as_json(log.batch, columns), asked, folder)
+    written = _from_json(as_json(log.made, log.batch, columns), asked, folder)
     _alike(_asked(signature, written)["probability"], expected, log.real, f"{what}, from JSON")
     for place in _ALONE:
-        alone = as_json(log.batch, columns, place)
+        alone = as_json(log.made, log.batch, columns, place)
         count = int(log.real[place].sum()) if log.record == "request" else 1
         own = expected[place : place + 1, :count] if log.record == "request" else expected[place : place + 1]
         for inputs in (_from_json(alone, asked, folder), prepared(alone, asked)):
@@ -188,10 +188,10 @@ def _mask(log: _Log) -> tuple[Column, ...]:
 
 def _signature_of(log: _Log, columns: list[str]) -> Signature:
     """As a server tells it to a client."""
-    ranks: dict[str, int] = {"scalar": 1, "ragged": 2, "candidates": 2}
     types = {"string": "string", "int64": "int64", "float": "float32"}
     declared = with_lengths([log.features.column(name) for name in columns])
-    inputs = {one.name: Tensor(types[one.dtype], (None,) * ranks[one.shape(log.record)]) for one in declared}
+    sizes = {one.name: one.shape(log.record).sizes(None, None, None, one.width) for one in declared}
+    inputs = {one.name: Tensor(types[one.dtype], tuple(sizes[one.name])) for one in declared}
     return Signature(inputs, {}, frozenset(one.name for one in declared if one.name not in columns))
 
 

@@ -1,4 +1,4 @@
-"""Feature sets and batches by a seed: any mix of ids and numbers, of histories with holes, of rows and of requests."""
+"""Feature sets and batches by a seed: any mix of ids and numbers, of histories with holes, of several values."""
 
 from typing import Any
 
@@ -27,6 +27,7 @@ def generated_inputs(seed: int, record: RecordKind, histories: tuple[str, ...] |
         ModelInput(name="hour", vocabulary="categories", shape="scalar", entity="context"),
         ModelInput(name="category", vocabulary="categories", shape=of_item, entity="item"),
         ModelInput(name="price", vocabulary=None, shape=of_item, entity="item"),
+        *several_values(record),
     ]
     lists = [
         ModelInput(name=name, vocabulary=vocabulary, shape="ragged", entity="user", max_length=HISTORY_LENGTH)
@@ -40,6 +41,17 @@ def generated_inputs(seed: int, record: RecordKind, histories: tuple[str, ...] |
     return [*ids, *(item for item in chosen if rng.random() < 0.7), *lists]
 
 
+def several_values(record: RecordKind) -> list[ModelInput]:
+    """Several ids and a vector of numbers, of the user and of items."""
+    of_item: Any = "values" if record == "row" else "candidate_values"
+    return [
+        ModelInput(name="likes", vocabulary="items", shape="values", entity="user", width=2, pooling="mean"),
+        ModelInput(name="taste", vocabulary=None, shape="values", entity="user", width=4),
+        ModelInput(name="tags", vocabulary="categories", shape=of_item, entity="item", width=3, pooling="max"),
+        ModelInput(name="image", vocabulary=None, shape=of_item, entity="item", width=2),
+    ]
+
+
 def generated_batch(seed: int, inputs: list[ModelInput], lengths: list[int], candidates: int = 4) -> dict[str, Any]:
     """A batch, of which each record depends on the seed and its place alone.
 
@@ -50,7 +62,7 @@ def generated_batch(seed: int, inputs: list[ModelInput], lengths: list[int], can
       candidates: of a request; the last one is padding.
     """
     batch = {item.name: _values(seed, item, lengths, candidates) for item in inputs}
-    if any(item.shape == "candidates" for item in inputs):
+    if any(item.shape.per_candidate for item in inputs):
         real = np.ones([len(lengths), candidates], np.int64)
         real[:, -1] = 0
         batch[CANDIDATE] = tf.constant(real)
@@ -65,6 +77,10 @@ def _values(seed: int, item: ModelInput, lengths: list[int], candidates: int) ->
         rng = np.random.default_rng([seed, name, place])
         # A hole is an id 0; the last element is none, so that padding and list can be told apart.
         drawn = rng.normal(1, 1, 20) if item.vocabulary is None else rng.integers(0, SIZES[item.vocabulary], 20)
+        if item.width is not None:
+            sizes_of_record = item.shape.sizes(None, candidates, None, item.width)[1:]
+            values.append(drawn[: np.prod(sizes_of_record)].reshape(sizes_of_record).tolist())
+            continue
         size = sizes.get(item.shape.value, length)
         if item.shape == "ragged" and item.vocabulary is not None and length:
             drawn[length - 1] = 1 + place % 3
@@ -77,9 +93,13 @@ def _values(seed: int, item: ModelInput, lengths: list[int], candidates: int) ->
 
 def with_padded_candidates(batch: dict[str, Any], inputs: list[ModelInput], count: int) -> dict[str, Any]:
     """The same requests with more padding, which holds anything."""
-    named = {item.name: 3 for item in inputs if item.shape == "candidates"} | {CANDIDATE: 0}
+    named = {item.name: 3 for item in inputs if item.shape.per_candidate} | {CANDIDATE: 0}
     return batch | {
-        name: tf.pad(batch[name], [[0, 0], [0, count]], constant_values=tf.cast(value, batch[name].dtype))
+        name: tf.pad(
+            batch[name],
+            [[0, 0], [0, count], [0, 0]][: batch[name].shape.rank],
+            constant_values=tf.cast(value, batch[name].dtype),
+        )
         for name, value in named.items()
     }
 

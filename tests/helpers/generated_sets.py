@@ -21,7 +21,7 @@ from transforms.features import (
     Vocabulary,
 )
 
-LIST_SIZE, RECORDS, LONGEST = 5, 12, 9
+LIST_SIZE, RECORDS, LONGEST, SEVERAL = 5, 12, 9, 3
 _LISTS_OF_NUMBERS = 2
 _MISSING: dict[str, Any] = {"string": b"", "int64": -1, "float": np.nan}
 _TYPES: dict[str, Any] = {"string": object, "int64": np.int64, "float": np.float32}
@@ -46,7 +46,7 @@ class Generated:
 def generated_sets(
     draw: st.DrawFn, record: RecordKind, encodings: Sequence[Encoding], ids_in_lists: bool = True
 ) -> Generated:
-    """Ids, and numbers in each of some encodings, two of them in lists; of lists of ids there are two, if any."""
+    """Ids, several ids, and numbers in each of some encodings, two of them in lists; two lists of ids, if any."""
     seed = draw(st.integers(0, 2**16))
     # Hypothesis begins with the plainest of all.
     assume(seed > 0)
@@ -57,13 +57,23 @@ def generated_sets(
         Feature(name="user_id", encoding=Encoding.ID),
         Feature(name="item_id", encoding=Encoding.ID, vocabulary="items"),
     ]
+    entities: st.SearchStrategy[Any] = st.sampled_from(["user", "context", "item"])
+    pooling = draw(st.sampled_from(["sum", "mean", "max"]))
+    columns.append(Column(name="several", dtype="string", entity=draw(entities), width=SEVERAL))
+    features.append(Feature(name="several", encoding=Encoding.ID, vocabulary="items", pooling=pooling))
     if not ids_in_lists:
         # Those of lists stand first.
         encodings = sorted(encodings, key=lambda encoding: encoding in ID_ENCODINGS)
     for place, encoding in enumerate(encodings):
-        name, is_list = f"number_{place}", place < _LISTS_OF_NUMBERS
+        name, is_list = f"number_{place}", place < _LISTS_OF_NUMBERS and encoding is not Encoding.VECTOR
+        if encoding is Encoding.VECTOR:
+            for scaling in (Encoding.VECTOR, Encoding.ZSCORE):
+                vector = f"{name}_{scaling.value}"
+                columns.append(Column(name=vector, dtype="float", entity=draw(entities), width=SEVERAL))
+                features.append(Feature(name=vector, encoding=scaling))
+            continue
         whole = encoding in TIME_ENCODINGS or draw(st.booleans())
-        entity = draw(st.sampled_from(["user", "item"] if is_list else ["user", "context", "item"]))
+        entity = draw(st.sampled_from(["user", "item"]) if is_list else entities)
         limit = draw(lengths) if is_list else None
         dtype = "int64" if whole else "float"
         high = 1_000_000 if encoding in TIME_ENCODINGS else 100
@@ -111,7 +121,7 @@ def records_of(made: Generated, split: Split) -> Batch:
             flat[ends[1] - 1], flat[ends[0]] = _MISSING[column.dtype], _values(column, 1, random, 0.0)[0]
             values[column.name] = Ragged(flat, ends)
             continue
-        shape = [RECORDS, LIST_SIZE] if column.shape(made.record) == "candidates" else [RECORDS]
+        shape = column.shape(made.record).sizes(RECORDS, LIST_SIZE, None, column.width)
         values[column.name] = _values(column, int(np.prod(shape)), random, 0.2).reshape(shape)
     values["request_id"] = np.array([b"r%d" % place for place in range(RECORDS)], object)
     values["timestamp"] = 86_400 * np.arange(RECORDS) * 5 + random.integers(0, 86_400, RECORDS)
@@ -122,10 +132,12 @@ def records_of(made: Generated, split: Split) -> Batch:
     return Batch(made.record, split, values)
 
 
-def as_json(batch: Batch, names: Sequence[str], record: int | None = None) -> dict[str, Any]:
+def as_json(made: Generated, batch: Batch, names: Sequence[str], record: int | None = None) -> dict[str, Any]:
     """Raw values as a client has them: null for what is missing, lists of any lengths, candidates without padding.
 
     Args:
+      made: what the batch was drawn from.
+      batch: of `records_of`.
       names: of the columns.
       record: this one alone; None: all, candidates with padding.
     """
@@ -140,11 +152,21 @@ def as_json(batch: Batch, names: Sequence[str], record: int | None = None) -> di
             found[name] = [values[place].tolist() for place in chosen]
         else:
             found[name] = [_listed(values[place]) for place in chosen]
+            if made.feature_set.column(name).width is not None:
+                found[name] = _shortened(found[name])
     if record is not None and "candidate" in found:
         count = sum(found["candidate"][0])
-        wide = {name for name in names if np.ndim(np.asarray(batch.columns[name])) == 2}
+        wide = {name for name in names if made.feature_set.column(name).shape(made.record).per_candidate}
         found = {name: [values[0][:count]] if name in wide else values for name, values in found.items()}
     return found
+
+
+def _shortened(values: list[Any]) -> list[Any]:
+    """Returns lists of lists without the nulls at the end of the innermost ones."""
+    if any(isinstance(one, list) for one in values):
+        return [_shortened(one) for one in values]
+    kept = max((place for place, one in enumerate(values, 1) if one is not None), default=0)
+    return values[:kept]
 
 
 def _listed(values: Any) -> Any:

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from models.registry import MODELS, build_model
-from tests.helpers.generated_batches import SIZES, generated_batch
+from tests.helpers.generated_batches import SIZES, generated_batch, several_values
 from transforms.features import ModelInput, RecordKind
 
 _USER = ModelInput(name="user_id", vocabulary="users", shape="scalar", entity="user")
@@ -34,6 +34,7 @@ def _kinds(record: RecordKind) -> dict[str, list[ModelInput]]:
         "numbers and histories of numbers": [_AGE, _SECONDS, price],
         "user alone": [_USER, _AGE],
         "histories alone": [_READ],
+        "item and several values": [item, *several_values(record)],
     }
 
 

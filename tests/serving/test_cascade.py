@@ -104,10 +104,12 @@ def test_missing_columns_and_several_users_are_refused_by_name() -> None:
 
 
 def test_items_come_back_as_they_were_written(tmp_path: Path) -> None:
-    write_items(tmp_path, _ITEMS)
+    tags = np.array([[b"x", b""], [b"", b""], [b"y", b"z"]], object)
+    write_items(tmp_path, {**_ITEMS, "tags": tags, "image": np.arange(6, dtype=np.float32).reshape(3, 2)})
     rows = read_items(tmp_path).rows(_ids("c", "a", "c"))
     assert rows["item_id"].tolist() == [b"c", b"a", b"c"] and rows["count"].tolist() == [6, 4, 6]
     np.testing.assert_array_equal(rows["price"], np.array([3.0, 1.0, 3.0], np.float32))
+    assert rows["tags"].tolist() == tags[[2, 0, 2]].tolist() and rows["image"].tolist() == [[4, 5], [0, 1], [4, 5]]
     assert rows["price"].dtype == np.float32 and rows["count"].dtype == np.int64
 
 

@@ -10,7 +10,7 @@ from serving.retrieval.catalogue import catalogue_at, catalogue_of, item_columns
 from tests.helpers.toy_data import MONDAY, ragged, toy_features
 from transforms.batches import Batch
 from transforms.errors import InputError
-from transforms.features import Column, FeatureSet, RecordKind
+from transforms.features import Column, Feature, FeatureSet, RecordKind
 from transforms.records import load_dataset, shard_paths
 from transforms.writing import write_dataset
 
@@ -90,6 +90,18 @@ def test_columns_are_those_that_features_of_items_read_and_both_sides_are_all() 
     )
     assert [column.name for column in item_columns(features)] == ["item_id", "price", "count"]
     assert [column.name for column in user_columns(features)] == ["user_id", "timestamp", "history", "tags"]
+
+
+def test_items_keep_all_values_of_a_column_with_a_width(tmp_path: Path) -> None:
+    features = FeatureSet(
+        columns=(Column(name="image", dtype="float", entity="item", width=2),),
+        features=(Feature(name="item_id", encoding="id"), Feature(name="image", encoding="vector")),
+    )
+    columns = _rows([b"b", b"a", b"b"], [1, 2, 3], [0.0] * 3).columns
+    keys = {name: columns[name] for name in ("request_id", "user_id", "item_id", "timestamp", "label")}
+    batch = Batch("row", "train", {**keys, "image": np.array([[1, 2], [3, 4], [5, 6]], np.float32)})
+    result = catalogue_of(_files(tmp_path, [batch], features), features, "row")
+    assert result.columns["image"].tolist() == [[3, 4], [5, 6]]
 
 
 def test_of_requests_the_real_candidates_count(tmp_path: Path) -> None:

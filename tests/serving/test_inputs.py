@@ -1,14 +1,17 @@
 """What a client makes of a request's inputs before it sends them."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from serving.client.inputs import Signature, Tensor, check_message, number_of_items, padded_lists, prepared
+from serving.client.json_inputs import read_inputs
 from serving.client.known_models import KnownModels
 from serving.protocol import ServingError
+from transforms.errors import InputError
 
 _B, _N = (None,), (None, None)
 _INPUTS = {
@@ -175,3 +178,35 @@ def test_what_the_server_does_not_tell_is_not_known(code: str, times: int) -> No
     _, fetch = _fetching((1, {"serving_default": _ROW}))
     # Inputs of other people's models may be of any kind.
     assert KnownModels(fetch).of(_KEY, 1.0).signatures is None
+
+
+_SEVERAL = Signature(
+    {"genres": Tensor("string", (None, 3)), "images": Tensor("float32", (None, None, 2))}, {}, frozenset()
+)
+
+
+def test_fewer_values_than_an_input_takes_are_filled_up_with_the_marker() -> None:
+    arrays = prepared({"genres": [["a"], ["b", None, "c"]], "images": [[[1, 2], [3]], [[None, 4], []]]}, _SEVERAL)
+    assert arrays["genres"].tolist() == [[b"a", b"", b""], [b"b", b"", b"c"]]
+    nan = np.nan
+    np.testing.assert_array_equal(arrays["images"], np.array([[[1, 2], [3, nan]], [[nan, 4], [nan, nan]]], np.float32))
+    narrow = prepared({"genres": np.array([["a", "b"]], object)}, _SEVERAL)
+    assert narrow["genres"].tolist() == [[b"a", b"b", b""]]
+    whole = np.array([[b"a", b"b", b"c"]], object)
+    assert prepared({"genres": whole}, _SEVERAL)["genres"].tolist() == whole.tolist()
+
+
+def test_more_values_than_an_input_takes_are_refused() -> None:
+    with pytest.raises(ValueError, match="input 'genres': received 4 values; expected at most 3; leave some out"):
+        prepared({"genres": [["a"], list("abcd")]}, _SEVERAL)
+
+
+def test_a_file_may_leave_values_out_and_must_not_have_too_many(tmp_path: Path) -> None:
+    path = tmp_path / "inputs.json"
+    path.write_text('{"genres": [["a"], []], "images": [[[1]], [[2, null]]]}')
+    arrays = read_inputs(path, _SEVERAL)
+    assert arrays["genres"].tolist() == [["a", b"", b""], [b"", b"", b""]]
+    np.testing.assert_array_equal(arrays["images"], [[[1, np.nan]], [[2, np.nan]]])
+    path.write_text('{"genres": [["a"]], "images": [[[1, 2, 3]]]}')
+    with pytest.raises(InputError, match="input 'images': received 3 values; expected at most 2 in each list"):
+        read_inputs(path, _SEVERAL)
