@@ -19,7 +19,10 @@ from transforms.features import Feature, FeatureSet, RecordKind, Vocabulary
 from transforms.import_path import nearest
 from transforms.names import with_current_names
 from transforms.plain_text import parse_yaml
+from transforms.sources.registry import source_name
 
+MAX_ROWS = 1024
+"""Rows of a batch, at most, where the run file does not say how many."""
 NOT_TRAINING = ("gate", "pipeline", "tuning")
 """Sections that decide what is done with a model, where, and what is searched, but not what is trained."""
 
@@ -102,7 +105,8 @@ class TrainingConfig(_Section):
     """How a model is fitted.
 
     Args:
-      batch_size: examples a step, on all machines together.
+      batch_size: examples a step, on all machines together. None: as the data needs it for some hundreds of steps, a
+        power of two from 16 to 1024 rows, or 4 to 64 requests.
       min_steps_per_epoch: on data so small that an epoch would have fewer steps, batches are smaller.
       epochs: passes over the training split.
       learning_rate: of the dense part and of the tables.
@@ -125,7 +129,7 @@ class TrainingConfig(_Section):
       max_steps: stop after this number of steps, even within an epoch; None is no limit.
     """
 
-    batch_size: int = Field(default=1024, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
     min_steps_per_epoch: int = Field(default=1, ge=1)
     epochs: int = Field(default=1, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
@@ -144,6 +148,11 @@ class TrainingConfig(_Section):
     steps_per_execution: int = Field(default=1, ge=1)
     shuffle_buffer: int = Field(default=65536, ge=0)
     max_steps: int | None = Field(default=None, ge=1)
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows to read at once where their number is not known, as of a stream."""
+        return self.batch_size or MAX_ROWS
 
 
 class RecipeConfig(_Section):
@@ -195,13 +204,13 @@ class RunConfig(_Section):
 
     Args:
       name: of the run, of its model in serving and of its folders.
-      source: the data source whose datasets it takes.
+      source: the data source whose datasets it takes; None: any.
       record: `row` or `request`.
       seed: of every random thing.
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    source: str
+    source: str | None = None
     record: RecordKind = "row"
     seed: int = Field(default=1, ge=0, lt=2**32)
     features: FeaturesConfig = FeaturesConfig()
@@ -211,6 +220,20 @@ class RunConfig(_Section):
     gate: GateConfig = GateConfig()
     pipeline: PipelineConfig = PipelineConfig()
     tuning: TuningConfig = TuningConfig()
+
+    def check_source(self, source: str, where: str) -> None:
+        """Refuses data of another source.
+
+        Args:
+          source: that of the data.
+          where: what the data is, for the message.
+
+        Raises:
+          InputError: the run file names another one.
+        """
+        if self.source is not None and source != source_name(self.source):
+            fix = "choose a preset of that source, or leave `source` out of the run file"
+            raise InputError(where, f"a dataset of source {source!r}", repr(self.source), fix)
 
     def training_values(self) -> dict[str, Any]:
         """The resolved config without the sections that training does not read: `gate`, `pipeline`, `tuning`."""

@@ -11,7 +11,7 @@ import tensorflow_transform as tft
 
 from models.cotraining.external_inputs import ExternalInput, RunFacts
 from models.training.distribution import worker_shard
-from runs.config import RunConfig, TrainingConfig
+from runs.config import MAX_ROWS, RunConfig, TrainingConfig
 from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
 from transforms.input import Features, count_examples, parsed, serialized
 from transforms.stream import RowEncoder, transformed_stream
@@ -19,6 +19,8 @@ from transforms.stream import RowEncoder, transformed_stream
 _FIRST_RECORDS = 10_000
 """Of the train split, by which an untrained model's share of clicks is chosen."""
 _READ_AT_ONCE = 4096
+GOOD_STEPS = 400
+"""Optimizer steps of a run whose batch size is chosen by its data."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ def transformed_data(task: Task, strategy: tf.distribute.Strategy) -> TrainingDa
     """Of the transformed records of a task; each of several workers gets its own part of a batch."""
     settings, spec = task.config.training, task.transform.transformed_feature_spec()
     examples = count_examples(task.train_files)
-    size = batch_size_of(settings, examples)
+    size = batch_size_of(settings, examples, task.config.record)
 
     def batches(files: Sequence[str], **options: Any) -> tf.data.Dataset:
         found = worker_shard(serialized(files, size, **options), strategy)
@@ -130,19 +132,33 @@ def data_in_time_order(task: Task) -> TrainingData:
     return TrainingData(lambda seed, epoch: batches("train", encode), evaluated, examples, rate, eval_rate)
 
 
-def batch_size_of(training: TrainingConfig, examples: int) -> int:
-    """Records a step: `batch_size`, or so many less that an epoch has `min_steps_per_epoch` steps.
+def batch_size_of(training: TrainingConfig, examples: int, record: RecordKind = "row") -> int:
+    """Returns the records of a step: `batch_size`, or fewer for an epoch of `min_steps_per_epoch` steps.
+
+    Without a `batch_size` it is the largest power of two, within bounds, with which the run has `GOOD_STEPS` steps.
 
     Args:
       training: of the run.
       examples: records of the train split.
+      record: `row` or `request`.
     """
-    return max(1, min(training.batch_size, examples // training.min_steps_per_epoch))
+    size = training.batch_size
+    if size is None:
+        least, most = (16, MAX_ROWS) if record == "row" else (4, 64)
+        needed = min(examples * training.epochs // GOOD_STEPS, most)
+        size = max(least, 1 << max(needed, 1).bit_length() - 1)
+    return max(1, min(size, examples // training.min_steps_per_epoch))
 
 
-def smaller_batches(training: TrainingConfig, examples: int) -> str | None:
-    """What to say of a batch size that was lowered; None if it was not."""
-    chosen = batch_size_of(training, examples)
+def changed_batches(training: TrainingConfig, examples: int, record: RecordKind = "row") -> str | None:
+    """Returns what to report of a batch size that the run file does not have; None if it has it.
+
+    Args:
+      training, examples, record: as in `batch_size_of`.
+    """
+    chosen = batch_size_of(training, examples, record)
+    if training.batch_size is None:
+        return f"batch_size {chosen}, as {examples:,} records and {training.epochs} epochs need it"
     if chosen >= min(training.batch_size, max(examples, 1)):
         return None
     return (

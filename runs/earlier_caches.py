@@ -223,7 +223,7 @@ def _streaming_caches(run: RunFacts, option: str) -> TowerCaches | None:
 
 def _check(earlier: EarlierCaches, config: RunConfig, feature_set: FeatureSet, caches: TowerCaches) -> None:
     where = f"{OPTION}, {earlier.folder}"
-    if earlier.source != source_name(config.source):
+    if config.source is not None and earlier.source != source_name(config.source):
         raise InputError(where, f"a run on source {earlier.source!r}", repr(config.source), "name a run on that source")
     shared = [name for name in earlier.contents if name in caches.stores]
     if not shared:

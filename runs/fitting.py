@@ -17,9 +17,10 @@ from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
 from runs.building import model_of, recipe_of
 from runs.config import RunConfig, TrainingConfig
-from runs.data import Task, TrainingData, batch_size_of, data_in_time_order, smaller_batches, transformed_data
+from runs.data import Task, TrainingData, batch_size_of, changed_batches, data_in_time_order, transformed_data
 from runs.external_inputs import load_inputs, reports
 from runs.workers import check_one_process
+from transforms.features import RecordKind
 from transforms.vocabularies import in_vocabulary_ids, table_sizes
 
 FEW_STEPS = 200
@@ -60,7 +61,7 @@ def fit_task(
             say(line)
     # The transform's tables belong to this process, whatever the weights belong to.
     data = data_in_time_order(task) if recipe.in_time_order else transformed_data(task, strategy)
-    lowered = smaller_batches(settings, data.examples)
+    lowered = changed_batches(settings, data.examples, config.record)
     if lowered is not None:
         say(lowered)
     job = _job(task, sizes, data, external)
@@ -71,7 +72,7 @@ def fit_task(
     trained = dataclasses.replace(
         trained,
         report={**trained.report, **reports(task.inputs)},
-        warnings=tuple(warnings_of(trained, settings, data.examples, data.eval_rate)),
+        warnings=tuple(warnings_of(trained, settings, data.examples, data.eval_rate, config.record)),
         changes=() if lowered is None else (lowered,),
     )
     is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
@@ -96,7 +97,7 @@ def _job(task: Task, sizes: dict[str, int], data: TrainingData, external: Mappin
         build=lambda seed, name: model_of(config, task.feature_set, sizes, seed, name),
         train_dataset=data.train,
         eval_dataset=data.eval,
-        steps_per_epoch=-(-data.examples // batch_size_of(settings, data.examples)),
+        steps_per_epoch=-(-data.examples // batch_size_of(settings, data.examples, config.record)),
         settings=FitSettings(**{key: value for key, value in settings.model_dump().items() if key in fields}),
         seed=config.seed,
         in_vocabulary_ids=in_vocabulary_ids(task.feature_set, sizes),
@@ -127,7 +128,13 @@ def _plain(model: TableModel) -> TableModel:
     return copy
 
 
-def warnings_of(trained: Trained, training: TrainingConfig, examples: int, eval_rate: float | None) -> list[str]:
+def warnings_of(
+    trained: Trained,
+    training: TrainingConfig,
+    examples: int,
+    eval_rate: float | None,
+    record: RecordKind = "row",
+) -> list[str]:
     """What is wrong with a run that was too short, or that learned nothing: what was received, and the remedy.
 
     Args:
@@ -135,8 +142,9 @@ def warnings_of(trained: Trained, training: TrainingConfig, examples: int, eval_
       training: of the run.
       examples: records of the train split.
       eval_rate: mean label of the eval split; None: not known.
+      record: `row` or `request`.
     """
-    steps, size = _steps(trained), batch_size_of(training, examples)
+    steps, size = _steps(trained), batch_size_of(training, examples, record)
     ran = f"{steps} optimizer steps of batch_size {size} on {examples:,} records, {training.epochs} epochs"
     smaller = max(1, min(size, examples * training.epochs // (2 * FEW_STEPS)))
     if training.max_steps is not None and training.max_steps < FEW_STEPS:

@@ -26,7 +26,6 @@ from transforms.input import parsed, serialized
 from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import parse_spec, schema_text
-from transforms.sources.registry import source_name
 from transforms.stream import check_order
 from transforms.vocabularies import least_table_sizes
 
@@ -184,13 +183,7 @@ def check_run(
       InputError: as `make_plan`, but for `root`.
     """
     dataset = load_dataset(data_dir)
-    if dataset.source != source_name(config.source):
-        raise InputError(
-            str(data_dir),
-            f"a dataset of source {dataset.source!r}",
-            repr(config.source),
-            "choose a preset of that source",
-        )
+    config.check_source(dataset.source, str(data_dir))
     _check_splits(config, data_dir, dataset)
     _check_time_order(config, data_dir, dataset)
     feature_set = config.features.apply(dataset.feature_set)

@@ -27,7 +27,9 @@ def show(
 
     if run is None:
         configs = {name: load_config(path) for name, path in presets().items()}
-        table("Presets", ("name", "source", "model"), [(n, c.source, c.model.name) for n, c in configs.items()])
+        table(
+            "Presets", ("name", "source", "model"), [(n, c.source or "any", c.model.name) for n, c in configs.items()]
+        )
         save({n: c.model_dump(mode="json") for n, c in configs.items()}, json_file)
         return
     config = load_config(run, tuple(set_ or ()))

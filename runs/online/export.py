@@ -99,7 +99,7 @@ def export_version(wanted: Export) -> None:
 
     setup, training = wanted.setup, wanted.setup.config.training
     learner = setup.model()
-    spec = EventBatches(setup.transform, setup.feature_set, training.batch_size).element_spec
+    spec = EventBatches(setup.transform, setup.feature_set, training.rows_at_once).element_spec
     build_to_train(learner, spec[0], training.learning_rate, training.optimizer)
     read_weights(setup.out / CHECKPOINT_DIR, learner)
     model = setup.recipe.served(learner)

@@ -146,7 +146,7 @@ class _Learner:
         self._setup, self._settings, self._say, self._strategy = setup, settings, say, strategy
         config = setup.config
         more = [features for one in setup.inputs if (features := one.row_features(setup.facts)) is not None]
-        self._batches = EventBatches(setup.transform, setup.feature_set, config.training.batch_size, more)
+        self._batches = EventBatches(setup.transform, setup.feature_set, config.training.rows_at_once, more)
         with strategy.scope():
             self._model = setup.model()
         build_to_train(

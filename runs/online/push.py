@@ -41,7 +41,7 @@ class Pusher:
                 self._items.read(files_of(span, load_dataset(span)))
             elif span.name == state.span:
                 files = files_of(span, load_dataset(span))
-                self._items.read(files, state.step_in_epoch * self._setup.config.training.batch_size)
+                self._items.read(files, state.step_in_epoch * self._setup.config.training.rows_at_once)
 
     def see(self, raw: Mapping[str, Any]) -> None:
         """Takes the items of a batch."""

@@ -25,7 +25,6 @@ from transforms.files import check_model_folder, write_text
 from transforms.integrity import check_files
 from transforms.locks import locked
 from transforms.records import Dataset, load_dataset
-from transforms.sources.registry import source_name
 from transforms.spans import files_of, spans_in
 from transforms.vocabularies import table_sizes
 
@@ -133,8 +132,7 @@ def prepared(
 
 
 def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:
-    if dataset.source != source_name(config.source):
-        raise InputError(str(span), f"source {dataset.source!r}", repr(config.source), "choose a preset of that source")
+    config.check_source(dataset.source, str(span))
     if config.record != "row":
         raise InputError("record", repr(config.record), "'row': a stream has rows", "set record to row")
     if config.training.distribution not in ("none", "parameter_server"):

@@ -115,7 +115,7 @@ def eval_metrics(model: Any, task: "Task") -> dict[str, float]:
     from transforms.input import parsed, serialized
 
     config, spec = task.config, task.transform.transformed_feature_spec()
-    batches = serialized(task.eval_files, config.training.batch_size)
+    batches = serialized(task.eval_files, config.training.rows_at_once)
     # Keras converts each layer's `call` by itself; converting all of Keras besides takes longer than the rest.
     logits_of = tf.function(lambda features: model(features, training=False), reduce_retracing=True, autograph=False)
     parts = []

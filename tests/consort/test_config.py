@@ -19,8 +19,15 @@ def test_a_value_out_of_its_domain_is_named():
 
 
 def test_a_missing_key_is_named():
-    with pytest.raises(InputError, match=r"key 'source': received nothing"):
-        parse_config({"name": "mine"})
+    with pytest.raises(InputError, match=r"key 'name': received nothing"):
+        parse_config({"source": "toy"})
+
+
+def test_a_run_file_takes_data_of_its_source_or_of_any():
+    parse_config({"name": "mine"}).check_source("shop", "data")
+    parse_config(MINIMAL).check_source("toy", "data")
+    with pytest.raises(InputError, match="data: received a dataset of source 'shop'; expected 'toy'"):
+        parse_config(MINIMAL).check_source("shop", "data")
 
 
 def test_overrides_reach_nested_keys_and_are_checked(tmp_path):
@@ -74,7 +81,7 @@ def test_every_preset_is_right_and_named_after_its_source():
     for name, path in presets().items():
         config = load_config(path)
         assert config.name == name
-        assert name.startswith(
+        assert config.source is not None and name.startswith(
             config.source.replace("ctr_simulator", "simulated_ctr").replace("simulator", "simulated")
         )
 

@@ -11,9 +11,10 @@ from consort.config import load_config
 from models.cotraining.base import Trained
 from models.training.fit import FitResult
 from runs.config import TrainingConfig
-from runs.data import batch_size_of, mean_label, smaller_batches
+from runs.data import batch_size_of, changed_batches, mean_label
 from runs.fitting import warnings_of
 from tests.helpers.toy_data import learnable_rows, toy_features, write_learnable
+from transforms.features import RecordKind
 from transforms.records import shard_paths
 from transforms.schema import parse_spec
 
@@ -34,10 +35,36 @@ def test_batches_are_smaller_where_an_epoch_would_be_too_short(
 ) -> None:
     training = TrainingConfig(batch_size=batch_size, min_steps_per_epoch=least)
     assert batch_size_of(training, examples) == expected
-    told = smaller_batches(training, examples)
+    told = changed_batches(training, examples)
     assert (told is not None) == (expected < batch_size)
     if told is not None:
         assert f"batches of {expected} in the place of batch_size {batch_size}" in told
+
+
+@pytest.mark.parametrize(
+    ("record", "examples", "epochs", "expected"),
+    [
+        ("row", 8_000, 1, 16),
+        ("row", 60_000, 1, 128),
+        ("row", 60_000, 3, 256),
+        ("row", 10**7, 1, 1024),
+        ("row", 10, 1, 10),
+        ("request", 5_000, 1, 8),
+        ("request", 10**6, 1, 64),
+    ],
+)
+def test_without_a_batch_size_the_data_chooses_one(
+    record: RecordKind, examples: int, epochs: int, expected: int
+) -> None:
+    training = TrainingConfig(epochs=epochs)
+    assert batch_size_of(training, examples, record) == expected
+    if examples > 10:
+        # Twice the size would not do, or would be more than fits.
+        assert examples * epochs // expected >= 400 and (
+            expected in (1024, 64) or examples * epochs // (2 * expected) < 400
+        )
+    reported = changed_batches(training, examples, record)
+    assert reported == f"batch_size {expected}, as {examples:,} records and {epochs} epochs need it"
 
 
 @pytest.mark.parametrize("preset", ["criteo_mutual", "avazu_mutual"])
