@@ -1,4 +1,4 @@
-"""`consort data`: simulate, import, list, describe."""
+"""`consort data`: simulate, import, list, describe, audit."""
 
 import importlib
 import time
@@ -221,6 +221,38 @@ def describe(
     summary["origin"] = dataset.origin
     summary["notes"] = dataset.notes
     show(summary, json_file)
+
+
+@app.command()
+def audit(
+    directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="Dataset made by `consort data`.")],
+    record: Annotated[
+        str | None, typer.Option(metavar="KIND", help="row or request; default: rows if there are any.")
+    ] = None,
+    baseline: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Earlier dataset, with which this one is compared.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a Markdown page.")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit with 4 if a finding would stop a pipeline.")] = False,
+    json_file: JsonFile = None,
+) -> None:
+    """Look for leaks and faults in a dataset before anything is trained.
+
+    Example: consort data audit /tmp/log --report audit.md
+    """
+    from runs.audit import report as reports
+    from runs.audit.audit import audit as audit_dataset
+    from transforms.errors import GateRefused
+    from transforms.files import write_text
+    from transforms.records import record_kind
+
+    result = audit_dataset(directory, None if record is None else record_kind(record), baseline)
+    print(reports.text(result), end="")
+    if report is not None:
+        write_text(report, reports.page(result, directory.name))
+    save(result.to_json(), json_file)
+    if gate and (stops := result.stopping()):
+        raise GateRefused("the audit", [finding.line() for finding in stops])
 
 
 def _summary(directory: Path, dataset: Any) -> dict[str, Any]:

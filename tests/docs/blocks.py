@@ -139,6 +139,13 @@ def metrics() -> str:
     return table(("metric", "meaning", "needs"), rows)
 
 
+def audit_checks() -> str:
+    from runs.audit.findings import CHECKS
+
+    rows = ((f"`{name}`", one.grade, one.looks_for, one.threshold, one.remedy) for name, one in CHECKS.items())
+    return table(("check", "grade", "finds", "from which figure on", "remedy"), rows)
+
+
 def public_names() -> str:
     import consort
 
@@ -156,6 +163,7 @@ GENERATORS: Mapping[str, Callable[..., str]] = {
     "model-options": model_options,
     "options": options,
     "metrics": metrics,
+    "audit-checks": audit_checks,
     "public-names": public_names,
 }
 

@@ -1,0 +1,165 @@
+"""The audit of a dataset on disk, and what is kept of it for the next one."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runs.audit.drift import Profile, drift, profile_of
+from runs.audit.faults import faults
+from runs.audit.findings import GRADES, Audit, Finding
+from runs.audit.leaks import leaks
+from runs.audit.table import MAX_EXAMPLES, Table, read_table
+from transforms.errors import InputError
+from transforms.features import SPLITS, FeatureSet, RecordKind, Split
+from transforms.records import Dataset, load_dataset, shard_paths
+
+
+@dataclass(frozen=True)
+class AuditInput:
+    """What is audited.
+
+    Args:
+      files: shards by split.
+      feature_set, record: what they hold; the features are those that a model would see.
+      source, dataset_sha256: of the dataset.
+      examples: how many examples there are, about.
+      accepted: findings that the dataset's declaration accepts.
+    """
+
+    files: Mapping[Split, Sequence[str]]
+    feature_set: FeatureSet
+    record: RecordKind
+    source: str
+    dataset_sha256: str
+    examples: int
+    accepted: tuple[str, ...] = ()
+
+    def read(self, max_examples: int = MAX_EXAMPLES) -> Table:
+        """Its examples; of large data those of some users."""
+        return read_table(self.files, self.feature_set, self.record, self.examples, max_examples)
+
+
+def audit(
+    directory: str | os.PathLike[str],
+    record: RecordKind | None = None,
+    baseline: str | os.PathLike[str] | None = None,
+    max_examples: int = MAX_EXAMPLES,
+    now: float | None = None,
+) -> Audit:
+    """Audits a dataset; nothing is trained.
+
+    Args:
+      directory: the dataset.
+      record: kind of records; None: rows if there are any.
+      baseline: another dataset, with which this one is compared; None: with none.
+      max_examples: of larger data only the records of a share of the users are read.
+      now: seconds since 1970; None: the present.
+
+    Raises:
+      InputError: a folder is no dataset, or has no such records.
+    """
+    dataset = load_dataset(directory)
+    kind = record or ("row" if "row" in dataset.records else "request")
+    table = input_of(directory, dataset, kind).read(max_examples)
+    other = None
+    if baseline is not None:
+        earlier = load_dataset(baseline)
+        other = profile_of(input_of(baseline, earlier, kind).read(max_examples), earlier.sha256)
+    return audit_of(input_of(directory, dataset, kind), table, other, now=now)
+
+
+def audit_of(
+    what: AuditInput, table: Table, baseline: Profile | None, more: Sequence[Finding] = (), now: float | None = None
+) -> Audit:
+    """Audits a table that was read.
+
+    Args:
+      what: what was read.
+      table: its examples.
+      baseline: data to compare with; None: none.
+      more: findings from elsewhere.
+      now: seconds since 1970; None: the present.
+    """
+    expected: tuple[Split, ...] = tuple(split for split in SPLITS if split in what.files)
+    found = [*faults(table, expected, time.time() if now is None else now), *leaks(table.of("train")), *more]
+    if baseline is not None:
+        found += drift(baseline, table)
+    ranked = sorted(found, key=lambda one: (GRADES.index(one.grade), one.check, one.column))
+    return Audit(
+        source=what.source,
+        record=what.record,
+        dataset_sha256=what.dataset_sha256,
+        examples={split: int((table.split == SPLITS.index(split)).sum()) for split in expected},
+        share=table.share,
+        findings=tuple(ranked),
+        baseline="" if baseline is None else baseline.dataset_sha256,
+        accepted=what.accepted,
+    )
+
+
+def input_of(
+    directory: str | os.PathLike[str], dataset: Dataset, record: RecordKind, feature_set: FeatureSet | None = None
+) -> AuditInput:
+    """What to audit of a dataset.
+
+    Raises:
+      InputError: it has no such records, or a shard is missing.
+    """
+    if record not in dataset.records:
+        fix = "choose another --record"
+        raise InputError(str(directory), f"records of kind {', '.join(dataset.records)}", f"kind {record}", fix)
+    splits = dataset.records[record]
+    files: dict[Split, list[str]] = {
+        split: shard_paths(directory, dataset, record, split) if splits[split].records else []
+        for split in SPLITS
+        if split in splits
+    }
+    examples = sum(info.examples for info in splits.values())
+    accepted = accepted_in(dataset.origin)
+    features = feature_set or dataset.feature_set
+    return AuditInput(files, features, record, dataset.source, dataset.sha256, examples, accepted)
+
+
+def accepted_in(origin: Mapping[str, Any]) -> tuple[str, ...]:
+    """The findings that a dataset's origin accepts: `audit.accept` of a declared log."""
+    for section in (origin, origin.get("declaration")):
+        section = section.get("audit") if isinstance(section, Mapping) else None
+        if isinstance(section, Mapping) and section.get("accept"):
+            return tuple(str(one) for one in section["accept"])
+    return ()
+
+
+def save_profile(folder: Path, profile: Profile, keep: Sequence[str]) -> None:
+    """Keeps the profile of a dataset for later audits, and removes those that no version needs.
+
+    Args:
+      folder: of the profiles.
+      profile: to write.
+      keep: hashes of the other datasets whose profiles stay.
+    """
+    from transforms.files import write_text
+
+    write_text(_profile_file(folder, profile.dataset_sha256, profile.record), profile.model_dump_json())
+    kept = {sha256[:_NAME_LENGTH] for sha256 in (*keep, profile.dataset_sha256)}
+    for path in folder.glob("*.json"):
+        if path.name.partition("-")[0] not in kept:
+            path.unlink()
+
+
+def load_profile(folder: Path, dataset_sha256: str, record: RecordKind) -> Profile | None:
+    """The profile of a dataset; None: there is none, or a later version has written it."""
+    path = _profile_file(folder, dataset_sha256, record)
+    try:
+        return Profile.model_validate_json(path.read_text()) if path.is_file() else None
+    except ValueError:
+        return None
+
+
+_NAME_LENGTH = 16
+
+
+def _profile_file(folder: Path, dataset_sha256: str, record: str) -> Path:
+    return folder / f"{dataset_sha256[:_NAME_LENGTH]}-{record}.json"

@@ -1,0 +1,302 @@
+"""What the audit looks for, and how a finding is named, graded and accepted."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from transforms.errors import InputError
+from transforms.import_path import nearest
+
+Grade = Literal["leak", "error", "warning", "info"]
+Mode = Literal["stop", "report", "off"]
+GRADES: tuple[Grade, ...] = ("leak", "error", "warning", "info")
+STOPPING = frozenset({"leak", "error"})
+"""Grades that stop a pipeline by default."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that the audit looks for.
+
+    Args:
+      grade: of its gravest finding.
+      looks_for: what it finds.
+      threshold: from which figure on.
+      remedy: what to do about a finding.
+    """
+
+    grade: Grade
+    looks_for: str
+    threshold: str
+    remedy: str
+
+
+CHECKS: dict[str, Check] = {
+    "single_feature": Check(
+        "leak",
+        "a column that predicts the label by itself: numbers by value, bins and missing values; ids by the label rate "
+        "of their other rows; lists by length, last value and most telling value; vectors by component and direction; "
+        "times by their place in the minute, hour and day",
+        "AUC of at least 0.95, or at least 0.85 with over twice the lift above 0.5 of every other column",
+        "leave the column out (features.drop), or compute it from what was known before the event",
+    ),
+    "after_click": Check(
+        "leak",
+        "a column that differs from its usual value only in positive rows",
+        "at least 98 % positives among at least 50 such rows",
+        "the column is measured after the click: leave it out",
+    ),
+    "counts_itself": Check(
+        "leak",
+        "a number of a user or item that already contains the row's own label: it jumps with the click and not after "
+        "it, or equals a sum or mean of labels that includes the row",
+        "AUC of the jump of at least 0.9; equal in at least 90 % of the rows",
+        "count only events strictly before the row's time",
+    ),
+    "history_holds_event": Check(
+        "leak",
+        "a history that already holds the row's own item",
+        "share of positives minus share of negatives whose history does of at least 0.8, or 98 % positives among the "
+        "rows whose history does",
+        "cut histories strictly before the row's time",
+    ),
+    "id_encodes_label": Check(
+        "leak",
+        "an id whose first or last character, length or remainder tells the label",
+        "AUC of at least 0.9",
+        "find out where the ids of positives and negatives come from, and draw both from one place",
+    ),
+    "split_overlap": Check(
+        "error",
+        "rows of the same user, item, time and label in train and in a later split; a warning: parts of one request",
+        "at least 1 % of the later split's rows",
+        "split by whole requests, or by time",
+    ),
+    "empty_split": Check("error", "a split without rows", "no row", "give the split rows, or another share of them"),
+    "missing_column": Check(
+        "error",
+        "a declared column that records lack",
+        "any record",
+        "write the column in every record, with markers where the value is missing",
+    ),
+    "labels": Check(
+        "error",
+        "labels that are all 0 or all 1 in a split, missing, or outside of 0 to 1",
+        "any split",
+        "correct how the label is derived; check that clicks were joined to impressions",
+    ),
+    "duplicates": Check(
+        "error",
+        "rows that are equal in everything but the request's id",
+        "a warning from 1 % on, an error from 10 % on",
+        "import each event once",
+    ),
+    "repeated_period": Check(
+        "error",
+        "an hour or day whose rows stand there twice, at the same time or moved by whole hours",
+        "at least half of the rows of the period, and at least 10",
+        "import each file once, and look at the files of that time",
+    ),
+    "future_times": Check(
+        "error", "times after now", "any row more than a day ahead", "correct the unit, zone or year of the times"
+    ),
+    "stray_times": Check(
+        "error",
+        "a few rows whose time lies far from that of all others",
+        "at most 10 % of the rows, over a year and three times the span of the others away",
+        "correct the times of these rows, or leave the rows out",
+    ),
+    "garbage_text": Check(
+        "error",
+        "strings that are no text: invalid UTF-8, control or replacement characters",
+        "at least 0.1 % of the values, unless all are binary ids",
+        "look at the encoding and the separators of the raw files",
+    ),
+    "drift": Check(
+        "error",
+        "values distributed otherwise than in the data of the served model",
+        "Jensen-Shannon divergence over the deciles of at least 0.5 bit, or 0.35 more than between the halves of that "
+        "data; or 5 % of the values far outside their range",
+        "correct the column; where the change is real, set the check to `report` for one run",
+    ),
+    "unknown_ids": Check(
+        "error",
+        "ids that the data of the served model does not have",
+        "40 % of the rows that would have known ids at the usual turnover, beyond 3 standard errors",
+        "check the id columns and their joins; where the change is real, set the check to `report` for one run",
+    ),
+    "label_rate": Check(
+        "error",
+        "another label rate than in the data of the served model",
+        "a factor of 2 or more, beyond 6 standard errors",
+        "check the label; where the change is real, set the check to `report` for one run",
+    ),
+    "served_auc": Check(
+        "error",
+        "new labels that the served model no longer predicts",
+        "AUC below 0.5, or less than half of the lift above 0.5 that the model had, beyond 3 standard errors",
+        "look for flipped or misjoined labels, and for features that stand in the wrong columns",
+    ),
+    "label_shift": Check(
+        "warning",
+        "label rates that differ between splits, or between tenths of the time of train",
+        "a factor of 1.5 between splits, 2 over time, beyond 5 standard errors",
+        "check late labels at the end of the log, and whether the splits are drawn alike",
+    ),
+    "split_shift": Check(
+        "warning",
+        "a column distributed otherwise in a later split than in train",
+        "as for drift",
+        "check how the splits are cut",
+    ),
+    "split_order": Check(
+        "warning",
+        "train rows later than the first rows of a later split",
+        "0.1 % to 50 % of the rows; more is reported as splits that are not by time",
+        "split by time: a model is asked about later events than it has learned from",
+    ),
+    "time_unit": Check(
+        "warning",
+        "times that look like another unit than seconds since 1970",
+        "all times plausible in the other unit alone",
+        "give times in seconds since 1970, UTC",
+    ),
+    "constant": Check(
+        "warning", "a feature with one value only", "one value in all rows of train", "leave the feature out"
+    ),
+    "almost_empty": Check(
+        "warning", "a feature whose value is nearly always missing", "99 % missing", "leave the feature out, or join it"
+    ),
+    "cardinality": Check(
+        "warning",
+        "an id feature with about as many ids as rows",
+        "one id for each two rows or fewer",
+        "set a frequency_threshold, top_k or hash_buckets for its vocabulary, or drop it",
+    ),
+    "unseen_ids": Check(
+        "warning",
+        "users or items of a later split that train does not have",
+        "20 % of its rows; a warning from 95 % on",
+        "expected for splits by user and for fresh items; else check how the splits are cut",
+    ),
+    "candidate_order": Check(
+        "warning",
+        "requests whose order of candidates tells the label",
+        "AUC of at least 0.9",
+        "do not let a model or a metric see the order of the file; shuffle the candidates",
+    ),
+    "position": Check(
+        "info",
+        "label rates that depend on the position at which an item was shown; a warning where the position is a feature",
+        "a factor of 1.2 between the first and the last positions",
+        "keep the position out of the served inputs, or treat it as bias (docs/duet.md)",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that the audit found.
+
+    Args:
+      check: name of the check.
+      grade: how bad it is.
+      column: at fault; empty: none in particular.
+      message: what was found, with its figures.
+      figure: what was measured.
+      threshold: from which on it is a finding.
+      example: a value or row that shows it.
+    """
+
+    check: str
+    grade: Grade
+    column: str
+    message: str
+    figure: float
+    threshold: float
+    example: str = ""
+
+    @property
+    def key(self) -> str:
+        """Name by which it is accepted: `check:column`, or `check` alone."""
+        return f"{self.check}:{self.column}" if self.column else self.check
+
+    @property
+    def remedy(self) -> str:
+        return CHECKS[self.check].remedy
+
+    def line(self) -> str:
+        """The finding as one line: a reason for a refusal."""
+        example = f" (e.g. {self.example})" if self.example else ""
+        return f"{self.key}: {self.message}{example}. Fix: {self.remedy}; or accept {self.key!r} if it is known"
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The result of an audit.
+
+    Args:
+      source, record: of the dataset.
+      dataset_sha256: what was looked at.
+      examples: rows, or shown candidates, by split.
+      share: of the users whose records were read.
+      findings: the gravest first.
+      baseline: what it was compared with; empty: nothing.
+      accepted: keys of findings that the dataset's declaration accepts.
+    """
+
+    source: str
+    record: str
+    dataset_sha256: str
+    examples: Mapping[str, int]
+    share: float
+    findings: tuple[Finding, ...] = ()
+    baseline: str = ""
+    accepted: tuple[str, ...] = field(default=())
+
+    def stopping(self, modes: Mapping[str, Mode] | None = None) -> list[Finding]:
+        """The findings that stop a pipeline: of grade leak or error, neither accepted nor set to report.
+
+        Args:
+          modes: by check or `check:column`; the latter goes before. `stop` also stops at a warning.
+        """
+        modes = modes or {}
+        found = []
+        for finding in self.findings:
+            mode = modes.get(finding.key, modes.get(finding.check))
+            grave = finding.grade in STOPPING or (mode == "stop" and finding.grade == "warning")
+            if grave and mode in (None, "stop") and not {finding.key, finding.check} & set(self.accepted):
+                found.append(finding)
+        return found
+
+    def count(self, grade: Grade) -> int:
+        return sum(finding.grade == grade for finding in self.findings)
+
+    def summary(self) -> str:
+        """One line: how many findings of each grade."""
+        counts = [(self.count(grade), grade) for grade in GRADES]
+        parts = [f"{count} {grade if count == 1 or grade == 'info' else grade + 's'}" for count, grade in counts]
+        return f"audit of {sum(self.examples.values()):,} examples: " + ", ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """The audit as JSON values."""
+        return {
+            **asdict(self),
+            "findings": [{**asdict(one), "key": one.key, "remedy": one.remedy} for one in self.findings],
+            "counts": {grade: self.count(grade) for grade in GRADES},
+            "stops": [one.key for one in self.stopping()],
+        }
+
+
+def check_keys(keys: Iterable[str], where: str) -> None:
+    """Refuses names that no finding can have.
+
+    Raises:
+      InputError: a key is neither a check nor `check:column`.
+    """
+    for key in keys:
+        name = key.partition(":")[0]
+        if name not in CHECKS:
+            raise InputError(
+                where, repr(key), f"`check` or `check:column`, of {', '.join(CHECKS)}", nearest(name, CHECKS)
+            )
