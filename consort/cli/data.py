@@ -151,6 +151,43 @@ def _source_options(pairs: list[str] | None, seed: int | None) -> dict[str, Any]
 
 
 @app.command()
+def inspect(
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILES...", help="Files, folders or patterns: the log, and tables of users and items."),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Declaration to write, a new YAML file.")],
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the log; default: the name of its first file.")
+    ] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Write the declaration of a log from a look at its files.
+
+    Each guess stands with its reason. What the files do not show becomes a question, which the import refuses.
+
+    Example: consort data inspect clicks.csv items.parquet --out shop.yaml
+    """
+    from transforms.errors import InputError
+    from transforms.files import write_text
+    from transforms.sources.table.inspection.inspect import default_name, inspect_files
+
+    if out.exists():
+        raise InputError(str(out), "a file that is there already", "a new file", "choose another --out, or remove it")
+    say(f"looking at {', '.join(files)}")
+    inspection = inspect_files(files, name or default_name(files[0]), out.absolute().parent)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, inspection.text)
+    for question in inspection.questions:
+        say(f"question: {question}")
+    guesses = {key: {"value": guess.value, "why": guess.why} for key, guess in inspection.guesses.items()}
+    roles = {key: value["value"] for key, value in guesses.items() if not key.startswith("features.")}
+    features = [key.removeprefix("features.") for key in guesses if key.startswith("features.")]
+    show({"declaration": str(out), **roles, "features": features, "questions": len(inspection.questions)})
+    save({"declaration": str(out), "guesses": guesses, "questions": list(inspection.questions)}, json_file)
+
+
+@app.command()
 def spans(
     directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="Dataset of rows in order of time.")],
     out: Annotated[

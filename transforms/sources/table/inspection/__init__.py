@@ -1,0 +1,1 @@
+"""A look at the files of a log, which writes its declaration."""
