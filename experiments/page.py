@@ -52,19 +52,19 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; nothing without a row."""
+    """Returns a Markdown table; nothing without a row."""
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     head = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*head, *lines]) if lines else ""
 
 
 def image(text: str, file: str) -> str:
-    """A plot on the page."""
+    """Returns a plot on the page."""
     return f"![{text}]({file})"
 
 
 def runs(results: Mapping[str, Any]) -> dict[str, str]:
-    """How many trainings there were, and what they ran on: values that all templates share."""
+    """Returns values that all templates share: the number of trainings, and what they ran on."""
     cells = results["cells"]
     rows = [
         [f"`{run['command']}`", str(run["date"]), run["machine"]["processor"], str(run["machine"]["cores"]),
@@ -77,7 +77,7 @@ def runs(results: Mapping[str, Any]) -> dict[str, str]:
 
 
 def settings(grid: Any, keys: Sequence[str], of_paper: Mapping[str, Any] | None = None) -> str:
-    """Keys of a grid with their values, beside those of the paper where these are known."""
+    """Returns a table of keys of a grid with their values, beside those of the paper where these are known."""
     if of_paper is None:
         return table(("setting", "value"), [[f"`{key}`", shown(getattr(grid, key))] for key in keys])
     rows = [[f"`{key}`", shown(getattr(grid, key)), shown(of_paper.get(key, ""))] for key in keys]
@@ -85,7 +85,7 @@ def settings(grid: Any, keys: Sequence[str], of_paper: Mapping[str, Any] | None 
 
 
 def shown(value: Any) -> str:
-    """A setting's value as text."""
+    """Returns a setting's value as text."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, list | tuple):
@@ -98,12 +98,12 @@ def shown(value: Any) -> str:
 
 
 def auc(value: float) -> str:
-    """An AUC as papers print it."""
+    """Returns an AUC as papers print it."""
     return f"{value:.5f}"
 
 
 def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation of AUCs; nothing without a value."""
+    """Returns mean ± standard deviation of AUCs; nothing without a value."""
     if not values:
         return ""
     mean = auc(statistics.fmean(values))
@@ -111,31 +111,31 @@ def spread(values: Sequence[float]) -> str:
 
 
 def mean_of(values: Sequence[float], digits: int = 4) -> str:
-    """A mean; nothing without a value."""
+    """Returns a mean; nothing without a value."""
     return f"{statistics.fmean(values):.{digits}f}" if values else ""
 
 
 def interval(test: Paired) -> str:
-    """A mean difference of AUC and its interval."""
+    """Returns a mean difference of AUC and its interval."""
     if test.low is None or test.high is None:
         return f"{UNIT * test.mean:+.1f}"
     return f"{UNIT * test.mean:+.1f} [{UNIT * test.low:+.1f}, {UNIT * test.high:+.1f}]"
 
 
 def percent(value: float | None) -> str:
-    """A relative improvement; nothing where there is none."""
+    """Returns a relative improvement; nothing where there is none."""
     return "" if value is None else f"{100 * value:+.3f} %"
 
 
 def p_value(value: float | None) -> str:
-    """A p value; nothing where there was no test."""
+    """Returns a p value; nothing where there was no test."""
     if value is None:
         return ""
     return f"{value:.4f}" if value >= 1e-4 else "< 0.0001"
 
 
 def test_cells(test: Paired) -> list[str]:
-    """The cells of a test: those that `TEST_HEADER` names."""
+    """Returns the cells of a test: those that `TEST_HEADER` names."""
     return [
         str(len(test.differences)), interval(test), p_value(test.p), p_value(test.adjusted_p), test.verdict
     ]  # fmt: skip

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from experiments.statistics import Paired
+
 _ROW, _LEFT, _RIGHT, _TOP, _BOTTOM, _PLOT = 22, 210, 24, 40, 46, 480
 _LINE_LEFT, _LINE_TOP, _LINE_WIDTH, _LINE_HEIGHT, _LINE_BOTTOM, _LINE_RIGHT = 80, 40, 480, 260, 60, 240
-_COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#57606a")
+_COLORS = ("#0969da", "#cf222e", "#1a7f37", "#9a6700", "#8250df", "#57606a")
 _TICKS = 5
 _INK, _SOFT, _ACCENT = "#24292f", "#8c959f", "#0969da"
 
@@ -41,7 +43,7 @@ def dot_plot(
       axis: what the numbers are, below.
       rows: from above.
       marks: values with a name, each a vertical line.
-      zero: whether 0 is on the axis, too.
+      zero: True puts 0 on the axis, too.
     """
     marks = marks or {}
     values = [value for row in rows for value in (*row.dots, row.mean, row.low, row.high) if value is not None]
@@ -64,8 +66,8 @@ def dot_plot(
     ]
     for index in range(round((high - low) / step) + 1):
         at, value = x(low + index * step), low + index * step
-        colour = _INK if abs(value) < step / 2 else "#d0d7de"
-        parts.append(f'<line x1="{at}" y1="{_TOP}" x2="{at}" y2="{bottom}" stroke="{colour}"/>')
+        color = _INK if abs(value) < step / 2 else "#d0d7de"
+        parts.append(f'<line x1="{at}" y1="{_TOP}" x2="{at}" y2="{bottom}" stroke="{color}"/>')
         parts.append(f'<text x="{at}" y="{bottom + 16}" text-anchor="middle" fill="{_SOFT}">{_number(value)}</text>')
     parts.append(f'<text x="{_LEFT + _PLOT / 2}" y="{bottom + 36}" text-anchor="middle">{escape(axis)}</text>')
     for name, value in marks.items():
@@ -137,6 +139,17 @@ class Line:
     points: Sequence[Point]
 
 
+def dots(label: str, test: Paired, unit: float = 1.0) -> DotRow:
+    """Returns a line of a plot: the differences of a test with their mean and interval, in units."""
+    low, high = (None if end is None else unit * end for end in (test.low, test.high))
+    return DotRow(label, [unit * value for value in test.differences], unit * test.mean, low, high)
+
+
+def points(tests: Sequence[Paired | None]) -> list[Point]:
+    """Returns the means of tests with their intervals, one a setting; None: no point there."""
+    return [Point(at, test.mean, test.low, test.high) for at, test in enumerate(tests) if test is not None]
+
+
 def line_plot(title: str, axis: str, value: str, settings: Sequence[str], lines: Sequence[Line]) -> str:
     """Lines over settings at equal distances.
 
@@ -177,21 +190,21 @@ def line_plot(title: str, axis: str, value: str, settings: Sequence[str], lines:
     parts.append(f'<text x="{middle}" y="{height - 12}" text-anchor="middle">{escape(axis)}</text>')
     parts.append(f'<text x="{right + 16}" y="{_LINE_TOP}" fill="{_SOFT}">{escape(value)}</text>')
     for index, line in enumerate(lines):
-        colour = _COLOURS[index % len(_COLOURS)]
+        color = _COLORS[index % len(_COLORS)]
         # Beside each other, so that intervals do not cover each other.
         shift = (index - (len(lines) - 1) / 2) * 0.06
-        parts += _line(line, [x(point.at + shift) for point in line.points], y, colour)
+        parts += _line(line, [x(point.at + shift) for point in line.points], y, color)
         at = _LINE_TOP + 20 + 18 * index
-        parts.append(f'<text x="{right + 16}" y="{at}" fill="{colour}">{escape(line.label)}</text>')
+        parts.append(f'<text x="{right + 16}" y="{at}" fill="{color}">{escape(line.label)}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _line(line: Line, places: Sequence[float], y, colour: str) -> list[str]:  # type: ignore[no-untyped-def]
+def _line(line: Line, places: Sequence[float], y, color: str) -> list[str]:  # type: ignore[no-untyped-def]
     joined = " ".join(f"{at},{y(point.mean)}" for at, point in zip(places, line.points, strict=True))
-    parts = [f'<polyline points="{joined}" fill="none" stroke="{colour}" stroke-width="2"/>']
+    parts = [f'<polyline points="{joined}" fill="none" stroke="{color}" stroke-width="2"/>']
     for at, point in zip(places, line.points, strict=True):
-        parts.append(f'<circle cx="{at}" cy="{y(point.mean)}" r="3" fill="{colour}"/>')
+        parts.append(f'<circle cx="{at}" cy="{y(point.mean)}" r="3" fill="{color}"/>')
         if point.low is not None and point.high is not None:
             ends = f'x1="{at}" y1="{y(point.low)}" x2="{at}" y2="{y(point.high)}"'
-            parts.append(f'<line {ends} stroke="{colour}"/>')
+            parts.append(f'<line {ends} stroke="{color}"/>')
     return parts

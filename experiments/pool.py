@@ -31,7 +31,7 @@ def run_tasks(
       tasks: arguments by name, in the order wanted.
       needs: names of tasks that must be done before one; those that are not among `tasks` are done.
       work: a function of a module; with several workers its arguments and its result are pickled.
-      done: told the name and the result of each as it ends, in this process.
+      done: called with the name and the result of each as it ends, in this process.
       workers: processes; 0 works in this one, with the threads that it has.
       threads: of each worker process.
       tasks_per_worker: on average; then new processes take their place: TensorFlow gives not all memory back.
@@ -64,7 +64,7 @@ class _Queue:
         self.waiting, self._unfinished = list(self.tasks), set(self.tasks)
 
     def run_some(self, at_most: int) -> None:
-        """Runs so many of the tasks, in processes of their own."""
+        """Runs up to this number of the tasks, in new processes."""
         # Not forked: TensorFlow may run here already.
         with ProcessPoolExecutor(self.workers, get_context("spawn"), initializer=_start_worker) as pool:
             try:
@@ -126,7 +126,7 @@ def _environment(threads: int) -> Iterator[None]:
 
 
 class TimeLeft:
-    """Guesses how long the rest takes, from what was done and how much work each part is said to be.
+    """Estimates how long the rest takes, from what was done and how much work each part is.
 
     Args:
       work: units of work by name, and the kind whose units compare.
@@ -147,7 +147,7 @@ class TimeLeft:
 
     @property
     def seconds(self) -> float | None:
-        """None before anything was done."""
+        """Estimate in seconds; None before anything was done."""
         total = sum(self._units.values())
         if not total:
             return None

@@ -1,9 +1,9 @@
-"""Paired comparisons of a few repeats, and what may be concluded from them."""
+"""Paired comparisons of a few repeats: intervals, tests, and corrections for several tests."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from scipy import stats
@@ -14,13 +14,15 @@ SIGNIFICANCE = 0.05
 Verdict = Literal["significantly better", "significantly worse", "not significantly better"]
 
 
-def rela_imp(auc: float, base: float) -> float:
-    """Relative improvement of the AUC above chance: (auc - 1/2) / (base - 1/2) - 1.
+def rela_imp(auc: float, base: float) -> float | None:
+    """Returns the relative improvement of the AUC above chance, (auc - 1/2) / (base - 1/2) - 1.
+
+    None for a base that is no better than chance.
 
     Reference: papers on click models give it as a percentage; one of them is "Mutual Learning for Finetuning
     Click-Through Rate Prediction Models" (2024, arXiv 2406.12087).
     """
-    return (auc - 0.5) / (base - 0.5) - 1
+    return (auc - 0.5) / (base - 0.5) - 1 if base > 0.5 else None
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Paired:
     """Differences of pairs, one a repeat.
 
     Args:
-      differences: of each.
+      differences: of the pairs.
       mean: of them.
       std: their standard deviation, over n - 1.
       low, high: 95 % interval of the mean, by Student's t; None with less than two.
@@ -48,7 +50,7 @@ class Paired:
 
     @property
     def verdict(self) -> Verdict:
-        """By the interval, which must leave out zero, and the adjusted p value, if there is one, below 0.05."""
+        """Significant if the interval leaves out zero and the adjusted p value, if there is one, is below 0.05."""
         is_open = self.low is None or self.high is None or self.low <= 0 <= self.high
         if is_open or (self.adjusted_p is not None and self.adjusted_p >= SIGNIFICANCE):
             return "not significantly better"
@@ -56,7 +58,7 @@ class Paired:
 
 
 def paired(one: Sequence[float], other: Sequence[float]) -> Paired:
-    """Compares pairs, `one - other`.
+    """Returns the comparison of pairs, `one - other`.
 
     Raises:
       ValueError: no pair, or sequences of two lengths.
@@ -77,8 +79,13 @@ def paired(one: Sequence[float], other: Sequence[float]) -> Paired:
     return Paired(tuple(differences.tolist()), mean, std, mean - half, mean + half, p, _wilcoxon(differences))
 
 
+def level(values: Sequence[float]) -> Paired:
+    """Returns the mean of values with its interval."""
+    return paired(values, [0.0] * len(values))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P values of several tests together, so adjusted that one in twenty families has a false positive at 0.05.
+    """Returns p values of several tests, so adjusted that one in twenty families has a false positive at 0.05.
 
     Reference: Holm, "A Simple Sequentially Rejective Multiple Test Procedure" (1979).
     """
@@ -91,9 +98,20 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def adjusted(tests: Sequence[Paired]) -> list[Paired]:
-    """Tests that stand together, their p values adjusted by Holm; a single pair has no p value and counts for none."""
+    """Returns tests that stand together with p values adjusted by Holm; a single pair has none, and does not count."""
     p_values = iter(holm([test.p for test in tests if test.p is not None]))
     return [test if test.p is None else replace(test, adjusted_p=next(p_values)) for test in tests]
+
+
+C = TypeVar("C", bound=Any)
+"""A named tuple with a field `test`."""
+
+
+def family(comparisons: Sequence[C | None]) -> list[C]:
+    """Returns the comparisons that there are, their p values adjusted together."""
+    present = [one for one in comparisons if one is not None]
+    tests = adjusted([one.test for one in present])
+    return [one._replace(test=test) for one, test in zip(present, tests, strict=True)]
 
 
 def _wilcoxon(differences: np.ndarray) -> float | None:

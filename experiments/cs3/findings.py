@@ -1,11 +1,12 @@
 """The numbers of a page: means, differences and tests of a grid's results."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from experiments.cs3.cells import EQUAL, RATES, TUNED, best_rate
 from experiments.cs3.grid import CS3Grid
 from experiments.cs3.methods import (
     BASE,
@@ -20,27 +21,26 @@ from experiments.cs3.methods import (
     decay_method,
     tuned_as,
 )
-from experiments.cs3.rates import EQUAL, RATES, TUNED, best_rate
+from experiments.grid import DEFAULT
 from experiments.statistics import Paired, adjusted, paired, rela_imp
-from experiments.world_grid import DEFAULT
 
 AUC, TRUTH, TAU = "auc", "auc_truth", "kendall_tau"
 COLD = {"cold_users": "users", "cold_items": "items"}
-"""Masks of `measured`, and of what they are."""
+"""Masks of `measured`, and what they are of."""
 TRAIN = "train"
-"""Stands for a mode: what was scored in the second half of the train split, before each step."""
+"""Used as a mode: scores of the second half of the train split, each before the step that learned from it."""
 LEAK_GAP = 0.05
-"""So much more AUC than the base a method does not lose from one time to the next; what goes beyond it was leaked."""
+"""More AUC than this, beyond what the base loses, no method loses from one time to the next: it was leaked."""
 
 
 class Question(NamedTuple):
-    """Whether one method is above another, on the test rows.
+    """The claim that one method is above another on the test rows.
 
     Args:
       backbone: of both.
-      better, worse: methods; what is claimed is that the first has more.
+      better, worse: methods; the first has more.
       mode: in which the rows are scored.
-      metric: as `measured` names it.
+      metric: a key of `measured`.
       variant: of the world.
       rates: of `RATES`.
     """
@@ -75,13 +75,13 @@ class Comparison(NamedTuple):
 
 @dataclass(frozen=True)
 class Order:
-    """What a method shows of the order in which caches are read and written.
+    """Figures of a method on the order in which caches are read and written, one for each seed.
 
     Args:
       method: its name.
-      train, oracle: AUC by labels while it trained, and that of the truth on the same rows; one a seed, the
-        latter empty where nobody knows the truth.
-      online, prequential: AUC of the test rows, by the method's own order, and with labels that come after.
+      train, oracle: AUC by labels while it trained, and that of the truth on the same rows; the latter is empty where
+        the truth is not known.
+      online, prequential: AUC of the test rows, by the method's order, and with labels that come after.
       base_loss: what the base, which has no caches, loses from `train` to `prequential`.
     """
 
@@ -93,25 +93,21 @@ class Order:
     base_loss: float = 0.0
 
     @property
-    def gap(self) -> float:
-        """How much of its AUC is gone once labels come after, beyond what time alone takes."""
-        return statistics.fmean(self.train) - statistics.fmean(self.prequential) - self.base_loss
-
-    @property
     def flag(self) -> str:
         """Why its figures cannot be true; empty if nothing speaks against them."""
         reasons = []
         if self.oracle and statistics.fmean(self.train) > statistics.fmean(self.oracle):
             reasons.append("above the true probabilities while it trains")
-        if self.gap > LEAK_GAP:
-            reasons.append(f"{self.gap:.3f} of its AUC is gone once labels come after")
+        gap = statistics.fmean(self.train) - statistics.fmean(self.prequential) - self.base_loss
+        if gap > LEAK_GAP:
+            reasons.append(f"{gap:.3f} of its AUC is gone once labels come after")
         return f"too good to be true: {' and '.join(reasons)}" if reasons else ""
 
 
 class Findings:
     """A grid's results by world, backbone, method, seed and learning rate.
 
-    `rates` is `TUNED`, each method at its own, or `EQUAL`, all at the grid's `equal_rate`.
+    `rates` is `TUNED`, each method at the rate that tuning chose for it, or `EQUAL`, all at the grid's `equal_rate`.
 
     Args:
       results: what `cs3.json` holds.
@@ -120,49 +116,45 @@ class Findings:
     def __init__(self, results: Mapping[str, Any]):
         self.results = results
         self.grid = CS3Grid.model_validate(results["grid"])
-        self.tuning = [cell for cell in results["cells"] if cell["tried"]]
-        self._cells: dict[tuple[str, str, str, int, float], Mapping[str, Any]] = {
-            (cell["variant"], cell["backbone"], cell["method"], cell["seed"], cell["learning_rate"]): cell
-            for cell in results["cells"]
-            if not cell["tried"]
-        }
-        cells = list(self._cells.values())
+        self._cells: dict[tuple[str, str, str, int, float], Mapping[str, Any]] = {}
+        self.losses: dict[tuple[str, str], dict[float, list[float]]] = {}
+        """Eval log loss, one for each tuning seed, by rate, of each backbone and method that was tuned."""
+        for cell in results["cells"]:
+            rate = cell["learning_rate"]
+            if cell["tried"]:
+                by_rate = self.losses.setdefault((cell["backbone"], cell["method"]), {})
+                by_rate.setdefault(rate, []).append(cell["monitored"])
+            else:
+                self._cells[cell["variant"], cell["backbone"], cell["method"], cell["seed"], rate] = cell
+        cells = self._cells.values()
         self.knows_truth = bool(cells) and all(TRUTH in cell["test"][FROZEN] for cell in cells)
 
     @property
     def metric(self) -> str:
-        """Of all comparisons: the expected AUC where the truth is known, as it does not hang on drawn labels."""
+        """The metric of all comparisons: the expected AUC where the truth is known: it has no noise of drawn labels."""
         return TRUTH if self.knows_truth else AUC
 
-    @cached_property
-    def losses(self) -> dict[tuple[str, str], dict[float, dict[int, float]]]:
-        """Eval log loss by tuning seed, by rate, of each backbone and method that was tuned."""
-        found: dict[tuple[str, str], dict[float, dict[int, float]]] = {}
-        for cell in self.tuning:
-            by_rate = found.setdefault((cell["backbone"], cell["method"]), {})
-            by_rate.setdefault(cell["learning_rate"], {})[cell["seed"]] = cell["monitored"]
-        return found
-
     def rate(self, backbone: str, method: str, rates: str = TUNED) -> float | None:
-        """The learning rate of a method; None where the grid has no equal one."""
+        """Returns the learning rate of a method; None where the grid has no equal one."""
         if rates == EQUAL:
             return self.grid.equal_rate
         losses = self.losses.get((backbone, tuned_as(method)))
-        if losses is None:
-            return self.grid.learning_rates[0]
-        return best_rate({rate: list(by_seed.values()) for rate, by_seed in losses.items()})
+        return self.grid.learning_rates[0] if losses is None else best_rate(losses)
 
     def cell(
         self, backbone: str, method: str, seed: int, variant: str = DEFAULT, rates: str = TUNED
     ) -> Mapping[str, Any] | None:
-        """A cell's result."""
+        """Returns a cell's result."""
         rate = self.rate(backbone, method, rates)
         return None if rate is None else self._cells.get((variant, backbone, method, seed, rate))
 
-    def seeds(self, backbone: str, *methods: str, variant: str = DEFAULT, rates: str = TUNED) -> list[int]:
-        """Seeds that have all these methods."""
-        known = sorted({seed for _, _, _, seed, _ in self._cells})
-        return [seed for seed in known if all(self.cell(backbone, method, seed, variant, rates) for method in methods)]
+    def cells(
+        self, backbone: str, method: str, variant: str = DEFAULT, rates: str = TUNED
+    ) -> dict[int, Mapping[str, Any]]:
+        """Returns a method's results by seed."""
+        seeds = sorted({seed for _, _, _, seed, _ in self._cells})
+        by_seed = {seed: self.cell(backbone, method, seed, variant, rates) for seed in seeds}
+        return {seed: cell for seed, cell in by_seed.items() if cell is not None}
 
     def values(
         self,
@@ -175,61 +167,61 @@ class Findings:
         rates: str = TUNED,
         split: str = "test",
     ) -> list[float]:
-        """One figure a seed; of seeds that lack it none.
+        """Returns one figure for each seed that has it.
 
         Args:
-          backbone, method: of the cells.
-          metric: as `measured` names it.
+          backbone, method, variant, rates: of the cells.
+          metric: a key of `measured`.
           mode: one of `MODES`, `TRAIN`, or a deviation of noise such as "0.1".
-          variant: of the world.
-          seeds: these alone.
-          rates: of `RATES`.
+          seeds: these alone; None: all.
           split: whose rows, `test` or `eval`.
         """
-        chosen = self.seeds(backbone, method, variant=variant, rates=rates) if seeds is None else seeds
-        cells = [self.cell(backbone, method, seed, variant, rates) for seed in chosen]
-        by_seed = [_measured(cell, mode, split) for cell in cells if cell is not None]
+        cells = self.cells(backbone, method, variant, rates)
+        by_seed = [_measured(cell, mode, split) for seed, cell in cells.items() if seeds is None or seed in seeds]
         return [metrics[metric] for metrics in by_seed if metric in metrics]
 
+    def methods(self, part: str, backbone: str, variant: str = DEFAULT, rates: str = TUNED) -> list[str]:
+        """Returns the methods of a part that have results."""
+        return [name for name in self.grid.methods(part) if self.cells(backbone, name, variant, rates)]
+
     def backbones(self, part: str = "main") -> list[str]:
-        """Those of a part that have results."""
+        """Returns the backbones of a part that have results."""
         return [name for name in self.grid.backbones_of(part) if self.methods(part, name)]
 
-    def methods(self, part: str, backbone: str, variant: str = DEFAULT, rates: str = TUNED) -> list[str]:
-        """Methods of a part that have results."""
-        return [name for name in self.grid.methods(part) if self.seeds(backbone, name, variant=variant, rates=rates)]
+    def pairs(self, rates: str = TUNED) -> list[tuple[str, str]]:
+        """Returns backbones and methods of the main part that have results."""
+        return [(name, method) for name in self.backbones() for method in self.methods("main", name, rates=rates)]
 
-    def compare(
-        self,
-        backbone: str,
-        better: str,
-        worse: str,
-        mode: str = FROZEN,
-        metric: str = "",
-        variant: str = DEFAULT,
-        rates: str = TUNED,
-    ) -> Comparison | None:
-        """Paired by seed, p adjusted over all tests of the page; None where no seed has both.
+    def sides(self, question: Question) -> tuple[list[float], list[float]]:
+        """Returns the figures of better and worse, of the seeds that have both methods."""
+        backbone, better, worse, mode, metric, variant, rates = question
+        both = (self.cells(backbone, method, variant, rates) for method in (better, worse))
+        seeds = list(set.intersection(*map(set, both)))
+        one, other = (self.values(backbone, method, metric, mode, variant, seeds, rates) for method in (better, worse))
+        return one, other
 
-        The metric is `self.metric` if none is named.
-        """
-        one = self._compared(Question(backbone, better, worse, mode, metric or self.metric, variant, rates))
+    def compare(self, question: Question) -> Comparison | None:
+        """Returns a comparison, paired by seed, p adjusted over all tests of the page; None where no seed has both."""
+        one = self._compared(question)
         return None if one is None else one._replace(test=self._adjusted.get(one.key, one.test))
 
-    def _compared(self, asked: Question) -> Comparison | None:
-        backbone, better, worse, mode, metric, variant, rates = asked
-        seeds = self.seeds(backbone, better, worse, variant=variant, rates=rates)
-        one, other = (self.values(backbone, method, metric, mode, variant, seeds, rates) for method in (better, worse))
+    def answers(self, questions: Iterable[Question]) -> list[Comparison]:
+        """Returns the comparisons that have results."""
+        return [one for one in map(self.compare, questions) if one is not None]
+
+    def _compared(self, question: Question) -> Comparison | None:
+        one, other = self.sides(question)
         if not one or len(one) != len(other):
             return None
-        learning_rates = self.rate(backbone, better, rates), self.rate(backbone, worse, rates)
-        return Comparison(asked, learning_rates, paired(one, other))
+        better, worse = (self.rate(question.backbone, name, question.rates) for name in question[1:3])
+        return Comparison(question, (better, worse), paired(one, other))
 
     @cached_property
     def _adjusted(self) -> dict[Any, Paired]:
         """All tests of the page, adjusted together; one that is there twice counts once, a single seed not at all."""
-        asked = [*self._gain_questions(), *self._drift_questions(), *self._more_questions()]
-        compared = [self._compared(question) for question in asked]
+        recalls = [question for question in self.recall_questions() if question.better != question.worse]
+        questions = [*self.gain_questions(), *self.drift_questions(), *self.more_questions(), *recalls]
+        compared = [self._compared(question) for question in questions]
         tests = {one.key: one.test for one in compared if one is not None and one.test.p is not None}
         return dict(zip(tests, adjusted(list(tests.values())), strict=True))
 
@@ -238,20 +230,20 @@ class Findings:
         """Number of tests on the page."""
         return len(self._adjusted)
 
-    def _gain_questions(self) -> list[Question]:
+    def gain_questions(self) -> list[Question]:
+        """Returns each method of the main part against the base of its backbone, in each mode."""
         return [
             Question(backbone, method, BASE, mode, self.metric, DEFAULT, rates)
             for rates in RATES
-            for backbone in self.backbones()
-            for method in self.methods("main", backbone, rates=rates)
+            for backbone, method in self.pairs(rates)
             for mode in MODES
             if method != BASE
         ]
 
-    def _drift_questions(self) -> list[Question]:
-        """None without results of a second world."""
+    def drift_questions(self) -> list[Question]:
+        """Returns each method of the part `drift` against the base; none without results of a second world."""
         backbone = self.grid.studied
-        variants = [own for own in self.grid.variants("drift").values() if self.methods("drift", backbone, own)]
+        variants = [name for name in self.grid.variants("drift").values() if self.methods("drift", backbone, name)]
         return [
             Question(backbone, method, BASE, mode, self.metric, variant)
             for variant in (variants if len(variants) > 1 else ())
@@ -260,91 +252,63 @@ class Findings:
             if method != BASE
         ]
 
-    def _more_questions(self) -> list[Question]:
-        """Of CS3 on cold ids, and of how it agrees with the ranker."""
+    def more_questions(self) -> list[Question]:
+        """Returns CS3 against its base on cold ids, and by how both agree with the ranker."""
         metrics = [*(f"{self.metric}_{name}" for name in COLD), TAU]
-        found = [Question(own, FULL, BASE, FROZEN, metric) for own in self.backbones() for metric in metrics]
-        return [*found, *(question for _, question in self.recall_rows() if question.better != question.worse)]
+        return [Question(backbone, FULL, BASE, FROZEN, metric) for backbone in self.backbones() for metric in metrics]
 
-    def recall_rows(self) -> list[tuple[str, Question]]:
-        """The comparisons by recall: the group of rows, and the method against its base."""
+    def recall_questions(self) -> list[Question]:
+        """Returns the comparisons by recall, of a base with itself, too: the rows of their table."""
         studied = self.grid.studied
-        rates = dict.fromkeys(self.rate(studied, BASE, own) for own in RATES)
-        found = [
-            ("main", Question(backbone, method, BASE, FROZEN, RECALL, rates=own))
-            for own in RATES[: len(rates)]
-            for backbone in self.backbones()
-            for method in self.methods("main", backbone, rates=own)
+        rates = RATES[: len({self.rate(studied, BASE, name) for name in RATES})]
+        questions = [
+            Question(backbone, method, BASE, FROZEN, RECALL, rates=name)
+            for name in rates
+            for backbone, method in self.pairs(name)
         ]
-        if len(self.decays()) > 1:
-            found += [
-                ("decay", Question(studied, method, BASE, FROZEN, RECALL))
-                for method in self.decays().values()
-                if method != FULL
-            ]
-        return found + [
-            ("shuffled", Question(studied, method, BASE + SHUFFLED, FROZEN, RECALL))
-            for method in self.methods("shuffled", studied)
-        ]
+        decays = [method for method in self.decays().values() if method != FULL and len(self.decays()) > 1]
+        questions += [Question(studied, method, BASE, FROZEN, RECALL) for method in decays]
+        shuffled = self.methods("shuffled", studied)
+        return questions + [Question(studied, name, BASE + SHUFFLED, FROZEN, RECALL) for name in shuffled]
 
     def gains(self, rates: str = TUNED, mode: str | None = None) -> list[Comparison]:
-        """Each method of the main part against the base of its backbone, in one mode or, method by method, in all."""
-        asked = self._gain_questions()
-        return self._answers([own for own in asked if own.rates == rates and mode in (None, own.mode)])
-
-    def drift_gains(self, mode: str) -> list[Comparison]:
-        """Each method of the part `drift` against the base, in each of its worlds."""
-        return self._answers([own for own in self._drift_questions() if own.mode == mode])
-
-    def _answers(self, asked: Sequence[Question]) -> list[Comparison]:
-        found = [self.compare(*question) for question in asked]
-        return [one for one in found if one is not None]
+        """Returns the answers to `gain_questions`, in one mode or, method by method, in all."""
+        questions = [one for one in self.gain_questions() if one.rates == rates and mode in (None, one.mode)]
+        return self.answers(questions)
 
     def rela_imp(self, one: Comparison) -> float | None:
-        """RelaImp of the mean AUCs of a comparison; None where the worse is no better than chance."""
-        backbone, better, worse, mode, metric, variant, rates = one.question
-        seeds = self.seeds(backbone, better, worse, variant=variant, rates=rates)
-        of_better, of_worse = (
-            statistics.fmean(self.values(backbone, method, metric, mode, variant, seeds, rates))
-            for method in (better, worse)
-        )
-        return rela_imp(of_better, of_worse) if of_worse > 0.5 else None
+        """Returns the RelaImp of the mean AUCs of a comparison; None where the worse is no better than chance."""
+        return rela_imp(*map(statistics.fmean, self.sides(one.question)))
 
     def orders(self) -> list[Order]:
-        """Of the methods by which the order is tried; none without results of the control."""
-        backbone, found = self.grid.studied, list[Order]()
-        if LEAKY not in self.methods("order", backbone):
-            return found
+        """Returns the methods by which the order is tried; none without results of the control."""
+        backbone, methods = self.grid.studied, self.methods("order", self.grid.studied)
+        if LEAKY not in methods:
+            return []
         train, prequential = (self.values(backbone, BASE, AUC, mode) for mode in (TRAIN, PREQUENTIAL))
         base_loss = statistics.fmean(train) - statistics.fmean(prequential) if train else 0.0
-        for method in self.methods("order", backbone):
-            columns = ((AUC, TRAIN), ("oracle_auc", TRAIN), (AUC, ONLINE), (AUC, PREQUENTIAL))
-            own = [self.values(backbone, method, metric, mode) for metric, mode in columns]
-            found.append(Order(method, own[0], own[1], own[2], own[3], base_loss))
-        return found
+        columns = ((AUC, TRAIN), ("oracle_auc", TRAIN), (AUC, ONLINE), (AUC, PREQUENTIAL))
+        orders = []
+        for method in methods:
+            figures = [self.values(backbone, method, metric, mode) for metric, mode in columns]
+            orders.append(Order(method, figures[0], figures[1], figures[2], figures[3], base_loss))
+        return orders
 
     def decays(self) -> dict[float, str]:
-        """Methods of the part `sensitivity` that have results, by alpha and beta."""
+        """Returns the methods of the part `sensitivity` that have results, by alpha and beta."""
         present = self.methods("sensitivity", self.grid.studied)
         return {decay: decay_method(decay) for decay in sorted(self.grid.decays) if decay_method(decay) in present}
 
-    def world_name(self, variant: str) -> str:
-        """What the part `drift` calls a world."""
-        return next(name for name, own in self.grid.variants("drift").items() if own == variant)
-
     def course(self, backbone: str, method: str, key: str) -> list[float | None]:
-        """A line of the course, mean over seeds slice by slice; empty without results."""
-        found = [self.cell(backbone, method, seed) for seed in self.seeds(backbone, method)]
-        lines = [cell["course"][key] for cell in found if cell is not None and key in cell["course"]]
-        return [_mean(values) for values in zip(*lines, strict=True)]
+        """Returns a line of the course, the mean over seeds slice by slice; empty without results."""
+        cells = self.cells(backbone, method).values()
+        slices = zip(*(cell["course"][key] for cell in cells if key in cell["course"]), strict=True)
+        known = [[value for value in values if value is not None] for values in slices]
+        return [statistics.fmean(values) if values else None for values in known]
 
 
 def _measured(cell: Mapping[str, Any], mode: str, split: str) -> Mapping[str, float]:
+    """Returns the metrics of one way of scoring."""
     if mode == TRAIN:
         return dict(cell["train"])
     return dict(cell[split][mode] if mode in MODES else cell[split].get("noise", {}).get(mode, {}))
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None

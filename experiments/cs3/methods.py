@@ -1,4 +1,4 @@
-"""What is compared: the parts of CS3, alone, in pairs and all together, and the control that leaks."""
+"""Methods: the parts of CS3, alone, in pairs and all together, and the control that leaks."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ RECALL = "recall"
 """Recall in the whole catalogue."""
 FROZEN, PREQUENTIAL, ONLINE = "frozen", "prequential", "online"
 MODES = (FROZEN, PREQUENTIAL, ONLINE)
-"""How rows after the train split are scored: with the weights and caches of the end of training; caches take the labels
-of each batch once it is scored, weights stay; weights and caches learn from each batch once it is scored."""
+"""Ways to score the rows after the train split: with the weights and caches of the end of training; caches take the
+labels of each batch once it is scored, weights stay; weights and caches learn from each batch once it is scored."""
 DECAY = 0.8
 """The paper's alpha and beta."""
 _DECAY = "full_decay_"
@@ -50,46 +50,46 @@ METHODS = {
     BASE + SHUFFLED: Method(shuffled=True),
     FULL + SHUFFLED: Method(cas=True, cts=True, cms=True, shuffled=True),
 }
-"""By name; `decay_method` gives more."""
+"""Methods by name; `decay_method` returns more."""
 _TITLES = {"dssm": "DSSM", "int_tower": "IntTower", "dat": "DAT", "transformer_two_tower": "transformer towers"}
 
 
 def decay_method(decay: float) -> str:
-    """Name of CS3 with this alpha and beta."""
+    """Returns the name of CS3 with this alpha and beta."""
     return FULL if decay == DECAY else f"{_DECAY}{decay:g}"
 
 
 def method_of(name: str) -> Method:
-    """A method by its name."""
+    """Returns a method by its name."""
     if name.startswith(_DECAY):
         return Method(cas=True, cts=True, cms=True, decay=float(name.removeprefix(_DECAY)))
     return METHODS[name]
 
 
 def tuned_as(name: str) -> str:
-    """The method whose learning rate it takes: variants of a method take its own."""
+    """Returns the method whose learning rate it takes; variants of a method take that of the method."""
     return FULL if name == LEAKY or name.startswith(_DECAY) else name.removesuffix(SHUFFLED)
 
 
 def title(method: str) -> str:
-    """A method's name on the page."""
-    found = method_of(method)
-    if found.shuffled:
+    """Returns a method's name on the page."""
+    parts = method_of(method)
+    if parts.shuffled:
         return f"{title(method.removesuffix(SHUFFLED))}, train rows shuffled"
     if method == LEAKY:
         return "CS3, write before read"
-    if found.decay != DECAY:
-        return f"CS3, α = β = {found.decay:g}"
+    if parts.decay != DECAY:
+        return f"CS3, α = β = {parts.decay:g}"
     if method in (BASE, FULL):
         return "base" if method == BASE else "CS3 (all three)"
     return "+" + " +".join(part.upper() for part in method.split("_"))
 
 
 def backbone_title(name: str) -> str:
-    """A backbone's name on the page."""
+    """Returns a backbone's name on the page."""
     return _TITLES.get(name, name)
 
 
 def emptied(side: str) -> str:
-    """Name of the recall that is left with the caches of a side, `user` or `item`, emptied."""
+    """Returns the name of the recall with the caches of a side, `user` or `item`, emptied."""
     return f"{RECALL}_without_{side}_caches"

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import page
-from experiments.cs3 import paper
-from experiments.cs3.findings import AUC, COLD, LEAK_GAP, TAU, TRAIN, TRUTH, Comparison, Findings
+from experiments.cs3.cells import EQUAL, RATES, TUNED
+from experiments.cs3.findings import AUC, COLD, LEAK_GAP, TAU, TRAIN, TRUTH, Comparison, Findings, Question
 from experiments.cs3.methods import BASE, FROZEN, FULL, MODES, RECALL, backbone_title, emptied, title
-from experiments.cs3.rates import EQUAL, RATES, TUNED
 from experiments.page import TEST_HEADER, UNIT, image, interval, mean_of, percent, spread, table, test_cells
-from experiments.plots import DotRow, Line, Point, dot_plot, line_plot
-from experiments.statistics import Paired, paired, rela_imp
+from experiments.plots import DotRow, Line, Point, dot_plot, dots, line_plot, points
+from experiments.statistics import level, paired, rela_imp
 
 PAGE, MAIN_PLOT, NOISE_PLOT, DECAY_PLOT = "cs3.md", "cs3_main.svg", "cs3_noise.svg", "cs3_alpha_beta.svg"
 _SETTINGS = (
@@ -21,9 +20,17 @@ _SETTINGS = (
 _DRAWN = (BASE, "cas", "cts", "cms", FULL)
 _Files = dict[str, str]
 
+# Figures of "Efficient Online Capability Synergy for Two-Tower Recommendation" (CS3, 2026, arXiv 2604.19269).
+_PAPER_AUCS = (("TaobaoAd", 0.6194, 0.6855), ("KuaiRand", 0.6646, 0.7484), ("RecSys2017", None, 0.8380))
+"""Data, AUC of DSSM and of DSSM with CS3; the one that is missing is not known to us."""
+_PAPER_COLD = (("cold_users", 0.5333, 0.6037), ("cold_items", 0.5964, 0.6408))
+"""AUC on ids with at most three interactions, without and with CS3."""
+_PAPER_NOISE_LOSS = -0.00051
+"""Change of the AUC of DSSM with CAS under noise of deviation 0.1; DSSM alone loses more."""
+
 
 def render(results: Mapping[str, Any]) -> dict[str, str]:
-    """Text by file name: the page and its plots."""
+    """Returns the page and its plots, text by file name."""
     findings = Findings(results)
     grid, files = findings.grid, _Files()
     first = findings.methods("main", findings.backbones()[0])[0] if findings.backbones() else ""
@@ -39,14 +46,14 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
         "cold_clicks": str(grid.cold_clicks),
         "cut_off": str(grid.cut_off),
         "studied": backbone_title(grid.studied),
-        "noise_loss": f"{UNIT * paper.NOISE_LOSS:.0f}",
+        "noise_loss": f"{UNIT * _PAPER_NOISE_LOSS:.0f}",
         "leak_gap": f"{LEAK_GAP:g}",
         "main": _main(findings),
         "equal": _equal(findings),
         "main_plot": _main_plot(findings, files),
         "tuned_tests": _tests(findings, findings.gains(TUNED)),
         "equal_tests": _tests(findings, findings.gains(EQUAL)),
-        "more_tests": _tests(findings, _more(findings)),
+        "more_tests": _tests(findings, findings.answers(findings.more_questions())),
         "stream": _stream(findings),
         "recall": _recall(findings),
         "over_time": _over_time(findings, files),
@@ -69,15 +76,10 @@ def _metric_name(findings: Findings) -> str:
     return "AUC" if findings.metric == AUC else "expected AUC"
 
 
-def _ways(findings: Findings, rates: str = TUNED) -> list[tuple[str, str]]:
-    """Backbones and methods of the main part that have results."""
-    return [(own, method) for own in findings.backbones() for method in findings.methods("main", own, rates=rates)]
-
-
 def _main(findings: Findings) -> str:
     metrics = {TRUTH: "expected AUC", AUC: "AUC"} if findings.knows_truth else {AUC: "AUC"}
     rows = []
-    for data, base, full in paper.AUCS:
+    for data, base, full in _PAPER_AUCS:
         for method, value in ((BASE, base), (FULL, full)):
             if value is not None:
                 gain = "" if method == BASE or base is None else percent(rela_imp(value, base))
@@ -91,16 +93,16 @@ def _main(findings: Findings) -> str:
         }
         methods = findings.methods("main", backbone)
         for method in methods:
-            own = _levels(findings, backbone, method, tuple(metrics), "")
+            levels = _levels(findings, backbone, method, tuple(metrics), "")
             tau = mean_of(findings.values(backbone, method, TAU), 5)
             rows.append(
-                ["ours", backbone_title(backbone), title(method), *own, tau, *_cost(findings, backbone, method),
+                ["ours", backbone_title(backbone), title(method), *levels, tau, *_cost(findings, backbone, method),
                  percent(gains.get(method))]
             )  # fmt: skip
         # The ranker as it stands behind the base, or behind the first method there is.
         method = BASE if BASE in methods else methods[0]
-        own = _levels(findings, backbone, method, tuple(metrics), "ranker_")
-        rows.append(["ours", backbone_title(backbone), f"the ranker, with {title(method)}", *own, *[""] * 5])
+        levels = _levels(findings, backbone, method, tuple(metrics), "ranker_")
+        rows.append(["ours", backbone_title(backbone), f"the ranker, with {title(method)}", *levels, *[""] * 5])
     later = [f"{metrics[findings.metric]}, {mode}" for mode in MODES if mode != FROZEN]
     header = (
         "source", "backbone", "method", "seeds", *(f"{name}, frozen" for name in metrics.values()), *later,
@@ -115,12 +117,11 @@ def _levels(findings: Findings, backbone: str, method: str, metrics: Sequence[st
     modes = [mode for mode in MODES if mode != FROZEN]
     later = [mean_of(findings.values(backbone, method, prefix + findings.metric, mode), 5) for mode in modes]
     loss = mean_of(findings.values(backbone, method, f"{prefix}logloss"), 5)
-    return [str(len(findings.seeds(backbone, method))), *frozen, *later, loss]
+    return [str(len(findings.cells(backbone, method))), *frozen, *later, loss]
 
 
 def _cost(findings: Findings, backbone: str, method: str) -> list[str]:
-    by_seed = [findings.cell(backbone, method, seed) for seed in findings.seeds(backbone, method)]
-    cells = [cell for cell in by_seed if cell is not None]
+    cells = list(findings.cells(backbone, method).values())
     rates = sorted({f"{cell['learning_rate']:g}" for cell in cells})
     return [", ".join(rates), f"{cells[0]['parameters']:,}", mean_of([cell["cpu_seconds"] for cell in cells], 0)]
 
@@ -128,7 +129,7 @@ def _cost(findings: Findings, backbone: str, method: str) -> list[str]:
 def _equal(findings: Findings) -> str:
     """The methods of the main part at one learning rate."""
     rows = []
-    for backbone, method in _ways(findings, EQUAL):
+    for backbone, method in findings.pairs(EQUAL):
         by_mode = [findings.values(backbone, method, findings.metric, mode, rates=EQUAL) for mode in MODES]
         rows.append([backbone_title(backbone), title(method), str(len(by_mode[0])), *map(spread, by_mode)])
     return table(("backbone", "method", "seeds", *(f"{_metric_name(findings)}, {mode}" for mode in MODES)), rows)
@@ -141,10 +142,7 @@ def _main_plot(findings: Findings, files: _Files) -> str:
             gains = [one for one in findings.gains(rates, mode) if one.question.backbone == backbone]
             if gains:
                 rows.append(DotRow(f"{backbone_title(backbone)}, {mode}, {rates} rates", heading=True))
-            for one in gains:
-                dots = [UNIT * value for value in one.test.differences]
-                low, high = (None if end is None else UNIT * end for end in (one.test.low, one.test.high))
-                rows.append(DotRow(title(one.question.better), dots, UNIT * one.test.mean, low, high))
+            rows += [dots(title(one.question.better), one.test, UNIT) for one in gains]
     if not rows:
         return ""
     name = f"gain in {_metric_name(findings)} over the base, in {1 / UNIT:.0e}"
@@ -155,12 +153,12 @@ def _main_plot(findings: Findings, files: _Files) -> str:
 def _tests(findings: Findings, comparisons: Sequence[Comparison]) -> str:
     rows = []
     for one in comparisons:
-        asked = one.question
+        question = one.question
         rates = " / ".join(f"{rate:g}" for rate in one.learning_rates if rate is not None)
-        on = asked.mode if asked.metric == findings.metric else f"{asked.mode}, {_test_rows(asked.metric)}"
-        gain = "" if asked.metric == TAU else percent(findings.rela_imp(one))
+        on = question.mode if question.metric == findings.metric else f"{question.mode}, {_test_rows(question.metric)}"
+        gain = "" if question.metric == TAU else percent(findings.rela_imp(one))
         rows.append(
-            [backbone_title(asked.backbone), f"{title(asked.better)} > {title(asked.worse)}", on, rates, gain,
+            [backbone_title(question.backbone), f"{title(question.better)} > {title(question.worse)}", on, rates, gain,
              *test_cells(one.test)]
         )  # fmt: skip
     return table(("backbone", "claim", "test rows", "learning rates", "RelaImp", *TEST_HEADER), rows)
@@ -171,34 +169,28 @@ def _test_rows(metric: str) -> str:
     return "tau with the ranker" if metric == TAU else next(cold)
 
 
-def _more(findings: Findings) -> list[Comparison]:
-    """CS3 against its base on cold ids, and by how both agree with the ranker."""
-    metrics = [*(f"{findings.metric}_{name}" for name in COLD), TAU]
-    compared = [findings.compare(own, FULL, BASE, metric=metric) for own in findings.backbones() for metric in metrics]
-    return [one for one in compared if one is not None]
-
-
 def _drift(findings: Findings) -> str:
     rows = []
-    for one in (one for mode in MODES for one in findings.drift_gains(mode)):
+    questions = sorted(findings.drift_questions(), key=lambda question: MODES.index(question.mode))
+    for one in findings.answers(questions):
         backbone, better, worse, mode, metric, variant, _ = one.question
         base = spread(findings.values(backbone, worse, metric, mode, variant))
         claim = f"{title(better)} > {title(worse)}"
-        rows.append([findings.world_name(variant), claim, mode, base, *test_cells(one.test)])
+        rows.append([findings.grid.world_name("drift", variant), claim, mode, base, *test_cells(one.test)])
     return table(("world", "claim", "test rows", "base", *TEST_HEADER), rows)
 
 
 def _recall(findings: Findings) -> str:
     rows = []
-    for _, asked in findings.recall_rows():
-        backbone, method, rates = asked.backbone, asked.better, asked.rates
+    for question in findings.recall_questions():
+        backbone, method, rates = question.backbone, question.better, question.rates
 
-        def values(metric: str, split: str = "test", mode: str = FROZEN, own: Any = asked) -> list[float]:
-            return findings.values(own.backbone, own.better, metric, mode, rates=own.rates, split=split)
+        def values(metric: str, split: str = "test", mode: str = FROZEN, of: Question = question) -> list[float]:
+            return findings.values(of.backbone, of.better, metric, mode, rates=of.rates, split=split)
 
         if values(RECALL):
-            one = None if method == asked.worse else findings.compare(*asked)
-            n = str(len(findings.seeds(backbone, method, rates=rates)))
+            one = None if method == question.worse else findings.compare(question)
+            n = str(len(findings.cells(backbone, method, rates=rates)))
             rows.append(
                 [backbone_title(backbone), title(method), f"{findings.rate(backbone, method, rates):g}", n,
                  mean_of(values(RECALL, "eval")), mean_of(values(RECALL)), mean_of(values(emptied("user"))),
@@ -214,7 +206,8 @@ def _recall(findings: Findings) -> str:
 
 def _stream(findings: Findings) -> str:
     """The users of a batch, and rows whose ids the train split lacks."""
-    cell = next((own for own in findings.results["cells"] if "stream" in own and "shuffled" not in own["method"]), None)
+    cells = [cell for cell in findings.results["cells"] if "stream" in cell and "shuffled" not in cell["method"]]
+    cell = cells[0] if cells else None
     if cell is None:
         return ""
     shares = [
@@ -232,7 +225,7 @@ def _over_time(findings: Findings, files: _Files) -> str:
         drawn = [(title(method), findings.course(backbone, method, key)) for method in methods]
         if any(values for _, values in drawn):
             drawn.append(("the ranker", findings.course(backbone, methods[0], key.replace("towers", "ranker"))))
-            lines = [Line(name, [Point(at, own) for at, own in enumerate(values) if own is not None])
+            lines = [Line(name, [Point(at, value) for at, value in enumerate(values) if value is not None])
                      for name, values in drawn]  # fmt: skip
             name, plot = _metric_name(findings), f"cs3_time_{backbone}.svg"
             slices = [f"{round(100 * (at + 1) / len(drawn[0][1]))}" for at in range(len(drawn[0][1]))]
@@ -246,15 +239,15 @@ def _over_time(findings: Findings, files: _Files) -> str:
 
 def _cold(findings: Findings) -> str:
     rows = []
-    for backbone, method in _ways(findings):
+    for backbone, method in findings.pairs():
         cells = [f"ours, {backbone_title(backbone)}", title(method)]
         for name in COLD:
-            own, base = (findings.values(backbone, one, f"{findings.metric}_{name}") for one in (method, BASE))
-            gain = f" ({UNIT * (statistics.fmean(own) - statistics.fmean(base or own)):+.0f})" if own else ""
+            aucs, base = (findings.values(backbone, one, f"{findings.metric}_{name}") for one in (method, BASE))
+            gain = f" ({UNIT * (statistics.fmean(aucs) - statistics.fmean(base or aucs)):+.0f})" if aucs else ""
             share = mean_of(findings.values(backbone, method, f"share_{name}"), 2)
-            cells += [mean_of(own, 5) + gain, share]
+            cells += [mean_of(aucs, 5) + gain, share]
         rows.append(cells)
-    of_paper = {name: f"{base:.4f} → {full:.4f}" for name, base, full in paper.COLD}
+    of_paper = {name: f"{base:.4f} → {full:.4f}" for name, base, full in _PAPER_COLD}
     first = ["paper, DSSM", "base → CS3", of_paper["cold_users"], "", of_paper["cold_items"], ""]
     header = ("source", "method", "cold users", "share of rows", "cold items", "share of rows")
     return table(header, [first, *rows] if rows else [])
@@ -264,14 +257,14 @@ def _noise(findings: Findings, files: _Files) -> str:
     """Change by noise on the features of the towers."""
     levels = [f"{level:g}" for level in findings.grid.noise]
     rows, lines = [], []
-    for backbone, method in _ways(findings):
+    for backbone, method in findings.pairs():
         clean = findings.values(backbone, method, findings.metric)
         noisy = [findings.values(backbone, method, findings.metric, level) for level in levels]
-        lost = [paired(own, clean) for own in noisy if own and len(own) == len(clean)]
+        lost = [paired(values, clean) for values in noisy if values and len(values) == len(clean)]
         if lost:
             rows.append([backbone_title(backbone), title(method), *map(interval, lost)])
         if lost and backbone == findings.grid.studied and method in _DRAWN:
-            lines.append(Line(title(method), _points(lost)))
+            lines.append(Line(title(method), points(lost)))
     if lines:
         name = f"{backbone_title(findings.grid.studied)}: change of the {_metric_name(findings)}"
         files[NOISE_PLOT] = line_plot(name, "deviation of the noise", "change", levels, lines)
@@ -291,29 +284,27 @@ def _decays(findings: Findings, files: _Files) -> str:
         [f"{decay:g}", str(len(values(method, FROZEN))), *(spread(values(method, mode)) for mode in MODES)]
         for decay, method in decays.items()
     ]
-    lines = [Line(mode, _points([_level(values(method, mode)) for method in decays.values()])) for mode in MODES]
+    lines = [Line(mode, points([level(values(method, mode)) for method in decays.values()])) for mode in MODES]
     name = f"{backbone_title(backbone)} with CS3: {_metric_name(findings)} by α = β"
     files[DECAY_PLOT] = line_plot(name, "α = β", _metric_name(findings), [f"{decay:g}" for decay in decays], lines)
     return table(("α = β", "seeds", *(f"{_metric_name(findings)}, {mode}" for mode in MODES)), rows)
 
 
-def _level(values: Sequence[float]) -> Paired:
-    return paired(values, [0.0] * len(values))
-
-
-def _points(tests: Sequence[Paired]) -> list[Point]:
-    return [Point(at, one.mean, one.low, one.high) for at, one in enumerate(tests)]
-
-
 def _order(findings: Findings) -> str:
     """Caches that are written before they are read, as a negative control."""
     backbone, rows = findings.grid.studied, []
-    for own in findings.orders():
-        frozen = findings.values(backbone, own.method, AUC)
-        losses = [findings.values(backbone, own.method, "logloss", mode) for mode in (TRAIN, FROZEN)]
-        columns = [own.train, own.oracle, own.online, own.prequential, frozen]
+    for order in findings.orders():
+        frozen = findings.values(backbone, order.method, AUC)
+        losses = [findings.values(backbone, order.method, "logloss", mode) for mode in (TRAIN, FROZEN)]
+        columns = [order.train, order.oracle, order.online, order.prequential, frozen]
         rows.append(
-            [title(own.method), str(len(frozen)), *map(spread, columns), *map(mean_of, losses), own.flag or "no flag"]
+            [
+                title(order.method),
+                str(len(frozen)),
+                *map(spread, columns),
+                *map(mean_of, losses),
+                order.flag or "no flag",
+            ]
         )
     header = (
         "method", "seeds", "AUC as it trained", "AUC of the truth there", "test AUC, online", "test AUC, prequential",
@@ -324,23 +315,22 @@ def _order(findings: Findings) -> str:
 
 def _by_seed(findings: Findings) -> str:
     rows = []
-    for backbone, method in _ways(findings):
-        for seed in findings.seeds(backbone, method):
-            cell = findings.cell(backbone, method, seed)
-            sha256 = "" if cell is None else f"`{cell['data_sha256'][:16]}…`"
+    for backbone, method in findings.pairs():
+        for seed, cell in findings.cells(backbone, method).items():
+            sha256 = f"`{cell['data_sha256'][:16]}…`"
             values = [findings.values(backbone, method, findings.metric, mode, seeds=[seed]) for mode in MODES]
-            by_mode = [f"{own[0]:.5f}" for own in values]
+            by_mode = [f"{value:.5f}" for (value,) in values]
             rows.append([backbone_title(backbone), title(method), str(seed), sha256, *by_mode])
     return table(("backbone", "method", "seed", "sha256 of the data", *MODES), rows)
 
 
 def _tuning(findings: Findings) -> str:
-    """What each rate gave on the tuning seeds, and which was chosen."""
+    """The eval log loss of each rate on the tuning seeds, and the chosen rate."""
     rates = sorted({rate for losses in findings.losses.values() for rate in losses})
     rows = []
     for (backbone, method), losses in findings.losses.items():
         chosen = findings.rate(backbone, method)
-        means = [mean_of([*losses.get(rate, {}).values()], 5) for rate in rates]
+        means = [mean_of(losses.get(rate, []), 5) for rate in rates]
         is_end = "yes" if chosen in (min(losses), max(losses)) else "no"
         rows.append([backbone_title(backbone), title(method), *means, f"{chosen:g}", is_end])
     return table(("backbone", "method", *(f"{rate:g}" for rate in rates), "chosen", "an end of those tried"), rows)

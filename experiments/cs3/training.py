@@ -1,207 +1,235 @@
-"""Trains one cell of a grid in one pass over its stream, and measures it."""
+"""Trains one cell of a grid in one pass over its stream, as `consort train` does, and measures it."""
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-import tf_keras as keras
 
-from experiments.cs3.building import OF_RANKER, TOWERS, WatchedCS3, build
-from experiments.cs3.catalogue import catalogue_recalls
-from experiments.cs3.cells import Cell
+from experiments.cs3.cells import cells_of
 from experiments.cs3.grid import CS3Grid
-from experiments.cs3.measures import cold_masks, course, distinct_in_batch, measured, of_one
-from experiments.cs3.methods import FROZEN, MODES, ONLINE, PREQUENTIAL, RECALL, method_of
-from experiments.cs3.stream import Data, Stream, load_data, save_data, shuffled
-from experiments.grid_runner import SIMULATED
-from experiments.places import Place, data_folder
+from experiments.cs3.measures import (
+    SIDES,
+    Rows,
+    cold_masks,
+    course,
+    distinct_in_batch,
+    groups,
+    measured,
+    metrics_of,
+)
+from experiments.cs3.methods import FROZEN, MODES, ONLINE, PREQUENTIAL, method_of
+from experiments.cs3.recording import RecordingCS3, RecordingRecipe
+from experiments.cs3.retrieval import catalogue_recalls
+from experiments.product import compute, copy_records, score_peers, train
+from experiments.runner import CellRun, Table
+from models.training.checkpoints import Checkpoints
+from models.training.fit import build_to_train
+from runs.building import recipe_of, streaming_model_of
+from runs.data import Task
+from runs.evaluate import TRUTH
+from runs.online.events import EventBatches
+from runs.online.steps import steps_of
+from runs.provenance import CHECKPOINT_DIR
 from transforms.errors import InputError
-from transforms.features import Split
+from transforms.features import SPLITS, Split
+from transforms.records import load_dataset, shard_paths
+from transforms.vocabularies import in_vocabulary_ids, table_sizes
 
-COLD = {"cold_users": "user", "cold_items": "item"}
+_RECIPE = f"{RecordingRecipe.__module__}.{RecordingRecipe.__qualname__}"
 _SCORED: tuple[Split, ...] = ("eval", "test")
 _SCORED_AT_ONCE = 2048
-Logits = dict[str, np.ndarray]
 
 
-def run_task(task: Cell | Place, grid: CS3Grid, root: Path) -> dict[str, Any] | None:
-    """Trains a cell, or makes the data that cells share."""
-    if isinstance(task, Cell):
-        return run_cell(task, grid, root)
-    make_data(task, grid, root)
-    return None
+def run_cell(run: CellRun) -> dict[str, Any]:
+    """Trains a cell and measures it; see `measured_cell`."""
+    return measured_cell(run, trained_cell(run))
 
 
-def make_data(place: Place, grid: CS3Grid, root: Path) -> None:
-    """Simulates the log of a place."""
-    from experiments.cs3.simulated import simulated_data
+def trained_cell(run: CellRun) -> "Watched":
+    """Trains a cell in one pass over its stream."""
+    cell, records = run.cell, run.data.records
+    dataset = load_dataset(records)
+    if method_of(cell.variant).shuffled:
+        records = run.folder / "shuffled"
+        shutil.rmtree(records, ignore_errors=True)
+        copy_records(run.data.records, records, "row", order_seed=cell.place.seed)
+    rows = sum(split.records for split in dataset.records["row"].values())
+    config = run.grid.cell_config(
+        dataset.source, cell.backbone, cell.variant, cell.place.seed, cell.learning_rate, name=_RECIPE, rows=rows
+    )
+    task, _ = train(config, records, run.folder, run.data.transformed)
+    return Watched(task, run.folder, records, run.grid)
 
-    folder = data_folder(root, place, grid.source == SIMULATED)
-    world = grid.world_of(place.variant)
-    if folder.exists() or world is None or grid.requests is None:
-        return
-    save_data(folder, simulated_data(world, grid.requests, place.seed))
 
-
-def run_cell(cell: Cell, grid: CS3Grid, root: Path) -> dict[str, Any]:
-    """Trains a cell and measures it.
+def measured_cell(run: CellRun, watched: "Watched") -> dict[str, Any]:
+    """Measures a trained cell, and removes its run.
 
     Returns:
       Settings and what was measured: on eval and test rows, in each of `MODES`, on the train split as it went, and
       over time. Of a cell that tries a learning rate only what chooses it, the log loss of frozen towers on the eval
       rows: it never sees the test rows.
     """
-    keras.backend.clear_session()
-    started, cpu_started = time.perf_counter(), time.process_time()
-    data, sha256 = load_data(data_folder(root, cell.place, grid.source == SIMULATED))
+    cell, grid = run.cell, run.grid
     tried = grid.is_tuned and cell.place.seed in grid.tuning_seeds
-    method = method_of(cell.variant)
-    if method.shuffled:
-        data = replace(data, splits={**data.splits, "train": shuffled(data.splits["train"], cell.place.seed)})
-    group = build(cell.backbone, method, data, grid, cell.place.seed, cell.learning_rate)
-    found = _tried(group, data, grid) if tried else _measured(group, data, grid)
-    world = grid.world_of(cell.place.variant)
+    metrics = watched.tried() if tried else watched.measured()
+    shutil.rmtree(run.folder)
     return {
-        "cell": cell.name,
         "variant": cell.place.variant,
         "seed": cell.place.seed,
         "backbone": cell.backbone,
         "method": cell.variant,
         "tried": tried,
         "learning_rate": cell.learning_rate,
-        **found,
-        "monitored": _finite(found["eval"][FROZEN]["logloss"]),
-        "parameters": int(sum(np.prod(weight.shape) for weight in group.trainable_variables)),
-        "rows": {split: len(own) for split, own in data.splits.items()},
-        "data_sha256": sha256,
-        "world": None if world is None else world.model_dump(mode="json"),
-        "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time() - cpu_started,
+        **metrics,
+        "monitored": _finite(metrics["eval"][FROZEN]["logloss"]),
+        "parameters": int(sum(np.prod(weight.shape) for weight in watched.group.trainable_variables)),
+        "rows": {split: len(rows) for split, rows in watched.rows.items()},
+        **grid.facts(cell),
     }
 
 
-def _tried(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
-    learn, score = _compiled(group.train_step), _compiled(lambda batch: group(batch[0], training=False))
-    _logits(learn, data.splits["train"], grid.batch_size)
-    found = _logits(score, data.splits["eval"], _SCORED_AT_ONCE)
-    return {"eval": {FROZEN: of_one(found[TOWERS], data.splits["eval"])}}
+class Watched:
+    """The models of a finished run, as they were at the end of training, and the rows of its dataset.
 
-
-def _measured(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
-    seen = passes(group, data, grid)
-    masks = {split: _cold(group, data, data.splits[split], grid) for split in _SCORED}
-    found: dict[str, Any] = {
-        split: {mode: measured(*_pair(seen[mode, split]), data.splits[split], masks[split]) for mode in MODES}
-        for split in _SCORED
-    }
-    for noise, logits in seen["noise", "test"].items():
-        whole = measured(logits, seen[FROZEN, "test"][OF_RANKER], data.splits["test"], {})
-        found["test"].setdefault("noise", {})[noise] = {key: whole[key] for key in ("auc", "auc_truth") if key in whole}
-    for split in _SCORED:
-        found[split][FROZEN] |= seen.get((RECALL, split), {})
-    return {
-        **found,
-        "train": _late(seen[ONLINE, "train"], data.splits["train"]),
-        "course": _course(seen, data),
-        "stream": _about_stream(group, data, grid),
-        "cached_ids": {name: int((own.counts.numpy() > 0).sum()) for name, own in group.caches.stores.items()},
-    }
-
-
-def _compiled(run: Callable[..., Any]) -> Any:
-    return tf.function(run, reduce_retracing=True, autograph=False)
-
-
-def passes(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[tuple[str, str], Any]:
-    """Logits by mode and split, those under noise, and recalls by split.
-
-    `frozen` scores with the weights and caches of the end of training; `prequential` lets the caches take the labels
-    of each batch once it is scored; `online` trains on, too. The latter starts again from the end of training.
+    Args:
+      task, run, records: of the run, its folder, and its dataset.
+      grid: what is measured.
     """
-    learn, reveal = _compiled(group.train_step), _compiled(group.revealed)
-    score = _compiled(lambda batch: group(batch[0], training=False))
-    size = grid.batch_size
-    found: dict[tuple[str, str], Any] = {(ONLINE, "train"): _logits(learn, data.splits["train"], size)}
-    found |= {(FROZEN, split): _logits(score, data.splits[split], _SCORED_AT_ONCE) for split in _SCORED}
-    if grid.cut_off is not None:
-        found |= {(RECALL, split): catalogue_recalls(group, data, split, grid.cut_off) for split in _SCORED}
-    found["noise", "test"] = _under_noise(group, data.splits["test"], grid)
-    states = [state for store in group.caches.stores.values() for state in store.variables]
-    kept = [state.numpy() for state in states]
-    found |= {(PREQUENTIAL, split): _logits(reveal, data.splits[split], size) for split in _SCORED}
-    for state, values in zip(states, kept, strict=True):
-        state.assign(values)
-    found |= {(ONLINE, split): _logits(learn, data.splits[split], size) for split in _SCORED}
-    return found
 
+    def __init__(self, task: Task, run: Path, records: Path, grid: CS3Grid):
+        self.task, self.records, self._grid = task, records, grid
+        self._sizes = table_sizes(task.feature_set, task.transform)
+        self._batches = EventBatches(task.transform, task.feature_set, task.config.training.batch_size)
+        group = streaming_model_of(task.config, recipe_of(task.config), task.feature_set, self._sizes)
+        if not isinstance(group, RecordingCS3):
+            raise ValueError(f"{type(group).__name__} is trained; expected RecordingCS3; use its recipe")
+        self.group = group
+        training = task.config.training
+        build_to_train(group, self._batches.element_spec[0], training.learning_rate, training.optimizer)
+        self._checkpoints = Checkpoints(run / CHECKPOINT_DIR / "together", group, group.optimizer, 1)
+        self._checkpoints.restore()
+        self._reveal = tf.function(group.reveal, input_signature=[self._batches.element_spec], autograph=False)
+        self.rows = self._read_rows()
 
-def _logits(run: Callable[[Any], Mapping[str, tf.Tensor]], stream: Stream, size: int) -> Logits:
-    parts = [{name: value.numpy() for name, value in run(batch).items()} for batch in stream.batches(size)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    def _read_rows(self) -> dict[Split, Rows]:
+        names = self.group.options.id_features
 
+        def ids(features: Any) -> tf.Tensor:
+            return tf.stack([features[names[side]] for side in SIDES], axis=-1)
 
-def _under_noise(group: WatchedCS3, stream: Stream, grid: CS3Grid) -> dict[str, np.ndarray]:
-    run = _compiled(group.under_noise)
-    found = {}
-    for noise in grid.noise:
-        parts = [
-            run(features, tf.constant(noise), tf.constant([1, 10 * index])).numpy()
-            for index, (features, _) in enumerate(stream.batches(_SCORED_AT_ONCE))
-        ]
-        found[f"{noise:g}"] = np.concatenate(parts)
-    return found
-
-
-def _pair(logits: Logits) -> tuple[np.ndarray, np.ndarray]:
-    return logits[TOWERS], logits[OF_RANKER]
-
-
-def _cold(group: WatchedCS3, data: Data, stream: Stream, grid: CS3Grid) -> dict[str, np.ndarray]:
-    columns = {name: group.options.id_features[side] for name, side in COLD.items()}
-    vocabularies = {item.name: item.vocabulary for item in data.inputs}
-    in_vocabulary = {column: data.in_vocabulary_ids[str(vocabularies[column])] for column in columns.values()}
-    return cold_masks(data.splits["train"], stream, columns, grid.cold_clicks, in_vocabulary)
-
-
-def _about_stream(group: WatchedCS3, data: Data, grid: CS3Grid) -> dict[str, Any]:
-    """How many users a batch has, and the share of rows whose user or item the vocabulary lacks."""
-    train, users = data.splits["train"], group.options.id_features["user"]
-    vocabularies = {item.name: item.vocabulary for item in data.inputs}
-    unknown = {
-        split: {
-            side: float((data.splits[split].features[name] >= data.in_vocabulary_ids[str(vocabularies[name])]).mean())
-            for side, name in group.options.id_features.items()
+        scored = compute(self.task, self.group, ids, self.records, SPLITS, _SCORED_AT_ONCE)
+        return {
+            split: Rows(each.label, groups(each.request_id, each.user_id), each.probability, each.extra.get(TRUTH))
+            for split, each in scored.items()
         }
-        for split in _SCORED
-    }
-    return {"users_in_batch": distinct_in_batch(train.features[users], grid.batch_size), "unknown": unknown}
 
+    def _files(self, split: Split) -> list[str]:
+        return shard_paths(self.records, load_dataset(self.records), "row", split)
 
-def _late(logits: Logits, stream: Stream) -> dict[str, float]:
-    """Metrics of the second half of the train split, each row scored before the step that learned from it."""
-    half = len(stream) // 2
-    truth = None if stream.truth is None else stream.truth[half:]
-    late = Stream({}, {}, stream.label[half:], stream.timestamp[half:], stream.group[half:], truth)
-    towers, ranker = _pair(logits)
-    return measured(towers[half:], ranker[half:], late, {})
+    def tried(self) -> dict[str, Any]:
+        """Returns what chooses a learning rate: metrics of the frozen towers on the eval rows."""
+        logits = self._frozen(("eval",))["eval"]
+        return {"eval": {FROZEN: metrics_of(logits[:, 0], self.rows["eval"])}}
 
+    def measured(self) -> dict[str, Any]:
+        """Returns all that is measured. Training goes on in it: the models are then those of the end of the stream."""
+        rows, grid = self.rows, self._grid
+        frozen = self._frozen(_SCORED)
+        noise = {f"{level:g}": self._under_noise(level) for level in grid.noise}
+        recalls = {split: self._recalls(split) for split in _SCORED}
+        prequential = {split: self._prequential(split) for split in _SCORED}
+        online = self._online()
+        modes = {FROZEN: frozen, PREQUENTIAL: prequential, ONLINE: online}
+        in_vocabulary = list(self._in_vocabulary().values())
+        metrics: dict[str, Any] = {}
+        for split in _SCORED:
+            cold = cold_masks(rows["train"], rows[split], grid.cold_clicks, in_vocabulary)
+            metrics[split] = {mode: measured(modes[mode][split], rows[split], cold) for mode in MODES}
+            metrics[split][FROZEN] |= recalls[split]
+        for name, logits in noise.items():
+            of_noise = metrics_of(logits, rows["test"])
+            metrics["test"].setdefault("noise", {})[name] = {
+                key: of_noise[key] for key in ("auc", "auc_truth") if of_noise.get(key) is not None
+            }
+        half = len(rows["train"]) // 2
+        return {
+            **metrics,
+            "train": measured(online["train"][half:], rows["train"].since(half), {}),
+            "course": course(np.concatenate([online[split] for split in SPLITS]), [rows[split] for split in SPLITS]),
+            "stream": self._stream(),
+            "cached_ids": {
+                name: int((store.counts.numpy() > 0).sum()) for name, store in self.group.caches.stores.items()
+            },
+        }
 
-def _course(seen: Mapping[tuple[str, str], Any], data: Data) -> dict[str, list[float | None]]:
-    """AUC over the whole stream as online training went."""
-    splits = list(data.splits)
-    logits = [_pair(seen[ONLINE, split]) for split in splits]
-    towers, ranker = (np.concatenate([pair[index] for pair in logits]) for index in (0, 1))
-    label = np.concatenate([data.splits[split].label for split in splits])
-    truths = [data.splits[split].truth for split in splits]
-    truth = None if any(own is None for own in truths) else np.concatenate([np.asarray(own) for own in truths])
-    return course({"towers": towers, "ranker": ranker}, label, truth)
+    def _frozen(self, splits: tuple[Split, ...]) -> dict[Split, np.ndarray]:
+        """Logits of towers and ranker as training left them."""
+        peers = [self.group.peer(index) for index in range(2)]
+        scored = score_peers(self.task, peers, self.records, splits, _SCORED_AT_ONCE)
+        return {split: each.probability for split, each in scored.items()}
+
+    def _recalls(self, split: Split) -> dict[str, float]:
+        if self._grid.cut_off is None:
+            return {}
+        towers: Any = self.group.peer(0)
+        return catalogue_recalls(self.task, towers, self.records, split, self._grid.cut_off)
+
+    def _under_noise(self, level: float) -> np.ndarray:
+        run = tf.function(self.group.under_noise, reduce_retracing=True, autograph=False)
+        batches = EventBatches(self.task.transform, self.task.feature_set, _SCORED_AT_ONCE).of(self._files("test"))
+        parts = [
+            run(features, tf.constant(level), tf.constant([1, 10 * index])).numpy()
+            for index, (_, (features, _)) in enumerate(batches)
+        ]
+        return np.concatenate(parts)
+
+    def _prequential(self, split: Split) -> np.ndarray:
+        """Logits of each batch before the caches take its labels."""
+        return np.concatenate([self._reveal(batch).numpy() for _, batch in self._batches.of(self._files(split))])
+
+    def _online(self) -> dict[Split, np.ndarray]:
+        """Logits of each row before the step that learned from it, from the first row of the stream to the last."""
+        self._checkpoints.restore()
+        steps = steps_of(self.group, self._batches.element_spec)
+        for split in _SCORED:
+            for _, batch in self._batches.of(self._files(split)):
+                steps.train(batch)
+        ends = np.cumsum([len(self.rows[split]) for split in SPLITS])[:-1]
+        return dict(zip(SPLITS, np.split(self.group.recorded, ends), strict=True))
+
+    def _in_vocabulary(self) -> dict[str, int]:
+        """Ids of users and of items without the out-of-vocabulary buckets."""
+        inputs = {item.name: item.vocabulary for item in self.task.feature_set.model_inputs("row")}
+        known = in_vocabulary_ids(self.task.feature_set, self._sizes)
+        return {side: known[str(inputs[name])] for side, name in self.group.options.id_features.items()}
+
+    def _stream(self) -> dict[str, Any]:
+        """Mean number of users in a batch, and the share of rows whose user or item the vocabulary lacks."""
+        known = self._in_vocabulary()
+        unknown = {
+            split: {
+                side: float((self.rows[split].ids[:, index] >= known[side]).mean()) for index, side in enumerate(SIDES)
+            }
+            for split in _SCORED
+        }
+        return {
+            "users_in_batch": distinct_in_batch(self.rows["train"].ids[:, 0], self._grid.batch_size),
+            "unknown": unknown,
+        }
 
 
 def _finite(value: float) -> float:
     if not np.isfinite(value):
         raise InputError("training", f"eval log loss {value}", "a finite one", "leave out the greatest learning_rates")
     return value
+
+
+def _figure(result: dict[str, Any]) -> str:
+    if result["tried"]:
+        return f"eval log loss {result['monitored']:.5f}"
+    return f"test auc {result['test'][FROZEN]['auc']:.4f}, as it trained {result['train']['auc']:.4f}"
+
+
+TABLE = Table("cs3", cells_of, run_cell, _figure)

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from experiments.duet.grid import DuetGrid
 from experiments.duet.methods import DUET, DUET_STAGES, RATES, ROWS, SERVED, SINGLE, method_of, source_of
-from experiments.statistics import Paired, adjusted, paired, rela_imp
-from experiments.world_grid import DEFAULT
+from experiments.grid import DEFAULT
+from experiments.statistics import Paired, adjusted, family, paired, rela_imp
 
 LOGGING, ORACLE = "logging policy", "oracle"
 TWO_SINGLES, TWO_SINGLES_MEAN = "two_singles", "two_singles_ensemble"
@@ -54,18 +54,20 @@ class Findings:
         }
 
     def cell(self, variant: str, row: str, seed: int) -> Mapping[str, Any] | None:
-        """The cell that a row is measured from."""
+        """Returns the cell that a row is measured from."""
         return self._cells.get((variant, source_of(row)[0], seed))
 
     def value(self, variant: str, row: str, seed: int, metric: str, split: str = "test") -> float | None:
-        """A figure; None if there is none. `metric` may be of a pair: `agreement`, `error_correlation` ..."""
+        """Returns a figure; None if there is none. `metric` may be of a pair: `agreement`, `error_correlation` ..."""
         if row in RATES:
             # They have no seed.
             rates = self.results.get("rates", {}).get("rows", {}) if (variant, split) == (DEFAULT, "test") else {}
             return rates.get(row, {}).get(metric)
         if row in _REFERENCES:
             # They are the same in every cell of a world and a seed.
-            cell = next((one for (world, _, own), one in self._cells.items() if (world, own) == (variant, seed)), None)
+            cell = next(
+                (one for (world, _, number), one in self._cells.items() if (world, number) == (variant, seed)), None
+            )
             return None if cell is None else cell[split][SERVED].get(_REFERENCES[row].get(metric, ""))
         cell = self.cell(variant, row, seed)
         if cell is None:
@@ -75,38 +77,38 @@ class Findings:
         return value
 
     def seeds(self, variant: str, metric: str, *rows: str) -> list[int]:
-        """Seeds that have this figure of all these rows."""
+        """Returns the seeds that have this figure of all these rows."""
         known = sorted({seed for world, _, seed in self._cells if world == variant})
         return [seed for seed in known if all(self.value(variant, row, seed, metric) is not None for row in rows)]
 
     def values(self, variant: str, row: str, metric: str, seeds: Sequence[int] | None = None) -> list[float]:
-        """One figure a seed."""
+        """Returns one figure for each seed."""
         chosen = self.seeds(variant, metric, row) if seeds is None else seeds
         values = [self.value(variant, row, seed, metric) for seed in chosen]
         return [value for value in values if value is not None]
 
     def metrics(self) -> list[str]:
-        """Those of `METRICS` that are known: of a dataset without truth only the exposed one."""
+        """Returns those of `METRICS` that are known; without the truth only the exposed one."""
         return [metric for metric in METRICS if any(self.seeds(world, metric, row) for world, row, _ in self._cells)]
 
     @property
     def main_metric(self) -> str:
-        """Of the unexposed candidates where the truth about them is known."""
+        """The metric of unexposed candidates where the truth about them is known."""
         return UNEXPOSED if UNEXPOSED in self.metrics() else EXPOSED
 
     def rows(self, part: str, variant: str = DEFAULT) -> list[str]:
-        """Rows of a part that have results in a world; beside the mean of two singles the better of them."""
+        """Returns the rows of a part that have results in a world; the better of two singles beside their mean."""
         named: list[str] = []
-        for row in self.grid.rows(part):
+        for row in self.grid.methods(part):
             named += [TWO_SINGLES, row] if row == TWO_SINGLES_MEAN else [row]
         return [row for row in named if self.seeds(variant, EXPOSED, row)]
 
     def rates(self) -> list[str]:
-        """Click rates of users and items that were measured on the same requests."""
+        """Returns the click rates of users and items that were measured on the same requests."""
         return [row for row in RATES if self.seeds(DEFAULT, EXPOSED, row)]
 
     def compare(self, better: str, worse: str, metric: str = UNEXPOSED, variant: str = DEFAULT) -> Comparison | None:
-        """Paired by seed; None where no seed has both."""
+        """Returns a comparison, paired by seed; None where no seed has both rows."""
         seeds = self.seeds(variant, metric, better, worse)
         if not seeds:
             return None
@@ -114,37 +116,35 @@ class Findings:
         return Comparison(variant, metric, better, worse, paired(*sides))
 
     def family(self, pairs: Sequence[tuple[str, str, str, str]]) -> list[Comparison]:
-        """Comparisons `(better, worse, metric, variant)` that have results, p values adjusted together."""
-        compared = [one for one in (self.compare(*pair) for pair in pairs) if one is not None]
-        tests = adjusted([one.test for one in compared])
-        return [one._replace(test=test) for one, test in zip(compared, tests, strict=True)]
+        """Returns comparisons `(better, worse, metric, variant)` that have results, p values adjusted together."""
+        return family([self.compare(*pair) for pair in pairs])
 
     def baselines(self, part: str = "main", variant: str = DEFAULT) -> list[str]:
-        """Rows that train and serve one model: neither a pair nor a mean of two."""
+        """Returns the rows that train and serve one model: neither a pair nor a mean of two."""
         return [row for row in self.rows(part, variant) if row not in ROWS and method_of(row).pair is None]
 
     def best_baseline(self, metric: str = UNEXPOSED, variant: str = DEFAULT, part: str = "main") -> str | None:
-        """The single-model baseline with the greatest mean on the test requests themselves: the hardest to beat."""
+        """Returns the single-model baseline with the greatest mean on the test requests: the hardest to beat."""
         means = {row: self.values(variant, row, metric) for row in self.baselines(part, variant)}
         known = {row: statistics.fmean(values) for row, values in means.items() if values}
         return max(known, key=lambda row: known[row]) if known else None
 
     def paper_tests(self) -> list[Comparison]:
-        """DUET as the paper states it against every other row, metric by metric."""
+        """Compares DUET as the paper states it with every other row, metric by metric."""
         others = [row for row in self.rows("main") if row not in (DUET, "duet_ensemble", DUET_STAGES)]
         others = [row for row in others if row != "duet_stages_ensemble"]
         return self.family([(DUET, row, metric, DEFAULT) for metric in self.metrics() for row in (*others, LOGGING)])
 
     def rates_tests(self) -> list[Comparison]:
-        """Every row against the click rates of items and users, on the main metric."""
+        """Compares every row with the click rates of items and users, on the main metric."""
         return self.family([(row, "item_user_rate", self.main_metric, DEFAULT) for row in self.rows("main")])
 
     def steps(self) -> list[Comparison]:
-        """`STEPS`, metric by metric."""
+        """Compares the pairs of `STEPS`, metric by metric."""
         return self.family([(*pair, metric, DEFAULT) for pair in STEPS for metric in self.metrics()])
 
     def strongest_tests(self) -> list[Comparison]:
-        """DUET with stages against the best baseline of each metric, its control, DUET and the logging policy."""
+        """Compares DUET with stages with the best baseline of each metric, its control, DUET and the logging policy."""
         pairs: list[tuple[str, str, str, str]] = []
         for metric in self.metrics():
             named = [self.best_baseline(metric), "stage_heads_10", SINGLE, DUET, TWO_SINGLES, TWO_SINGLES_MEAN]
@@ -153,31 +153,25 @@ class Findings:
         return self.family(pairs)
 
     def study_tests(self, part: str, pairs: Sequence[tuple[str, str]], metric: str = UNEXPOSED) -> list[Comparison]:
-        """The same comparisons in each world of a study."""
+        """Compares pairs of rows in each world of a study."""
         worlds = self.grid.variants(part).values()
         return self.family([(better, worse, metric, world) for better, worse in pairs for world in worlds])
 
-    def world_name(self, part: str, variant: str) -> str:
-        """What a study calls a world."""
-        return next(name for name, own in self.grid.variants(part).items() if own == variant)
-
     def gain(self, row: str, base: str, metric: str, variant: str = DEFAULT) -> float | None:
-        """RelaImp of a row's mean AUC over another's; None where that is no better than chance."""
+        """Returns the RelaImp of a row's mean AUC over another's; None without results or over one of chance."""
         seeds = self.seeds(variant, metric, row, base)
-        if not seeds:
-            return None
-        own, other = (statistics.fmean(self.values(variant, one, metric, seeds)) for one in (row, base))
-        return rela_imp(own, other) if other > 0.5 else None
+        means = (statistics.fmean(self.values(variant, one, metric, seeds)) for one in (row, base))
+        return rela_imp(*means) if seeds else None
 
     def curve(self, metric: str = UNEXPOSED) -> dict[float, list[float]]:
-        """Of each consistency weight that has results, over the seeds that all of them have."""
-        rows = dict(zip(self.grid.lambdas, self.grid.rows("lambda"), strict=True))
+        """Returns the values of each consistency weight that has results, over the seeds that all of them have."""
+        rows = dict(zip(self.grid.lambdas, self.grid.methods("lambda"), strict=True))
         present = {weight: row for weight, row in sorted(rows.items()) if self.seeds(DEFAULT, metric, row)}
         seeds = self.seeds(DEFAULT, metric, *present.values()) if present else []
         return {weight: self.values(DEFAULT, row, metric, seeds) for weight, row in present.items() if seeds}
 
     def curve_tests(self) -> list[tuple[str, float, float, Paired]]:
-        """The best weight between the ends of the curve against both ends: `(metric, weight, end, test)`."""
+        """Compares the best weight between the ends of the curve with both ends: `(metric, weight, end, test)`."""
         rows = []
         for metric in self.metrics():
             curve = self.curve(metric)

@@ -1,129 +1,155 @@
-"""What is run: worlds, seeds, settings and methods of each part, as a YAML file."""
+"""The grid of DUET: worlds, seeds, settings and methods of each part, as a YAML file; and its cells."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field, model_validator
 
-from experiments import results_file
-from experiments.duet.methods import METHODS, ROWS, lambda_method, source_of
-from experiments.grid_files import check_names, read_grid
-from experiments.grid_runner import SIMULATED
-from experiments.world_grid import Names, Study, WorldGrid
+from experiments.duet.methods import METHODS, ROWS, SINGLE, lambda_method, method_of, source_of, tuned_as
+from experiments.grid import DEFAULT, SIMULATED, Names, Place, Study, WorldGrid
+from transforms.features import RecordKind
 
-RESULTS_FILE = "duet.json"
+if TYPE_CHECKING:
+    from runs.config import RunConfig
+
 PARTS = ("main", "ablations", "lambda", "bias", "set_effect", "schedules")
+_SEEDS_OF_A_RUN = 10
 
 
 class DuetGrid(WorldGrid):
-    """One grid.
+    """The grid of DUET. The methods of its parts are rows of the table, several of which may come from one training.
 
     Args:
-      name: of the grid.
-      source: `simulated`, or the source of the dataset that it takes, as `consort data list` names it.
-      world: of `simulated`: the name of a world that comes with the package, or parameters.
-      requests: of a simulated log.
-      seeds: 1 to so many: seed s is that of the world, of the weights and of the order of the data.
-      tuning_seeds: on which learning rates are chosen; none of the seeds.
-      learning_rates: that each method tries there, in the default world; one alone needs no tuning.
-      preset: run file that the runs start from, by path or by the name of a preset; by the source if none is named.
-      overrides: `key=value` over the preset, as `consort train --set` takes them; the keys below are set after these.
-      batch_size: requests a step.
+      requests: of a simulated log; of a dataset the requests to read at most, from the start of each split.
       epochs: at most.
       patience: epochs without a lower eval log loss before training stops.
-      embedding_dim, hidden_units: of all models.
       main, ablations, schedules: rows of these parts.
       lambdas: consistency weights of the part `lambda`.
-      bias, set_effect: worlds and methods of these parts.
+      bias, set_effect: worlds and rows of these parts.
     """
 
-    preset: str | None = None
-    overrides: tuple[str, ...] = ()
+    table: ClassVar[str] = "duet"
+    presets: ClassVar[Mapping[str, str]] = {SIMULATED: "simulated_duet", "ebnerd": "ebnerd_duet"}
+    extent: ClassVar[frozenset[str]] = frozenset(
+        {"name", "seeds", "main", "ablations", "schedules", "lambdas", "bias", "set_effect"}
+    )
+    parts: ClassVar[Names] = PARTS
+    swept: ClassVar[tuple[str, str]] = ("lambda", "lambdas")
+    record: ClassVar[RecordKind] = "request"
+
     batch_size: int = Field(default=64, ge=1)
     epochs: int = Field(default=8, ge=1)
     patience: int = Field(default=1, ge=1)
-    embedding_dim: int = Field(default=16, ge=1)
-    hidden_units: tuple[Annotated[int, Field(ge=1)], ...] = (128, 64)
     main: Names = ()
     ablations: Names = ()
     schedules: Names = ()
-    lambdas: tuple[Annotated[float, Field(ge=0)], ...] = ()
+    lambdas: tuple[float, ...] = ()
     bias: Study = Study()
     set_effect: Study = Study()
 
     @model_validator(mode="after")
     def _check(self) -> "DuetGrid":
-        if self.source == SIMULATED and self.requests is None:
+        if self.is_simulated and self.requests is None:
             raise ValueError("requests is missing; a simulated log needs their number")
-        if self.source != SIMULATED and self.requests is not None:
-            raise ValueError("requests is given; a dataset is read as a whole; leave it out, or import less")
-        known = [*METHODS, *ROWS]
-        for part in ("main", "ablations", "schedules"):
-            check_names(part, getattr(self, part), known)
-        for part, study in self.studies().items():
-            check_names(f"{part}.methods", study.methods, known)
+        if any(weight < 0 for weight in self.lambdas):
+            raise ValueError(f"lambdas are {self.lambdas}; expected weights of 0 or more")
         return self
 
-    def studies(self) -> dict[str, Study]:
-        return {"bias": self.bias, "set_effect": self.set_effect}
+    @property
+    def most(self) -> int | None:
+        return self.requests
 
-    def rows(self, part: str) -> Names:
-        """Rows of a part."""
-        if part == "lambda":
-            return tuple(lambda_method(weight) for weight in self.lambdas)
-        return self.studies()[part].methods if part in self.studies() else getattr(self, part)
+    @staticmethod
+    def known_methods() -> Iterable[str]:
+        return (*METHODS, *ROWS)
 
-    def all_rows(self) -> Names:
-        """Of all parts, each once."""
-        return tuple(dict.fromkeys(row for part in PARTS for row in self.rows(part)))
+    @staticmethod
+    def swept_method(number: float) -> str:
+        return lambda_method(number)
 
-    def identity(self) -> dict[str, Any]:
-        """What all cells depend on: all but the sizes of the parts."""
-        extent = {"name", "seeds", "main", "ablations", "schedules", "lambdas", "bias", "set_effect"}
-        return self.model_dump(mode="json", exclude=extent)
+    def cell_config(self, source: str, requests: int, method: str, seed: int, learning_rate: float) -> "RunConfig":
+        """Returns the run file of a cell: a preset, the grid's sizes, and the model and recipe of the method.
+
+        Args:
+          source: of the dataset.
+          requests: of its train split.
+          method, seed, learning_rate: of the cell.
+        """
+        chosen = method_of(method)
+        outputs = {"outputs": chosen.outputs[0]} if chosen.outputs and chosen.outputs[0] > 1 else {}
+        recipe, options = "single", dict[str, Any]()
+        if chosen.baseline:
+            recipe, options = "entire_space", {"method": chosen.baseline, "options": dict(chosen.options)}
+        elif chosen.pair is not None:
+            greatest = self.epochs * -(-requests // self.batch_size)
+            steps = {
+                "warmup_steps": round(chosen.warmup * greatest),
+                "consistency_steps": round(chosen.schedule_share * greatest),
+            }
+            recipe, options = "duet", {**chosen.pair, **steps, "shared_backbone": len(chosen.outputs) == 1}
+        values = {
+            "seed": _SEEDS_OF_A_RUN * seed,
+            "model.name": chosen.model,
+            "model.options": {**chosen.model_options, **outputs},
+            "training.epochs": self.epochs,
+            "training.patience": self.patience,
+            "training.learning_rate": learning_rate,
+            "recipe.name": recipe,
+            "recipe.options": options,
+        }
+        return self.config(source, values)
+
+    def base_config(self, source: str) -> "RunConfig":
+        return self.cell_config(source, 1, SINGLE, 1, self.learning_rates[0])
 
 
-def load_grid(path: str, changes: Mapping[str, Any] | None = None) -> DuetGrid:
-    """Reads a grid; see `read_grid`."""
-    return read_grid(DuetGrid, "duet", path, changes)
+GRID = DuetGrid
 
 
-def narrowed(
-    grid: DuetGrid, methods: Names | None = None, seeds: int | None = None, parts: Names | None = None
-) -> DuetGrid:
-    """The grid with some of its rows, seeds and parts.
+@dataclass(frozen=True)
+class Cell:
+    """One training, whose result is one file.
 
     Args:
-      grid: the whole.
-      methods: rows, these alone.
-      seeds: the first so many.
-      parts: names of `PARTS`; the others are left out.
-
-    Raises:
-      InputError: an unknown name.
+      place: its data.
+      method: a key of `METHODS`.
+      learning_rate: that is tried; None: the one that tuning chose.
     """
-    check_names("--part", parts or (), PARTS)
-    check_names("--methods", methods or (), grid.all_rows())
 
-    def kept(part: str) -> Names:
-        if parts is not None and part not in parts:
-            return ()
-        return tuple(row for row in grid.rows(part) if methods is None or row in methods)
+    place: Place
+    method: str
+    learning_rate: float | None = None
 
-    changes: dict[str, Any] = {part: kept(part) for part in ("main", "ablations", "schedules")}
-    lambdas = kept("lambda")
-    changes["lambdas"] = tuple(weight for weight in grid.lambdas if lambda_method(weight) in lambdas)
-    for part, study in grid.studies().items():
-        changes[part] = study.model_copy(update={"methods": kept(part)})
-    return grid.model_copy(update={**changes, "seeds": seeds or grid.seeds})
+    @property
+    def kind(self) -> str:
+        return self.method
+
+    @property
+    def name(self) -> str:
+        tried = "" if self.learning_rate is None else f"-lr_{self.learning_rate:g}"
+        return f"{self.place.name}-{self.method}{tried}"
+
+    def needs(self, grid: DuetGrid) -> list["Cell"]:
+        """Returns the cells by which its learning rate is chosen."""
+        if self.learning_rate is not None or not grid.is_tuned:
+            return []
+        method = tuned_as(self.method)
+        return [Cell(Place(DEFAULT, seed), method, rate) for seed in grid.tuning_seeds for rate in grid.learning_rates]
+
+    def work(self, grid: DuetGrid) -> float:
+        return 1.0
 
 
-def methods_of(rows: Names) -> Names:
-    """Methods that rows are measured from, each once."""
-    return tuple(dict.fromkeys(source_of(row)[0] for row in rows))
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """Reads the results that a finished grid left in a folder; see `results_file.read_results`."""
-    return results_file.read_results(folder / RESULTS_FILE, DuetGrid, "consort table duet")
+def cells_of(grid: DuetGrid, root: Path = Path()) -> list[Cell]:
+    """Returns all cells of a grid, what others need first; part by part, and in each seed by seed."""
+    wanted: list[Cell] = []
+    for part in PARTS:
+        for seed in range(1, grid.seeds + 1):
+            for variant in grid.variants(part).values():
+                wanted += [
+                    Cell(Place(variant, seed), method)
+                    for method in dict.fromkeys(source_of(row)[0] for row in grid.methods(part))
+                ]
+    return list(dict.fromkeys(each for cell in wanted for each in (*cell.needs(grid), cell)))

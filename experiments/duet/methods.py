@@ -1,4 +1,4 @@
-"""The methods by name: what each trains, and what of it is measured."""
+"""The methods by name: what each trains, and which outputs are measured."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ class Method:
       options: of the baseline.
       warmup: share of the greatest number of steps in which the pseudo-labels' weight grows.
       schedule_share: share of them in which the consistency weight changes.
-      tuned_as: the method whose learning rate it takes; empty: its own.
+      tuned_as: the method whose learning rate it takes; empty: this one.
     """
 
     model: str = "set_ranker"
@@ -67,7 +67,7 @@ METHODS: dict[str, Method] = {
     "stage_heads_10": _baseline("stage_heads", stage_weight=10.0),
     DUET: replace(_PAIR, tuned_as=""),
     DUET_STAGES: Method(outputs=(3, 3), pair={**_PAPER, "stage_weight": 1.0}),
-    # The rankers of DUET with nothing between them: each learns from its own exposed candidates alone.
+    # The rankers of DUET with nothing between them: each learns from exposed candidates alone.
     "two_singles": Method(
         outputs=(1, 1), pair={"consistency_weight": 0.0, "unexposed_weight": 0.0, "average": "group_mean"},
         tuned_as=SINGLE,
@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
         for schedule in ("ramp", "cosine", "step")
     },
 }  # fmt: skip
-"""By name; `duet_lambda_<weight>` is `duet` with that consistency weight."""
+"""Methods by name; `duet_lambda_<weight>` is `duet` with that consistency weight."""
 
 ROWS: dict[str, tuple[str, str]] = {
     "duet_ensemble": (DUET, ENSEMBLE),
@@ -106,7 +106,7 @@ RATES = {
     "item_rate": "item's click rate (no model)",
     "item_user_rate": "item + user click rate (no model)",
 }
-"""Scores of `experiments.duet.rates`, which nobody trains, and how the page calls them."""
+"""Scores of `experiments.duet.rates`, which are not trained, and their names on the page."""
 
 TITLES = {
     **RATES,
@@ -150,17 +150,17 @@ TITLES = {
 
 
 def title(row: str) -> str:
-    """How the page calls a row."""
+    """Returns a row's name on the page."""
     return f"DUET with λ {row.removeprefix(LAMBDA)}" if row.startswith(LAMBDA) else TITLES.get(row, row)
 
 
 def source_of(row: str) -> tuple[str, str]:
-    """The method that a row is of, and what of it is measured."""
+    """Returns the method that a row is of, and which of its outputs is measured."""
     return ROWS.get(row, (row, SERVED))
 
 
 def method_of(name: str) -> Method:
-    """By its name.
+    """Returns a method by its name.
 
     Raises:
       KeyError: there is none.
@@ -171,10 +171,10 @@ def method_of(name: str) -> Method:
 
 
 def tuned_as(name: str) -> str:
-    """The method by whose tuning its learning rate is chosen."""
+    """Returns the method by whose tuning its learning rate is chosen."""
     return method_of(name).tuned_as or name
 
 
 def lambda_method(weight: float) -> str:
-    """Name of DUET with a consistency weight."""
+    """Returns the name of DUET with a consistency weight."""
     return DUET if weight == _PAPER["consistency_weight"] else f"{LAMBDA}{weight:g}"

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from evaluation.metrics import evaluate_requests
-from experiments.duet.grid import RESULTS_FILE, read_results
+from experiments.duet.grid import DuetGrid
 from experiments.duet.page import render
-from experiments.results_file import write_results
+from experiments.grid import read_results
+from experiments.runner import write_results
 from runs.evaluate import LOGGED_SCORE, TRUTH
 from runs.provenance import machine
 from transforms.errors import InputError
@@ -25,6 +26,7 @@ from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import parse_spec
 from transforms.sources.registry import SOURCES, source_class
 
+RESULTS_FILE = "duet.json"
 PRIOR = 1.0
 """Shown items of the mean click rate, which each user and each item begins with."""
 _READ_AT_ONCE = 512
@@ -33,7 +35,7 @@ Columns = Mapping[str, np.ndarray]
 
 
 def rates_of(data_dir: Path) -> dict[str, dict[str, float]]:
-    """Metrics of the test requests by the click rates of the train split.
+    """Returns metrics of the test requests by the click rates of the train split.
 
     The rate of a user or an item is (clicks + r) / (shown + 1), r the mean click rate.
 
@@ -76,28 +78,32 @@ def _measured(score: np.ndarray, test: Columns) -> dict[str, float]:
 
 
 def import_command(dataset: Dataset) -> str:
-    """The command that makes a dataset, by what it says of its origin."""
+    """Returns the command that makes a dataset, by its recorded origin."""
     if dataset.source not in SOURCES:
         return "consort data simulate --out DATA"
-    given = {key: value for key, value in dataset.origin.get("options", {}).items() if value is not None}
+    options = {key: value for key, value in dataset.origin.get("options", {}).items() if value is not None}
     defaults = source_class(dataset.source).Options().model_dump(mode="json")
-    changed = {key: value for key, value in given.items() if value != defaults.get(key)}
+    changed = {key: value for key, value in options.items() if value != defaults.get(key)}
     texts = {key: ",".join(value) if isinstance(value, list) else value for key, value in changed.items()}
-    options = "".join(f" --option {key}={value}" for key, value in texts.items())
-    return f"consort data import {dataset.source} --input DIR --out DATA{options}"
+    arguments = "".join(f" --option {key}={value}" for key, value in texts.items())
+    return f"consort data import {dataset.source} --input DIR --out DATA{arguments}"
 
 
 def add_rates(data_dir: Path, folder: Path) -> dict[str, str]:
-    """Adds the rates to the results of a grid on the same dataset, and gives its page with its plots.
+    """Adds the rates to the results of a grid on the same dataset, and returns its page with its plots.
 
     Raises:
       InputError: there are no results, or they are those of other requests.
     """
-    results, rows, dataset = read_results(folder), rates_of(data_dir), load_dataset(data_dir)
+    results, rows, dataset = (
+        read_results(DuetGrid, folder),
+        rates_of(data_dir),
+        load_dataset(data_dir),
+    )
     _check_same(results, next(iter(rows.values())), str(data_dir))
     command = f"python -m {PREFIX}experiments.duet.rates DATA {folder}"
-    told = {"command": command, "import": import_command(dataset), "dataset_sha256": dataset.sha256}
-    results["rates"] = {**told, "machine": machine(), "rows": rows}
+    made = {"command": command, "import": import_command(dataset), "dataset_sha256": dataset.sha256}
+    results["rates"] = {**made, "machine": machine(), "rows": rows}
     cells = results.pop("cells")
     write_results(folder / RESULTS_FILE, {**results, "cells": cells})
     return render({**results, "cells": cells})
@@ -105,17 +111,17 @@ def add_rates(data_dir: Path, folder: Path) -> dict[str, str]:
 
 def _check_same(results: Mapping[str, Any], rates: Mapping[str, float], where: str) -> None:
     """Compares what does not depend on a model: the entropy of the clicks, the oracle and the logging policy."""
-    found = _constants(rates)
+    constants = _constants(rates)
     for cell in results["cells"]:
         for key, value in _constants(cell["test"]["served"]).items():
-            if abs(value - found.get(key, np.inf)) > _TOLERANCE:
-                received, expected = f"{key} {found.get(key)}", f"{value}, as in cell {cell['cell']}"
+            if abs(value - constants.get(key, np.inf)) > _TOLERANCE:
+                received, expected = f"{key} {constants.get(key)}", f"{value}, as in cell {cell['cell']}"
                 raise InputError(where, received, expected, "name the dataset that the table was made of")
 
 
 def _constants(metrics: Mapping[str, float]) -> dict[str, float]:
-    found = {key: value for key, value in metrics.items() if key.startswith(("oracle_", "logging_"))}
-    return {**found, "entropy": metrics["logloss"] / metrics["ne"]} if "ne" in metrics else found
+    constants = {key: value for key, value in metrics.items() if key.startswith(("oracle_", "logging_"))}
+    return {**constants, "entropy": metrics["logloss"] / metrics["ne"]} if "ne" in metrics else constants
 
 
 def main(arguments: list[str]) -> None:

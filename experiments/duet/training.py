@@ -1,96 +1,48 @@
 """Trains one cell of a grid as `consort train` does, and measures what it serves."""
 
-import os
 import shutil
-import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tf_keras as keras
 
-from experiments.duet.cells import Cell
-from experiments.duet.grid import DuetGrid
-from experiments.duet.measures import measured, of_pair
-from experiments.duet.methods import Method, method_of
-from experiments.grid_runner import SIMULATED, chosen_rate
-from experiments.places import Place, data_folder
-from experiments.product import run_config, score_peers, train, transform_once
-from runs.config import RunConfig
-from runs.evaluate import ScoredRequests
+from evaluation.metrics import evaluate_requests
+from experiments.duet.grid import cells_of
+from experiments.product import score_peers, sigmoid, train
+from experiments.runner import CellRun, Table, chosen_rate
+from runs.evaluate import LOGGED_SCORE, TRUTH, ScoredRequests
 from transforms.features import Split
-from transforms.files import new_directory
-from transforms.records import Dataset, load_dataset
 
-MONITORED = "logloss"
+_LEAST = 1e-6
+_AGREEMENT = 0.01
 _SCORED: tuple[Split, ...] = ("eval", "test")
 _SCORED_AT_ONCE = 256
 _HISTORY = (
     "epoch", "loss", "logloss", "seconds", "eval_logloss", "eval_agreement", "eval_disagreement",
     "eval_prediction/unexposed", "eval_logloss/peer_0", "eval_logloss/peer_1",
 )  # fmt: skip
-_PRESETS = {"ebnerd": "ebnerd_duet"}
-_SEEDS_OF_A_RUN = 10
-_RECORDS, _TRANSFORMED = "records", "transformed"
 
 
-def make_data(place: Place, grid: DuetGrid, root: Path) -> None:
-    """Simulates the log of a place and transforms it."""
-    from simulation.cascade_log import simulate
-
-    folder, world = data_folder(root, place, simulated=True), grid.world_of(place.variant)
-    if folder.exists() or world is None or grid.requests is None:
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with new_directory(folder) as temporary:
-        simulate(temporary / _RECORDS, world, grid.requests, place.seed)
-        _transform(temporary, grid)
-
-
-def use_dataset(folder: Path, data_dir: Path, grid: DuetGrid) -> None:
-    """Transforms a dataset for all cells of a grid."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with new_directory(folder) as temporary:
-        (temporary / _RECORDS).symlink_to(os.path.abspath(data_dir))
-        _transform(temporary, grid)
-
-
-def _transform(folder: Path, grid: DuetGrid) -> None:
-    dataset = load_dataset(folder / _RECORDS)
-    transform_once(_config(method_of("single"), dataset, grid, 1, 0.001), folder / _RECORDS, folder / _TRANSFORMED)
-
-
-def run_task(task: Cell | Place, grid: DuetGrid, root: Path) -> dict[str, Any] | None:
-    """Trains a cell, or makes the data that cells share."""
-    if isinstance(task, Cell):
-        return run_cell(task, grid, root)
-    make_data(task, grid, root)
-    return None
-
-
-def run_cell(cell: Cell, grid: DuetGrid, root: Path) -> dict[str, Any]:
+def run_cell(run: CellRun) -> dict[str, Any]:
     """Trains a cell and measures what it serves on eval and test requests.
 
     Returns:
       Settings, metrics of what is served and of a pair's mean, the course of training.
     """
-    keras.backend.clear_session()
-    started, cpu_started = time.perf_counter(), time.process_time()
-    data, run = data_folder(root, cell.place, grid.source == SIMULATED), root / "work" / "runs" / cell.name
-    records, rate = load_dataset(data / _RECORDS), chosen_rate(cell, grid, root)
-    config = _config(method_of(cell.method), records, grid, cell.place.seed, rate)
-    task, trained = train(config, data / _RECORDS, run, data / _TRANSFORMED)
+    cell, grid, data = run.cell, run.grid, run.data
+    dataset, rate = data.dataset(), chosen_rate(cell, grid, run.root)
+    requests = dataset.records["request"]["train"].records
+    config = grid.cell_config(dataset.source, requests, cell.method, cell.place.seed, rate)
+    task, trained = train(config, data.records, run.folder, data.transformed)
     best = int(trained.report.get("best_peer", 0))
     models = trained.models()
     metrics: dict[str, Any] = {}
-    for split, scored in score_peers(task, models, data / _RECORDS, _SCORED, _SCORED_AT_ONCE).items():
+    for split, scored in score_peers(task, models, data.records, _SCORED, _SCORED_AT_ONCE).items():
         if scored.requests is not None:
             metrics[split] = _metrics(scored.requests, best)
-    shutil.rmtree(run)
-    world, result = grid.world_of(cell.place.variant), trained.result
+    shutil.rmtree(run.folder)
+    result = trained.result
     weights = [weight for model in models for weight in model.trainable_variables]
     return {
-        "cell": cell.name,
         "variant": cell.place.variant,
         "seed": cell.place.seed,
         "method": cell.method,
@@ -98,48 +50,13 @@ def run_cell(cell: Cell, grid: DuetGrid, root: Path) -> dict[str, Any]:
         "learning_rate": rate,
         "served": f"peer_{best}",
         **metrics,
-        "monitored": result.best[f"eval_{MONITORED}"],
+        "monitored": result.best["eval_logloss"],
         "best_epoch": result.best_epoch,
         "history": [{key: row[key] for key in _HISTORY if key in row} for row in result.history],
         "steps": result.steps,
         "parameters": int(sum(np.prod(weight.shape) for weight in weights)),
-        "data_sha256": records.sha256,
-        "world": None if world is None else world.model_dump(mode="json"),
-        "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time() - cpu_started,
+        **grid.facts(cell),
     }
-
-
-def _config(method: Method, dataset: Dataset, grid: DuetGrid, seed: int, rate: float) -> RunConfig:
-    """The run file of a method: the grid's preset, its overrides, its sizes, and the recipe of the method."""
-    outputs = {"outputs": method.outputs[0]} if method.outputs and method.outputs[0] > 1 else {}
-    values: dict[str, Any] = {
-        "name": grid.name,
-        "source": dataset.source,
-        "seed": _SEEDS_OF_A_RUN * seed,
-        "model.name": method.model,
-        "model.embedding_dim": grid.embedding_dim,
-        "model.hidden_units": grid.hidden_units,
-        "model.options": {**method.model_options, **outputs},
-        "training.batch_size": grid.batch_size,
-        "training.epochs": grid.epochs,
-        "training.patience": grid.patience,
-        "training.learning_rate": rate,
-        "recipe.name": "single",
-        "recipe.options": {},
-    }
-    if method.baseline:
-        values |= {"recipe.name": "entire_space"}
-        values |= {"recipe.options": {"method": method.baseline, "options": dict(method.options)}}
-    elif method.pair is not None:
-        greatest = grid.epochs * -(-dataset.records["request"]["train"].records // grid.batch_size)
-        steps = {
-            "warmup_steps": round(method.warmup * greatest),
-            "consistency_steps": round(method.schedule_share * greatest),
-        }
-        options = {**method.pair, **steps, "shared_backbone": len(method.outputs) == 1}
-        values |= {"recipe.name": "duet", "recipe.options": options}
-    return run_config(grid.preset or _PRESETS.get(dataset.source, "simulated_duet"), grid.overrides, values)
 
 
 def _metrics(requests: ScoredRequests, best: int) -> dict[str, Any]:
@@ -150,3 +67,75 @@ def _metrics(requests: ScoredRequests, best: int) -> dict[str, Any]:
         metrics["ensemble"] = measured((peers[0] + peers[1]) / 2, requests)
         metrics["pair"] = of_pair(peers[0], peers[1], requests)
     return metrics
+
+
+def measured(logits: np.ndarray, requests: ScoredRequests) -> dict[str, float]:
+    """Returns all metrics of `evaluate_requests`, and how far predictions are from the truth where it is known.
+
+    Args:
+      logits: `[R, M]`.
+      requests: that they are of.
+
+    Returns:
+      Besides the metrics, of exposed and of unexposed candidates `prediction_...`, the mean probability,
+      and with the truth `truth_...`, its mean, `error_mean_...` and `error_std_...` of logit minus true logit.
+    """
+    candidate, exposed, true = requests.candidate, requests.exposed, requests.extra.get(TRUTH)
+    metrics = evaluate_requests(
+        np.where(candidate, sigmoid(logits), 0.0),
+        candidate,
+        exposed,
+        requests.label,
+        true,
+        requests.extra.get(LOGGED_SCORE),
+        requests.user_id,
+        resamples=0,
+    )
+    for name, part in (("exposed", candidate & exposed), ("unexposed", candidate & ~exposed)):
+        if not part.any():
+            continue
+        metrics[f"prediction_{name}"] = float(sigmoid(logits[part]).mean())
+        if true is not None:
+            error = logits[part] - _logit(true[part])
+            metrics[f"truth_{name}"] = float(true[part].mean())
+            metrics[f"error_mean_{name}"], metrics[f"error_std_{name}"] = float(error.mean()), float(error.std())
+    return metrics
+
+
+def of_pair(one: np.ndarray, other: np.ndarray, requests: ScoredRequests) -> dict[str, float]:
+    """Returns what two models could teach each other about unexposed candidates.
+
+    Args:
+      one, other: logits `[R, M]`.
+      requests: that they are of.
+
+    Returns:
+      `agreement`, the share of probabilities that differ by less than 0.01; `disagreement`, their mean absolute
+      difference; with the truth `error_correlation`, of the errors of the logits: at 1 they err alike.
+    """
+    part = requests.candidate & ~requests.exposed
+    if not part.any():
+        return {}
+    difference = np.abs(sigmoid(one[part]) - sigmoid(other[part]))
+    figures: dict[str, Any] = {
+        "agreement": float((difference < _AGREEMENT).mean()),
+        "disagreement": float(difference.mean()),
+    }
+    if (known := requests.extra.get(TRUTH)) is not None:
+        true = _logit(known[part])
+        figures["error_correlation"] = float(np.corrcoef(one[part] - true, other[part] - true)[0, 1])
+    return figures
+
+
+def _logit(probability: np.ndarray) -> np.ndarray:
+    clipped = np.clip(np.asarray(probability, np.float64), _LEAST, 1 - _LEAST)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _figure(result: dict[str, Any]) -> str:
+    test = result["test"]["served"]
+    key = "auc_unexposed" if "auc_unexposed" in test else "auc"
+    return f"test {key} {test[key]:.4f}, epoch {result['best_epoch']}"
+
+
+TABLE = Table("duet", cells_of, run_cell, _figure)

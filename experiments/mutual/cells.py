@@ -1,15 +1,18 @@
-"""The cells of a grid: what each trains, from what, and in which order they come."""
+"""The cells of a grid: what each trains, what it starts from, and the order in which they come."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.mutual.grid import MutualGrid, Part, Phase
+from experiments.grid import Place
+from experiments.mutual.grid import PARTS, MutualGrid, Phase
 
 if TYPE_CHECKING:  # Rendering a page should not wait for TensorFlow.
     from models.cotraining.mutual_learning import MutualLoss
 
 INDEPENDENT, INDEPENDENT_OTHER, MIXED = "independent", "independent_other_length", "mixed"
+_OVERHEAD_PASSES = 0.5
 SIZES = {"peers_2": 2, "peers_3": 3, "peers_5": 5}
 """Group sizes of Tables 3 and 4 beside K."""
 
@@ -70,7 +73,7 @@ class Member:
 
     Args:
       model: name of its class.
-      number: from 0; peers of a number start and read the data in ways of their own.
+      number: from 0; peers of different numbers have other initial weights and read the data in other orders.
     """
 
     model: str
@@ -82,39 +85,44 @@ class Cell:
     """One training, whose result is one file.
 
     Args:
+      place: its data.
       model: name of the class; `mixed` for a group of several.
       group: from 1.
       arm: name of one of `ARMS`.
       members: the peers: one of an independent run, K of others.
     """
 
+    place: Place
     model: str
     group: int
     arm: str
     members: tuple[Member, ...]
 
     @property
+    def kind(self) -> str:
+        return self.model
+
+    @property
     def name(self) -> str:
-        """Of its file."""
         if self.model == MIXED:
             return f"{'+'.join(member.model for member in self.members)}-{self.group}-{self.arm}"
         return f"{self.model}-{self.group}-{self.arm}" + (f"-{self.members[0].number}" if self.is_independent else "")
 
     @property
     def is_independent(self) -> bool:
-        """Whether it trains one model, alone."""
+        """True if it trains one model, alone."""
         return self.arm in (INDEPENDENT, INDEPENDENT_OTHER)
 
-    def needs(self) -> list["Cell"]:
-        """The independent runs that it starts from."""
+    def needs(self, grid: MutualGrid) -> list["Cell"]:
+        """Returns the independent runs that it starts from."""
         arm = ARMS[self.arm]
         if not arm.pretrained:
             return []
         start = INDEPENDENT_OTHER if arm.other_length else INDEPENDENT
-        return [independent(member, self.group, start) for member in self.members]
+        return [independent(grid, member, self.group, start) for member in self.members]
 
     def phase(self, grid: MutualGrid) -> Phase:
-        """How it is fitted."""
+        """Returns how it is fitted."""
         arm = ARMS[self.arm]
         if not arm.pretrained:
             changes = {"epochs": grid.other_epochs} if arm.other_length else {}
@@ -123,36 +131,26 @@ class Cell:
         epochs = grid.finetuning.epochs + arm.more_epochs
         return grid.finetuning.model_copy(update={"epochs": epochs, "learning_rate": rate})
 
-    def peer_epochs(self, grid: MutualGrid) -> int:
-        """How often all peers together see the training split."""
-        return len(self.members) * self.phase(grid).epochs if ARMS[self.arm].trains else 0
+    def work(self, grid: MutualGrid) -> float:
+        """Returns the passes over the training split of all peers together, and half a pass for what comes besides."""
+        return _OVERHEAD_PASSES + (len(self.members) * self.phase(grid).epochs if ARMS[self.arm].trains else 0)
 
 
-def independent(member: Member, group: int, arm: str = INDEPENDENT) -> Cell:
-    """The cell that pretrains a peer."""
-    return Cell(member.model, group, arm, (member,))
+def independent(grid: MutualGrid, member: Member, group: int, arm: str = INDEPENDENT) -> Cell:
+    """Returns the cell that pretrains a peer."""
+    return Cell(grid.place, member.model, group, arm, (member,))
 
 
-def same_model(model: str, group: int, arm: str, peers: int) -> Cell:
-    """A cell whose peers are of one class."""
-    return Cell(model, group, arm, tuple(Member(model, number) for number in range(peers)))
-
-
-def cells_of(grid: MutualGrid) -> list[Cell]:
-    """All cells of a grid, what others need first, group by group."""
-    wanted: list[Cell] = []
-    for group in range(1, max(part.groups for part in _parts(grid)) + 1):
-        wanted += _cells_of_group(grid, group)
-    ordered = dict.fromkeys(each for cell in wanted for each in (*cell.needs(), cell))
-    return list(ordered)
-
-
-def _parts(grid: MutualGrid) -> tuple[Part, ...]:
-    return grid.table_1, grid.table_2, grid.sizes, grid.controls
+def cells_of(grid: MutualGrid, root: Path = Path()) -> list[Cell]:
+    """Returns all cells of a grid, what others need first, group by group."""
+    groups = range(1, max(getattr(grid, part).groups for part in PARTS) + 1)
+    cells = [cell for group in groups for cell in _cells_of_group(grid, group)]
+    return list(dict.fromkeys(each for cell in cells for each in (*cell.needs(grid), cell)))
 
 
 def _cells_of_group(grid: MutualGrid, group: int) -> Iterable[Cell]:
-    table_1, table_2, sizes, controls = ([*part.models] if group <= part.groups else [] for part in _parts(grid))
+    parts = [getattr(grid, part) for part in PARTS]
+    table_1, table_2, sizes, controls = (part.models if group <= part.groups else () for part in parts)
     for model in grid.models():
         arms: dict[str, int] = {}
         if model in table_1:
@@ -163,16 +161,17 @@ def _cells_of_group(grid: MutualGrid, group: int) -> Iterable[Cell]:
             arms |= dict.fromkeys(("mutual", *CONTROL_ARMS), grid.peers)
         if model in sizes:
             arms |= {name: size for name, size in SIZES.items() if size != grid.peers}
-        yield from (same_model(model, group, arm, peers) for arm, peers in arms.items())
+        for arm, peers in arms.items():
+            yield Cell(grid.place, model, group, arm, tuple(Member(model, number) for number in range(peers)))
     if table_2:
-        yield Cell(MIXED, group, MIXED, tuple(Member(model, 0) for model in table_2))
+        yield Cell(grid.place, MIXED, group, MIXED, tuple(Member(model, 0) for model in table_2))
 
 
 def peer_seed(grid: MutualGrid, group: int, number: int) -> int:
-    """The seed of a peer's run, as `MutualLearningRecipe` counts them up from that of the group's run."""
+    """Returns the seed of a peer's run, as `MutualLearningRecipe` counts them up from that of the group's run."""
     return order_seed(grid, group) + number
 
 
 def order_seed(grid: MutualGrid, group: int) -> int:
-    """The seed of a group's run, and of the order in which it reads the data: the same in all its arms."""
+    """Returns the seed of a group's run, and of the order in which it reads the data: the same in all its arms."""
     return grid.seed * 1_000_000 + group * 10_000

@@ -10,8 +10,8 @@ from experiments.mutual import paper
 from experiments.mutual.cells import INDEPENDENT, INDEPENDENT_OTHER
 from experiments.mutual.findings import ENSEMBLE, FINETUNE_ONLY, MUTUAL, SCRATCH, Findings
 from experiments.page import TEST_HEADER, UNIT, auc, interval, p_value, percent, spread, table, test_cells
-from experiments.plots import DotRow, dot_plot
-from experiments.statistics import Paired, adjusted, paired, rela_imp
+from experiments.plots import DotRow, dot_plot, dots
+from experiments.statistics import Paired, adjusted, level, paired, rela_imp
 
 PAGE, GAIN_PLOT, SIZE_PLOT = "mutual.md", "mutual_gain.svg", "mutual_sizes.svg"
 _SETTINGS = (
@@ -60,12 +60,12 @@ _NAMES = {
 
 
 def name(key: str) -> str:
-    """A model's or an arm's name on the page."""
+    """Returns a model's or an arm's name on the page."""
     return _NAMES.get(key, key)
 
 
 def render(results: Mapping[str, Any]) -> dict[str, str]:
-    """Text by file name: the page and its plots."""
+    """Returns the page and its plots, text by file name."""
     findings = Findings(results)
     data, splits = results["data"], results["data"]["splits"]
     alone = Counter(cell["best_epoch"] for cell in results["cells"] if cell["arm"] == INDEPENDENT)
@@ -101,7 +101,7 @@ def _table_1(findings: Findings) -> str:
     for model in findings.table_1_models():
         groups = findings.groups(model, INDEPENDENT, SCRATCH, MUTUAL)
         cells = [_cell(findings, model, arm, groups) for arm in (INDEPENDENT, SCRATCH, MUTUAL, FINETUNE_ONLY, ENSEMBLE)]
-        gains = [_gain(findings, model, arm) for arm in (MUTUAL, FINETUNE_ONLY)]
+        gains = [percent(findings.gain(model, arm)) for arm in (MUTUAL, FINETUNE_ONLY)]
         share = findings.share_of_oracle(model, INDEPENDENT)
         shown = "" if share is None else f"{100 * share:.1f} %"
         rows.append(["ours", name(model), f"{len(groups)} groups", *cells, *gains, shown])
@@ -173,8 +173,7 @@ def _sizes(findings: Findings) -> str:
     rows = []
     for model in findings.grid.sizes.models:
         for size, one in findings.sizes(model).items():
-            test = paired(one.gains, [0.0] * len(one.gains))
-            cells = [spread(one.means), interval(test), spread(one.of_first_two)]
+            cells = [spread(one.means), interval(level(one.gains)), spread(one.of_first_two)]
             rows.append(["ours", name(model), f"{len(one.means)} groups", str(size), *cells])
     of_paper = []
     for data, title in _DATA:
@@ -215,7 +214,7 @@ def _gain_plot(findings: Findings) -> str:
         rows.append(DotRow(name(model), heading=True))
         for arm in (SCRATCH, FINETUNE_ONLY, MUTUAL, ENSEMBLE):
             if one := findings.compare(model, arm, INDEPENDENT):
-                rows.append(_dots(name(arm), one.test.differences))
+                rows.append(dots(name(arm), one.test, UNIT))
     title = "AUC minus that of independent runs, a dot a group"
     return dot_plot(title, "difference of AUC, in 1e-5", rows) if rows else ""
 
@@ -225,20 +224,10 @@ def _size_plot(findings: Findings) -> str:
     for model in findings.grid.sizes.models:
         if sizes := findings.sizes(model):
             rows.append(DotRow(name(model), heading=True))
-            rows += [_dots(f"{size} peers", each.gains) for size, each in sizes.items()]
+            rows += [dots(f"{size} peers", level(each.gains), UNIT) for size, each in sizes.items()]
     title = "Gain of finetuning together over the same peers alone"
     return dot_plot(title, "difference of AUC, in 1e-5", rows) if rows else ""
 
 
-def _dots(label: str, differences: Sequence[float]) -> DotRow:
-    test = paired(differences, [0.0] * len(differences))
-    low, high = (None if bound is None else bound * UNIT for bound in (test.low, test.high))
-    return DotRow(label, [value * UNIT for value in differences], test.mean * UNIT, low, high)
-
-
 def _cell(findings: Findings, model: str, arm: str, among: Sequence[int]) -> str:
     return spread(findings.by_group(model, arm, [group for group in findings.groups(model, arm) if group in among]))
-
-
-def _gain(findings: Findings, model: str, arm: str) -> str:
-    return percent(findings.gain(model, arm)) if findings.groups(model, INDEPENDENT, arm) else ""

@@ -1,4 +1,4 @@
-"""What the paper printed: "Mutual Learning for Finetuning Click-Through Rate Prediction Models", arXiv 2406.12087."""
+"""Figures of "Mutual Learning for Finetuning Click-Through Rate Prediction Models", arXiv 2406.12087."""
 
 from typing import Literal
 

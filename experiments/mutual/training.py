@@ -2,160 +2,89 @@
 
 import dataclasses
 import shutil
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tf_keras as keras
 
 from evaluation.pointwise import auc, logloss
-from experiments.mutual.cells import ARMS, Cell, order_seed, peer_seed
-from experiments.mutual.grid import SIMULATED, MutualGrid
-from experiments.product import run_config, score_peers, sigmoid, train, transform_once
+from experiments.mutual.cells import ARMS, cells_of, order_seed, peer_seed
+from experiments.mutual.grid import MutualGrid
+from experiments.product import score_peers, sigmoid, train
+from experiments.runner import CellData, CellRun, Table, run_folder
 from models.cotraining.base import Trained
 from runs.config import RunConfig
 from runs.data import Task
 from runs.evaluate import TRUTH
-from transforms.errors import InputError
-from transforms.features import Shape, Split
+from transforms.beam.transform_dataset import load_declaration, load_transform
+from transforms.features import SPLITS, Split
 from transforms.files import replacing_file
-from transforms.records import Dataset, load_dataset
+from transforms.vocabularies import table_sizes
 
 _SCORED: tuple[Split, ...] = ("eval", "test")
 _SCORED_AT_ONCE = 20_000
 _HISTORY = ("epoch", "loss", "logloss", "eval_logloss", "eval_auc")
-_PRESETS = {SIMULATED: "simulated_ctr_deepfm", "criteo": "criteo_deepfm", "avazu": "avazu_deepfm"}
 _SCORES = "scores.npz"
+_KEPT_BYTES = 2 << 30
 
 
-@dataclasses.dataclass(frozen=True)
-class Place:
-    """The folders of a grid's work.
-
-    Args:
-      data: a dataset of rows.
-      transformed: the dataset, transformed once for all cells.
-      runs: the runs of the cells.
-    """
-
-    data: Path
-    transformed: Path
-    runs: Path
-
-    def run_of(self, cell: Cell) -> Path:
-        """The folder of a cell's run."""
-        return self.runs / cell.name
-
-    def is_trained(self, cell: Cell) -> bool:
-        """True if the run of a pretrained peer is there to start from."""
-        return (self.run_of(cell) / _SCORES).is_file()
-
-
-def prepare(grid: MutualGrid, place: Place, say: Callable[[str], None]) -> Dataset:
-    """Simulates the data if the grid says so, and transforms it once for all cells, unless an earlier start did so.
-
-    Raises:
-      InputError: the data does not fit the grid, is damaged, or has features with several values a row.
-    """
-    if grid.source == SIMULATED and not place.data.exists() and grid.world is not None and grid.rows is not None:
-        from simulation.ctr_log import simulate
-
-        say(f"simulating {grid.rows:,} rows")
-        simulate(place.data, grid.world, grid.rows, grid.seed)
-    dataset = load_dataset(place.data)
-    if not place.transformed.exists():
-        inputs = dataset.feature_set.model_inputs("row")
-        if lists := [item.name for item in inputs if item.shape is not Shape.SCALAR]:
-            where, fix = f"--data {place.data}", "take a dataset of Criteo or Avazu"
-            raise InputError(where, f"lists: {', '.join(lists)}", "features with one value a row", fix)
-        say("transforming the data")
-        transform_once(grid_config(grid, {}), place.data, place.transformed)
-    return dataset
-
-
-def grid_config(grid: MutualGrid, values: dict[str, Any]) -> RunConfig:
-    """The run file of a cell: the grid's preset, its overrides, its sizes, and the values of the cell."""
-    sizes = {
-        "name": grid.name,
-        "model.embedding_dim": grid.embedding_dim,
-        "model.hidden_units": grid.hidden_units,
-        "training.batch_size": grid.batch_size,
-        "training.embedding_l2": grid.embedding_l2,
-        "training.precision": grid.precision,
-    }
-    return run_config(grid.preset or _PRESETS.get(grid.source, grid.source), grid.overrides, {**sizes, **values})
-
-
-def cell_config(cell: Cell, grid: MutualGrid, place: Place) -> RunConfig:
-    """The run file of a cell that trains."""
+def cell_config(run: CellRun) -> RunConfig:
+    """Returns the run file of a cell that trains."""
+    cell, grid, source = run.cell, run.grid, run.data.dataset().source
     arm, phase = ARMS[cell.arm], cell.phase(grid).model_dump()
     models = [member.model for member in cell.members]
-    values: dict[str, Any] = {"seed": order_seed(grid, cell.group), "model.name": models[0]}
+    seed, recipe, options = order_seed(grid, cell.group), "mutual_learning", dict[str, Any]()
     if cell.is_independent:
-        values["seed"] = peer_seed(grid, cell.group, cell.members[0].number)
-        return grid_config(grid, {**values, "recipe.name": "single", "recipe.options": {}, **_training(phase)})
-    options = {
-        "models": models,
-        "mutual_weight": arm.mutual_weight,
-        "loss": arm.loss,
-        "stop_gradient": arm.stop_gradient,
-    }
-    if arm.pretrained:
-        options |= {**phase, "pretrained": [str(place.run_of(needed)) for needed in cell.needs()]}
-        phase = grid.pretraining.model_dump()
+        seed, recipe = peer_seed(grid, cell.group, cell.members[0].number), "single"
     else:
-        options |= {"from_scratch": True}
-    return grid_config(
-        grid, {**values, "recipe.name": "mutual_learning", "recipe.options": options, **_training(phase)}
-    )
+        options = {
+            "models": models,
+            "mutual_weight": arm.mutual_weight,
+            "loss": arm.loss,
+            "stop_gradient": arm.stop_gradient,
+        }
+        if arm.pretrained:
+            starts = [str(run_folder(run.root, needed)) for needed in cell.needs(grid)]
+            options, phase = {**options, **phase, "pretrained": starts}, grid.pretraining.model_dump()
+        else:
+            options["from_scratch"] = True
+    training = {f"training.{key}": value for key, value in phase.items()} | {"training.patience": None}
+    values = {"seed": seed, "model.name": models[0], "recipe.name": recipe, "recipe.options": options}
+    return grid.config(source, {**values, **training})
 
 
-def _training(phase: dict[str, Any]) -> dict[str, Any]:
-    return {f"training.{key}": value for key, value in phase.items()} | {"training.patience": None}
-
-
-def run_cell(cell: Cell, grid: MutualGrid, place: Place) -> dict[str, Any]:
+def run_cell(run: CellRun) -> dict[str, Any]:
     """Trains a cell, continuing from its last checkpoint if there is one, and measures it on eval and test rows.
 
     Returns:
       Seeds, settings, metrics of each peer and of the mean of their predictions, the course of training.
     """
-    keras.backend.clear_session()
-    started, cpu_started = time.perf_counter(), time.process_time()
-    arm, run = ARMS[cell.arm], place.run_of(cell)
+    cell, grid = run.cell, run.grid
+    arm = ARMS[cell.arm]
     course: dict[str, Any] = {"steps": 0, "best_epoch": None, "history": []}
     if arm.trains:
-        task, trained = train(cell_config(cell, grid, place), place.data, run, place.transformed)
-        scored = _scored(task, trained, place.data)
+        task, trained = train(cell_config(run), run.data.records, run.folder, run.data.transformed)
+        scored = _scored(task, trained, run.data.records)
         result = trained.result
         history = [{key: row[key] for key in _HISTORY if key in row} for row in result.history]
         course = {"steps": result.steps, "best_epoch": result.best_epoch, "history": history}
         if cell.is_independent:
-            _save_scores(run, scored)
+            _save_scores(run.folder, scored)
         else:
-            shutil.rmtree(run)
+            shutil.rmtree(run.folder)
     else:
-        scored = _mean_scores([place.run_of(needed) for needed in cell.needs()])
+        scored = _mean_scores([run_folder(run.root, needed) for needed in cell.needs(grid)])
+    seeds = [peer_seed(grid, cell.group, member.number) for member in cell.members]
     return {
-        "cell": cell.name,
         "model": cell.model,
         "group": cell.group,
         "arm": cell.arm,
         "peers": [{"model": member.model, "number": member.number} for member in cell.members],
-        "seeds": {
-            "peers": [peer_seed(grid, cell.group, member.number) for member in cell.members],
-            "order": peer_seed(grid, cell.group, cell.members[0].number)
-            if cell.is_independent
-            else order_seed(grid, cell.group),
-        },
+        "seeds": {"peers": seeds, "order": seeds[0] if cell.is_independent else order_seed(grid, cell.group)},
         "settings": {**dataclasses.asdict(arm), **cell.phase(grid).model_dump(mode="json")},
         **{split: figures(*each) for split, each in scored.items()},
         **course,
-        "data_sha256": load_dataset(place.data).sha256,
-        "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time() - cpu_started,
     }
 
 
@@ -197,7 +126,7 @@ def _mean_scores(runs: Sequence[Path]) -> dict[Split, _Scores]:
 
 
 def figures(probabilities: np.ndarray, label: np.ndarray, truth: np.ndarray | None) -> dict[str, Any]:
-    """Exact AUC and log loss of each peer, and of the mean of their probabilities.
+    """Returns the exact AUC and log loss of each peer, and of the mean of their probabilities.
 
     Args:
       probabilities: `[N, K]`.
@@ -213,3 +142,41 @@ def _metrics(probability: np.ndarray, label: np.ndarray, truth: np.ndarray | Non
     metrics = {"auc": auc(label, probability), "logloss": logloss(label, probability)}
     # What these scores have on labels drawn anew, on average.
     return metrics if truth is None else {**metrics, "expected_auc": auc(truth, probability)}
+
+
+def _figure(result: dict[str, Any]) -> str:
+    return f"test AUC {np.mean([peer['auc'] for peer in result['test']['peers']]):.5f}"
+
+
+def _ids(data: CellData) -> int:
+    """Ids of all vocabularies."""
+    return sum(table_sizes(load_declaration(data.transformed), load_transform(data.transformed)).values())
+
+
+def _tasks_per_worker(grid: MutualGrid, data: CellData) -> int:
+    """Few where the tables are large, so that what TensorFlow keeps of them stays small."""
+    weights_and_moments = 3 * 4 * _ids(data) * (grid.embedding_dim + 1) * grid.peers
+    return max(1, min(12, _KEPT_BYTES // weights_and_moments))
+
+
+def _head(grid: MutualGrid, data: CellData) -> dict[str, Any]:
+    """Description of the data."""
+    dataset, splits = data.dataset(), {}
+    for split in SPLITS:
+        info, notes = dataset.records["row"][split], dataset.notes.get("row", {}).get(split, {})
+        oracle = {key: notes[f"oracle_{key}"] for key in ("auc", "logloss") if f"oracle_{key}" in notes}
+        splits[split] = {"rows": info.records, "click_rate": info.positives / info.records, "oracle": oracle}
+    origin: dict[str, Any] = {"dataset_sha256": dataset.sha256, "origin": dataset.origin}
+    return {
+        "data": {
+            "source": grid.source,
+            **({"rows": grid.rows, "seed": grid.seed} if grid.is_simulated else origin),
+            "sha256": dataset.sha256,
+            "fields": len(load_declaration(data.transformed).model_inputs("row")),
+            "ids": _ids(data),
+            "splits": splits,
+        }
+    }
+
+
+TABLE = Table("mutual", cells_of, run_cell, _figure, _head, leaves=_SCORES, tasks_per_worker=_tasks_per_worker)

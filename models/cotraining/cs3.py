@@ -205,7 +205,7 @@ class CS3(PeerModel):
             self.write(clicks, sides)
         return super().train_step(data)
 
-    def after_step(self, clicks: Clicks, sides: Any) -> None:
+    def after_step(self, clicks: Clicks, logits: Mapping[str, tf.Tensor], sides: Any) -> None:
         if not self.options.leaky:
             self.write(clicks, sides)
 
@@ -325,7 +325,7 @@ class CS3Recipe(Recipe, CS3Options):
         if any(item.shape.per_candidate for item in towers.embeddings.inputs):
             raise ValueError("records are requests; expected rows, as a stream has them; set record to row")
         # How wide a teacher's layer is makes no difference here.
-        self._group(towers, ranker[0] if ranker else None, {}, 1 if self.teacher else 0)
+        self.group(towers, ranker[0] if ranker else None, {}, 1 if self.teacher else 0)
 
     def streamed(self, job: TrainingJob) -> CS3:
         if tf.distribute.has_strategy() and not has_servers(tf.distribute.get_strategy()):
@@ -336,7 +336,7 @@ class CS3Recipe(Recipe, CS3Options):
         towers = job.build(job.seed, None)
         ranker = None if self.teacher else job.build(job.seed + 1, RANKER)
         teacher_width = job.external["teacher"].hidden_width if self.teacher else 0
-        group = self._group(towers, ranker, job.in_vocabulary_ids, teacher_width)
+        group = self.group(towers, ranker, job.in_vocabulary_ids, teacher_width)
         group.build_variables()
         if job.base_rate is not None:
             group.initialize_bias(job.base_rate)
@@ -358,13 +358,14 @@ class CS3Recipe(Recipe, CS3Options):
         }
         return Trained(self.served(group), result, report)
 
-    def _group(
+    def group(
         self,
         towers: TowerModel,
         ranker: TargetAttentionRanker | None,
         in_vocabulary_ids: Mapping[str, int],
         teacher_width: int,
     ) -> CS3:
+        """Returns the model that is trained; the arguments are those of `CS3`."""
         return CS3(towers, ranker, in_vocabulary_ids, teacher_width, **self.values(CS3Options))
 
 

@@ -123,7 +123,7 @@ class PeerModel(ConfiguredModel, abc.ABC):
             # Keras sums the replicas' gradients; see `batch_mean`.
             objective = (loss + regular) / self.distribute_strategy.num_replicas_in_sync
         self.optimizer.minimize(objective, self.trainable_variables, tape=tape)
-        self.after_step(clicks, sides)
+        self.after_step(clicks, outputs, sides)
         return self._logs(clicks, outputs, {**terms, "total": loss + regular})
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -136,8 +136,8 @@ class PeerModel(ConfiguredModel, abc.ABC):
         outputs, sides = tf.nest.map_structure(lambda value: tf.cast(value, tf.float32), results)
         return outputs, sides, self.loss_terms(clicks, list(outputs.values()), sides)
 
-    def after_step(self, clicks: Clicks, sides: Any) -> None:
-        """Runs after the optimizer's step, with the side outputs that the batch gave before it."""
+    def after_step(self, clicks: Clicks, logits: Mapping[str, tf.Tensor], sides: Any) -> None:
+        """Runs after the optimizer's step, with the logits and side outputs that the batch gave before it."""
 
     def _logs(
         self, clicks: Clicks, outputs: Mapping[str, tf.Tensor], terms: dict[str, tf.Tensor]

@@ -19,7 +19,6 @@ PUBLIC = {"benchmarks": {"consort.config"}, "experiments": {"consort.config"}}
 VERBS = {
     "consort.cli.bench": "benchmarks",
     "consort.cli.table": "experiments",
-    "consort.cli.table_options": "experiments",
 }
 # Their modules; a Dataflow worker, a trainer or a client must come up without them.
 NOT_IN_MODELS = {"apache_beam", "tensorflow_transform", "tfx", "tfx_bsl"}

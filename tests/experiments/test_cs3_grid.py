@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 from consort.config import load_config
-from experiments.cs3.cells import Cell, cells_of, measured_cells, tuning_cells
-from experiments.cs3.grid import PARTS, CS3Grid, load_grid, narrowed
+from experiments.cs3.cells import Cell, best_rate, cells_of, measured_cells, neighbor, next_rate, tuning_cells
+from experiments.cs3.grid import PARTS, CS3Grid
 from experiments.cs3.methods import BACKBONES, FULL, METHODS, backbone_title, decay_method, method_of, title, tuned_as
-from experiments.cs3.rates import best_rate, neighbour, next_rate
-from experiments.places import Place
+from experiments.grid import Place, read_grid
 from models.registry import MODELS
 from transforms.errors import InputError
 
@@ -28,6 +27,10 @@ def grid(**changes):
 NOWHERE = Path("no results")
 
 
+def packaged(name):
+    return read_grid(CS3Grid, name)
+
+
 def names(found, root=NOWHERE):
     return [cell.name for cell in cells_of(found, root)]
 
@@ -42,7 +45,7 @@ def tried(root, losses, backbone="dssm", method="base"):
 
 
 def test_the_grid_of_the_package_has_all_parts_five_seeds_and_at_least_two_backbones():
-    found = load_grid("cs3_simulated")
+    found = packaged("cs3_simulated")
     assert all(found.methods(part) for part in PARTS) and found.seeds == 5 and len(found.backbones) >= 2
     shuffled = {"base_shuffled", "full_shuffled"}
     assert set(found.main) == set(METHODS) - {"leaky"} - shuffled and set(found.order) == {"full", "leaky"}
@@ -61,7 +64,7 @@ def test_one_learning_rate_is_not_tuned_and_of_several_each_is_tried_on_all_tuni
 
 def test_each_method_of_each_backbone_is_tuned_and_variants_of_cs3_take_its_rate():
     found = grid(main=["base"], backbones=["dssm", "dat"], order=["leaky"], decays=[0.5], learning_rates=[0.1, 0.01])
-    assert {cell.method for cell in tuning_cells(found, NOWHERE)} == {"dssm-base", "dat-base", "dssm-full"}
+    assert {cell.kind for cell in tuning_cells(found, NOWHERE)} == {"dssm-base", "dat-base", "dssm-full"}
     assert {tuned_as(name) for name in ("leaky", "full_decay_0.5", "full")} == {"full"} and tuned_as("cts") == "cts"
 
 
@@ -86,8 +89,8 @@ def test_a_rate_is_tried_beyond_an_end_that_was_best_until_the_best_lies_between
 
 
 def test_a_step_beyond_a_rate_leads_along_the_series_of_one_and_three():
-    assert [neighbour(0.001, True), neighbour(0.003, True), neighbour(0.002, True)] == [0.003, 0.01, 0.003]
-    assert [neighbour(0.001, False), neighbour(0.003, False), neighbour(0.01, False)] == [0.0003, 0.001, 0.003]
+    assert [neighbor(0.001, True), neighbor(0.003, True), neighbor(0.002, True)] == [0.003, 0.01, 0.003]
+    assert [neighbor(0.001, False), neighbor(0.003, False), neighbor(0.01, False)] == [0.0003, 0.001, 0.003]
     assert next_rate({0.001: [0.2], 0.003: [0.1], 0.01: [0.3]}) is None
     assert next_rate({0.001: [0.1], 0.003: [0.2]}) == 0.0003 and next_rate({0.1: [0.1], 0.01: [0.2]}) is None
     assert best_rate({0.01: [0.1, 0.3], 0.001: [0.25, 0.15]}) == 0.001
@@ -119,11 +122,11 @@ def test_methods_are_the_parts_that_their_names_say():
 
 
 def test_a_narrowed_grid_has_the_named_parts_methods_seeds_and_backbones():
-    whole = load_grid("cs3_simulated")
-    found = narrowed(whole, ("base", "full"), 2, ("main", "sensitivity"))
+    whole = packaged("cs3_simulated")
+    found = whole.narrowed(("base", "full"), 2, ("main", "sensitivity"))
     assert found.main == ("base", "full") and found.order == () == found.drift.methods and found.seeds == 2
     assert found.decays == (0.8,) and found.backbones == whole.backbones
-    other = narrowed(whole, backbones=("dat",))
+    other = whole.narrowed(backbones=("dat",))
     assert other.backbones == ("dat",) and other.main == whole.main
     assert {cell.backbone for cell in cells_of(other, NOWHERE)} == {"dat"}
 
@@ -134,7 +137,7 @@ def test_a_narrowed_grid_has_the_named_parts_methods_seeds_and_backbones():
 )
 def test_an_unknown_name_is_refused_with_the_nearest_one(changes, near):
     with pytest.raises(InputError, match=f"did you mean {near}"):
-        narrowed(load_grid("cs3_simulated"), **changes)
+        packaged("cs3_simulated").narrowed(**changes)
 
 
 @pytest.mark.parametrize(
@@ -182,13 +185,13 @@ def test_the_one_tuning_seed_of_earlier_results_is_read():
 
 def test_the_grids_of_the_package_tune_on_three_seeds_over_three_rates_and_compare_at_one():
     for name in ("cs3_simulated", "cs3_ebnerd"):
-        found = load_grid(name)
+        found = packaged(name)
         assert len(found.tuning_seeds) >= 3 <= len(found.learning_rates) and found.equal_rate in found.learning_rates
 
 
 def test_the_grid_of_movielens_has_the_settings_of_its_preset():
     preset = load_config("movielens_cs3")
-    found = load_grid("cs3_movielens")
+    found = packaged("cs3_movielens")
     assert (preset.model.name, preset.model.embedding_dim) == (found.studied, found.embedding_dim)
     assert tuple(preset.model.hidden_units) == found.hidden_units
     training, options = preset.training, preset.recipe.options

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from experiments.cs3.findings import Findings, Order
-from experiments.cs3.grid import read_results
+from experiments.cs3.grid import CS3Grid
 from experiments.cs3.page import render
-from experiments.results_file import write_results
+from experiments.grid import read_results
+from experiments.runner import write_results
 from tests.helpers.command_line import consort
 from tests.helpers.source_tree import ROOT
 
@@ -321,5 +322,5 @@ def test_results_that_are_none_and_unknown_names_are_refused(tmp_path):
 @pytest.mark.parametrize("folder", ["", "cs3_movielens", "cs3_one_tuning_seed"])
 def test_the_committed_page_is_that_of_the_committed_results(folder):
     committed = ROOT / "experiments" / "results" / folder
-    for name, text in render(read_results(committed)).items():
+    for name, text in render(read_results(CS3Grid, committed)).items():
         assert (committed / name).read_text() == text, name

@@ -4,11 +4,10 @@ import json
 
 import pytest
 
-from experiments.duet.cells import Cell, cells_of
-from experiments.duet.grid import PARTS, DuetGrid, load_grid, narrowed
+from experiments.duet.grid import PARTS, Cell, DuetGrid, cells_of
 from experiments.duet.methods import METHODS, TITLES, method_of
-from experiments.grid_runner import chosen_rate
-from experiments.places import Place
+from experiments.grid import Place, read_grid
+from experiments.runner import chosen_rate
 from transforms.errors import InputError
 
 WORLD = {
@@ -27,9 +26,9 @@ def names(found):
 
 
 def test_the_grid_of_the_package_has_all_parts_and_every_row_a_title():
-    found = load_grid("duet_simulated")
-    assert all(found.rows(part) for part in PARTS) and found.seeds == 5
-    assert all(row in TITLES or row.startswith("duet_lambda_") for row in found.all_rows())
+    found = read_grid(DuetGrid, "duet_simulated")
+    assert all(found.methods(part) for part in PARTS) and found.seeds == 5
+    assert all(row in TITLES or row.startswith("duet_lambda_") for row in found.all_methods())
     assert set(METHODS) <= set(TITLES)
 
 
@@ -74,16 +73,16 @@ def test_lambda_of_a_name_is_the_weight_of_the_consistency():
 
 
 def test_a_narrowed_grid_has_the_named_parts_methods_and_seeds():
-    whole = load_grid("duet_simulated")
-    found = narrowed(whole, ("duet", "single"), 2, ("main", "bias"))
-    assert found.rows("main") == ("single", "duet") == found.rows("bias")[:2]
-    assert found.rows("ablations") == () == found.rows("lambda") and found.seeds == 2
+    whole = read_grid(DuetGrid, "duet_simulated")
+    found = whole.narrowed(("duet", "single"), 2, ("main", "bias"))
+    assert found.methods("main") == ("single", "duet") == found.methods("bias")[:2]
+    assert found.methods("ablations") == () == found.methods("lambda") and found.seeds == 2
 
 
 @pytest.mark.parametrize(("changes", "near"), [({"methods": ("dueet",)}, "'duet'"), ({"parts": ("mian",)}, "'main'")])
 def test_an_unknown_method_or_part_is_refused_with_the_nearest_name(changes, near):
     with pytest.raises(InputError, match=f"did you mean {near}"):
-        narrowed(load_grid("duet_simulated"), **changes)
+        read_grid(DuetGrid, "duet_simulated").narrowed(**changes)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 
 from evaluation.pointwise import auc
-from experiments.duet.grid import read_results
+from experiments.duet.grid import DuetGrid
 from experiments.duet.rates import add_rates, import_command, rates_of
-from experiments.results_file import write_results
+from experiments.grid import read_results
+from experiments.runner import write_results
 from simulation.cascade_log import simulate
 from simulation.parameters import World
 from tests.helpers.command_line import consort
@@ -71,7 +72,7 @@ def _results(log: Path, folder: Path, **changed: float) -> None:
 def test_rates_are_added_to_the_results_of_the_same_requests(log: Path, tmp_path: Path) -> None:
     _results(log, tmp_path)
     pages = add_rates(log, tmp_path)
-    told = read_results(tmp_path)["rates"]
+    told = read_results(DuetGrid, tmp_path)["rates"]
     assert told["rows"] == rates_of(log) and told["dataset_sha256"] == load_dataset(log).sha256
     assert "| ours | item + user click rate (no model) | 1 |" in pages["duet.md"]
     (tmp_path / "other").mkdir()

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from experiments.duet.findings import LOGGING, ORACLE, Findings
-from experiments.duet.grid import read_results
+from experiments.duet.grid import DuetGrid
 from experiments.duet.methods import source_of
 from experiments.duet.page import render
+from experiments.grid import read_results
 from experiments.plots import Line, Point, line_plot
-from experiments.results_file import write_results
+from experiments.runner import write_results
 from tests.helpers.command_line import consort
 from tests.helpers.source_tree import ROOT
 
@@ -179,7 +180,7 @@ def test_a_study_compares_world_by_world():
     bias = {"worlds": STUDY, "methods": ["single", "duet"]}
     found = results(variants=("default", "bias-none"), bias=bias)
     tests = Findings(found).study_tests("bias", [("duet", "single")])
-    assert [Findings(found).world_name("bias", one.variant) for one in tests] == ["none", "default"]
+    assert [Findings(found).grid.world_name("bias", one.variant) for one in tests] == ["none", "default"]
     files = render(found)
     assert "duet_bias.svg" in files and "| none | popularity_bias 0 |" in files["duet.md"]
 
@@ -250,5 +251,5 @@ def test_results_that_are_none_are_refused(tmp_path):
 @pytest.mark.parametrize("folder", ["", "duet_jester", "duet_ebnerd"])
 def test_the_committed_page_is_that_of_the_committed_results(folder):
     committed = ROOT / "experiments" / "results" / folder
-    for name, text in render(read_results(committed)).items():
+    for name, text in render(read_results(DuetGrid, committed)).items():
         assert (committed / name).read_text() == text, name

@@ -3,8 +3,9 @@
 import pytest
 import yaml
 
+from experiments.grid import packaged_grids, read_grid
 from experiments.mutual.cells import ARMS, SIZES, Cell, Member, cells_of, independent, order_seed, peer_seed
-from experiments.mutual.grid import MutualGrid, grids, load_grid, narrowed
+from experiments.mutual.grid import MutualGrid
 from tests.helpers.mutual_grid import TINY
 from transforms.errors import InputError
 
@@ -14,16 +15,17 @@ def grid(**changes):
 
 
 def test_the_grids_that_come_along_are_right_and_keep_the_papers_settings():
-    assert set(grids()) == {"mutual_simulated", "mutual_criteo", "mutual_avazu"}
-    for name in grids():
-        found = load_grid(name)
+    grids = packaged_grids("mutual")
+    assert set(grids) == {"mutual_simulated", "mutual_criteo", "mutual_avazu"}
+    for name in grids:
+        found = read_grid(MutualGrid, name)
         assert found.name == name and found.peers == 4 and found.batch_size == 4000
         assert found.hidden_units == (400, 200, 100) and found.finetuning.epochs == 1
         assert found.pretraining.decay_epochs == 3 and found.table_1.groups >= 5
         assert set(found.table_1.models) == {"deepfm", "dcn", "pnn", "fibinet"}
         if name != "mutual_simulated":
             assert found.embedding_dim == 16 and found.source == name.removeprefix("mutual_")
-    assert (load_grid("mutual_simulated").rows or 0) >= 2_000_000
+    assert (read_grid(MutualGrid, "mutual_simulated").rows or 0) >= 2_000_000
 
 
 @pytest.mark.parametrize(
@@ -40,26 +42,26 @@ def test_the_grids_that_come_along_are_right_and_keep_the_papers_settings():
 def test_a_wrong_grid_is_refused(change, expected, tmp_path):
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump({**TINY, **change}))
     with pytest.raises(InputError, match=expected):
-        load_grid(str(tmp_path / "grid.yaml"))
+        read_grid(MutualGrid, str(tmp_path / "grid.yaml"))
 
 
 def test_an_unknown_grid_names_the_nearest():
     with pytest.raises(InputError, match="did you mean 'mutual_criteo'"):
-        load_grid("mutual_crieto")
+        read_grid(MutualGrid, "mutual_crieto")
 
 
 def test_a_grid_is_narrowed_to_models_groups_and_parts():
-    whole = load_grid("mutual_simulated")
-    some = narrowed(whole, ("dcn", "deepfm"), 2, ("table_1", "controls"))
+    whole = read_grid(MutualGrid, "mutual_simulated")
+    some = whole.narrowed(("dcn", "deepfm"), 2, ("table_1", "controls"))
     assert set(some.table_1.models) == {"deepfm", "dcn"} and some.table_1.groups == 2
     assert some.sizes.groups == 0 and some.table_2.groups == 0
     assert some.identity() == whole.identity()
-    assert narrowed(whole, ("dcn", "pnn", "deepfm")).table_2.models == ()
-    assert narrowed(whole, groups=1).table_2.models == whole.table_2.models
+    assert whole.narrowed(("dcn", "pnn", "deepfm")).table_2.models == ()
+    assert whole.narrowed(groups=1).table_2.models == whole.table_2.models
     with pytest.raises(InputError, match="did you mean 'deepfm'"):
-        narrowed(whole, ("depfm",))
+        whole.narrowed(("depfm",))
     with pytest.raises(InputError, match="received 'sises'"):
-        narrowed(whole, parts=("sises",))
+        whole.narrowed(parts=("sises",))
 
 
 def test_table_1_has_the_papers_three_ways_the_control_and_the_bound():
@@ -70,13 +72,14 @@ def test_table_1_has_the_papers_three_ways_the_control_and_the_bound():
 
 def test_independent_runs_come_before_what_starts_from_them():
     parts = {"models": ["deepfm", "dcn"], "groups": 2}
-    cells = cells_of(grid(table_1=parts, table_2=parts, sizes=parts, controls=parts))
+    found = grid(table_1=parts, table_2=parts, sizes=parts, controls=parts)
+    cells = cells_of(found)
     assert len({cell.name for cell in cells}) == len(cells)
     for place, cell in enumerate(cells):
-        assert all(cells.index(needed) < place for needed in cell.needs())
-        assert bool(cell.needs()) == (cell.arm not in ("independent", "independent_other_length", "scratch"))
+        assert all(cells.index(needed) < place for needed in cell.needs(found))
+        assert bool(cell.needs(found)) == (cell.arm not in ("independent", "independent_other_length", "scratch"))
         # Pretrained for as long as the name says.
-        assert {needed.arm.endswith("length") for needed in cell.needs()} <= {cell.arm.endswith("length")}
+        assert {needed.arm.endswith("length") for needed in cell.needs(found)} <= {cell.arm.endswith("length")}
     mixed = [cell for cell in cells if cell.arm == "mixed"]
     assert mixed[0].members == (Member("deepfm", 0), Member("dcn", 0)) and mixed[0].name == "deepfm+dcn-1-mixed"
     # 3 and 5 peers beside K = 2.
@@ -86,10 +89,10 @@ def test_independent_runs_come_before_what_starts_from_them():
 
 def test_work_is_counted_in_passes_of_one_peer():
     members = (Member("dcn", 0), Member("dcn", 1))
-    passes = {arm: Cell("dcn", 1, arm, members).peer_epochs(grid()) for arm in ARMS if "independent" not in arm}
-    # Two epochs from scratch, one of finetuning.
-    assert (passes["scratch"], passes["mutual"], passes["two_epochs"], passes["ensemble"]) == (4, 2, 4, 0)
-    assert independent(members[0], 1, "independent_other_length").peer_epochs(grid()) == 1
+    passes = {arm: Cell(grid().place, "dcn", 1, arm, members).work(grid()) for arm in ARMS if "independent" not in arm}
+    # Two epochs from scratch, one of finetuning; half a pass for what comes besides.
+    assert (passes["scratch"], passes["mutual"], passes["two_epochs"], passes["ensemble"]) == (4.5, 2.5, 4.5, 0.5)
+    assert independent(grid(), members[0], 1, "independent_other_length").work(grid()) == 1.5
 
 
 def test_each_way_differs_from_the_papers_in_what_its_name_says():

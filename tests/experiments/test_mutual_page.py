@@ -6,10 +6,11 @@ import statistics
 
 import pytest
 
+from experiments.grid import read_results
 from experiments.mutual.findings import Findings
-from experiments.mutual.grid import read_results
+from experiments.mutual.grid import MutualGrid
 from experiments.mutual.page import render
-from experiments.results_file import write_results
+from experiments.runner import write_results
 from tests.helpers.command_line import consort
 from tests.helpers.mutual_grid import made_up
 from tests.helpers.source_tree import ROOT
@@ -167,11 +168,11 @@ def test_independent_runs_of_a_larger_group_count_only_as_far_as_k():
 
 def test_results_are_written_with_a_line_a_cell_and_read_back(tmp_path):
     write_results(tmp_path / "mutual.json", results())
-    assert read_results(tmp_path) == json.loads(json.dumps(results()))
+    assert read_results(MutualGrid, tmp_path) == json.loads(json.dumps(results()))
     assert len((tmp_path / "mutual.json").read_text().splitlines()) > len(results()["cells"])
     (tmp_path / "mutual.json").write_text('{"cells": []}')
     with pytest.raises(InputError, match=r"mutual\.json"):
-        read_results(tmp_path)
+        read_results(MutualGrid, tmp_path)
 
 
 def test_render_only_writes_the_page_from_the_results_alone(tmp_path):
@@ -193,7 +194,7 @@ COMMITTED = ROOT / "experiments" / "results"
 
 
 def test_the_committed_page_is_that_of_the_committed_results():
-    for name, text in render(read_results(COMMITTED)).items():
+    for name, text in render(read_results(MutualGrid, COMMITTED)).items():
         assert (COMMITTED / name).read_text() == text, name
 
 

@@ -6,11 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
+from experiments.grid import read_results
 from experiments.mutual.cells import Cell, Member, cells_of, independent
-from experiments.mutual.grid import MutualGrid, Part, Phase, narrowed, read_results
+from experiments.mutual.grid import MutualGrid, Part, Phase
 from experiments.mutual.page import render
-from experiments.mutual.runner import place_of, run_grid
-from experiments.mutual.training import cell_config, figures, run_cell
+from experiments.mutual.training import TABLE, cell_config, figures, run_cell
+from experiments.runner import CellRun, run_table
 from tests.helpers.mutual_grid import TINY
 from tests.helpers.tiny_grids import Killed, kill_after
 from transforms.errors import InputError
@@ -25,7 +26,7 @@ def killed(tmp_path_factory):
     out = tmp_path_factory.mktemp("grid") / "out"
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Killed):
         patch.setattr("sys.argv", ["consort", "table", "mutual", "--out", str(out)])
-        run_grid(GRID, out, workers=0, say=kill_after(2))
+        run_table(TABLE, GRID, out, workers=0, say=kill_after(2))
     return out, {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
 
 
@@ -33,7 +34,7 @@ def killed(tmp_path_factory):
 def finished(killed):
     """The same run, taken up again."""
     out, _ = killed
-    return out, run_grid(GRID, out, workers=0)
+    return out, run_table(TABLE, GRID, out, workers=0)
 
 
 def cell(results, name):
@@ -48,7 +49,7 @@ def test_every_cell_has_a_file_and_stands_in_the_whole(finished):
     out, results = finished
     names = {each.name for each in cells_of(GRID)}
     assert {each["cell"] for each in results["cells"]} == names == {path.stem for path in (out / "cells").iterdir()}
-    assert read_results(out) == json.loads(json.dumps(results))
+    assert read_results(MutualGrid, out) == json.loads(json.dumps(results))
 
 
 def test_a_result_says_what_made_it(finished):
@@ -56,7 +57,11 @@ def test_a_result_says_what_made_it(finished):
     told = json.loads((out / "cells" / "deepfm-1-mutual.json").read_text())
     assert told["seeds"] == {"peers": [1_010_000, 1_010_001], "order": 1_010_000}
     assert told["settings"]["mutual_weight"] == 1.0 and told["settings"]["learning_rate"] == 0.001
-    assert told["data_sha256"] == results["data"]["sha256"] == load_dataset(out / "work" / "data").sha256
+    assert (
+        told["data_sha256"]
+        == results["data"]["sha256"]
+        == load_dataset(out / "work" / "data" / "default-1" / "records").sha256
+    )
     assert told["context"]["machine"]["versions"]["tensorflow"] and told["context"]["command"]
     # The command, but not where on this machine its folder lies.
     assert results["contexts"][0]["command"] == "consort table mutual --out out"
@@ -76,13 +81,12 @@ def test_a_cell_is_the_run_that_its_run_file_says(finished):
     """What `consort train` with the cell's config would train: the preset's other settings, the cell's own seed."""
     out, results = finished
     run = json.loads((out / "work" / "runs" / "deepfm-1-independent-1" / "run.json").read_text())
-    config = cell_config(independent(Member("deepfm", 1), 1), GRID, place_of(out))
+    config = cell_config(CellRun(independent(GRID, Member("deepfm", 1), 1), GRID, out))
     assert run["config"] == json.loads(config.model_dump_json()) and run["seed"] == 1_010_001
     assert config.training.epochs == 2 and config.training.decay_epochs == 3 and config.model.hidden_units == (4,)
     assert run["dataset_sha256"] == results["data"]["sha256"]
-    mutual = cell_config(
-        Cell("deepfm", 1, "symmetric_kl", (Member("deepfm", 0), Member("deepfm", 1))), GRID, place_of(out)
-    )
+    pair = Cell(GRID.place, "deepfm", 1, "symmetric_kl", (Member("deepfm", 0), Member("deepfm", 1)))
+    mutual = cell_config(CellRun(pair, GRID, out))
     options = mutual.recipe.options
     assert options["loss"] == "symmetric_kl" and options["learning_rate"] == 0.001 and options["epochs"] == 1
     assert [path.rsplit("/", 1)[1] for path in options["pretrained"]] == [
@@ -93,7 +97,7 @@ def test_a_cell_is_the_run_that_its_run_file_says(finished):
 def test_overrides_of_the_grid_reach_the_runs(finished):
     out, _ = finished
     grid = GRID.model_copy(update={"preset": "simulated_ctr_mutual", "overrides": ("model.dropout=0.25",)})
-    assert cell_config(independent(Member("deepfm", 0), 1), grid, place_of(out)).model.dropout == 0.25
+    assert cell_config(CellRun(independent(grid, Member("deepfm", 0), 1), grid, out)).model.dropout == 0.25
 
 
 def test_the_mutual_term_changes_the_peers(finished):
@@ -103,12 +107,12 @@ def test_the_mutual_term_changes_the_peers(finished):
 
 def test_a_group_of_different_models_starts_from_a_run_of_each(finished):
     out, results = finished
-    place, members = place_of(out), (Member("deepfm", 0), Member("dcn", 0))
-    alone = run_cell(independent(members[1], 1), GRID, place)
+    members = (Member("deepfm", 0), Member("dcn", 0))
+    alone = run_cell(CellRun(independent(GRID, members[1], 1), GRID, out))
     still = GRID.model_copy(update={"finetuning": Phase(epochs=1, learning_rate=1e-12)})
-    found = run_cell(Cell("mixed", 1, "mixed", members), still, place)
+    mixed = run_cell(CellRun(Cell(GRID.place, "mixed", 1, "mixed", members), still, out))
     expected = [aucs(results, "deepfm-1-independent-0")[0], alone["test"]["peers"][0]["auc"]]
-    assert [peer["auc"] for peer in found["test"]["peers"]] == pytest.approx(expected, abs=1e-6)
+    assert [peer["auc"] for peer in mixed["test"]["peers"]] == pytest.approx(expected, abs=1e-6)
 
 
 def test_groups_start_from_the_pretrained_peers(finished):
@@ -148,11 +152,11 @@ def test_a_second_run_does_nothing_again_and_one_after_a_kill_does_what_is_left(
     out = tmp_path / "copy"
     shutil.copytree(source, out)
     said: list[str] = []
-    assert run_grid(GRID, out, workers=0, say=said.append)["cells"] == results["cells"]
+    assert run_table(TABLE, GRID, out, workers=0, say=said.append)["cells"] == results["cells"]
     assert not [line for line in said if line.startswith("[")]
     (out / "cells" / "deepfm-1-mutual.json").unlink()
     (out / "cells" / "deepfm-1-independent-1.json").unlink()
-    again = run_grid(GRID, out, workers=0, say=said.append)
+    again = run_table(TABLE, GRID, out, workers=0, say=said.append)
     told = [line.split()[1].rstrip(":") for line in said if line.startswith("[")]
     assert told == ["deepfm-1-independent-1", "deepfm-1-mutual"]
     assert aucs(again, "deepfm-1-mutual") == pytest.approx(aucs(results, "deepfm-1-mutual"), abs=1e-4)
@@ -165,7 +169,7 @@ def test_a_cell_whose_pretrained_runs_are_gone_has_them_trained_again(finished, 
     shutil.rmtree(out / "work" / "runs")
     (out / "cells" / "deepfm-1-ensemble.json").unlink()
     said: list[str] = []
-    again = run_grid(GRID, out, workers=0, say=said.append)
+    again = run_table(TABLE, GRID, out, workers=0, say=said.append)
     told = [line.split()[1].rstrip(":") for line in said if line.startswith("[")]
     assert told == ["deepfm-1-independent-0", "deepfm-1-independent-1", "deepfm-1-ensemble"]
     assert aucs(again, "deepfm-1-ensemble") == pytest.approx(aucs(results, "deepfm-1-ensemble"), abs=1e-4)
@@ -187,7 +191,7 @@ def test_a_result_that_was_fitted_in_another_way_is_refused(finished):
     try:
         (out / "grid.json").write_text(json.dumps({**shown, **longer.identity()}))
         with pytest.raises(InputError, match=r"deepfm-1-\w+\.json: received a result with epochs 1"):
-            run_grid(longer, out, workers=0)
+            run_table(TABLE, longer, out, workers=0)
     finally:
         (out / "grid.json").write_text(json.dumps(shown))
 
@@ -195,28 +199,28 @@ def test_a_result_that_was_fitted_in_another_way_is_refused(finished):
 def test_a_part_that_is_run_alone_leaves_the_other_results_in_the_whole(finished):
     out, results = finished
     wider = GRID.model_copy(update={"controls": Part(models=("deepfm",), groups=1)})
-    again = run_grid(GRID, out, whole=wider, workers=0)
+    again = run_table(TABLE, GRID, out, complete=wider, workers=0)
     assert again["cells"] == results["cells"] and again["grid"]["controls"]["groups"] == 1
-    run_grid(GRID, out, workers=0)
+    run_table(TABLE, GRID, out, workers=0)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 2}, {"embedding_dim": 3}, {"rows": 5000}])
 def test_a_folder_of_another_grid_is_refused(finished, changes):
     out, _ = finished
     with pytest.raises(InputError, match=f"results with {next(iter(changes))}"):
-        run_grid(GRID.model_copy(update=changes), out, workers=0)
+        run_table(TABLE, GRID.model_copy(update=changes), out, workers=0)
 
 
 def test_an_empty_grid_foreign_files_and_missing_data_are_refused_before_anything_is_written(tmp_path):
     with pytest.raises(InputError, match="no cell"):
-        run_grid(narrowed(GRID, parts=()), tmp_path / "out", workers=0)
+        run_table(TABLE, GRID.narrowed(parts=()), tmp_path / "out", workers=0)
     with pytest.raises(InputError, match="--data"):
-        run_grid(GRID.model_copy(update={"source": "criteo"}), tmp_path / "out", workers=0)
+        run_table(TABLE, GRID.model_copy(update={"source": "criteo"}), tmp_path / "out", workers=0)
     assert not (tmp_path / "out").exists()
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine.txt").write_text("keep")
     with pytest.raises(InputError, match="a folder in use"):
-        run_grid(GRID, tmp_path / "used", workers=0)
+        run_table(TABLE, GRID, tmp_path / "used", workers=0)
 
 
 def test_the_page_of_a_real_grid_can_be_rendered(finished):
