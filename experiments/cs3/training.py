@@ -101,7 +101,7 @@ class Watched:
     def __init__(self, task: Task, run: Path, records: Path, grid: CS3Grid):
         self.task, self.records, self._grid = task, records, grid
         self._sizes = table_sizes(task.feature_set, task.transform)
-        self._batches = EventBatches(task.transform, task.feature_set, task.config.training.batch_size)
+        self._batches = EventBatches(task.transform, task.feature_set, grid.batch_size)
         group = streaming_model_of(task.config, recipe_of(task.config), task.feature_set, self._sizes)
         if not isinstance(group, RecordingCS3):
             raise ValueError(f"{type(group).__name__} is trained; expected RecordingCS3; use its recipe")
