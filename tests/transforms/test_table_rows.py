@@ -1,0 +1,201 @@
+"""Records of a log become rows: roles, candidates, features, conditions, order and splits."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from transforms.arrow import pa
+from transforms.errors import InputError
+from transforms.sources.table.files import chunks_of, find_files
+from transforms.sources.table.load import parse_declaration
+from transforms.sources.table.read import check, read_chunk
+from transforms.sources.table.schema import feature_set_of
+
+NEW_YEAR = 1_767_225_600
+
+
+def rows_of(folder: Path, declaration: str, records: list[dict[str, Any]], table: str | None = None) -> dict[str, Any]:
+    """The rows of a log in JSON Lines, by column."""
+    (folder / "log.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    log = parse_declaration({"name": "shop", "files": "log.jsonl"} | yaml.safe_load(declaration))
+    check(log, folder)
+    part = log if table is None else log.tables[table]
+    (chunk,) = chunks_of(find_files(part, folder)[0], part.csv)
+    (rows,) = read_chunk(chunk, log, table)
+    columns: dict[str, Any] = rows.to_pydict()
+    return columns
+
+
+REQUESTS = """
+user_id: user
+timestamp: at
+list_size: 4
+candidates: {items: pool, clicked: clicks, shown: shown, stage: stages, position: places}
+features:
+  score: {type: float, entity: item, column: scores}
+  tags: {entity: item, list: 2, column: labels}
+  device: {entity: context}
+  clicked: {history: {of: item_id, where: label == 1 and exposed == 1}}
+"""
+POOLS: list[dict[str, Any]] = [
+    {
+        "user": 1, "at": NEW_YEAR, "device": "tv", "pool": ["a", "b", "c"], "clicks": ["b"], "shown": ["a", "b"],
+        "stages": [2, 2, 1], "places": [1, 2, 0], "scores": [0.5, 0.25, None], "labels": [["x"], [], ["x", "y", "z"]],
+    },
+    {
+        "user": 2, "at": NEW_YEAR + 1, "device": None, "pool": [], "clicks": [], "shown": [],
+        "stages": [], "places": [], "scores": [], "labels": [],
+    },
+    {
+        "user": 1, "at": NEW_YEAR + 2, "device": "phone", "pool": ["b"], "clicks": [], "shown": ["b"],
+        "stages": [2], "places": [1], "scores": [1], "labels": [None],
+    },
+]  # fmt: skip
+
+
+def test_each_candidate_of_a_record_is_a_row(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, REQUESTS, POOLS)
+    assert rows["item_id"] == ["a", "b", "c", "b"]
+    assert rows["label"] == [0, 1, 0, 0]
+    assert rows["exposed"] == [1, 1, 0, 1]
+    assert (rows["stage"], rows["position"]) == ([2, 2, 1, 2], [1, 2, 0, 1])
+    assert rows["user_id"] == ["1", "1", "1", "1"]
+    assert rows["device"] == ["tv", "tv", "tv", "phone"]
+    assert rows["tags"] == [["x"], [], ["x", "y"], []]
+    np.testing.assert_array_equal(rows["score"], [0.5, 0.25, np.nan, 1])
+    assert rows["_where_0"] == [False, True, False, False]
+    assert len(set(rows["request_id"])) == 2 and rows["request_id"][0] == rows["request_id"][2]
+    assert rows["_row"] == sorted(set(rows["_row"]))
+
+
+def test_labels_may_be_parallel_or_behind_the_id(tmp_path: Path) -> None:
+    base = "{timestamp: at, list_size: 4, candidates: %s}"
+    parallel = [{"at": NEW_YEAR, "items": "a,b", "clicks": "0,1", "seen": "true,false"}]
+    rows = rows_of(tmp_path, base % '{items: items, labels: clicks, exposed: seen, separator: ","}', parallel)
+    assert (rows["item_id"], rows["label"], rows["exposed"]) == (["a", "b"], [0, 1], [1, 0])
+    behind = [{"at": NEW_YEAR, "items": "N-1-1 N-2-0"}, {"at": NEW_YEAR, "items": ""}]
+    rows = rows_of(tmp_path, base % '{items: items, separator: " ", label_after: "-"}', behind)
+    assert (rows["item_id"], rows["label"]) == (["N-1", "N-2"], [1, 0])
+
+
+ROWS = """
+user_id: [country, user]
+item_id: item
+request_id: {columns: [user], window: 1m}
+records: row
+timestamp: {column: at, timezone: Europe/Berlin}
+label: clicked
+weight: w
+position: {column: place, input: true}
+splits: {by: column, column: day, values: {eval: [6], test: [7, 8]}}
+features:
+  hour: {column: at, encoding: hour_of_day}
+  since: {type: date, entity: user}
+  open: {type: datetime, entity: item, encoding: day_of_week}
+  adult: {type: bool, entity: user}
+  size: {type: int, entity: item, missing: [-9, unknown]}
+  basket: {entity: user, sequence: 2, separator: " "}
+  image: {entity: item, vector: 2, column: "image_*"}
+  seen: {count: {per: [user_id, shelf], where: clicked == 0}}
+  bought: {history: {of: shelf, where: price > 2}}
+"""
+ROW: dict[str, Any] = {
+    "country": "de", "user": 7, "item": 12, "at": "2026-01-01 01:00", "clicked": True, "w": 0.5, "place": 3, "day": 6,
+    "since": "2025-12-31", "open": "2026-01-01 00:30", "adult": "no", "size": "unknown", "basket": "a b c",
+    "shelf": "s", "image_2": 0.5, "image_10": 1.5, "price": 3,
+}  # fmt: skip
+
+
+def test_roles_and_features_of_rows_are_in_their_types(tmp_path: Path) -> None:
+    rows = rows_of(tmp_path, ROWS, [ROW])
+    row = {name: values[0] for name, values in rows.items()}
+    assert row["user_id"] == "de|7" and row["item_id"] == "12"
+    assert row["timestamp"] == NEW_YEAR
+    assert row["request_id"] == f"7|{NEW_YEAR // 60}"
+    assert (row["label"], row["weight"], row["position"], row["_split"]) == (1, 0.5, 3, "eval")
+    assert row["local_time"] == NEW_YEAR + 3600, "the clock in Berlin"
+    assert row["since"] == pytest.approx(1 + 1 / 24), "from midnight in Berlin to one o'clock a day later"
+    assert row["open"] == NEW_YEAR + 1800, "the clock in Berlin"
+    assert (row["adult"], row["size"]) == (0, -1)
+    assert row["basket"] == ["b", "c"], "the last ones"
+    assert row["image"] == [0.5, 1.5], "in the order of their numbers"
+    assert (row["_raw_0"], row["_where_0"], row["_where_1"]) == ("s", False, True)
+
+
+def test_the_columns_and_features_of_the_records_follow(tmp_path: Path) -> None:
+    log = parse_declaration({"name": "shop", "files": "log.jsonl"} | yaml.safe_load(ROWS))
+    features = {feature.name: feature for feature in feature_set_of(log).features}
+    columns = {column.name: column for column in feature_set_of(log).columns}
+    assert features["hour"].column == "local_time"
+    assert features["seen"].encoding == "log_zscore" and columns["seen"].entity == "context"
+    assert features["bought"].vocabulary == "bought" and columns["bought"].max_length == 50
+    assert (columns["image"].width, features["image"].encoding) == (2, "vector")
+    assert (columns["since"].dtype, features["since"].encoding) == ("float", "zscore")
+    assert columns["position"].model_input and "position" in features
+    assert columns["weight"].dtype == "float"
+
+
+def test_tables_have_keys_times_and_features(tmp_path: Path) -> None:
+    declaration = """
+item_id: item
+label: clicked
+timestamp: at
+features: {category_seen: {entity: item, column: shelf}}
+tables:
+  items: {files: items.jsonl, key: id, timestamp: {column: from, unit: ms}, features: {price: float, listed: date}}
+"""
+    items = [{"id": 12, "from": NEW_YEAR * 1000, "price": "2.5", "listed": "2025-12-31"}]
+    (tmp_path / "items.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    rows = rows_of(tmp_path, declaration, [ROW], table="items")
+    assert (rows["_key"], rows["timestamp"], rows["price"]) == (["12"], [NEW_YEAR], [2.5])
+    assert rows["listed"] == [NEW_YEAR - 86400]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"at": None}, "line 1, column at: received nothing; expected a time"),
+        ({"clicked": 3}, "column clicked: received 3; expected 0 or 1"),
+        ({"image_2": [1, 2]}, "2 values; expected one value"),
+        ({"size": "1.5"}, "column size: received '1.5'; expected a whole number"),
+        ({"at": "1.1.2026"}, "give timestamp a format"),
+    ],
+)
+def test_a_bad_value_is_refused_with_line_and_column(change: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        rows_of(tmp_path, ROWS, [ROW | change])
+    assert message in str(error.value) and error.value.where.startswith("log.jsonl, line 1")
+
+
+@pytest.mark.parametrize(
+    ("declaration", "records", "message"),
+    [
+        (REQUESTS, [POOLS[0] | {"scores": [1, 2]}], "2 values for 3 candidates"),
+        (ROWS.replace("item_id: item", "item_id: itm"), [ROW], r"no column 'itm' \(item_id\).*did you mean 'item'"),
+        (ROWS.replace("price > 2", "prize > 2"), [ROW], "no column 'prize'"),
+        (ROWS.replace("of: shelf", "of: shlf"), [ROW], r"no column 'shlf' \(features.bought.history.of\)"),
+        (ROWS.replace("vector: 2", "vector: 3"), [ROW], "features.image: received 2 columns 'image_.*expected 3"),
+        (ROWS + "questions:\n- Is price an input?\n", [ROW], "'Is price an input.'; expected no question"),
+    ],
+)
+def test_what_does_not_fit_the_files_is_refused(
+    declaration: str, records: list[dict[str, Any]], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        rows_of(tmp_path, declaration, records)
+
+
+def test_splits_by_files_go_by_their_names(tmp_path: Path) -> None:
+    log = parse_declaration(
+        {"name": "shop", "files": "*/log.csv", "item_id": "item", "label": "y", "timestamp": "at"}
+        | {"splits": {"by": "files", "values": {"test": "test/*", "eval": ["dev/*"]}}}
+    )
+    for folder in ("dev", "test", "train"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "log.csv").write_text(f"item,y,at\na,1,{NEW_YEAR}\n")
+    tables = [row for file in find_files(log, tmp_path) for row in read_chunk(chunks_of(file, log.csv)[0], log)]
+    assert pa.concat_tables(tables)["_split"].to_pylist() == ["eval", "test", "train"]
