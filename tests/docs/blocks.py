@@ -76,6 +76,23 @@ def run_file() -> str:
     return table(("key", "default", "meaning"), walk(RunConfig, ""))
 
 
+def section(path: str) -> str:
+    """The keys of one section of a declaration."""
+    cls = load(path)
+    meanings = arguments(cls)
+
+    def default(field: Any) -> str:
+        return "required" if field.is_required() else value(field.get_default(call_default_factory=True))
+
+    rows = ((f"`{name}`", _short(default(field)), meanings.get(name, "")) for name, field in cls.model_fields.items())
+    return table(("key", "default", "meaning"), rows)
+
+
+def _short(default: str) -> str:
+    # Sections and empty lists say nothing here.
+    return "" if "=" in default or default in ("`[]`", "`{}`", "`null`") else default
+
+
 def sources() -> str:
     from transforms.sources.registry import list_sources
 
@@ -157,6 +174,7 @@ GENERATORS: Mapping[str, Callable[..., str]] = {
     "verbs": verbs,
     "presets": presets,
     "run-file": run_file,
+    "section": section,
     "sources": sources,
     "source-options": source_options,
     "models": models,

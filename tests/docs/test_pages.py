@@ -10,6 +10,7 @@ from runs.building import recipe_of
 from runs.config import parse_config
 from tests.docs import blocks
 from tests.helpers.source_tree import ROOMS, ROOT
+from transforms.sources.table.load import parse_declaration
 
 PAGES = {str(page.relative_to(ROOT)): page.read_text() for page in blocks.pages()}
 
@@ -36,8 +37,12 @@ def test_named_files_and_folders_of_the_code_exist(name):
 
 
 @pytest.mark.parametrize(("name", "text"), snippets("yaml"), ids=lambda value: value if len(value) < 40 else "")
-def test_run_files_are_valid(name, text):
-    config = parse_config({"name": "mine", "source": "toy", **yaml.safe_load(text)})
+def test_run_files_and_declarations_are_valid(name, text):
+    values = yaml.safe_load(text)
+    if "files" in values:
+        parse_declaration(values)
+        return
+    config = parse_config({"name": "mine", "source": "toy", **values})
     recipe_of(config)
 
 
