@@ -50,7 +50,7 @@ def write_avazu_like(path: str | os.PathLike[str], rows: int, seed: int = 0) -> 
     def fields(start: int, size: int, rng: np.random.Generator) -> Fields:
         return _fields(start + np.arange(size, dtype=np.int64), rows, rng)
 
-    write_lines(path, rows, seed, ",", fields, LINE.header_line + b"\n")
+    write_lines(path, rows, seed, ",", fields, ",".join(LINE.fields).encode() + b"\n")
 
 
 def _fields(ordinals: np.ndarray, rows: int, rng: np.random.Generator) -> Fields:

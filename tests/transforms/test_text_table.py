@@ -1,5 +1,6 @@
 """Raw text tables: blocks, line numbers, kinds of fields and what stands for a missing value."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from transforms.arrow import pa
 from transforms.errors import InputError
 from transforms.sources.member_table import MemberTable, read_members
-from transforms.sources.text_format import CATEGORY, COUNT, FLAG, KEY, NUMBER, TEXT, TextFormat
+from transforms.sources.text_format import CATEGORY, COUNT, FLAG, HEX, INTEGER, KEY, NUMBER, TEXT, TextFormat
 from transforms.sources.text_table import check_text, text_rows, token_columns
 
 FORMAT = TextFormat({"id": KEY, "number": NUMBER, "name": TEXT}, quoted=True)
@@ -24,7 +25,7 @@ def test_small_blocks_give_the_same_rows_and_lines_as_one(tmp_path):
     lines = [f'{number},{number}.5,"name, {number}"' for number in range(200)]
     path = write(tmp_path, "name_of_nobody,id,number,name\n" + "".join(f"x,{line}\n" for line in lines))
     whole = list(text_rows(path, FORMAT))
-    blocks = list(text_rows(path, FORMAT, block_bytes=64))
+    blocks = list(text_rows(path, FORMAT, chunk_bytes=64))
     assert len(whole) == 1
     assert len(blocks) > 20
     assert np.concatenate([rows.lines for rows in blocks]).tolist() == list(range(2, 202))
@@ -33,7 +34,7 @@ def test_small_blocks_give_the_same_rows_and_lines_as_one(tmp_path):
     assert blocks[-1].texts("name")[-1].as_py() == "name, 199"
 
 
-@pytest.mark.parametrize("block_bytes", [16, 1 << 20])
+@pytest.mark.parametrize("chunk_bytes", [16, 1 << 20])
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
@@ -42,14 +43,14 @@ def test_small_blocks_give_the_same_rows_and_lines_as_one(tmp_path):
         ("7,1e,a", "line 42, field number: received '1e'; expected a number or nothing"),
         ("1234567890123456789,1,a", "line 42, field id: received '1234567890123456789'"),
         ("7\n,1,a", "line 42: received 1 fields"),
-        ("", "line 42, field id: received ''"),
+        ("", "line 42: received 1 fields"),
     ],
 )
-def test_faults_are_found_on_their_line_whatever_the_block(tmp_path, fault, message, block_bytes):
+def test_faults_are_found_on_their_line_whatever_the_block(tmp_path, fault, message, chunk_bytes):
     lines = [f"{number},1,a" for number in range(40)]
     path = write(tmp_path, "\n".join(["id,number,name", *lines, fault, *lines]))
     with pytest.raises(InputError, match=message):
-        for rows in text_rows(path, FORMAT, block_bytes):
+        for rows in text_rows(path, FORMAT, chunk_bytes):
             assert [len(rows.values(name)) for name in FORMAT.fields] == [len(rows)] * 3
 
 
@@ -79,6 +80,31 @@ def test_what_only_looks_like_a_category_is_refused(tmp_path, value):
     assert rows.integers("flag").tolist() == [1]
     with pytest.raises(InputError, match="line 2, field category: received"):
         rows.values("category")
+
+
+@pytest.mark.parametrize(
+    ("kind", "allowed", "refused"),
+    [
+        (
+            INTEGER,
+            ["", "0", "-1", "007", "-" + "9" * 18],
+            ["-", "--1", "1-", "1-2", "+1", " 1", "0x1", "1.0", "1" * 19],
+        ),
+        (KEY, ["0", "9" * 18], ["", "-1", "1e3", "1" * 19]),
+        (HEX, ["", "0", "fF", "a" * 16], ["g", "0x1", "a" * 17, "-1"]),
+        (FLAG, ["0", "1"], ["", "2", "01", "-1"]),
+    ],
+)
+def test_runs_of_characters_are_checked_to_the_letter(tmp_path, kind, allowed, refused):
+    text_format = TextFormat({"value": kind, "other": TEXT}, header="none")
+    (rows,) = text_rows(write(tmp_path, "".join(f"{value},x\n" for value in allowed)), text_format)
+    assert len(rows.values("value")) == len(allowed)
+    for value in refused:
+        (rows,) = text_rows(write(tmp_path, "".join(f"{text},x\n" for text in (*allowed, value))), text_format)
+        with pytest.raises(
+            InputError, match=f"line {len(allowed) + 1}, field value: received {re.escape(repr(value))}"
+        ):
+            rows.values("value")
 
 
 def test_headers_are_checked(tmp_path):

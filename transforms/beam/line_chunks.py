@@ -1,9 +1,12 @@
 """Byte ranges of a text file that hold whole lines, so that one file is read by many workers."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
+
+import apache_beam as beam
+from apache_beam.pvalue import AsDict
 
 _BLOCK = 1 << 16
 
@@ -31,7 +34,7 @@ def line_chunks(path: str | os.PathLike[str], chunk_bytes: int, skipped_bytes: i
     Args:
       path: the file.
       chunk_bytes: see above.
-      skipped_bytes: so many bytes at the start, whole lines, belong to no chunk: a header.
+      skipped_bytes: bytes of whole lines at the start that belong to no chunk: a header.
     """
     size = os.path.getsize(path)
     borders = [skipped_bytes]
@@ -48,15 +51,35 @@ def read_bytes(chunk: LineChunk) -> bytes:
         return file.read(chunk.stop - chunk.start)
 
 
-def count_lines(chunk: LineChunk) -> int:
-    """Lines of a chunk; a last line without a line end counts."""
-    data = read_bytes(chunk)
+def count_lines(data: bytes) -> int:
+    """Lines of a text; a last line without a line end counts."""
     return data.count(b"\n") + (not data.endswith(b"\n"))
 
 
-def lines_before(chunk: LineChunk, counts: Mapping[tuple[str, int], int]) -> int:
-    """Lines of the file that stand before a chunk, given the lines of each `(path, index)`."""
-    return sum(counts[chunk.path, index] for index in range(chunk.index))
+class SpreadChunks(beam.PTransform):
+    """Gives `(chunk, lines of its file before it, lines of its file)` on many workers.
+
+    Args:
+      chunks: all chunks of some files.
+    """
+
+    def __init__(self, chunks: Sequence[LineChunk]):
+        super().__init__()
+        self._chunks = list(chunks)
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+        chunks = root | "Chunks" >> beam.Create(self._chunks)
+        counts = chunks | "CountLines" >> beam.Map(_counted)
+        return chunks | "Spread" >> beam.Reshuffle() | "Place" >> beam.Map(_placed, AsDict(counts))
+
+
+def _counted(chunk: LineChunk) -> tuple[tuple[str, int], int]:
+    return (chunk.path, chunk.index), count_lines(read_bytes(chunk))
+
+
+def _placed(chunk: LineChunk, counts: Mapping[tuple[str, int], int]) -> tuple[LineChunk, int, int]:
+    of_file = {index: lines for (path, index), lines in counts.items() if path == chunk.path}
+    return chunk, sum(lines for index, lines in of_file.items() if index < chunk.index), sum(of_file.values())
 
 
 def _line_start(file: BinaryIO, position: int, size: int) -> int:

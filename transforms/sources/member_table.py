@@ -87,7 +87,7 @@ def read_members(path: Path, text_format: TextFormat, key: str) -> tuple[np.ndar
     again = np.flatnonzero(np.diff(ids[order]) == 0)
     if len(again):
         row = int(order[again + 1].min())
-        where = f"{path}, line {row + 1 + text_format.header}, field {key}"
+        where = f"{path}, line {row + 1 + text_format.header_lines}, field {key}"
         raise InputError(where, f"{ids[row]} again", f"each {key} once", "remove the repeated line")
     return ids, columns
 

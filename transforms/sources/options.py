@@ -35,6 +35,24 @@ class RecordOptions(SourceOptions):
         return records
 
 
+class LineOptions(SourceOptions):
+    """Options of a source whose lines are rows.
+
+    Args:
+      seed: of the random split of a train file that comes alone.
+      splits: how a train file that comes alone is split: `random` 8:1:1 by seed and line, or `time`: the
+        first 80 % of its lines are `train`, the next 10 % `eval`, the last 10 % `test`.
+      frequency_threshold: a token seen less often in the training split is out of vocabulary.
+      chunk_bytes: raw bytes read at once by one worker; bounds its memory.
+      batch_rows: rows in a shard at most.
+    """
+
+    splits: Literal["random", "time"] = "random"
+    frequency_threshold: int = Field(default=1, ge=1)
+    chunk_bytes: int = Field(default=32 << 20, ge=1, le=1 << 30)
+    batch_rows: int = Field(default=50_000, ge=1)
+
+
 class RowOptions(SourceOptions):
     """Options of a source of rows with histories.
 

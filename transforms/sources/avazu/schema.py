@@ -5,9 +5,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import SourceOptions
-from transforms.sources.line_format import Kind, LineFormat, LineOptions
-from transforms.sources.line_source import LineSource
+from transforms.sources.base import Source, SourceOptions
+from transforms.sources.options import LineOptions
+from transforms.sources.text_format import FLAG, HEX, INTEGER_CODE, LONG_KEY, CharacterRun, FieldKind, TextFormat
 
 KEY_FIELD, LABEL_FIELD, HOUR_FIELD = "id", "click", "hour"
 _SITE_AND_APP = ("site_id", "site_domain", "site_category", "app_id", "app_domain", "app_category")
@@ -17,13 +17,12 @@ NUMBERED = frozenset({"C1", "banner_pos", "device_type", "device_conn_type", *_A
 """Categories whose ids are integers; -1 is an id like any other."""
 CATEGORIES = ("C1", "banner_pos", *_SITE_AND_APP, *_DEVICE, "device_type", "device_conn_type", *_ANONYMOUS)
 """The 21 categories of a line, in order."""
-LINE = LineFormat(
-    file="train.csv",
-    fields={KEY_FIELD: Kind.KEY, LABEL_FIELD: Kind.LABEL, HOUR_FIELD: Kind.HOUR}
-    | {name: Kind.INTEGER if name in NUMBERED else Kind.HEX for name in CATEGORIES},
+_HOUR = FieldKind(CharacterRun("0-9", 8, 8), "an hour YYMMDDHH, e.g. 14102100", "int64")
+LINE = TextFormat(
+    {KEY_FIELD: LONG_KEY, LABEL_FIELD: FLAG, HOUR_FIELD: _HOUR}
+    | {name: INTEGER_CODE if name in NUMBERED else HEX for name in CATEGORIES},
+    header="exact",
     summary="id, click, hour, C1, banner_pos, site_id to device_conn_type, C14-C21",
-    delimiter=",",
-    header=True,
 )
 
 
@@ -42,7 +41,7 @@ VOCABULARY = "avazu"
 _TIMES = {"hour": Encoding.HOUR_OF_DAY, "weekday": Encoding.DAY_OF_WEEK, "weekend": Encoding.WEEKEND}
 
 
-class Avazu(LineSource):
+class Avazu(Source):
     """Rows of Avazu's `train.csv`: separated by commas, with a header, 24 columns.
 
     The 24 features are those of the Avazu_x4 benchmark: the hour of the day, the weekday and whether
@@ -59,7 +58,6 @@ class Avazu(LineSource):
     records: ClassVar[tuple[RecordKind, ...]] = ("row",)
     Options: ClassVar[type[SourceOptions]] = AvazuOptions
     reader: ClassVar[str] = "transforms.sources.avazu.read"
-    line_format: ClassVar[LineFormat] = LINE
     options: AvazuOptions
 
     def feature_set(self) -> FeatureSet:

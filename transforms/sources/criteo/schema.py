@@ -5,19 +5,18 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 
 from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import SourceOptions
-from transforms.sources.line_format import Kind, LineFormat, LineOptions
-from transforms.sources.line_source import LineSource
+from transforms.sources.base import Source, SourceOptions
+from transforms.sources.options import LineOptions
+from transforms.sources.text_format import FLAG, HEX, INTEGER, TextFormat
 
 LABEL_FIELD = "label"
 NUMBERS = tuple(f"I{i}" for i in range(1, 14))
 CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
-LINE = LineFormat(
-    file="train.txt",
-    fields={LABEL_FIELD: Kind.LABEL} | dict.fromkeys(NUMBERS, Kind.INTEGER) | dict.fromkeys(CATEGORIES, Kind.HEX),
-    summary="label, I1-I13, C1-C26",
+LINE = TextFormat(
+    {LABEL_FIELD: FLAG, **dict.fromkeys(NUMBERS, INTEGER), **dict.fromkeys(CATEGORIES, HEX)},
     delimiter="\t",
-    header=False,
+    header="none",
+    summary="label, I1-I13, C1-C26",
 )
 
 
@@ -52,7 +51,7 @@ LOWEST_NUMBER = -10
 """Counts are 0 or more but for a few codes of -1 to -3; anything far below is a damaged file."""
 
 
-class Criteo(LineSource):
+class Criteo(Source):
     """Rows of Criteo's `train.txt`: tab-separated, no header, 40 fields.
 
     Criteo names neither users nor items, so `user_id` and `item_id` are missing (empty), and gives
@@ -67,7 +66,6 @@ class Criteo(LineSource):
     records: ClassVar[tuple[RecordKind, ...]] = ("row",)
     Options: ClassVar[type[SourceOptions]] = CriteoOptions
     reader: ClassVar[str] = "transforms.sources.criteo.read"
-    line_format: ClassVar[LineFormat] = LINE
     options: CriteoOptions
 
     def feature_set(self) -> FeatureSet:

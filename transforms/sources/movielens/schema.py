@@ -14,7 +14,7 @@ _RATINGS = {"userId": KEY, "movieId": KEY, "rating": _RATING, "timestamp": KEY}
 _MOVIES = {"movieId": KEY, "title": TEXT, "genres": TEXT}
 LAYOUTS = {
     "csv": (TextFormat(_RATINGS), TextFormat(_MOVIES, quoted=True)),
-    "dat": (TextFormat(_RATINGS, "::", header=False), TextFormat(_MOVIES, "::", header=False)),
+    "dat": (TextFormat(_RATINGS, "::", header="none"), TextFormat(_MOVIES, "::", header="none")),
 }
 """Formats of the ratings and of the movies by the files' suffix; `dat` is that of 1M and 10M."""
 NO_GENRE = "(no genres listed)"

@@ -17,7 +17,7 @@ RECRUITER_TYPE = 5
 
 
 def _raw(**fields: FieldKind) -> TextFormat:
-    return TextFormat(fields, delimiter="\t", by_position=True)
+    return TextFormat(fields, delimiter="\t", header="counted")
 
 
 INTERACTION_TABLE = _raw(user_id=KEY, item_id=KEY, interaction_type=_TYPE, created_at=KEY)
