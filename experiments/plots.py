@@ -58,12 +58,7 @@ def dot_plot(
 
     width, height = _LEFT + _PLOT + _RIGHT, _TOP + _ROW * len(rows) + _BOTTOM
     bottom = height - _BOTTOM
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        f'font-size="12" fill="{_INK}">',
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="10" y="22" font-size="14" font-weight="bold">{escape(title)}</text>',
-    ]
+    parts = _frame(title, width, height)
     for index in range(round((high - low) / step) + 1):
         at, value = x(low + index * step), low + index * step
         color = _INK if abs(value) < step / 2 else "#d0d7de"
@@ -77,6 +72,15 @@ def dot_plot(
     for index, row in enumerate(rows):
         parts += _row(row, _TOP + _ROW * index + _ROW / 2, x)
     return "\n".join([*parts, "</svg>", ""])
+
+
+def _frame(title: str, width: int, height: int) -> list[str]:
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
+        f'font-size="12" fill="{_INK}">',
+        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        f'<text x="10" y="22" font-size="14" font-weight="bold">{escape(title)}</text>',
+    ]
 
 
 def _row(row: DotRow, y: float, x) -> list[str]:  # type: ignore[no-untyped-def]
@@ -173,12 +177,7 @@ def line_plot(title: str, axis: str, value: str, settings: Sequence[str], lines:
         return round(_LINE_TOP + _LINE_HEIGHT * (high - number) / (high - low), 1)
 
     width, height = _LINE_LEFT + _LINE_WIDTH + _LINE_RIGHT, _LINE_TOP + _LINE_HEIGHT + _LINE_BOTTOM
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        f'font-size="12" fill="{_INK}">',
-        f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
-        f'<text x="10" y="22" font-size="14" font-weight="bold">{escape(title)}</text>',
-    ]
+    parts = _frame(title, width, height)
     right, middle, below = _LINE_LEFT + _LINE_WIDTH, _LINE_LEFT + _LINE_WIDTH / 2, _LINE_TOP + _LINE_HEIGHT
     for tick in range(_TICKS + 1):
         number = low + (high - low) * tick / _TICKS

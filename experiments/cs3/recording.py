@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from models.cotraining.clicks import Clicks
 from models.cotraining.cs3 import CS3, CS3Options, CS3Recipe
-from models.ranking.target_attention_ranker import TargetAttentionRanker
-from models.retrieval.tower_model import TowerInput, TowerModel
+from models.retrieval.tower_model import TowerInput
 
 
 class RecordingCS3(CS3):
@@ -82,11 +81,5 @@ class RecordingRecipe(CS3Recipe):
 
     rows: int = 1
 
-    def group(
-        self,
-        towers: TowerModel,
-        ranker: TargetAttentionRanker | None,
-        in_vocabulary_ids: Mapping[str, int],
-        teacher_width: int,
-    ) -> CS3:
-        return RecordingCS3(towers, ranker, in_vocabulary_ids, teacher_width, rows=self.rows, **self.values(CS3Options))
+    def group(self, *args: Any, **kwargs: Any) -> CS3:
+        return RecordingCS3(*args, rows=self.rows, **kwargs, **self.values(CS3Options))

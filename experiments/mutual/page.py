@@ -19,7 +19,7 @@ _SETTINGS = (
     "slow_rate", "other_epochs",
 )  # fmt: skip
 _OF_PAPER = {"peers": 4, "batch_size": 4000, "embedding_dim": 16, "hidden_units": (400, 200, 100)}
-_DATA: tuple[tuple[paper.Data, str], ...] = (("avazu", "Avazu"), ("criteo", "Criteo"))
+_DATA = (("avazu", "Avazu"), ("criteo", "Criteo"))
 _CONTROLS = (
     # An arm, and the one that differs from it in one thing.
     ("logit_mse", MUTUAL),
@@ -177,7 +177,7 @@ def _sizes(findings: Findings) -> str:
             rows.append(["ours", name(model), f"{len(one.means)} groups", str(size), *cells])
     of_paper = []
     for data, title in _DATA:
-        model, sizes = paper.SIZES[data]
+        model, sizes = paper.SIZES[data]["model"], paper.SIZES[data]["peers"]
         for size, runs in sorted(sizes.items()):
             cells = [f"paper, {title}", name(model), "1 group", str(size), f"{statistics.fmean(runs):.5f}", "", ""]
             of_paper.append(cells)

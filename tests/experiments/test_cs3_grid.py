@@ -11,12 +11,9 @@ from experiments.cs3.grid import PARTS, CS3Grid
 from experiments.cs3.methods import BACKBONES, FULL, METHODS, backbone_title, decay_method, method_of, title, tuned_as
 from experiments.grid import Place, read_grid
 from models.registry import MODELS
+from tests.helpers.tiny_grids import WORLD
 from transforms.errors import InputError
 
-WORLD = {
-    "users": 40, "items": 60, "candidates": 10, "min_candidates": 8, "pool_size": 20, "ranked_items": 6,
-    "exposed_items": 3, "history_length": 5, "block_requests": 32,
-}  # fmt: skip
 TINY = {"name": "tiny", "world": WORLD, "requests": 60, "seeds": 1, "main": ["base"]}
 
 
@@ -31,8 +28,8 @@ def packaged(name):
     return read_grid(CS3Grid, name)
 
 
-def names(found, root=NOWHERE):
-    return [cell.name for cell in cells_of(found, root)]
+def names(example, root=NOWHERE):
+    return [cell.name for cell in cells_of(example, root)]
 
 
 def tried(root, losses, backbone="dssm", method="base"):
@@ -45,11 +42,11 @@ def tried(root, losses, backbone="dssm", method="base"):
 
 
 def test_the_grid_of_the_package_has_all_parts_five_seeds_and_at_least_two_backbones():
-    found = packaged("cs3_simulated")
-    assert all(found.methods(part) for part in PARTS) and found.seeds == 5 and len(found.backbones) >= 2
+    example = packaged("cs3_simulated")
+    assert all(example.methods(part) for part in PARTS) and example.seeds == 5 and len(example.backbones) >= 2
     shuffled = {"base_shuffled", "full_shuffled"}
-    assert set(found.main) == set(METHODS) - {"leaky"} - shuffled and set(found.order) == {"full", "leaky"}
-    assert set(found.shuffled) == shuffled
+    assert set(example.main) == set(METHODS) - {"leaky"} - shuffled and set(example.order) == {"full", "leaky"}
+    assert set(example.shuffled) == shuffled
 
 
 def test_backbones_are_models_that_can_be_built_by_name():
@@ -58,34 +55,34 @@ def test_backbones_are_models_that_can_be_built_by_name():
 
 def test_one_learning_rate_is_not_tuned_and_of_several_each_is_tried_on_all_tuning_seeds():
     assert names(grid(learning_rates=[0.002])) == ["default-1-dssm-base-lr_0.002"]
-    found = names(grid(learning_rates=[0.01, 0.003], tuning_seeds=[1001, 1002]))
-    assert found == [f"default-{seed}-dssm-base-lr_{rate}" for rate in (0.003, 0.01) for seed in (1001, 1002)]
+    cell_names = names(grid(learning_rates=[0.01, 0.003], tuning_seeds=[1001, 1002]))
+    assert cell_names == [f"default-{seed}-dssm-base-lr_{rate}" for rate in (0.003, 0.01) for seed in (1001, 1002)]
 
 
 def test_each_method_of_each_backbone_is_tuned_and_variants_of_cs3_take_its_rate():
-    found = grid(main=["base"], backbones=["dssm", "dat"], order=["leaky"], decays=[0.5], learning_rates=[0.1, 0.01])
-    assert {cell.kind for cell in tuning_cells(found, NOWHERE)} == {"dssm-base", "dat-base", "dssm-full"}
+    example = grid(main=["base"], backbones=["dssm", "dat"], order=["leaky"], decays=[0.5], learning_rates=[0.1, 0.01])
+    assert {cell.kind for cell in tuning_cells(example, NOWHERE)} == {"dssm-base", "dat-base", "dssm-full"}
     assert {tuned_as(name) for name in ("leaky", "full_decay_0.5", "full")} == {"full"} and tuned_as("cts") == "cts"
 
 
 def test_the_rate_with_the_least_mean_loss_over_the_tuning_seeds_is_measured_once_all_are_tried(tmp_path):
-    found = grid(learning_rates=[0.001, 0.003, 0.01], tuning_seeds=[1001, 1002])
+    example = grid(learning_rates=[0.001, 0.003, 0.01], tuning_seeds=[1001, 1002])
     # By the first seed alone 0.01 would be chosen.
     tried(tmp_path, {0.001: [0.31, 0.30], 0.003: [0.29, 0.28], 0.01: [0.28]})
-    assert measured_cells(found, tmp_path) == []
+    assert measured_cells(example, tmp_path) == []
     tried(tmp_path, {0.01: [0.28, 0.32]})
-    assert measured_cells(found, tmp_path) == [Cell(Place("default", 1), "dssm", "base", 0.003)]
-    assert len(tuning_cells(found, tmp_path)) == 6
+    assert measured_cells(example, tmp_path) == [Cell(Place("default", 1), "dssm", "base", 0.003)]
+    assert len(tuning_cells(example, tmp_path)) == 6
 
 
 def test_a_rate_is_tried_beyond_an_end_that_was_best_until_the_best_lies_between_two_others(tmp_path):
-    found = grid(learning_rates=[0.001, 0.003], tuning_seeds=[1001])
+    example = grid(learning_rates=[0.001, 0.003], tuning_seeds=[1001])
     for rates, loss in (([0.001, 0.003], 0.29), ([0.001, 0.003, 0.01], 0.28), ([0.001, 0.003, 0.01, 0.03], 0.30)):
-        assert [cell.learning_rate for cell in tuning_cells(found, tmp_path)] == rates
-        assert measured_cells(found, tmp_path) == []
+        assert [cell.learning_rate for cell in tuning_cells(example, tmp_path)] == rates
+        assert measured_cells(example, tmp_path) == []
         tried(tmp_path, {0.001: [0.31], rates[-1]: [loss]})
-    assert [cell.learning_rate for cell in tuning_cells(found, tmp_path)] == [0.001, 0.003, 0.01, 0.03]
-    assert [cell.learning_rate for cell in measured_cells(found, tmp_path)] == [0.01]
+    assert [cell.learning_rate for cell in tuning_cells(example, tmp_path)] == [0.001, 0.003, 0.01, 0.03]
+    assert [cell.learning_rate for cell in measured_cells(example, tmp_path)] == [0.01]
 
 
 def test_a_step_beyond_a_rate_leads_along_the_series_of_one_and_three():
@@ -97,17 +94,17 @@ def test_a_step_beyond_a_rate_leads_along_the_series_of_one_and_three():
 
 
 def test_methods_of_the_main_part_are_trained_at_the_equal_rate_too_and_once_if_that_is_their_own():
-    found = grid(main=["base"], order=["full"], learning_rates=[0.003], equal_rate=0.001)
-    assert names(found) == [f"default-1-dssm-{own}" for own in ("base-lr_0.003", "base-lr_0.001", "full-lr_0.003")]
+    example = grid(main=["base"], order=["full"], learning_rates=[0.003], equal_rate=0.001)
+    assert names(example) == [f"default-1-dssm-{own}" for own in ("base-lr_0.003", "base-lr_0.001", "full-lr_0.003")]
     assert names(grid(equal_rate=0.001)) == ["default-1-dssm-base-lr_0.001"]
 
 
 def test_cells_that_two_parts_share_come_once_and_a_world_without_drift_is_a_place_of_its_own():
     drift = {"worlds": {"none": {"drift": 0.0}, "as_is": {}}, "methods": ["full"]}
-    found = grid(main=["full"], order=["full"], decays=[0.8, 0.5], drift=drift)
+    example = grid(main=["full"], order=["full"], decays=[0.8, 0.5], drift=drift)
     methods = ["default-1-dssm-full", "default-1-dssm-full_decay_0.5", "drift-none-1-dssm-full"]
-    assert names(found) == [f"{own}-lr_0.001" for own in methods]
-    assert found.world_of("drift-none").drift == 0.0 and found.world_of("default").drift == 0.02
+    assert names(example) == [f"{own}-lr_0.001" for own in methods]
+    assert example.world_of("drift-none").drift == 0.0 and example.world_of("default").drift == 0.02
 
 
 def test_methods_are_the_parts_that_their_names_say():
@@ -122,12 +119,12 @@ def test_methods_are_the_parts_that_their_names_say():
 
 
 def test_a_narrowed_grid_has_the_named_parts_methods_seeds_and_backbones():
-    whole = packaged("cs3_simulated")
-    found = whole.narrowed(("base", "full"), 2, ("main", "sensitivity"))
-    assert found.main == ("base", "full") and found.order == () == found.drift.methods and found.seeds == 2
-    assert found.decays == (0.8,) and found.backbones == whole.backbones
-    other = whole.narrowed(backbones=("dat",))
-    assert other.backbones == ("dat",) and other.main == whole.main
+    complete = packaged("cs3_simulated")
+    narrowed = complete.narrowed(("base", "full"), 2, ("main", "sensitivity"))
+    assert narrowed.main == ("base", "full") and narrowed.order == () == narrowed.drift.methods and narrowed.seeds == 2
+    assert narrowed.decays == (0.8,) and narrowed.backbones == complete.backbones
+    other = complete.narrowed(backbones=("dat",))
+    assert other.backbones == ("dat",) and other.main == complete.main
     assert {cell.backbone for cell in cells_of(other, NOWHERE)} == {"dat"}
 
 
@@ -185,16 +182,19 @@ def test_the_one_tuning_seed_of_earlier_results_is_read():
 
 def test_the_grids_of_the_package_tune_on_three_seeds_over_three_rates_and_compare_at_one():
     for name in ("cs3_simulated", "cs3_ebnerd"):
-        found = packaged(name)
-        assert len(found.tuning_seeds) >= 3 <= len(found.learning_rates) and found.equal_rate in found.learning_rates
+        example = packaged(name)
+        assert (
+            len(example.tuning_seeds) >= 3 <= len(example.learning_rates)
+            and example.equal_rate in example.learning_rates
+        )
 
 
 def test_the_grid_of_movielens_has_the_settings_of_its_preset():
     preset = load_config("movielens_cs3")
-    found = packaged("cs3_movielens")
-    assert (preset.model.name, preset.model.embedding_dim) == (found.studied, found.embedding_dim)
-    assert tuple(preset.model.hidden_units) == found.hidden_units
+    example = packaged("cs3_movielens")
+    assert (preset.model.name, preset.model.embedding_dim) == (example.studied, example.embedding_dim)
+    assert tuple(preset.model.hidden_units) == example.hidden_units
     training, options = preset.training, preset.recipe.options
-    assert (training.batch_size, training.learning_rate) == (found.batch_size, found.learning_rates[0])
-    assert options["softmax_weight"] == found.softmax_weight and options["alpha"] == options["beta"]
-    assert options["alpha"] in found.decays and found.cut_off == 100
+    assert (training.batch_size, training.learning_rate) == (example.batch_size, example.learning_rates[0])
+    assert options["softmax_weight"] == example.softmax_weight and options["alpha"] == options["beta"]
+    assert options["alpha"] in example.decays and example.cut_off == 100

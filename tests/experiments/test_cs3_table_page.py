@@ -33,17 +33,17 @@ def metrics(auc):
 
 
 def cell(backbone, method, seed, auc, variant="default", leaky=False, rate=0.003):
-    own = auc + seed * 1e-2 + (0.0 if method == "base" else NOISE[seed])
-    test: dict[str, Any] = {mode: metrics(own + later) for mode, later in LATER.items()}
-    test["online"] = metrics(own + (0.3 if leaky else 0.02))
-    test["noise"] = {"0.1": {"auc": own - 0.001, "auc_truth": own + 0.009}, "1": {"auc": 0.6, "auc_truth": 0.61}}
+    level = auc + seed * 1e-2 + (0.0 if method == "base" else NOISE[seed])
+    test: dict[str, Any] = {mode: metrics(level + later) for mode, later in LATER.items()}
+    test["online"] = metrics(level + (0.3 if leaky else 0.02))
+    test["noise"] = {"0.1": {"auc": level - 0.001, "auc_truth": level + 0.009}, "1": {"auc": 0.6, "auc_truth": 0.61}}
     course = {
         name: [0.5 + at / 100 for at in range(20)] for name in ("towers", "ranker", "towers_truth", "ranker_truth")
     }
     return {
         "cell": f"{variant}-{seed}-{backbone}-{method}", "variant": variant, "backbone": backbone, "method": method,
         "seed": seed, "tried": False, "learning_rate": rate, "cpu_seconds": 30.0, "data_sha256": "0" * 64,
-        "test": test, "train": metrics(0.85 if leaky else own), "course": course, "parameters": 1234,
+        "test": test, "train": metrics(0.85 if leaky else level), "course": course, "parameters": 1234,
         "rows": {"train": 800, "eval": 100, "test": 100}, "monitored": 0.28,
     }  # fmt: skip
 
@@ -67,7 +67,7 @@ def results(aucs=None, seeds=range(1, 6), backbones=("dssm", "dat"), **grid):
     return {"grid": values, "contexts": [context], "cells": cells}
 
 
-def at_equal_rates(found, aucs, seeds=range(1, 6), backbones=("dssm", "dat"), rate=0.001):
+def at_equal_rates(data, aucs, seeds=range(1, 6), backbones=("dssm", "dat"), rate=0.001):
     """The results with further cells, all at one rate."""
     cells = [
         cell(backbone, method, seed, auc, rate=rate)
@@ -75,11 +75,11 @@ def at_equal_rates(found, aucs, seeds=range(1, 6), backbones=("dssm", "dat"), ra
         for method, auc in aucs.items()
         for seed in seeds
     ]
-    return {**found, "grid": {**found["grid"], "equal_rate": rate}, "cells": [*found["cells"], *cells]}
+    return {**data, "grid": {**data["grid"], "equal_rate": rate}, "cells": [*data["cells"], *cells]}
 
 
-def page(found):
-    return render(found)["cs3.md"]
+def page(data):
+    return render(data)["cs3.md"]
 
 
 def row(text, *cells):
@@ -87,25 +87,25 @@ def row(text, *cells):
     return next(line for line in text.splitlines() if line.startswith(start))
 
 
-def gains(found, mode=None, rates="tuned"):
-    return {(one.question.backbone, one.question.better): one for one in Findings(found).gains(rates, mode)}
+def gains(data, mode=None, rates="tuned"):
+    return {(one.question.backbone, one.question.better): one for one in Findings(data).gains(rates, mode)}
 
 
 def test_a_gain_and_its_interval_are_worked_out_by_hand():
     # 0.64 - 0.62 + noise: standard error 1e-3 sqrt(2.5 / 5), t(4) at 97.5 % 2.776445.
-    found = gains(results(), "frozen")
-    one = found["dssm", "cts"]
+    by_method = gains(results(), "frozen")
+    one = by_method["dssm", "cts"]
     half = 2.776445e-3 * (2.5 / 5) ** 0.5
     assert one.test.mean == pytest.approx(0.02) and one.test.low == pytest.approx(0.02 - half, abs=1e-8)
-    assert one.test.verdict == "significantly better" and found["dat", "cms"].test.verdict == "significantly worse"
+    assert one.test.verdict == "significantly better" and by_method["dat", "cms"].test.verdict == "significantly worse"
     assert Findings(results()).rela_imp(one) == pytest.approx((0.65 + 0.03 + 0.02 - 0.02 - 0.5) / (0.66 - 0.5) - 1)
 
 
 def test_all_tests_of_the_page_are_adjusted_together():
     # Gains: 2 backbones, 4 methods, 3 modes, and at equal rates again; drift: 2 worlds, 1 method, 3 modes, of which
     # those of the default world are among the gains; cold users, cold items and tau of 2 backbones.
-    found = at_equal_rates(results(**PARTS), AUCS)
-    findings = Findings(found)
+    data = at_equal_rates(results(**PARTS), AUCS)
+    findings = Findings(data)
     assert findings.tests == 2 * 24 + 3 + 6
     p = [one.test.p for rates in ("tuned", "equal") for one in findings.gains(rates)]
     least = min(value for value in p if value is not None)
@@ -127,11 +127,11 @@ def test_a_gain_whose_interval_alone_is_above_zero_is_not_significant_among_the_
 
 
 def test_equal_rates_stand_beside_tuned_ones_and_a_shared_comparison_counts_once():
-    found = at_equal_rates(results(), {**AUCS, "full": 0.62})
-    assert gains(found, "frozen")["dssm", "full"].test.verdict == "significantly better"
-    equal = gains(found, "frozen", "equal")["dssm", "full"]
+    data = at_equal_rates(results(), {**AUCS, "full": 0.62})
+    assert gains(data, "frozen")["dssm", "full"].test.verdict == "significantly better"
+    equal = gains(data, "frozen", "equal")["dssm", "full"]
     assert equal.test.verdict == "not significantly better" and equal.learning_rates == (0.001, 0.001)
-    text = page(found)
+    text = page(data)
     assert "| `learning_rates` | 0.003 |" in text and "| `equal_rate` | 0.001 |" in text
     assert "### All methods at one learning rate" in text and "All methods at learning rate 0.001." in text
     same = results()
@@ -147,12 +147,12 @@ def test_prequential_and_online_rows_of_a_claim_stand_below_each_other():
 
 
 def test_without_truth_all_is_told_by_labels():
-    found = results()
-    for own in found["cells"]:
+    data = results()
+    for each in data["cells"]:
         for mode in ("frozen", "prequential", "online"):
-            own["test"][mode] = {key: value for key, value in own["test"][mode].items() if "truth" not in key}
-    assert Findings(results()).metric == "auc_truth" and Findings(found).metric == "auc"
-    text = page(found)
+            each["test"][mode] = {key: value for key, value in each["test"][mode].items() if "truth" not in key}
+    assert Findings(results()).metric == "auc_truth" and Findings(data).metric == "auc"
+    text = page(data)
     assert "expected AUC" not in text and row(text, "ours", "DSSM", "base", "5", "0.65000 ± 0.01581")
 
 
@@ -203,15 +203,15 @@ def test_parts_without_results_of_their_own_have_no_section():
     # The grid names them; what they share with the main table is there.
     text = page(results(drift=DRIFT, main=["base", "full"]) | {"cells": results()["cells"]})
     assert "## Drift" not in text
-    found = results(order=["full", "leaky"])
-    found["cells"] = [own for own in found["cells"] if own["method"] != "leaky"]
-    assert "## The order of reading" not in page(found)
+    data = results(order=["full", "leaky"])
+    data["cells"] = [each for each in data["cells"] if each["method"] != "leaky"]
+    assert "## The order of reading" not in page(data)
 
 
 def test_every_row_of_a_table_is_as_long_as_its_header():
     tables = re.findall(r"(?:^\|.*\n)+", page(results(**PARTS)), re.MULTILINE)
-    widths = [{len(line.strip("|\n").split(" | ")) for line in own.splitlines() if "---" not in line} for own in tables]
-    assert len(tables) > 10 and all(len(found) == 1 for found in widths), widths
+    widths = [{len(line.strip("|\n").split(" | ")) for line in one.splitlines() if "---" not in line} for one in tables]
+    assert len(tables) > 10 and all(len(counts) == 1 for counts in widths), widths
 
 
 def test_what_is_left_without_drift_has_its_verdict():
@@ -237,12 +237,12 @@ def test_one_seed_decides_nothing():
 
 
 def test_a_comparison_of_one_seed_leaves_the_others_adjusted():
-    found = results(backbones=["dssm"])
-    whole = gains(found, "frozen")["dssm", "full"]
-    found["cells"] = [own for own in found["cells"] if own["method"] != "cms" or own["seed"] == 1]
+    data = results(backbones=["dssm"])
+    before = gains(data, "frozen")["dssm", "full"]
+    data["cells"] = [each for each in data["cells"] if each["method"] != "cms" or each["seed"] == 1]
     # 12 gains and 3 of CS3 alone; without CMS 3 less.
-    assert Findings(found).tests == 12 and whole.test.adjusted_p == pytest.approx(15 * whole.test.p, rel=0.3)
-    one = gains(found, "frozen")
+    assert Findings(data).tests == 12 and before.test.adjusted_p == pytest.approx(15 * before.test.p, rel=0.3)
+    one = gains(data, "frozen")
     assert one["dssm", "full"].test.adjusted_p > one["dssm", "full"].test.p
     assert one["dssm", "cms"].test.p is None and one["dssm", "cms"].test.verdict == "not significantly better"
 
@@ -264,27 +264,27 @@ def tuned(losses, method="base"):
 
 
 def test_tuning_has_means_over_its_seeds_with_the_chosen_rate():
-    found = results(tuning_seeds=[1001, 1002])
-    found["cells"] += tuned({0.001: [0.31, 0.30], 0.003: [0.29, 0.28], 0.01: [0.28, 0.32]})
-    text = page(found)
+    data = results(tuning_seeds=[1001, 1002])
+    data["cells"] += tuned({0.001: [0.31, 0.30], 0.003: [0.29, 0.28], 0.01: [0.28, 0.32]})
+    text = page(data)
     assert row(text, "DSSM", "base", "0.30500", "0.28500", "0.30000", "0.003 | no |")
     assert "| `tuning_seeds` | 1001, 1002 |" in text
-    found["cells"] = [own for own in found["cells"] if own["learning_rate"] != 0.01]
-    assert row(page(found), "DSSM", "base", "0.30500", "0.28500", "0.003 | yes |")
+    data["cells"] = [each for each in data["cells"] if each["learning_rate"] != 0.01]
+    assert row(page(data), "DSSM", "base", "0.30500", "0.28500", "0.003 | yes |")
 
 
 def test_recall_is_told_with_caches_emptied_and_on_shuffled_rows_against_its_own_base():
     grid = {"decays": [0.5, 0.8], "shuffled": ["base_shuffled", "full_shuffled"], "cut_off": 100}
-    found = results(backbones=["dssm"], **grid)
+    data = results(backbones=["dssm"], **grid)
     recalls = {"base": 0.2, "full": 0.15, "full_decay_0.5": 0.18, "base_shuffled": 0.19, "full_shuffled": 0.19}
-    found["cells"] += [cell("dssm", name, seed, 0.6) for name in list(recalls)[3:] for seed in range(1, 6)]
-    for own in found["cells"]:
-        recall = recalls.get(own["method"], 0.1) + (0 if "base" in own["method"] else NOISE[own["seed"]])
+    data["cells"] += [cell("dssm", name, seed, 0.6) for name in list(recalls)[3:] for seed in range(1, 6)]
+    for each in data["cells"]:
+        recall = recalls.get(each["method"], 0.1) + (0 if "base" in each["method"] else NOISE[each["seed"]])
         frozen = {"recall": recall, "recall_without_user_caches": 0.11, "recall_without_item_caches": 0.12}
-        own["test"]["frozen"] = own["test"]["frozen"] | frozen
-        own["eval"] = {"frozen": {"recall": recall + 0.01}}
-        own["stream"] = {"users_in_batch": 3.25, "unknown": {"test": {"user": 0.9, "item": 0.2}}}
-    text = page(found).split("## Retrieval from the catalogue")[1].split("\n## ")[0]
+        each["test"]["frozen"] = each["test"]["frozen"] | frozen
+        each["eval"] = {"frozen": {"recall": recall + 0.01}}
+        each["stream"] = {"users_in_batch": 3.25, "unknown": {"test": {"user": 0.9, "item": 0.2}}}
+    text = page(data).split("## Retrieval from the catalogue")[1].split("\n## ")[0]
     assert row(text, "DSSM", "base", "0.003", "5", "0.2100", "0.2000", "0.1100", "0.1200")
     full = row(text, "DSSM", "CS3 (all three)", "0.003", "5", "0.1600", "0.1500")
     assert "-5000.0 [" in full and full.endswith("significantly worse |")
@@ -292,16 +292,16 @@ def test_recall_is_told_with_caches_emptied_and_on_shuffled_rows_against_its_own
     assert "+0.0 [" in row(text, "DSSM", "CS3 (all three), train rows shuffled")
     assert row(text, "test", "90%", "20%", "3.2")
     # 4 gains in 3 modes, cold users, cold items, tau; recall of 4 methods, of one decay and of one shuffled method.
-    assert Findings(found).tests == 12 + 3 + 6
+    assert Findings(data).tests == 12 + 3 + 6
 
 
 def test_a_method_is_measured_at_the_rate_that_was_chosen_for_it():
-    found = at_equal_rates(results(), {"base": 0.7}, backbones=["dssm"])
-    found["cells"] += tuned({0.001: [0.2, 0.3], 0.003: [0.3, 0.4]})
-    findings = Findings(found)
+    data = at_equal_rates(results(), {"base": 0.7}, backbones=["dssm"])
+    data["cells"] += tuned({0.001: [0.2, 0.3], 0.003: [0.3, 0.4]})
+    findings = Findings(data)
     assert findings.rate("dssm", "base") == 0.001 and findings.rate("dssm", "full") == 0.003
     assert findings.values("dssm", "base", "auc", seeds=[1]) == [pytest.approx(0.71)]
-    assert gains(found, "frozen")["dssm", "full"].learning_rates == (0.003, 0.001)
+    assert gains(data, "frozen")["dssm", "full"].learning_rates == (0.003, 0.001)
 
 
 def test_the_page_is_written_anew_from_the_results_alone(tmp_path):

@@ -8,12 +8,9 @@ from experiments.duet.grid import PARTS, Cell, DuetGrid, cells_of
 from experiments.duet.methods import METHODS, TITLES, method_of
 from experiments.grid import Place, read_grid
 from experiments.runner import chosen_rate
+from tests.helpers.tiny_grids import WORLD
 from transforms.errors import InputError
 
-WORLD = {
-    "users": 40, "items": 60, "candidates": 10, "min_candidates": 8, "pool_size": 20, "ranked_items": 6,
-    "exposed_items": 3, "history_length": 5, "block_requests": 32,
-}  # fmt: skip
 TINY = {"name": "tiny", "world": WORLD, "requests": 60, "seeds": 1, "main": ["two_tower"]}
 
 
@@ -21,14 +18,14 @@ def grid(**changes):
     return DuetGrid.model_validate({**TINY, **changes})
 
 
-def names(found):
-    return [cell.name for cell in cells_of(found)]
+def names(example):
+    return [cell.name for cell in cells_of(example)]
 
 
 def test_the_grid_of_the_package_has_all_parts_and_every_row_a_title():
-    found = read_grid(DuetGrid, "duet_simulated")
-    assert all(found.methods(part) for part in PARTS) and found.seeds == 5
-    assert all(row in TITLES or row.startswith("duet_lambda_") for row in found.all_methods())
+    example = read_grid(DuetGrid, "duet_simulated")
+    assert all(example.methods(part) for part in PARTS) and example.seeds == 5
+    assert all(row in TITLES or row.startswith("duet_lambda_") for row in example.all_methods())
     assert set(METHODS) <= set(TITLES)
 
 
@@ -39,8 +36,8 @@ def test_one_learning_rate_is_not_tuned_and_several_are_tried_before_the_cell_th
 
 
 def test_several_tuning_seeds_choose_a_rate_by_their_mean(tmp_path):
-    found = grid(learning_rates=[0.1, 0.01], tuning_seeds=[1001, 1002])
-    *tried, chosen = cells_of(found)
+    example = grid(learning_rates=[0.1, 0.01], tuning_seeds=[1001, 1002])
+    *tried, chosen = cells_of(example)
     losses: dict[tuple[int, float | None], float] = {
         (1001, 0.1): 0.2,
         (1001, 0.01): 0.3,
@@ -53,19 +50,19 @@ def test_several_tuning_seeds_choose_a_rate_by_their_mean(tmp_path):
         result = {"learning_rate": cell.learning_rate, "monitored": losses[cell.place.seed, cell.learning_rate]}
         (tmp_path / "cells" / f"{cell.name}.json").write_text(json.dumps(result))
     # By the first seed alone it would be 0.1.
-    assert chosen_rate(chosen, found, tmp_path) == 0.01
+    assert chosen_rate(chosen, example, tmp_path) == 0.01
 
 
 def test_variants_of_duet_take_its_learning_rate():
-    found = grid(main=["duet_no_kl"], learning_rates=[0.1, 0.01])
-    assert [cell.method for cell in cells_of(found)] == ["duet", "duet", "duet_no_kl"]
+    example = grid(main=["duet_no_kl"], learning_rates=[0.1, 0.01])
+    assert [cell.method for cell in cells_of(example)] == ["duet", "duet", "duet_no_kl"]
 
 
 def test_rows_of_one_run_are_one_cell_and_the_default_world_of_a_study_is_that_of_the_main_table():
     study = {"worlds": {"none": {"popularity_bias": 0.0}, "as_is": {}}, "methods": ["duet"]}
-    found = grid(main=["duet", "duet_ensemble"], lambdas=[0.1, 0.2], bias=study)
-    assert names(found) == ["default-1-duet", "default-1-duet_lambda_0.2", "bias-none-1-duet"]
-    assert found.world_of("bias-none").popularity_bias == 0.0 and found.world_of("default").popularity_bias == 1.0
+    example = grid(main=["duet", "duet_ensemble"], lambdas=[0.1, 0.2], bias=study)
+    assert names(example) == ["default-1-duet", "default-1-duet_lambda_0.2", "bias-none-1-duet"]
+    assert example.world_of("bias-none").popularity_bias == 0.0 and example.world_of("default").popularity_bias == 1.0
 
 
 def test_lambda_of_a_name_is_the_weight_of_the_consistency():
@@ -73,10 +70,10 @@ def test_lambda_of_a_name_is_the_weight_of_the_consistency():
 
 
 def test_a_narrowed_grid_has_the_named_parts_methods_and_seeds():
-    whole = read_grid(DuetGrid, "duet_simulated")
-    found = whole.narrowed(("duet", "single"), 2, ("main", "bias"))
-    assert found.methods("main") == ("single", "duet") == found.methods("bias")[:2]
-    assert found.methods("ablations") == () == found.methods("lambda") and found.seeds == 2
+    complete = read_grid(DuetGrid, "duet_simulated")
+    narrowed = complete.narrowed(("duet", "single"), 2, ("main", "bias"))
+    assert narrowed.methods("main") == ("single", "duet") == narrowed.methods("bias")[:2]
+    assert narrowed.methods("ablations") == () == narrowed.methods("lambda") and narrowed.seeds == 2
 
 
 @pytest.mark.parametrize(("changes", "near"), [({"methods": ("dueet",)}, "'duet'"), ({"parts": ("mian",)}, "'main'")])

@@ -52,10 +52,10 @@ def test_rates_are_those_that_a_loop_counts(log: Path) -> None:
     label = np.array([test["label"][request, place] for request, place in places])
     item = np.array([rate("item", test["item_id"][request, place]) for request, place in places])
     user = np.array([rate("user", test["user_id"][request]) for request, _ in places])
-    found = rates_of(log)
+    rates = rates_of(log)
     for name, score in (("item_rate", item), ("user_rate", user), ("item_user_rate", item + user)):
-        assert found[name]["auc"] == pytest.approx(auc(label, score), abs=1e-9), name
-    assert found["item_rate"]["auc_unexposed"] != found["user_rate"]["auc_unexposed"]
+        assert rates[name]["auc"] == pytest.approx(auc(label, score), abs=1e-9), name
+    assert rates["item_rate"]["auc_unexposed"] != rates["user_rate"]["auc_unexposed"]
 
 
 def _results(log: Path, folder: Path, **changed: float) -> None:
@@ -72,8 +72,8 @@ def _results(log: Path, folder: Path, **changed: float) -> None:
 def test_rates_are_added_to_the_results_of_the_same_requests(log: Path, tmp_path: Path) -> None:
     _results(log, tmp_path)
     pages = add_rates(log, tmp_path)
-    told = read_results(DuetGrid, tmp_path)["rates"]
-    assert told["rows"] == rates_of(log) and told["dataset_sha256"] == load_dataset(log).sha256
+    rates = read_results(DuetGrid, tmp_path)["rates"]
+    assert rates["rows"] == rates_of(log) and rates["dataset_sha256"] == load_dataset(log).sha256
     assert "| ours | item + user click rate (no model) | 1 |" in pages["duet.md"]
     (tmp_path / "other").mkdir()
     _results(log, tmp_path / "other", oracle_auc=0.5)

@@ -62,10 +62,10 @@ def true_logits(requests):
 def test_true_logits_have_no_error_and_agree_with_themselves():
     requests = scored_requests()
     logits = true_logits(requests)
-    found = measured(logits, requests)
-    assert found["auc_unexposed"] == pytest.approx(found["oracle_auc_unexposed"])
-    assert found["prediction_unexposed"] == pytest.approx(found["truth_unexposed"], abs=1e-6)
-    assert abs(found["error_mean_unexposed"]) < 1e-6
+    metrics = measured(logits, requests)
+    assert metrics["auc_unexposed"] == pytest.approx(metrics["oracle_auc_unexposed"])
+    assert metrics["prediction_unexposed"] == pytest.approx(metrics["truth_unexposed"], abs=1e-6)
+    assert abs(metrics["error_mean_unexposed"]) < 1e-6
     assert of_pair(logits, logits, requests)["agreement"] == 1.0
 
 

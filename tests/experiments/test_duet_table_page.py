@@ -43,12 +43,12 @@ def results(aucs=None, variants=("default",), seeds=SEEDS, **grid):
         for row, auc in aucs.items():
             method, part = source_of(row)
             for seed in seeds:
-                own = auc + seed * 1e-2 + (NOISE[seed] if row.startswith("duet") else 0.0)
-                told = {"cell": f"{variant}-{seed}-{method}", "variant": variant, "method": method, "seed": seed,
+                level = auc + seed * 1e-2 + (NOISE[seed] if row.startswith("duet") else 0.0)
+                head = {"cell": f"{variant}-{seed}-{method}", "variant": variant, "method": method, "seed": seed,
                         "tried": False, "learning_rate": 0.001, "best_epoch": 2, "cpu_seconds": 30.0,
                         "data_sha256": "0" * 64}  # fmt: skip
-                cell = cells.setdefault((variant, method, seed), {**told, "test": {"served": metrics(own)}})
-                cell["test"][part] = metrics(own)
+                cell = cells.setdefault((variant, method, seed), {**head, "test": {"served": metrics(level)}})
+                cell["test"][part] = metrics(level)
                 if method in ("duet", "two_singles"):
                     cell["test"]["pair"] = {"agreement": 0.913, "error_correlation": 0.977, "disagreement": 0.01}
     values = {"name": "made_up", "world": "default", "requests": 1000, "main": list(AUCS), **grid}
@@ -57,8 +57,8 @@ def results(aucs=None, variants=("default",), seeds=SEEDS, **grid):
     return {"grid": values, "contexts": contexts, "cells": list(cells.values())}
 
 
-def page(found):
-    return render(found)["duet.md"]
+def page(data):
+    return render(data)["duet.md"]
 
 
 def row(text, *cells):
@@ -75,9 +75,9 @@ def test_the_difference_of_two_rows_and_its_interval_are_worked_out_by_hand():
 
 
 def test_the_best_single_model_baseline_is_no_pair_and_no_mean_of_two():
-    found = Findings(results())
-    assert found.best_baseline() == "stage_heads_10"
-    assert "two_singles_ensemble" not in found.baselines() and "duet" not in found.baselines()
+    findings = Findings(results())
+    assert findings.best_baseline() == "stage_heads_10"
+    assert "two_singles_ensemble" not in findings.baselines() and "duet" not in findings.baselines()
 
 
 @pytest.mark.parametrize(
@@ -86,16 +86,16 @@ def test_the_best_single_model_baseline_is_no_pair_and_no_mean_of_two():
 )
 def test_the_verdict_on_the_strongest_form_follows_from_the_figures(auc, verdict):
     tests = Findings(results({"duet_stages": auc})).strongest_tests()
-    found = {(one.metric, one.worse): one.test.verdict for one in tests}
-    assert found["auc_unexposed", "stage_heads_10"] == verdict
+    verdicts = {(one.metric, one.worse): one.test.verdict for one in tests}
+    assert verdicts["auc_unexposed", "stage_heads_10"] == verdict
     line = row(page(results({"duet_stages": auc})), "unexposed", "DUET with stages > stage heads (weight 10)")
     assert line.endswith(f"| {verdict} |")
 
 
 def test_the_logging_policy_and_the_oracle_are_rows_like_others():
-    found = Findings(results())
-    assert found.values("default", LOGGING, "auc_unexposed") == [0.66] * 5
-    assert found.values("default", ORACLE, "auc") == [0.78] * 5
+    findings = Findings(results())
+    assert findings.values("default", LOGGING, "auc_unexposed") == [0.66] * 5
+    assert findings.values("default", ORACLE, "auc") == [0.78] * 5
     assert row(page(results()), "ours", "logging policy", "5", "0.66000 ± 0.00000")
 
 
@@ -118,7 +118,7 @@ def test_the_verdict_is_that_of_the_adjusted_p_value():
         (close, 0.0241, "not significantly better"),
     ):
         tests = Findings(results(changes)).paper_tests()
-        (one,) = (own for own in tests if (own.metric, own.worse) == ("auc_unexposed", "weight_matched"))
+        (one,) = (test for test in tests if (test.metric, test.worse) == ("auc_unexposed", "weight_matched"))
         assert one.test.p == pytest.approx(alone, abs=1e-4)
         assert one.test.low is not None and one.test.low > 0 and one.test.adjusted_p is not None
         assert (one.test.adjusted_p < 0.05) == (verdict == "significantly better") and one.test.verdict == verdict
@@ -166,22 +166,22 @@ def test_click_rates_stand_beside_the_models_and_are_tested():
 )
 def test_the_best_lambda_between_the_ends_of_the_curve_is_compared_with_both(weights, verdicts):
     aucs = dict(zip(("duet_lambda_0.01", "duet_lambda_0.2", "duet_lambda_0.5"), weights, strict=True))
-    found = results(aucs, lambdas=[0.01, 0.2, 0.5])
-    for cell in found["cells"]:
+    data = results(aucs, lambdas=[0.01, 0.2, 0.5])
+    for cell in data["cells"]:
         # The noise of one end is not that of the others.
         cell["test"]["served"]["auc_unexposed"] += NOISE[cell["seed"]] if cell["method"].endswith("0.01") else 0.0
-    tests = [(best, end, test) for metric, best, end, test in Findings(found).curve_tests() if "unexposed" in metric]
+    tests = [(best, end, test) for metric, best, end, test in Findings(data).curve_tests() if "unexposed" in metric]
     assert [(best, end) for best, end, _ in tests] == [(0.2, 0.01), (0.2, 0.5)]
     assert tuple(test.verdict for *_, test in tests) == verdicts
-    assert "duet_lambda.svg" in render(found)
+    assert "duet_lambda.svg" in render(data)
 
 
 def test_a_study_compares_world_by_world():
     bias = {"worlds": STUDY, "methods": ["single", "duet"]}
-    found = results(variants=("default", "bias-none"), bias=bias)
-    tests = Findings(found).study_tests("bias", [("duet", "single")])
-    assert [Findings(found).grid.world_name("bias", one.variant) for one in tests] == ["none", "default"]
-    files = render(found)
+    data = results(variants=("default", "bias-none"), bias=bias)
+    tests = Findings(data).study_tests("bias", [("duet", "single")])
+    assert [Findings(data).grid.world_name("bias", one.variant) for one in tests] == ["none", "default"]
+    files = render(data)
     assert "duet_bias.svg" in files and "| none | popularity_bias 0 |" in files["duet.md"]
 
 
@@ -191,13 +191,13 @@ def test_one_seed_decides_nothing():
 
 
 def test_without_truth_the_page_tells_of_exposed_candidates_alone():
-    found = results()
-    for cell in found["cells"]:
+    data = results()
+    for cell in data["cells"]:
         for part in ("served", "ensemble"):
             if part in cell["test"]:
                 cell["test"][part] = {key: cell["test"][part][key] for key in ("auc", "logloss", "uauc")}
-    text = page(found)
-    assert Findings(found).metrics() == ["auc"] and "AUC, unexposed" not in text and "AUC, exposed" in text
+    text = page(data)
+    assert Findings(data).metrics() == ["auc"] and "AUC, unexposed" not in text and "AUC, exposed" in text
 
 
 def test_a_changed_figure_changes_the_page_and_nothing_else_does():
@@ -206,13 +206,13 @@ def test_a_changed_figure_changes_the_page_and_nothing_else_does():
 
 
 def test_auc_figures_of_the_main_table_trace_to_the_results():
-    found = results()
-    values = [cell["test"][part][key] for cell in found["cells"] for part in ("served", "ensemble")
+    data = results()
+    values = [cell["test"][part][key] for cell in data["cells"] for part in ("served", "ensemble")
               if part in cell["test"] for key in cell["test"][part] if "auc" in key]  # fmt: skip
-    section = page(found).split("## Main table")[1].split("![")[0]
+    section = page(data).split("## Main table")[1].split("![")[0]
     for text in re.findall(r"(0\.\d{5}) ±", section):
         assert min(values) - 1e-5 <= float(text) <= max(values) + 1e-5
-    line = row(page(found), "ours", "DUET", "5")
+    line = row(page(data), "ours", "DUET", "5")
     assert "0.68000" in line and "0.69000" in line and "0.70000" in line
 
 

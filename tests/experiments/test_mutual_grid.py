@@ -18,13 +18,13 @@ def test_the_grids_that_come_along_are_right_and_keep_the_papers_settings():
     grids = packaged_grids("mutual")
     assert set(grids) == {"mutual_simulated", "mutual_criteo", "mutual_avazu"}
     for name in grids:
-        found = read_grid(MutualGrid, name)
-        assert found.name == name and found.peers == 4 and found.batch_size == 4000
-        assert found.hidden_units == (400, 200, 100) and found.finetuning.epochs == 1
-        assert found.pretraining.decay_epochs == 3 and found.table_1.groups >= 5
-        assert set(found.table_1.models) == {"deepfm", "dcn", "pnn", "fibinet"}
+        example = read_grid(MutualGrid, name)
+        assert example.name == name and example.peers == 4 and example.batch_size == 4000
+        assert example.hidden_units == (400, 200, 100) and example.finetuning.epochs == 1
+        assert example.pretraining.decay_epochs == 3 and example.table_1.groups >= 5
+        assert set(example.table_1.models) == {"deepfm", "dcn", "pnn", "fibinet"}
         if name != "mutual_simulated":
-            assert found.embedding_dim == 16 and found.source == name.removeprefix("mutual_")
+            assert example.embedding_dim == 16 and example.source == name.removeprefix("mutual_")
     assert (read_grid(MutualGrid, "mutual_simulated").rows or 0) >= 2_000_000
 
 
@@ -51,17 +51,17 @@ def test_an_unknown_grid_names_the_nearest():
 
 
 def test_a_grid_is_narrowed_to_models_groups_and_parts():
-    whole = read_grid(MutualGrid, "mutual_simulated")
-    some = whole.narrowed(("dcn", "deepfm"), 2, ("table_1", "controls"))
+    complete = read_grid(MutualGrid, "mutual_simulated")
+    some = complete.narrowed(("dcn", "deepfm"), 2, ("table_1", "controls"))
     assert set(some.table_1.models) == {"deepfm", "dcn"} and some.table_1.groups == 2
     assert some.sizes.groups == 0 and some.table_2.groups == 0
-    assert some.identity() == whole.identity()
-    assert whole.narrowed(("dcn", "pnn", "deepfm")).table_2.models == ()
-    assert whole.narrowed(groups=1).table_2.models == whole.table_2.models
+    assert some.identity() == complete.identity()
+    assert complete.narrowed(("dcn", "pnn", "deepfm")).table_2.models == ()
+    assert complete.narrowed(groups=1).table_2.models == complete.table_2.models
     with pytest.raises(InputError, match="did you mean 'deepfm'"):
-        whole.narrowed(("depfm",))
+        complete.narrowed(("depfm",))
     with pytest.raises(InputError, match="received 'sises'"):
-        whole.narrowed(parts=("sises",))
+        complete.narrowed(parts=("sises",))
 
 
 def test_table_1_has_the_papers_three_ways_the_control_and_the_bound():
@@ -72,14 +72,14 @@ def test_table_1_has_the_papers_three_ways_the_control_and_the_bound():
 
 def test_independent_runs_come_before_what_starts_from_them():
     parts = {"models": ["deepfm", "dcn"], "groups": 2}
-    found = grid(table_1=parts, table_2=parts, sizes=parts, controls=parts)
-    cells = cells_of(found)
+    example = grid(table_1=parts, table_2=parts, sizes=parts, controls=parts)
+    cells = cells_of(example)
     assert len({cell.name for cell in cells}) == len(cells)
     for place, cell in enumerate(cells):
-        assert all(cells.index(needed) < place for needed in cell.needs(found))
-        assert bool(cell.needs(found)) == (cell.arm not in ("independent", "independent_other_length", "scratch"))
+        assert all(cells.index(needed) < place for needed in cell.needs(example))
+        assert bool(cell.needs(example)) == (cell.arm not in ("independent", "independent_other_length", "scratch"))
         # Pretrained for as long as the name says.
-        assert {needed.arm.endswith("length") for needed in cell.needs(found)} <= {cell.arm.endswith("length")}
+        assert {needed.arm.endswith("length") for needed in cell.needs(example)} <= {cell.arm.endswith("length")}
     mixed = [cell for cell in cells if cell.arm == "mixed"]
     assert mixed[0].members == (Member("deepfm", 0), Member("dcn", 0)) and mixed[0].name == "deepfm+dcn-1-mixed"
     # 3 and 5 peers beside K = 2.

@@ -27,14 +27,14 @@ def results(mutual=0.752, independent=0.75, scratch=0.749, finetuned=0.7505, **g
         shift = group * 1e-3
         for arm, mean in (("independent", independent), ("scratch", scratch), ("finetune_only", finetuned)):
             aucs["deepfm", group, arm] = [mean + shift - 1e-4, mean + shift + 1e-4]
-        own = mutual + shift + NOISE[group]
-        aucs["deepfm", group, "mutual"] = [own - 1e-5, own + 1e-5]
+        level = mutual + shift + NOISE[group]
+        aucs["deepfm", group, "mutual"] = [level - 1e-5, level + 1e-5]
         aucs["deepfm", group, "ensemble"] = [independent + shift + 0.004]
     return made_up(aucs, **{"table_1": {"models": ["deepfm"], "groups": 5}, **grid})
 
 
-def page(found):
-    return render(found)["mutual.md"]
+def page(data):
+    return render(data)["mutual.md"]
 
 
 def row(text, *cells):
@@ -95,14 +95,14 @@ def test_the_spread_of_a_group_is_compared_with_that_of_independent_runs():
 
 
 def test_table_2_compares_the_same_peer_among_its_own_and_among_others():
-    found = results(table_2={"models": ["deepfm", "dcn"], "groups": 5})
+    data = results(table_2={"models": ["deepfm", "dcn"], "groups": 5})
     extra = {}
     for group in GROUPS:
         extra["mixed", group, "mixed"] = [0.755 + group * 1e-3 + NOISE[group], 0.7]
         for arm in ("independent", "mutual"):
             extra["dcn", group, arm] = [0.71 + group * 1e-6, 0.72]
     mixed = made_up(extra, table_2={"models": ["deepfm", "dcn"], "groups": 5})
-    text = page({**found, "cells": found["cells"] + mixed["cells"]})
+    text = page({**data, "cells": data["cells"] + mixed["cells"]})
     # First peers: mutual 0.752 - 1e-5 (and its noise), different 0.755 (the same noise): 301 in 1e-5, in each group.
     text = text.split("## Table 2")[1]
     ours = row(text, "ours", "DeepFM", "0.75290")
@@ -129,21 +129,21 @@ def test_group_sizes_are_compared_by_the_peers_that_they_share():
 
 
 def test_controls_are_compared_with_what_differs_in_one_thing():
-    found = results(controls={"models": ["deepfm"], "groups": 5})
+    data = results(controls={"models": ["deepfm"], "groups": 5})
     extra = made_up({("deepfm", g, "two_epochs"): [0.750 + g * 1e-3] * 2 for g in GROUPS})
-    text = page({**found, "cells": found["cells"] + extra["cells"]})
+    text = page({**data, "cells": data["cells"] + extra["cells"]})
     assert "| pretrained, mutual | 5 | -200.0 [" in row(text, "DeepFM", "mutual, two epochs")
 
 
 def test_another_length_of_pretraining_is_compared_with_what_it_starts_from():
-    found = results(controls={"models": ["deepfm"], "groups": 5})
+    data = results(controls={"models": ["deepfm"], "groups": 5})
     extra = {}
     for group in GROUPS:
-        own = 0.75 + group * 1e-3 + NOISE[group]
-        extra["deepfm", group, "independent_other_length"] = [own - 0.003] * 2
-        extra["deepfm", group, "mutual_other_length"] = [own - 0.001] * 2
-        extra["deepfm", group, "finetune_only_other_length"] = [own - 0.001] * 2
-    text = page({**found, "cells": found["cells"] + made_up(extra)["cells"]})
+        level = 0.75 + group * 1e-3 + NOISE[group]
+        extra["deepfm", group, "independent_other_length"] = [level - 0.003] * 2
+        extra["deepfm", group, "mutual_other_length"] = [level - 0.001] * 2
+        extra["deepfm", group, "finetune_only_other_length"] = [level - 0.001] * 2
+    text = page({**data, "cells": data["cells"] + made_up(extra)["cells"]})
     for other, difference, verdict in (
         ("independent, other length", "+200.0", "significantly better"),
         ("finetuned alone, other length", "+0.0", "not significantly better"),
@@ -160,10 +160,10 @@ def test_parts_that_were_not_run_are_not_on_the_page():
 
 
 def test_independent_runs_of_a_larger_group_count_only_as_far_as_k():
-    found = results()
+    data = results()
     fifth = made_up({("deepfm", g, "independent"): [0.0, 0.0, 0.9] for g in GROUPS})["cells"]
-    found["cells"] += [cell for cell in fifth if cell["peers"][0]["number"] == 2]
-    assert Findings(found).of_group("deepfm", 1, "independent") == pytest.approx(0.751)
+    data["cells"] += [cell for cell in fifth if cell["peers"][0]["number"] == 2]
+    assert Findings(data).of_group("deepfm", 1, "independent") == pytest.approx(0.751)
 
 
 def test_results_are_written_with_a_line_a_cell_and_read_back(tmp_path):
@@ -200,26 +200,26 @@ def test_the_committed_page_is_that_of_the_committed_results():
 
 def test_the_committed_figures_are_means_of_the_committed_cells():
     """Worked out anew from the cells, without the code of the page."""
-    found = json.loads((COMMITTED / "mutual.json").read_text())
+    data = json.loads((COMMITTED / "mutual.json").read_text())
     text = (COMMITTED / "mutual.md").read_text()
     by_group: dict[tuple, list] = {}
-    for cell in found["cells"]:
+    for cell in data["cells"]:
         for peer, figures in zip(cell["peers"], cell["test"]["peers"], strict=True):
-            if cell["arm"] != "independent" or peer["number"] < found["grid"]["peers"]:
+            if cell["arm"] != "independent" or peer["number"] < data["grid"]["peers"]:
                 by_group.setdefault((cell["model"], cell["arm"], cell["group"]), []).append(figures["auc"])
-    assert len(found["grid"]["table_1"]["models"]) == 4 and found["grid"]["table_1"]["groups"] >= 5
+    assert len(data["grid"]["table_1"]["models"]) == 4 and data["grid"]["table_1"]["groups"] >= 5
     titles = {"deepfm": "DeepFM", "dcn": "DCN", "pnn": "PNN", "fibinet": "FiBiNET"}
-    for model in found["grid"]["table_1"]["models"]:
+    for model in data["grid"]["table_1"]["models"]:
         for arm in ("independent", "scratch", "mutual", "finetune_only"):
             means = [statistics.fmean(v) for (m, a, _), v in sorted(by_group.items()) if (m, a) == (model, arm)]
-            told = f"{statistics.fmean(means):.5f} ± {statistics.stdev(means):.5f}"
-            assert told in row(text, "ours", titles[model], f"{len(means)} groups"), (model, arm)
+            expected = f"{statistics.fmean(means):.5f} ± {statistics.stdev(means):.5f}"
+            assert expected in row(text, "ours", titles[model], f"{len(means)} groups"), (model, arm)
 
 
 def test_the_committed_results_are_of_one_data_set_and_say_what_made_them():
-    found = json.loads((COMMITTED / "mutual.json").read_text())
-    assert {cell["data_sha256"] for cell in found["cells"]} == {found["data"]["sha256"]}
-    assert sum(split["rows"] for split in found["data"]["splits"].values()) >= 2_000_000
-    for context in found["contexts"]:
+    data = json.loads((COMMITTED / "mutual.json").read_text())
+    assert {cell["data_sha256"] for cell in data["cells"]} == {data["data"]["sha256"]}
+    assert sum(split["rows"] for split in data["data"]["splits"].values()) >= 2_000_000
+    for context in data["contexts"]:
         assert context["machine"]["versions"]["tensorflow"] and context["command"].startswith("consort table mutual")
-    assert all(0 <= cell["context"] < len(found["contexts"]) for cell in found["cells"])
+    assert all(0 <= cell["context"] < len(data["contexts"]) for cell in data["cells"])

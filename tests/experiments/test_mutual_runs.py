@@ -54,19 +54,19 @@ def test_every_cell_has_a_file_and_stands_in_the_whole(finished):
 
 def test_a_result_says_what_made_it(finished):
     out, results = finished
-    told = json.loads((out / "cells" / "deepfm-1-mutual.json").read_text())
-    assert told["seeds"] == {"peers": [1_010_000, 1_010_001], "order": 1_010_000}
-    assert told["settings"]["mutual_weight"] == 1.0 and told["settings"]["learning_rate"] == 0.001
+    result = json.loads((out / "cells" / "deepfm-1-mutual.json").read_text())
+    assert result["seeds"] == {"peers": [1_010_000, 1_010_001], "order": 1_010_000}
+    assert result["settings"]["mutual_weight"] == 1.0 and result["settings"]["learning_rate"] == 0.001
     assert (
-        told["data_sha256"]
+        result["data_sha256"]
         == results["data"]["sha256"]
         == load_dataset(out / "work" / "data" / "default-1" / "records").sha256
     )
-    assert told["context"]["machine"]["versions"]["tensorflow"] and told["context"]["command"]
+    assert result["context"]["machine"]["versions"]["tensorflow"] and result["context"]["command"]
     # The command, but not where on this machine its folder lies.
     assert results["contexts"][0]["command"] == "consort table mutual --out out"
     # 3,200 rows or so in batches of 200.
-    assert told["steps"] == -(-results["data"]["splits"]["train"]["rows"] // 200)
+    assert result["steps"] == -(-results["data"]["splits"]["train"]["rows"] // 200)
 
 
 def test_independent_runs_read_the_data_in_orders_of_their_own_and_groups_in_one(finished):
@@ -126,25 +126,25 @@ def test_groups_start_from_the_pretrained_peers(finished):
 def test_pretraining_keeps_the_epoch_with_the_least_eval_log_loss(finished):
     _, results = finished
     for name in ("deepfm-1-independent-0", "deepfm-1-scratch"):
-        found = cell(results, name)
-        losses = [row["eval_logloss"] for row in found["history"]]
-        assert len(losses) == 2 and found["best_epoch"] == 1 + int(np.argmin(losses))
-        measured = np.mean([peer["logloss"] for peer in found["eval"]["peers"]])
+        result = cell(results, name)
+        losses = [row["eval_logloss"] for row in result["history"]]
+        assert len(losses) == 2 and result["best_epoch"] == 1 + int(np.argmin(losses))
+        measured = np.mean([peer["logloss"] for peer in result["eval"]["peers"]])
         assert measured == pytest.approx(min(losses), abs=1e-5)
 
 
 def test_figures_are_those_of_pairs_counted_by_hand():
     label, truth = np.array([1.0, 0.0, 1.0, 0.0]), np.array([0.5, 0.5, 1.0, 0.0])
     # Peer 0 orders the pairs (0, 1), (0, 3), (2, 1), (2, 3) right but the last of them; peer 1 ties all.
-    found = figures(np.array([[0.6, 0.5], [0.4, 0.5], [0.5, 0.5], [0.55, 0.5]]), label, truth)
-    assert [peer["auc"] for peer in found["peers"]] == [pytest.approx(3 / 4), 0.5]
-    assert found["peers"][1]["logloss"] == pytest.approx(np.log(2))
+    result = figures(np.array([[0.6, 0.5], [0.4, 0.5], [0.5, 0.5], [0.55, 0.5]]), label, truth)
+    assert [peer["auc"] for peer in result["peers"]] == [pytest.approx(3 / 4), 0.5]
+    assert result["peers"][1]["logloss"] == pytest.approx(np.log(2))
     # Their mean keeps peer 0's order.
-    assert found["mean_of_peers"]["auc"] == pytest.approx(3 / 4)
+    assert result["mean_of_peers"]["auc"] == pytest.approx(3 / 4)
     # With the truth as weights, positives 0.5, 0.5, 1, 0 and negatives 0.5, 0.5, 0, 1. By falling score, rows 0, 3,
     # 2, 1: row 0 is above the negatives 1, 0, 0.5 and ties its own, 0.5; row 2 above 0.5; row 1 ties its own.
     by_hand = (0.5 * (1 + 0.5 + 0.25) + 1 * 0.5 + 0.5 * 0.25) / (2 * 2)
-    assert found["peers"][0]["expected_auc"] == pytest.approx(by_hand)
+    assert result["peers"][0]["expected_auc"] == pytest.approx(by_hand)
 
 
 def test_a_second_run_does_nothing_again_and_one_after_a_kill_does_what_is_left(finished, tmp_path):
@@ -157,8 +157,8 @@ def test_a_second_run_does_nothing_again_and_one_after_a_kill_does_what_is_left(
     (out / "cells" / "deepfm-1-mutual.json").unlink()
     (out / "cells" / "deepfm-1-independent-1.json").unlink()
     again = run_table(TABLE, GRID, out, workers=0, say=said.append)
-    told = [line.split()[1].rstrip(":") for line in said if line.startswith("[")]
-    assert told == ["deepfm-1-independent-1", "deepfm-1-mutual"]
+    names = [line.split()[1].rstrip(":") for line in said if line.startswith("[")]
+    assert names == ["deepfm-1-independent-1", "deepfm-1-mutual"]
     assert aucs(again, "deepfm-1-mutual") == pytest.approx(aucs(results, "deepfm-1-mutual"), abs=1e-4)
 
 
@@ -170,8 +170,8 @@ def test_a_cell_whose_pretrained_runs_are_gone_has_them_trained_again(finished, 
     (out / "cells" / "deepfm-1-ensemble.json").unlink()
     said: list[str] = []
     again = run_table(TABLE, GRID, out, workers=0, say=said.append)
-    told = [line.split()[1].rstrip(":") for line in said if line.startswith("[")]
-    assert told == ["deepfm-1-independent-0", "deepfm-1-independent-1", "deepfm-1-ensemble"]
+    names = [line.split()[1].rstrip(":") for line in said if line.startswith("[")]
+    assert names == ["deepfm-1-independent-0", "deepfm-1-independent-1", "deepfm-1-ensemble"]
     assert aucs(again, "deepfm-1-ensemble") == pytest.approx(aucs(results, "deepfm-1-ensemble"), abs=1e-4)
 
 

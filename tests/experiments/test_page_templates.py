@@ -34,8 +34,8 @@ def test_lines_with_an_empty_value_are_left_out():
 @pytest.mark.parametrize(("t", "u", "headings"), [("T", "", ["First"]), ("", "U", ["First", "Below it"]), ("", "", [])])
 def test_sections_whose_values_are_all_empty_are_left_out_with_their_prose(t, u, headings):
     text = fill(TEMPLATE, {"a": "1", "b": "2", "t": t, "u": u})
-    found = [line.lstrip("# ") for line in text.splitlines() if line.startswith("##")]
-    assert found == [*headings, "Prose alone"] and ("Prose." in text) == bool(headings)
+    kept = [line.lstrip("# ") for line in text.splitlines() if line.startswith("##")]
+    assert kept == [*headings, "Prose alone"] and ("Prose." in text) == bool(headings)
 
 
 def test_a_placeholder_without_a_value_is_an_error():

@@ -41,15 +41,15 @@ def pool_work(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("workers", "tasks_per_worker"), [(0, 1), (1, 2), (2, 1)])
 def test_every_task_runs_once_and_after_those_that_it_needs(pool_work, workers, tasks_per_worker):
-    found = []
+    ended = []
     run_tasks(
-        TASKS, NEEDS, pool_work.work, lambda name, result: found.append((name, result)), workers, 1, tasks_per_worker
+        TASKS, NEEDS, pool_work.work, lambda name, result: ended.append((name, result)), workers, 1, tasks_per_worker
     )
-    order = [name for name, _ in found]
-    assert sorted(order) == sorted(TASKS) and all(result[0] == name.upper() for name, result in found)
+    order = [name for name, _ in ended]
+    assert sorted(order) == sorted(TASKS) and all(result[0] == name.upper() for name, result in ended)
     assert order.index("late") > max(order.index("first"), order.index("third"))
     assert order.index("third") > order.index("second")
-    processes = [result[1] for _, result in found]
+    processes = [result[1] for _, result in ended]
     assert (os.getpid() in processes) == (workers == 0)
     pools = 1 if workers == 0 else -(-len(TASKS) // (workers * tasks_per_worker))
     assert pools <= len(set(processes)) <= pools * max(workers, 1)
@@ -57,9 +57,9 @@ def test_every_task_runs_once_and_after_those_that_it_needs(pool_work, workers, 
 
 def test_workers_have_their_threads_and_this_process_keeps_its_own(pool_work, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    found = []
-    run_tasks({"one": ("one", 0.0)}, {}, pool_work.work, lambda _, result: found.append(result[2]), 1, 3)
-    assert found == ["3"] and os.environ["OMP_NUM_THREADS"] == "7"
+    ended = []
+    run_tasks({"one": ("one", 0.0)}, {}, pool_work.work, lambda _, result: ended.append(result[2]), 1, 3)
+    assert ended == ["3"] and os.environ["OMP_NUM_THREADS"] == "7"
 
 
 def test_a_worker_that_is_killed_is_told_and_what_was_done_stays_done(pool_work):

@@ -32,21 +32,24 @@ def made_up(aucs: dict[tuple[str, int, str], list[float]], **grid: Any) -> dict[
     """Results in the form of `mutual.json`.
 
     Args:
-      aucs: of the peers, by model, group and way; `mixed` has one peer of each model of table_2; of an
+      aucs: of the peers, by model, group and arm; `mixed` has one peer of each model of table_2; of an
         ensemble, the one of the mean.
       **grid: keys over those of the tiny grid.
     """
     values = {**TINY, **grid}
     cells = []
-    for (model, group, arm), found in aucs.items():
-        members = values["table_2"]["models"] if model == "mixed" else [model] * len(found)
+    for (model, group, arm), figures in aucs.items():
+        members = values["table_2"]["models"] if model == "mixed" else [model] * len(figures)
         peers = [{"model": each, "number": 0 if model == "mixed" else k} for k, each in enumerate(members)]
-        numbers = [[k] for k in range(len(found))] if arm.startswith("independent") else [range(len(found))]
+        numbers = [[k] for k in range(len(figures))] if arm.startswith("independent") else [range(len(figures))]
         for chosen in numbers:
-            test: dict[str, Any] = {"peers": [_metrics(found[k]) for k in chosen], "mean_of_peers": _metrics(found[0])}
+            test: dict[str, Any] = {
+                "peers": [_metrics(figures[k]) for k in chosen],
+                "mean_of_peers": _metrics(figures[0]),
+            }
             name = f"{model}-{group}-{arm}-{chosen[0]}"
-            told = {"cell": name, "model": model, "group": group, "arm": arm, "cpu_seconds": 30.0, "best_epoch": 2}
-            cells.append({**told, "peers": [peers[k] for k in chosen], "test": test})
+            head = {"cell": name, "model": model, "group": group, "arm": arm, "cpu_seconds": 30.0, "best_epoch": 2}
+            cells.append({**head, "peers": [peers[k] for k in chosen], "test": test})
     split = {"rows": 100, "click_rate": 0.25, "oracle": {"auc": 0.9, "expected_auc": 0.9, "logloss": 0.4}}
     data = {"source": "simulated", "seed": 1, "sha256": "0" * 64, "fields": 4, "ids": 435}
     machine = {"processor": "P", "cores": 2, "versions": {"tensorflow": "2.16.2"}}
