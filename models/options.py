@@ -73,7 +73,8 @@ def check_names(owner: str, names: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in names:
         if name not in known:
-            raise ValueError(f"{owner} has no option {name!r}; {nearest(name, known)}")
+            expected = f"one of {', '.join(known)}" if known else "no option"
+            raise ValueError(f"{owner} has no option {name!r}; expected {expected}; {nearest(name, known)}")
 
 
 def parameters_of(cls: type, root: type) -> dict[str, inspect.Parameter]:

@@ -1,6 +1,6 @@
 """Models by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tf_keras as keras
@@ -42,9 +42,18 @@ def build_model(name: str, inputs: Sequence[ModelInput], table_sizes: Mapping[st
       ValueError: no such model, not a Keras model, or an option that it does not have; the nearest known name is given.
     """
     model_class: Any = REGISTRY.find(name, keras.Model)
-    known = parameters_of(model_class, keras.Model)
-    check_names(f"model {name!r}", options, [key for key in known if key not in ("inputs", "table_sizes")])
+    check_options(name, options)
     return model_class(inputs=inputs, table_sizes=table_sizes, **options)
+
+
+def check_options(name: str, options: Iterable[str]) -> None:
+    """Refuses options that a model's class does not have.
+
+    Raises:
+      ValueError: there is no such model, or an option that it does not have.
+    """
+    known = parameters_of(REGISTRY.find(name, keras.Model), keras.Model)
+    check_names(f"model {name!r}", options, [key for key in known if key not in ("inputs", "table_sizes")])
 
 
 def check_name(name: str) -> None:

@@ -12,6 +12,7 @@ from models.training.job import FitSettings, TrainingJob
 from runs.config import RunConfig, TrainingConfig
 from transforms.errors import InputError
 from transforms.features import FeatureSet
+from transforms.validation import as_input_error
 from transforms.vocabularies import in_vocabulary_ids
 
 
@@ -27,7 +28,7 @@ def recipe_of(config: RunConfig) -> Recipe:
         raise
     except (TypeError, ValueError) as error:
         fix = "correct the section recipe of the run file; see `consort config show`"
-        raise InputError("recipe", str(error), "a recipe and its options", fix) from error
+        raise as_input_error(error, "recipe", "a recipe and its options", fix) from error
 
 
 def model_of(

@@ -6,7 +6,7 @@ The same name stands in YAML, here, in arguments and in logs.
 import copy
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +20,7 @@ from transforms.import_path import nearest
 from transforms.names import with_current_names
 from transforms.plain_text import parse_yaml
 from transforms.sources.registry import source_name
+from transforms.validation import input_error
 
 MAX_ROWS = 1024
 """Rows of a batch, at most, where the run file does not say how many."""
@@ -260,7 +261,7 @@ def read_config(file: Path, overrides: tuple[str, ...] = ()) -> RunConfig:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(str(file), f"text that is not YAML ({error})", "a YAML mapping", "correct the file") from error
     if not isinstance(values, dict):
-        raise InputError(str(file), type(values).__name__, "a YAML mapping", "see `consort config show`")
+        raise InputError(str(file), "no mapping", "a YAML mapping", "see `consort config show`")
     changed = copy.deepcopy(values)
     for override in overrides:
         _override(changed, override)
@@ -284,22 +285,7 @@ def parse_config(values: dict[str, Any], where: str = "run config") -> RunConfig
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        if isinstance(cause, InputError):
-            raise InputError(f"{where}, {cause.where}", cause.received, cause.expected, cause.fix) from error
-        key = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            known = _known_keys(first["loc"][:-1])
-            raise InputError(
-                f"{where}, key {key!r}",
-                "an unknown key",
-                f"one of {', '.join(known)}",
-                nearest(str(first["loc"][-1]), known),
-            ) from error
-        if first["type"] == "missing":
-            raise InputError(f"{where}, key {key!r}", "nothing", "a value", "give one") from error
-        raise InputError(f"{where}, key {key!r}", repr(first["input"]), first["msg"], "correct the value") from error
+        raise _refused(error, where) from error
     _check_space(config, where)
     return config
 
@@ -356,15 +342,27 @@ def yaml_value(text: str, where: str) -> Any:
         raise InputError(where, repr(text), "a value as in YAML", "correct it, or put it in quotes") from error
 
 
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    model: Any = RunConfig
-    for part in location:
-        field = getattr(model, "model_fields", {}).get(part)
-        model = field.annotation if field is not None else model
-        arguments = [arg for arg in getattr(model, "__args__", ()) if hasattr(arg, "model_fields")]
-        model = arguments[0] if arguments else model
-    return list(getattr(model, "model_fields", {}))
+def _refused(error: ValidationError, where: str) -> InputError:
+    """Returns the first error of a run file; for an unknown key with the nearest dotted one."""
+    refusal, first = input_error(error, where), error.errors()[0]
+    if first["type"] != "extra_forbidden":
+        return refusal
+    *parents, leaf = (str(part) for part in first["loc"])
+    keys = list(_keys(RunConfig))
+    section = ".".join(parents)
+    known = [key.rpartition(".")[2] for key in keys if key.rpartition(".")[0] == section]
+    same = [key for key in keys if key.rpartition(".")[2] == leaf]
+    fix = f"did you mean {same[0]!r}?" if same else nearest(".".join([*parents, leaf]), keys)
+    return InputError(refusal.where, "an unknown key", f"one of {', '.join(known)}", fix)
+
+
+def _keys(model: Any, prefix: str = "") -> Iterator[str]:
+    """Yields the dotted keys of a section, and of those in it."""
+    for name, field in getattr(model, "model_fields", {}).items():
+        yield f"{prefix}{name}"
+        for part in (field.annotation, *getattr(field.annotation, "__args__", ())):
+            yield from _keys(part, f"{prefix}{name}.")
 
 
 def _reason(error: ValidationError) -> str:
-    return str(error.errors()[0]["msg"])
+    return str(error.errors()[0]["msg"]).removeprefix("Value error, ")

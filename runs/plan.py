@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from models.cotraining.base import Recipe
 from models.cotraining.external_inputs import ExternalInput, RunFacts
-from models.registry import check_name
+from models.registry import check_name, check_options
 from runs.building import model_of, recipe_of
 from runs.config import RunConfig
 from runs.data import mean_label
@@ -26,7 +26,9 @@ from transforms.input import parsed, serialized
 from transforms.integrity import checked
 from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import parse_spec, schema_text
+from transforms.sources.registry import source_name
 from transforms.stream import check_order
+from transforms.validation import as_input_error
 from transforms.vocabularies import least_table_sizes
 
 _READ_AT_ONCE = 1024
@@ -159,15 +161,22 @@ def make_plan(
 
 
 def check_names(config: RunConfig) -> None:
-    """Looks whether the recipe, its options and the classes of its models are there; asks for no data.
+    """Checks the recipe, its options, the classes and options of its models, and the source, without data.
 
     Raises:
-      InputError: one of them is not, or Beam does not know an option.
+      InputError: one of them does not exist or does not fit, or Beam does not know an option.
     """
     pipeline_options(config.pipeline.beam_args)
+    if config.source is not None:
+        source_name(config.source)
     recipe = recipe_of(config)
+    _check_record(config, recipe)
     for name in (config.model.name, *recipe.model_names()):
         check_name(name)
+    try:
+        check_options(config.model.name, config.model.options)
+    except ValueError as error:
+        raise as_input_error(error, "model.options", "options of the model", "correct model.options") from error
 
 
 def check_run(
@@ -248,7 +257,7 @@ def check_model(config: RunConfig, feature_set: FeatureSet) -> None:
         raise
     except (TypeError, ValueError) as error:
         fix = "correct the sections model and features of the run file; see `consort config show`"
-        raise InputError("model", str(error), "a model that takes the run's features and arguments", fix) from error
+        raise as_input_error(error, "model", "a model that takes the run's features and arguments", fix) from error
 
 
 def _check_candidates(config: RunConfig, feature_set: FeatureSet) -> None:
@@ -275,13 +284,7 @@ def check_needs(
       InputError: rows for a recipe of requests, no stages, no candidate that was not shown, or labels of one class.
     """
     where, needs = f"recipe {config.recipe.name!r}", recipe.needs()
-    if "requests" in needs and config.record != "request":
-        raise InputError(
-            where,
-            "record 'row'",
-            "requests, which hold the candidates that were not shown, too",
-            "set `record: request` on a dataset that has requests, or choose the recipe single or mutual_learning",
-        )
+    _check_record(config, recipe)
     if "stages" in needs and STAGE not in {column.name for column in feature_set.columns_of(config.record)}:
         raise InputError(
             where,
@@ -297,6 +300,16 @@ def check_needs(
             f"requests of which every candidate was shown, for {where}",
             "candidates that were not shown",
             "import requests with all their candidates, or choose the recipe single or mutual_learning",
+        )
+
+
+def _check_record(config: RunConfig, recipe: Recipe) -> None:
+    if "requests" in recipe.needs() and config.record != "request":
+        raise InputError(
+            f"recipe {config.recipe.name!r}",
+            "record 'row'",
+            "requests, which hold the candidates that were not shown, too",
+            "set `record: request` on a dataset that has requests, or choose the recipe single or mutual_learning",
         )
 
 

@@ -159,26 +159,29 @@ def is_claimed(root: Path, file: str, *, identity: Mapping[str, Any], record: Ma
     for key, value in identity.items():
         if present.get(key) != value:
             differences = _differences(present.get("config"), record.get("config"))
-            received = f"a {kind} with another {key}" + (f": {differences}" if differences else "")
-            expected = "the values of that folder" if differences else f"{key} {value}"
             made_by = f"; this made it: {present['command']}" if "command" in present else ""
+            what = {"dataset_sha256": "other data", "config_sha256": "other settings"}.get(
+                key, f"another {key.removesuffix('_sha256')}"
+            )
+            received = f"other settings than those of the {kind} there: {differences}" if differences else what
+            expected = f"the settings of that {kind}" if differences else f"what that {kind} was started with"
             raise InputError(str(root), received, expected, fix + made_by)
     return True
 
 
 def _differences(there: Any, now: Any) -> str:
-    """Keys of the run file in which two runs differ, with the values of both."""
+    """Returns the keys of the run file in which two runs differ, as `training.epochs 3, was 9`."""
     if not isinstance(there, Mapping) or not isinstance(now, Mapping):
         return ""
     one, other = dict(_flat(there)), dict(_flat(now))
     keys = [key for key in {**one, **other} if key.partition(".")[0] not in NOT_TRAINING]
     parts = [
-        f"{key} is {json.dumps(one.get(key))} there and {json.dumps(other.get(key))} here"
+        f"{key} {json.dumps(other.get(key))}, was {json.dumps(one.get(key))}"
         for key in keys
         if one.get(key) != other.get(key)
     ]
-    more = f", and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
-    return ", ".join(parts[:_SHOWN]) + more
+    more = f"; and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
+    return "; ".join(parts[:_SHOWN]) + more
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,7 @@ from serving.contract import CONTRACT, read_contract
 from transforms.errors import InputError
 from transforms.files import check_local, new_directory, remove_leftovers
 from transforms.graph_operations import check_saved_model
+from transforms.places import kind_of
 
 LARGEST_VERSION = 2**63 - 1
 """TF Serving holds a version's number in 64 bits and ignores a larger one."""
@@ -143,8 +144,12 @@ def newest_with_contract(base: str | os.PathLike[str]) -> Path:
     return next((folder for folder in folders if (folder / CONTRACT).is_file()), folders[0])
 
 
-def model_bases(directory: str | os.PathLike[str]) -> dict[str, Path]:
+def model_bases(directory: str | os.PathLike[str], expected: str = "versions of exported models") -> dict[str, Path]:
     """Returns base paths by model name: `directory` itself, or those in it, or those in its `serving` folder.
+
+    Args:
+      directory: where to look.
+      expected: what should be there, for the message.
 
     Raises:
       InputError: there are none.
@@ -158,31 +163,22 @@ def model_bases(directory: str | os.PathLike[str]) -> dict[str, Path]:
             bases = {path.name: path for path in sorted(folder.iterdir()) if versions_in(path)}
             if bases:
                 return bases
-    what, fix = _kind_of(root)
-    raise InputError(str(directory), f"no numbered version{what}", "versions of exported models", fix)
+    kind = kind_of(root)
+    fix = _FIXES.get(kind, "make versions with `consort export` or `consort pipeline run`").format(root)
+    raise InputError(str(directory), kind, expected, fix)
 
 
-def _kind_of(root: Path) -> tuple[str, str]:
-    """Returns what a folder without versions is, for a message, and the fix."""
-    if not root.exists():
-        return ": there is no such folder", "correct the path"
-    if not root.is_dir():
-        return ": it is a file", "name a folder"
-    if (root / "dataset.json").is_file():
-        return ": it is a dataset", "name a model, and the dataset with --data"
-    if (root / SAVED_MODEL).is_file() or (root / "model" / SAVED_MODEL).is_file():
-        return ": it is a trained model, not yet published", f"publish it: consort export {root} --out SERVING"
-    if (root / "run.json").is_file():
-        return (
-            ": it is a run that has not ended",
-            "start the command of the run again; it continues, and exports the model",
-        )
-    if (root / "metadata.sqlite").is_file():
-        return (
-            ": it is the root of a pipeline that has pushed nothing",
-            "look into its folder `reports` for the reasons",
-        )
-    return " in it", "make versions with `consort export` or `consort pipeline run`"
+_FIXES = {
+    "no such file or folder": "correct the path",
+    "a file": "name a folder",
+    "a dataset": "name a model, and the dataset with --data",
+    "a finished run": "export it first: consort export {} --out SERVING",
+    "an exported model": "publish it as a version: consort export {} --out SERVING",
+    "a run that has not ended": "start the command of the run again; it continues, and exports the model",
+    "the root of a pipeline": "it has pushed nothing; its folder `reports` has the reasons",
+    "a search of `consort tune`": "train its best.yaml: consort train {}/best.yaml",
+}
+"""What to do about a folder without versions, by what it is."""
 
 
 def find_saved_model(directory: str | os.PathLike[str]) -> Path:
@@ -195,8 +191,8 @@ def find_saved_model(directory: str | os.PathLike[str]) -> Path:
     for candidate in (root, root / "model"):
         if (candidate / SAVED_MODEL).is_file():
             return candidate
-    bases = model_bases(root)
+    expected = "a finished run, an exported model, or the root of a pipeline with one model"
+    bases = model_bases(root, expected)
     if len(bases) > 1:
-        expected = "a run, an export, a model's base path or a pipeline root with one model"
         raise InputError(str(directory), f"models {', '.join(bases)}", expected, "name one model's folder")
     return versions_in(next(iter(bases.values())))[-1][1]

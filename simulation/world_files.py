@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from transforms.errors import InputError
 from transforms.import_path import nearest
 from transforms.plain_text import parse_yaml
+from transforms.validation import input_error
 
 Parameters = TypeVar("Parameters", bound=BaseModel)
 
@@ -44,7 +45,7 @@ def read_world(path: str | os.PathLike[str], known: dict[str, Path]) -> tuple[di
     if values is None:
         values = {}
     if not isinstance(values, dict):
-        raise InputError(str(file), type(values).__name__, "a YAML mapping", "see the world files of the package")
+        raise InputError(str(file), "no mapping", "a YAML mapping", "see the world files of the package")
     return {str(key): value for key, value in values.items()}, str(file)
 
 
@@ -66,11 +67,4 @@ def parse_world(values: dict[str, Any], where: str, model: type[Parameters], mis
         first = error.errors()[0]
         if not first["loc"]:
             raise InputError(where, misfit, str(first["msg"]), "correct the sizes") from error
-        key, known = ".".join(str(part) for part in first["loc"]), list(model.model_fields)
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            raise InputError(
-                f"{where}, key {key!r}", "an unknown key", f"one of {', '.join(known)}", nearest(key, known)
-            ) from error
-        raise InputError(
-            f"{where}, key {key!r}", repr(first["input"]), str(first["msg"]), "correct the value"
-        ) from error
+        raise input_error(error, where, list(model.model_fields)) from error

@@ -69,10 +69,10 @@ class Registry:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return advice for a name that is not known: the nearest known one, or else all of them."""
+    """Return advice for a name that is not known, beside a list of those that are: the nearest one, if one is near."""
     known = list(known)
     matches = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    return f"did you mean {matches[0]!r}?" if matches else f"known: {', '.join(known) or 'none'}"
+    return f"did you mean {matches[0]!r}?" if matches else "choose one of these" if known else "leave it out"
 
 
 def _make_working_directory_importable() -> None:

@@ -15,11 +15,18 @@ from pydantic import BaseModel, ConfigDict, Field
 from transforms.errors import InputError
 from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
 from transforms.files import check_local, sha256_of, write_text
+from transforms.places import kind_of
 from transforms.plain_text import parse_json
 
 MANIFEST = "dataset.json"
 FORMAT_VERSION = 2
 
+_FIXES = {
+    "no such file or folder": "correct the path, or make one: `consort data simulate`, `consort data import`",
+    "a finished run": "name the data that it was trained on, or other data",
+    "a run that has not ended": "name the data that it is trained on",
+    "an exported model": "name the data that it was trained on, or other data",
+}
 _Name = TypeVar("_Name", bound=str)
 
 
@@ -111,7 +118,13 @@ def load_dataset(directory: str | os.PathLike[str]) -> Dataset:
     path = Path(directory) / MANIFEST
     fix = "make a dataset with `consort data simulate` or `consort data import`"
     if not path.is_file():
-        raise InputError(str(directory), f"a directory without {MANIFEST}", "a dataset directory", fix)
+        kind = kind_of(directory)
+        if kind in _FIXES:
+            fix = _FIXES[kind]
+        elif Path(directory).suffix in (".yaml", ".yml"):
+            fix = f"import it first: consort data import {directory} --out DATA"
+        expected = f"a dataset, which is a folder with {MANIFEST}"
+        raise InputError(str(directory), kind, expected, fix)
     try:
         payload = parse_json(path.read_text())
         stated = payload.pop("sha256", None)

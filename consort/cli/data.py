@@ -104,7 +104,7 @@ def import_(
     beam_arg: BeamArg = None,
     json_file: JsonFile = None,
 ) -> None:
-    """Convert your own log, or the raw files of a source, into a dataset.
+    """Convert your own log, or files of a source, to a dataset.
 
     Example: consort data import shop.yaml --out /tmp/shop
     """

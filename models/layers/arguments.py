@@ -11,15 +11,11 @@ def checked_choice(argument: str, value: str, choices: Sequence[str]) -> str:
     """`value`, if it is one of `choices`.
 
     Raises:
-      ValueError: it is not; the message gives the nearest choice, or all of them.
+      ValueError: it is not; the message gives all of them, and the nearest one.
     """
     if value in choices:
         return value
-    advice = nearest(value, choices)
-    raise ValueError(
-        f"{argument} is {value!r}; expected one of {', '.join(choices)}; "
-        f"{advice if advice.startswith('did') else 'give one of these'}"
-    )
+    raise ValueError(f"{argument} is {value!r}; expected one of {', '.join(choices)}; {nearest(value, choices)}")
 
 
 def checked_count(argument: str, value: int) -> int:

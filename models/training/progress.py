@@ -155,10 +155,9 @@ class Reporter:
 
 
 def metrics_text(row: Mapping[str, float]) -> str:
-    """Returns the loss of an epoch, and the log loss and AUC of its evaluation, of each peer where there are some."""
-    names = ["loss", *(name for name in row if name.startswith(("eval_logloss", "eval_auc")))]
-    if "eval_logloss" not in row and "eval_loss" in row:
-        names.insert(1, "eval_loss")
+    """Returns the loss of an epoch, and the log loss and AUC of its evaluation, the latter of each peer, as text."""
+    names = ["loss", "eval_logloss" if "eval_logloss" in row else "eval_loss"]
+    names += [name for name in row if name.startswith("eval_auc")]
     return ", ".join(f"{name} {row[name]:.4f}" for name in names if name in row)
 
 

@@ -107,6 +107,18 @@ def test_a_preset_is_shown_with_its_defaults_and_checked(consort):
     [
         (("recipe.name=mutual",), "did you mean 'mutual_learning'"),
         (("recipe.options={peer: 2}",), "recipe 'single' has no option 'peer'"),
+        (("model.options={wide: 1}",), "model.options: received model 'deepfm' has no option 'wide'; expected one of"),
+        (("epochs=2",), "--set epochs=2, key 'epochs': received an unknown key"),
+        (("epochs=2",), "did you mean 'training.epochs'"),
+        (("training.epoch=2",), "did you mean 'training.epochs'"),
+        (("training.epochs=many",), "received 'many'; expected a whole number"),
+        (("training.distribution=all",), "expected one of 'none', 'mirrored', 'multi_worker', 'parameter_server'"),
+        (("source=no.such.Source",), "source 'no.such.Source'"),
+        (("recipe.name=duet",), "recipe 'duet': received record 'row'; expected requests"),
+        (
+            ("recipe.name=mutual_learning", "recipe.options.learning_rate=-1"),
+            "recipe: received learning_rate is -1; expected above 0. Fix: the paper tunes it",
+        ),
         (("model.name=depfm",), "did you mean 'deepfm'"),
         (("recipe.name=mutual_learning", "recipe.options.models=[deepfm, dcnn]"), "model: received 'dcnn'"),
         (("pipeline.beam_args=[--runner=Nowhere]",), "--runner=Nowhere"),

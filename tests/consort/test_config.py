@@ -9,7 +9,7 @@ MINIMAL = {"name": "mine", "source": "toy"}
 
 
 def test_an_unknown_key_names_the_nearest_known_one():
-    with pytest.raises(InputError, match=r"key 'training.batchsize'.*did you mean 'batch_size'"):
+    with pytest.raises(InputError, match=r"key 'training.batchsize'.*did you mean 'training.batch_size'"):
         parse_config({**MINIMAL, "training": {"batchsize": 3}})
 
 
@@ -35,7 +35,7 @@ def test_overrides_reach_nested_keys_and_are_checked(tmp_path):
     file.write_text("name: mine\nsource: toy\n")
     config = load_config(file, ("training.epochs=4", "model.hidden_units=[3, 2]"))
     assert config.training.epochs == 4 and config.model.hidden_units == (3, 2)
-    with pytest.raises(InputError, match="did you mean 'epochs'"):
+    with pytest.raises(InputError, match="did you mean 'training.epochs'"):
         load_config(file, ("training.epoch=4",))
     with pytest.raises(InputError, match="key=value"):
         load_config(file, ("training.epochs",))

@@ -87,7 +87,7 @@ def test_a_folder_without_a_version_is_refused_at_once_by_default(tmp_path):
     process = _start(tmp_path)
     _, said = process.communicate(timeout=60.0)
     assert process.returncode == 2
-    assert "no numbered version" in said
+    assert "received an empty folder" in said
 
 
 def test_a_version_that_never_comes_whole_is_named_at_the_end_of_the_time_to_load(exported, tmp_path):

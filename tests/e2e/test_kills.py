@@ -130,7 +130,7 @@ def test_a_killed_export_shows_no_version_and_the_next_clears_it_away(tmp_path):
     kill_when(appears(base, ".*.partial-*/assets.extra/ballast"), tmp_path, "export", "model", "--out", "out")
     assert all(name.startswith(".") for name in names(base))
     answer = consort("serve", tmp_path / "out")
-    assert answer.code == 2 and "no numbered version" in answer.err
+    assert answer.code == 2 and "expected versions of exported models" in answer.err
     (model / "assets.extra" / "ballast").unlink()
     assert consort("export", model, "--out", tmp_path / "out").code == 0
     (version,) = names(base)

@@ -137,7 +137,7 @@ def test_a_finished_run_is_not_overwritten(trained, data):
 def test_a_folder_of_another_run_is_refused(trained, data):
     from runs.train import train_run
 
-    with pytest.raises(InputError, match="another config_sha256"):
+    with pytest.raises(InputError, match="seed 2, was 1"):
         train_run(small_config(seed=2), data, trained)
 
 

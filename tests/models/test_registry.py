@@ -27,7 +27,7 @@ def test_every_short_name_leads_to_a_model(name: str) -> None:
     ("name", "message"),
     [
         ("depfm", "did you mean 'deepfm'"),
-        ("xyz", "known: deepfm"),
+        ("xyz", "expected one of deepfm.*choose one of these"),
         ("no_such_package.Model", "No module named"),
         ("models.ranking.deepfm.DepFM", "did you mean 'DeepFM'"),
         ("models.layers.mlp.MLP", "expected a subclass of tf_keras.Model"),
@@ -39,5 +39,5 @@ def test_an_unknown_name_is_refused_with_advice(name: str, message: str) -> None
 
 
 def test_an_unknown_argument_is_refused_with_the_nearest() -> None:
-    with pytest.raises(ValueError, match="no option 'hiden_units'; did you mean 'hidden_units'"):
+    with pytest.raises(ValueError, match="no option 'hiden_units'; expected one of .*; did you mean 'hidden_units'"):
         build_model("deepfm", _INPUTS, _SIZES, hiden_units=(3,))

@@ -80,4 +80,4 @@ def test_index_ends_with_4_below_the_recall_and_with_3_without_the_package(
 
 def test_index_of_a_model_without_a_catalogue_is_refused(tmp_path: Path) -> None:
     answer = consort("index", tmp_path, "--out", tmp_path / "index")
-    assert answer.code == 2 and "no numbered version" in answer.err
+    assert answer.code == 2 and "received an empty folder" in answer.err

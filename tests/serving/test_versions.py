@@ -167,5 +167,5 @@ def test_a_base_path_is_served_under_its_contracts_name(tmp_path):
 
 def test_a_folder_without_models_is_refused(tmp_path):
     for look in (find_saved_model, model_bases):
-        with pytest.raises(InputError, match="no numbered version"):
+        with pytest.raises(InputError, match="received an empty folder"):
             look(tmp_path)

@@ -23,7 +23,7 @@ def test_short_names_and_import_paths_lead_to_the_class() -> None:
     ("name", "message"),
     [
         ("wrnog", r"thing: received 'wrnog'; expected one of wrong, part, or an import path.*did you mean 'wrong'\?"),
-        ("zzz", "known: wrong, part"),
+        ("zzz", "expected one of wrong, part.*choose one of these"),
         ("no_such_package.Thing", "No module named 'no_such_package'"),
         ("transforms.errors.InputEror", r"no 'InputEror' there; .*did you mean 'InputError'\?"),
         ("transforms.errors.annotations", "no 'annotations' there"),
@@ -63,5 +63,5 @@ def test_the_working_directory_is_importable(tmp_path: Path) -> None:
 
 def test_the_nearest_name_is_advised() -> None:
     assert nearest("deepfn", ["dcn", "deepfm"]) == "did you mean 'deepfm'?"
-    assert nearest("q", ["dcn", "deepfm"]) == "known: dcn, deepfm"
-    assert nearest("q", []) == "known: none"
+    assert nearest("q", ["dcn", "deepfm"]) == "choose one of these"
+    assert nearest("q", []) == "leave it out"

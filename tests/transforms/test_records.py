@@ -189,7 +189,7 @@ def test_unknown_records_and_splits_are_named(tmp_path):
 
 
 def test_no_dataset_is_refused(tmp_path):
-    with pytest.raises(InputError, match="without dataset.json"):
+    with pytest.raises(InputError, match="received an empty folder; expected a dataset"):
         load_dataset(tmp_path)
 
 

@@ -34,7 +34,7 @@ def test_options_reach_the_source():
     ("name", "options", "message"),
     [
         ("critoe", {}, r"received 'critoe'.*did you mean 'criteo'\?"),
-        ("zzz", {}, "known: "),
+        ("zzz", {}, "expected one of avazu, .*choose one of these"),
         ("criteo", {"frequency_treshold": 3}, r"'frequency_treshold'.*did you mean 'frequency_threshold'\?"),
         ("criteo", {"frequency_threshold": 0}, "option 'frequency_threshold'.*received 0"),
         ("criteo", {"numeric": "log"}, "option 'numeric'.*received 'log'"),

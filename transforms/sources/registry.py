@@ -10,6 +10,7 @@ from transforms.errors import InputError
 from transforms.features import RecordKind
 from transforms.import_path import Registry, nearest
 from transforms.sources.base import Source
+from transforms.validation import expected_by
 
 SOURCES: dict[str, str] = {
     "avazu": "transforms.sources.avazu.schema.Avazu",
@@ -95,4 +96,4 @@ def _option_error(name: str, known: list[str], error: ValidationError) -> InputE
     where = f"source {name!r}, option {option!r}"
     if first["type"] == "extra_forbidden":
         return InputError(where, "an unknown option", f"one of {', '.join(known)}", nearest(option, known))
-    return InputError(where, repr(first["input"]), first["msg"], "correct the value")
+    return InputError(where, repr(first["input"]), expected_by(first), "correct the value")
