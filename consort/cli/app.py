@@ -5,7 +5,7 @@ The first line of a verb's docstring is its summary in the list of verbs; its la
 
 import typer
 
-from consort.cli import bench, config, data, demo, models, online, pipeline, retrieval, serving, table, tune
+from consort.cli import bench, config, data, demo, models, new, online, pipeline, retrieval, serving, table, tune
 
 app = typer.Typer(
     name="consort",
@@ -24,6 +24,7 @@ app.add_typer(table.app, name="table")
 for verb in (
     demo.demo,
     demo.doctor,
+    new.new,
     models.train,
     online.online,
     tune.tune,
