@@ -1,5 +1,9 @@
 """The table of offline metrics, and their evaluation with confidence intervals: of rows, and of whole requests.
 
+Sample weights count in all metrics of what was shown, as if an example of weight 2 stood there twice; of the means over
+users and requests those of `gauc_user` alone are weighted. Ranking metrics at k and metrics against the truth of all
+candidates take no weights: they compare places in a list and whole lists, of which each counts alike.
+
 To add a metric, add an entry to `METRICS`: its keys, what it needs, and a function from the data to a `Statistic`.
 
 The truth of a shown candidate is its probability of a click at its position beside the other items shown. That of a
@@ -60,6 +64,7 @@ class EvaluationData:
       num_units: U, also those without examples.
       scores: other scores of the same examples, by `ORACLE` (the truth) and `LOGGING`, `[n]` each.
       requests: all candidates; None: the data are rows.
+      weight: of each example, `[n]`; None weights all alike.
     """
 
     label: np.ndarray
@@ -70,6 +75,7 @@ class EvaluationData:
     num_units: int
     scores: Mapping[str, np.ndarray]
     requests: RequestData | None = None
+    weight: np.ndarray | None = None
 
     def has(self, need: Need) -> bool:
         """Returns True if the data offer what a metric needs."""
@@ -131,7 +137,7 @@ def _unexposed(data: EvaluationData) -> Statistic:
 METRICS: tuple[Metric, ...] = (
     Metric(
         {"auc": "share of the pairs of a click and a non-click that are in order, ties one half"},
-        lambda data: Auc("auc", data.label, data.probability, data.unit),
+        lambda data: Auc("auc", data.label, data.probability, data.unit, data.weight),
     ),
     Metric(
         {
@@ -140,29 +146,31 @@ METRICS: tuple[Metric, ...] = (
             "ece": "mean gap between prediction and click rate in 15 bins of equal size",
             "calibration": "sum of predictions over clicks",
         },
-        lambda data: PointwiseSums(data.label, data.probability, data.unit, data.num_units),
+        lambda data: PointwiseSums(data.label, data.probability, data.unit, data.num_units, weight=data.weight),
     ),
     Metric(
         {
             "gauc_user": "mean of the users' AUCs, weighted by impressions",
             "uauc": "mean of the users' AUCs",
         },
-        lambda data: GroupedAucs(data.user, data.label, data.probability, data.unit, "uauc", "gauc_user"),
+        lambda data: GroupedAucs(data.user, data.label, data.probability, data.unit, "uauc", "gauc_user", data.weight),
         needs=("user",),
     ),
     Metric(
         {"gauc_request": "unweighted mean of the AUCs within requests"},
-        lambda data: GroupedAucs(data.request, data.label, data.probability, data.unit, "gauc_request"),
+        lambda data: GroupedAucs(
+            data.request, data.label, data.probability, data.unit, "gauc_request", weight=data.weight
+        ),
         needs=("request",),
     ),
     Metric(
         {"oracle_auc": "AUC of the true probability"},
-        lambda data: Auc("oracle_auc", data.label, data.scores[ORACLE], data.unit),
+        lambda data: Auc("oracle_auc", data.label, data.scores[ORACLE], data.unit, data.weight),
         needs=("truth",),
     ),
     Metric(
         {"logging_policy_auc": "AUC of the logging policy's score"},
-        lambda data: Auc("logging_policy_auc", data.label, data.scores[LOGGING], data.unit),
+        lambda data: Auc("logging_policy_auc", data.label, data.scores[LOGGING], data.unit, data.weight),
         needs=("logging_score",),
     ),
     Metric(
@@ -211,6 +219,7 @@ def evaluate(
     resamples: int = 200,
     seed: int = 1,
     resample: Resample | None = None,
+    weight: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Returns the metrics of rows, each with a 95 % bootstrap interval, `<key>_low` to `<key>_high`.
 
@@ -232,11 +241,12 @@ def evaluate(
       resamples: number of bootstrap resamples; 0: no intervals.
       seed: of the bootstrap.
       resample: the unit that is drawn, `user`, `request` or `row`; None: the largest with ids.
+      weight: of each row, finite and not negative, `[n]`; None weights all alike.
 
     Raises:
       ValueError: lengths differ, a value is outside its domain, or the units to draw have no ids.
     """
-    label, probability, _ = checked(label, probability, None)
+    label, probability, checked_weight = checked(label, probability, weight)
     size = len(label)
     user = None if user_id is None else group_indices(user_id, size)
     request = None if request_id is None else group_indices(request_id, size)
@@ -247,7 +257,16 @@ def evaluate(
     units = units_of(size, groups, resample)
     references = ((ORACLE, truth), (LOGGING, logging_score))
     scores = {whose: checked(label, score, None, scores=True)[1] for whose, score in references if score is not None}
-    data = EvaluationData(label, probability, groups["user"], groups["request"], units.index, len(units), scores)
+    data = EvaluationData(
+        label,
+        probability,
+        groups["user"],
+        groups["request"],
+        units.index,
+        len(units),
+        scores,
+        weight=None if weight is None else checked_weight,
+    )
     left_out = without_id("user", "rows", user) | without_id("request", "rows", request)
     return _report(data, units, left_out, resamples, seed)
 
@@ -265,6 +284,7 @@ def evaluate_requests(
     resamples: int = 200,
     seed: int = 1,
     resample: Resample | None = None,
+    weight: np.ndarray | None = None,
 ) -> dict[str, float]:
     """Returns the metrics of R requests of M candidates: those of rows on what was shown, and those of all candidates.
 
@@ -286,6 +306,7 @@ def evaluate_requests(
       resamples: number of bootstrap resamples; 0: no intervals.
       seed: of the bootstrap.
       resample: the unit that is drawn, `user` or `request`; None: users where there are ids.
+      weight: of each candidate, finite and not negative where shown, `[R, M]`; None weights all alike.
 
     Raises:
       ValueError: shapes differ, a value is outside its domain, or the units to draw have no ids.
@@ -304,6 +325,7 @@ def evaluate_requests(
         len(units),
         {whose: score[shown[arrays.candidate]] for whose, score in arrays.scores.items() if whose != MODEL},
         RequestData(arrays, units.index, cut_offs, definition),
+        None if weight is None else checked(arrays.clicks[shown], arrays.probability[shown], weight[shown])[2],
     )
     return _report(data, units, without_id("user", "requests", user), resamples, seed)
 

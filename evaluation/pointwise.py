@@ -63,34 +63,43 @@ def ece(label: np.ndarray, probability: np.ndarray, weight: np.ndarray | None = 
     return ratio(float(np.abs(gaps).sum()), float(weight.sum()))
 
 
-def gauc_user(label: np.ndarray, probability: np.ndarray, user_id: np.ndarray) -> float | None:
-    """Returns the mean of the users' AUCs, each weighted by the user's impressions.
+def gauc_user(
+    label: np.ndarray, probability: np.ndarray, user_id: np.ndarray, weight: np.ndarray | None = None
+) -> float | None:
+    """Returns the mean of the users' AUCs, each weighted by the user's impressions, or the sum of their weights.
 
     Users without both a click and a non-click have no AUC and are left out, as are rows without a user
     (`group_indices` defines which ids are missing). None if no user is left.
 
     Reference: Zhu et al., "Optimized Cost per Click in Taobao Display Advertising" (KDD 2017), equation 17.
     """
-    return _mean_auc(label, probability, user_id, by_impressions=True)
+    return _mean_auc(label, probability, user_id, weight, by_impressions=True)
 
 
-def uauc(label: np.ndarray, probability: np.ndarray, user_id: np.ndarray) -> float | None:
-    """Returns the mean of the users' AUCs, each of weight 1; otherwise as `gauc_user`."""
-    return _mean_auc(label, probability, user_id, by_impressions=False)
+def uauc(
+    label: np.ndarray, probability: np.ndarray, user_id: np.ndarray, weight: np.ndarray | None = None
+) -> float | None:
+    """Returns the mean of the users' AUCs, in which rows are weighted, and users are not; otherwise as `gauc_user`."""
+    return _mean_auc(label, probability, user_id, weight, by_impressions=False)
 
 
-def gauc_request(label: np.ndarray, probability: np.ndarray, request_id: np.ndarray) -> float | None:
+def gauc_request(
+    label: np.ndarray, probability: np.ndarray, request_id: np.ndarray, weight: np.ndarray | None = None
+) -> float | None:
     """Returns the mean of the AUCs within lists; lists without both a click and a non-click are left out."""
-    return _mean_auc(label, probability, request_id, by_impressions=False)
+    return _mean_auc(label, probability, request_id, weight, by_impressions=False)
 
 
-def _mean_auc(label: np.ndarray, probability: np.ndarray, ids: np.ndarray, by_impressions: bool) -> float | None:
-    label, probability, _ = checked(label, probability, None, scores=True)
+def _mean_auc(
+    label: np.ndarray, probability: np.ndarray, ids: np.ndarray, weight: np.ndarray | None, by_impressions: bool
+) -> float | None:
+    label, probability, weight = checked(label, probability, weight, scores=True)
     group = group_indices(ids, len(label))
     known = group >= 0
-    label, group = label[known], group[known]
+    label, group, weight = label[known], group[known], weight[known]
     ranked = RankedGroups(group, probability[known])
-    return mean_over_groups(ranked.auc(label, 1 - label), np.bincount(group) if by_impressions else None)
+    aucs = ranked.auc(label * weight, (1 - label) * weight)
+    return mean_over_groups(aucs, np.bincount(group, weight) if by_impressions else None)
 
 
 def mean_over_groups(aucs: np.ndarray, weight: np.ndarray | None) -> float | None:

@@ -56,18 +56,27 @@ class RankedGroups:
 class PooledAuc:
     """Share of the pairs of a positive and a negative of a pool that are in order; ties count one half.
 
-    An item of label y whose unit was drawn c times is a positive of weight c y and a negative of weight
-    c (1 - y). An item paired with itself is one of the pairs, a tie: one in n, and the same for every score.
+    An item of label y and weight w whose unit was drawn c times is a positive of weight c w y and a negative of weight
+    c w (1 - y). An item paired with itself is one of the pairs, a tie: one in n, and the same for every score.
 
     Args:
       order: the items of the pool in ascending order of their scores, `[n]`.
       score: of all items, those of the pool finite, `[N]`.
       label: in [0, 1], `[N]`.
       unit: index of each item's unit, `[N]`.
+      weight: not negative, `[N]`; None weights all alike.
     """
 
-    def __init__(self, order: np.ndarray, score: np.ndarray, label: np.ndarray, unit: np.ndarray):
+    def __init__(
+        self,
+        order: np.ndarray,
+        score: np.ndarray,
+        label: np.ndarray,
+        unit: np.ndarray,
+        weight: np.ndarray | None = None,
+    ):
         self._label, self._unit = label[order], unit[order]
+        self._weight = None if weight is None else weight[order]
         runs = np.flatnonzero(np.diff(score[order], prepend=np.nan) != 0)  # where a run of equal scores starts
         starts = np.append(runs, len(order))
         first = np.unique(np.searchsorted(runs, np.arange(0, len(order), CHUNK)))
@@ -83,6 +92,8 @@ class PooledAuc:
         ordered = positives = negatives = 0.0
         for start, stop, ties in self._chunks:
             weight = counts[self._unit[start:stop]]
+            if self._weight is not None:
+                weight = weight * self._weight[start:stop]
             positive = weight * self._label[start:stop]
             negative = weight - positive
             ends = np.cumsum(negative)

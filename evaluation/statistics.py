@@ -9,7 +9,7 @@ from evaluation.ranks import PooledAuc, RankedGroups
 
 
 class PointwiseSums:
-    """`logloss`, `ne`, `ece` and `calibration`: ratios of sums over rows.
+    """`logloss`, `ne`, `ece` and `calibration`: ratios of weighted sums over rows.
 
     Args:
       label: `[n]`.
@@ -17,6 +17,7 @@ class PointwiseSums:
       unit: index of each row's unit, `[n]`.
       num_units: U, also those without rows.
       keys: key to report each wanted metric under, by its name; None: all of them by name.
+      weight: of each row, `[n]`; None weights all alike.
     """
 
     def __init__(
@@ -26,14 +27,15 @@ class PointwiseSums:
         unit: np.ndarray,
         num_units: int,
         keys: Mapping[str, str] | None = None,
+        weight: np.ndarray | None = None,
     ):
+        weight = np.ones(len(label)) if weight is None else weight
         per_row = [np.ones(len(label)), label, probability, losses(label, probability)]
-        self._sums = [np.bincount(unit, values, num_units) for values in per_row]
+        self._sums = [np.bincount(unit, weight * values, num_units) for values in per_row]
         # The gaps of each unit in each bin: with large units these pairs are few.
-        pairs, pair = np.unique(
-            unit * ECE_BINS + equal_mass_bins(probability, np.ones(len(label))), return_inverse=True
-        )
-        self._gaps, self._unit, self._bins = np.bincount(pair, probability - label), pairs // ECE_BINS, pairs % ECE_BINS
+        pairs, pair = np.unique(unit * ECE_BINS + equal_mass_bins(probability, weight), return_inverse=True)
+        self._gaps, self._unit = np.bincount(pair, weight * (probability - label)), pairs // ECE_BINS
+        self._bins = pairs % ECE_BINS
         self._keys = keys
 
     def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
@@ -74,10 +76,13 @@ class Auc:
       label: `[n]`.
       score: any finite numbers, `[n]`.
       unit: index of each row's unit, `[n]`.
+      weight: of each row, `[n]`; None weights all alike.
     """
 
-    def __init__(self, key: str, label: np.ndarray, score: np.ndarray, unit: np.ndarray):
-        self._key, self._pool = key, PooledAuc(np.argsort(score), score, label, unit)
+    def __init__(
+        self, key: str, label: np.ndarray, score: np.ndarray, unit: np.ndarray, weight: np.ndarray | None = None
+    ):
+        self._key, self._pool = key, PooledAuc(np.argsort(score), score, label, unit, weight)
 
     def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
         return {self._key: self._pool.auc(counts)}
@@ -95,7 +100,8 @@ class GroupedAucs:
       probability: `[n]`.
       unit: index of each row's unit, `[n]`.
       by_group: key to report the mean over groups under.
-      by_row: key to report the mean weighted by the groups' rows under; None: do not compute it.
+      by_row: key to report the mean weighted by the groups' rows, or their weights, under; None: do not compute it.
+      weight: of each row, `[n]`; None weights all alike.
     """
 
     def __init__(
@@ -106,17 +112,19 @@ class GroupedAucs:
         unit: np.ndarray,
         by_group: str,
         by_row: str | None = None,
+        weight: np.ndarray | None = None,
     ):
-        known = group >= 0
-        group, label, probability, unit = (values[known] for values in (group, label, probability, unit))
+        known, weight = group >= 0, np.ones(len(label)) if weight is None else weight
+        parts = (group, label, probability, unit, weight)
+        group, label, probability, unit, weight = (values[known] for values in parts)
         self._by_group, self._by_row = by_group, by_row
-        self._aucs = RankedGroups(group, probability).auc(label, 1 - label)
-        self._rows = np.bincount(group).astype(np.float64)
+        self._aucs = RankedGroups(group, probability).auc(label * weight, (1 - label) * weight)
+        self._rows = np.bincount(group, weight)
         self._unit = np.empty(len(self._aucs), np.int64)
         self._unit[group] = unit
         mixed = np.zeros(len(self._aucs), bool)
         mixed[group[unit != self._unit[group]]] = True
-        self._mixed = _MixedGroups(mixed, group, label, probability, unit) if mixed.any() else None
+        self._mixed = _MixedGroups(mixed, group, label, probability, unit, weight) if mixed.any() else None
 
     def __call__(self, counts: np.ndarray) -> dict[str, float | None]:
         aucs, times = self._aucs, counts[self._unit]
@@ -133,17 +141,24 @@ class _MixedGroups:
     """Groups with rows of several units."""
 
     def __init__(
-        self, mixed: np.ndarray, group: np.ndarray, label: np.ndarray, probability: np.ndarray, unit: np.ndarray
+        self,
+        mixed: np.ndarray,
+        group: np.ndarray,
+        label: np.ndarray,
+        probability: np.ndarray,
+        unit: np.ndarray,
+        weight: np.ndarray,
     ):
         self.which, rows = np.flatnonzero(mixed), mixed[group]
         group = (np.cumsum(mixed) - 1)[group[rows]]
         self._ranked = RankedGroups(group, probability[rows])
         order = self._ranked.order
         self._group, self._label, self._unit = group[order], label[rows][order], unit[rows][order]
+        self._weight = weight[rows][order]
 
     def drawn(self, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the AUC of each group's drawn rows, and their number."""
-        weight = counts[self._unit]
+        """Returns the AUC of each group's drawn rows, and the sum of their weights."""
+        weight = counts[self._unit] * self._weight
         positive = weight * self._label
         aucs = self._ranked.auc_of_sorted(positive, weight - positive)
         return aucs, np.bincount(self._group, weight, len(self.which))

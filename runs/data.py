@@ -10,10 +10,11 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from models.cotraining.external_inputs import ExternalInput, RunFacts
+from models.layers.replicas import batch_mean
 from models.training.distribution import worker_shard
 from runs.config import MAX_ROWS, RunConfig, TrainingConfig
-from transforms.features import CANDIDATE, EXPOSED, LABEL, FeatureSet, RecordKind
-from transforms.input import Features, count_examples, parsed, serialized
+from transforms.features import CANDIDATE, EXPOSED, LABEL, WEIGHT, FeatureSet, RecordKind
+from transforms.input import count_examples, labelled, parsed, serialized
 from transforms.stream import RowEncoder, transformed_stream
 
 _FIRST_RECORDS = 10_000
@@ -56,19 +57,6 @@ class Task:
         return RunFacts(self.config, self.feature_set, str(self.run.get("dataset_sha256", "")), self.first_time)
 
 
-def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
-    """Transformed columns as (features, label) or, for requests, (features, label, weight).
-
-    The weight of a candidate is 1 where it is real and exposed, else 0: nobody knows its label. The
-    features of requests hold the mask `candidate`, too, which is no input of a model, and what the recipe
-    may want of each candidate, such as `stage`.
-    """
-    features = {name: value for name, value in columns.items() if name not in (LABEL, EXPOSED)}
-    if record == "row":
-        return features, columns[LABEL]
-    return features, columns[LABEL], tf.cast(columns[EXPOSED] * columns[CANDIDATE], tf.float32)
-
-
 @dataclass(frozen=True)
 class TrainingData:
     """The data that a run trains on.
@@ -77,8 +65,8 @@ class TrainingData:
       train: batches of an epoch by the seed of their order and the epoch.
       eval: those of the eval split.
       examples: records to train on.
-      base_rate: mean label of the first of them.
-      eval_rate: mean label of the eval split.
+      base_rate: mean label of the first of them, by sample weights.
+      eval_rate: mean label of the eval split, likewise.
     """
 
     train: Callable[[int, int], tf.data.Dataset]
@@ -124,7 +112,7 @@ def data_in_time_order(task: Task) -> TrainingData:
 
     evaluated = batches("eval") if task.raw_files.get("eval") else None
     first = next(iter(batches("train")), None)
-    rate = None if first is None else float(tf.reduce_mean(first[1]))
+    rate = None if first is None else float(batch_mean(*first[1:]))
     # They are asked in training alone: evaluation does not learn from them.
     more = [features for one in task.inputs if (features := one.row_features(task.facts)) is not None]
     encode = RowEncoder(task.transform, task.feature_set, more=more) if more else plain
@@ -168,7 +156,7 @@ def changed_batches(training: TrainingConfig, examples: int, record: RecordKind 
 
 
 def mean_label(files: Sequence[str], spec: dict[str, Any], most: int | None = None) -> float | None:
-    """Mean label of rows, or of the exposed candidates of requests; None if there are none.
+    """Mean label of rows, or of the exposed candidates of requests, by sample weights; None if there are none.
 
     Args:
       files: TFRecords.
@@ -177,7 +165,7 @@ def mean_label(files: Sequence[str], spec: dict[str, Any], most: int | None = No
     """
     if not files:
         return None
-    used = {name: spec[name] for name in (LABEL, EXPOSED, CANDIDATE) if name in spec}
+    used = {name: spec[name] for name in (LABEL, EXPOSED, CANDIDATE, WEIGHT) if name in spec}
     batches = serialized(files, _READ_AT_ONCE)
     if most is not None:
         batches = batches.take(-(-most // _READ_AT_ONCE))
@@ -185,7 +173,7 @@ def mean_label(files: Sequence[str], spec: dict[str, Any], most: int | None = No
     for columns in parsed(batches, used):
         label = tf.cast(columns[LABEL], tf.float64)
         weight = tf.ones_like(label)
-        for name in (EXPOSED, CANDIDATE):
+        for name in (EXPOSED, CANDIDATE, WEIGHT):
             if name in columns:
                 weight *= tf.cast(columns[name], tf.float64)
         clicks += float(tf.reduce_sum(label * weight))

@@ -20,7 +20,7 @@ from serving.loading import Scorer
 from serving.retrieval.catalogue import catalogue_at, user_columns
 from serving.retrieval.recall import SeenItems, catalogued_export, recall_of
 from transforms.errors import InputError
-from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, Column, FeatureSet, RecordKind, Split
+from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, WEIGHT, Column, FeatureSet, RecordKind, Split
 from transforms.input import serialized
 from transforms.integrity import check_values, checked
 from transforms.records import Dataset, load_dataset, shard_paths
@@ -42,7 +42,7 @@ class ScoredRequests:
       label: means something where shown, `[R, M]`.
       probability: `[R, M]`.
       user_id: `[R]`.
-      extra: the columns `TRUTH` and `LOGGED_SCORE` where the data has them, `[R, M]` each.
+      extra: the columns `TRUTH`, `LOGGED_SCORE` and `WEIGHT` where the data has them, `[R, M]` each.
     """
 
     candidate: np.ndarray
@@ -140,7 +140,7 @@ def score(
     check_values(data_dir, dataset, record, splits)
     files = [path for name in splits for path in shard_paths(data_dir, dataset, record, name)]
     total = sum(dataset.records[record][name].records for name in splits)
-    extras = [name for name in (TRUTH, LOGGED_SCORE) if name in {c.name for c in dataset.feature_set.columns}]
+    extras = [name for name in (TRUTH, LOGGED_SCORE, WEIGHT) if name in {c.name for c in dataset.feature_set.columns}]
     scorer = Scorer(model_dir)
     check_signatures(model_dir, scorer)
     scored = score_files(scorer, files, dataset.feature_set, record, extras, batch_size, total, progress)
@@ -218,7 +218,7 @@ def score_files(
       files: raw TFRecords.
       feature_set: of the dataset.
       record: `row` or `request`.
-      extras: further columns to read, of `TRUTH` and `LOGGED_SCORE`.
+      extras: further columns to read, of `TRUTH`, `LOGGED_SCORE` and `WEIGHT`.
       batch_size: records scored at once.
       total: number of records.
       progress: called with records done and records in all.
@@ -309,11 +309,13 @@ def metrics_of(
             resamples,
             seed,
             resample,
+            requests.extra.get(WEIGHT),
         )
     extra = {name: _complete(name, values, np.True_) for name, values in scored.extra.items()}
     references = (extra.get(TRUTH), extra.get(LOGGED_SCORE))
     ids = (scored.user_id, scored.request_id)
-    return evaluate_rows(scored.label, scored.probability, *ids, *references, resamples, seed, resample)
+    weight = scored.extra.get(WEIGHT)
+    return evaluate_rows(scored.label, scored.probability, *ids, *references, resamples, seed, resample, weight)
 
 
 def _check_resample(scored: Scored, resample: Resample | None) -> None:

@@ -20,7 +20,7 @@ from runs.external_inputs import checked_inputs, identities
 from runs.provenance import CODE, code_version, versions
 from transforms.beam.options import pipeline_options
 from transforms.errors import InputError
-from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, FeatureSet, Split
+from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, WEIGHT, FeatureSet, Split
 from transforms.files import check_model_folder, write_text
 from transforms.input import parsed, serialized
 from transforms.integrity import checked
@@ -318,7 +318,7 @@ def _check_labels(config: RunConfig, feature_set: FeatureSet, dataset: Dataset, 
     if 0 < split.positives < split.examples:
         return
     # Labels between 0 and 1 are no positives, and teach all the same.
-    rate = mean_label(files, parse_spec(feature_set, config.record, (LABEL, EXPOSED, CANDIDATE)))
+    rate = mean_label(files, parse_spec(feature_set, config.record, (LABEL, EXPOSED, CANDIDATE, WEIGHT)))
     if rate is None or rate in (0.0, 1.0):
         received = "no label" if rate is None else f"labels that are all {rate:g}"
         fix = "check the import's label, or take a longer time"

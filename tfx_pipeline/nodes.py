@@ -15,12 +15,13 @@ from tfx_pipeline.components.anomaly_gate import AnomalyGate
 from tfx_pipeline.components.executors import AtomicPusher, IsolatedTunerNode, RecordExampleGen
 from tfx_pipeline.components.model_gate import ModelGate
 from tfx_pipeline.components.served_model import CANDIDATE, MODEL, PUSHED_MODEL, ServedModelStrategy
-from transforms.features import EXPOSED, LABEL
+from transforms.features import EXPOSED, LABEL, WEIGHT
 
 # TFX imports these by name. Each is one literal: the build of the wheel rewrites it.
 PREPROCESSING_FN = "transforms.preprocessing.preprocessing_fn"
 RUN_FN = "tfx_pipeline.trainer.run_fn"
 TUNER_FN = "tfx_pipeline.trainer.tuner_fn"
+WEIGHTED_REQUESTS = "tfx_pipeline.components.sample_weights"
 
 _OVERALL = [tfma.SlicingSpec()]
 _ALLOW_BELOW = 1e-12
@@ -121,12 +122,14 @@ def evaluation(plan: Plan, examples: BaseChannel, model: BaseChannel) -> tuple[l
         CANDIDATE: model,
     }
     baseline = tfx.dsl.Resolver(strategy_class=ServedModelStrategy, **channels).with_id("blessed_model")
+    weighted = WEIGHT in {column.name for column in plan.feature_set.columns}
     evaluator = tfx.components.Evaluator(
         examples=examples,
         model=model,
         baseline_model=baseline.outputs[MODEL],
         example_splits=[plan.config.pipeline.evaluate_split],
-        eval_config=eval_config(plan.config),
+        eval_config=eval_config(plan.config, weighted),
+        module_path=WEIGHTED_REQUESTS if weighted and plan.config.record == "request" else None,
     )
     gate = ModelGate(
         blessing=evaluator.outputs["blessing"],
@@ -137,8 +140,14 @@ def evaluation(plan: Plan, examples: BaseChannel, model: BaseChannel) -> tuple[l
     return [baseline, evaluator, gate], evaluator.outputs["blessing"]
 
 
-def eval_config(config: RunConfig) -> tfma.EvalConfig:
-    """What Evaluator computes. Only the overall slice decides: small slices must not veto a better model."""
+def eval_config(config: RunConfig, weighted: bool = False) -> tfma.EvalConfig:
+    """What Evaluator computes. Only the overall slice decides: small slices must not veto a better model.
+
+    Args:
+      config: of the run.
+      weighted: True if the records have sample weights; those of requests are multiplied by `exposed`, see
+        `tfx_pipeline.components.sample_weights`.
+    """
     gate = config.gate
     auc = tfma.MetricThreshold(
         value_threshold=tfma.GenericValueThreshold(lower_bound={"value": gate.min_auc}),
@@ -163,7 +172,7 @@ def eval_config(config: RunConfig) -> tfma.EvalConfig:
         signature_name=EXAMPLES,
         label_key=LABEL,
         prediction_key=PROBABILITY,
-        example_weight_key=EXPOSED if config.record == "request" else "",
+        example_weight_key=EXPOSED if config.record == "request" else WEIGHT if weighted else "",
     )
     return tfma.EvalConfig(
         model_specs=[spec],

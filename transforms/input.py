@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from transforms.errors import InputError
+from transforms.features import CANDIDATE, EXPOSED, LABEL, WEIGHT, RecordKind
 from transforms.files import escaped
 
 Features = dict[str, Any]
@@ -67,6 +68,23 @@ def parsed(
         return then(columns) if then is not None else columns
 
     return batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
+
+
+def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
+    """Transformed columns as (features, label) or, for requests and with sample weights, (features, label, weight).
+
+    The weight of a candidate is 1 where it is real and exposed, else 0: nobody knows its label; times its sample
+    weight, if the source has them. The features of requests hold the mask `candidate`, too, which is no input of a
+    model, and what the recipe may want of each candidate, such as `stage`; with sample weights also these and the
+    mask `exposed`, which cannot be told from the product.
+    """
+    weighted = WEIGHT in columns
+    left_out = (LABEL,) if weighted else (LABEL, EXPOSED)
+    features = {name: value for name, value in columns.items() if name not in left_out}
+    if record == "row":
+        return (features, columns[LABEL], columns[WEIGHT]) if weighted else (features, columns[LABEL])
+    weight = tf.cast(columns[EXPOSED] * columns[CANDIDATE], tf.float32)
+    return features, columns[LABEL], weight * columns[WEIGHT] if weighted else weight
 
 
 def expand_patterns(patterns: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from transforms.errors import InputError
-from transforms.features import LABEL, TIMESTAMP, FeatureSet
+from transforms.features import LABEL, TIMESTAMP, WEIGHT, FeatureSet
 from transforms.input import Features, parsed, serialized
 from transforms.records import SplitInfo
 from transforms.schema import parse_spec
@@ -26,7 +26,7 @@ class RowFeatures(Protocol):
 
 
 class RowEncoder:
-    """What the learned transform makes of raw rows: all model inputs, `label` and the raw `timestamp`.
+    """What the learned transform makes of raw rows: all model inputs, `label`, the raw `timestamp` and sample weights.
 
     Args:
       transform: learned.
@@ -47,7 +47,7 @@ class RowEncoder:
         self._layer = transform.transform_features_layer()
         self._read = [column.name for column in feature_set.raw_inputs()]
         self._wanted = [item.name for item in feature_set.model_inputs("row")]
-        self.spec = parse_spec(feature_set, "row", (*self._read, LABEL, TIMESTAMP, *also, *read_by_more))
+        self.spec = parse_spec(feature_set, "row", (*self._read, LABEL, TIMESTAMP, WEIGHT, *also, *read_by_more))
 
     def __call__(self, raw: Features) -> Features:
         """The columns of a batch.
@@ -58,7 +58,7 @@ class RowEncoder:
         outputs = self._layer({name: raw[name] for name in self._read})
         return {
             **{name: outputs[name] for name in self._wanted},
-            **{name: raw[name] for name in (LABEL, TIMESTAMP)},
+            **{name: raw[name] for name in (LABEL, TIMESTAMP, WEIGHT) if name in raw},
             **{name: value for one in self._more for name, value in one.compute(raw).items()},
         }
 

@@ -115,6 +115,10 @@ def evaluate(
 def _sizes(scored: "Scored", definition: "RankingDefinition") -> dict[str, Any]:
     """Returns what was scored: the dataset and the number of examples, requests and candidates."""
     sizes: dict[str, Any] = {"dataset_sha256": scored.dataset_sha256, "examples": len(scored.label)}
+    from transforms.features import WEIGHT
+
+    if WEIGHT in scored.extra:
+        sizes["sum_of_weights"] = float(scored.extra[WEIGHT].sum(dtype="float64"))
     if scored.requests is None:
         return sizes
     from evaluation.ranking import MEANINGS

@@ -10,7 +10,7 @@ import tf_keras as keras
 from models.layers.replicas import batch_mean
 from models.table_model import TableModel
 from models.training.losses import cross_entropies
-from transforms.features import CANDIDATE, STAGE
+from transforms.features import CANDIDATE, EXPOSED, STAGE, WEIGHT
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,10 @@ class Clicks:
 
     Args:
       label: in [0, 1]: `[B]` of rows, `[B, M]` of requests.
-      weight: weight of each label: in requests 1 where the candidate is real and exposed, else 0; None: 1 everywhere.
-      features: the batch; its mask `candidate`, if there is one, tells padding.
+      weight: weight of each label: in requests 1 where the candidate is real and exposed, else 0; times the sample
+        weights, if there are any; None: 1 everywhere.
+      features: the batch; its mask `candidate`, if there is one, tells padding. Sample weights are in `weight`, and
+        beside them the mask `exposed` of requests: an exposed candidate may have weight 0.
     """
 
     label: tf.Tensor
@@ -43,7 +45,9 @@ class Clicks:
     @property
     def exposed(self) -> tf.Tensor:
         """1 where the label is known, float32."""
-        if self.weight is None:
+        if EXPOSED in self.features:
+            return tf.cast(self.features[EXPOSED], tf.float32) * self.real
+        if self.weight is None or WEIGHT in self.features:
             return self.real
         return tf.cast(tf.cast(self.weight, tf.float32) > 0, tf.float32) * self.real
 
@@ -51,6 +55,10 @@ class Clicks:
     def unexposed(self) -> tf.Tensor:
         """1 where a candidate is real and its label unknown, float32."""
         return self.real - self.exposed
+
+    def weighted(self, mask: tf.Tensor) -> tf.Tensor:
+        """Returns a float32 mask times the sample weights; the mask itself without any."""
+        return mask * tf.cast(self.features[WEIGHT], tf.float32) if WEIGHT in self.features else mask
 
     def log_loss(self, logits: tf.Tensor) -> tf.Tensor:
         """Mean log loss over what was exposed."""
@@ -61,12 +69,12 @@ class Clicks:
         return batch_mean(values, self.weight)
 
     def mean_over_unexposed(self, values: tf.Tensor) -> tf.Tensor:
-        """Mean; 0 if all were exposed."""
-        return batch_mean(values, self.unexposed)
+        """Mean by sample weights; 0 if all were exposed."""
+        return batch_mean(values, self.weighted(self.unexposed))
 
     def mean_over_real(self, values: tf.Tensor) -> tf.Tensor:
-        """Mean over all candidates but padding."""
-        return batch_mean(values, self.real)
+        """Mean by sample weights over all candidates but padding."""
+        return batch_mean(values, self.weighted(self.real))
 
     def stage(self) -> tf.Tensor:
         """Returns the funnel stage that each candidate reached, int64 `[B, M]`.
@@ -155,9 +163,11 @@ def pairwise_loss(priority: tf.Tensor, real: tf.Tensor, scores: tf.Tensor) -> tf
 
     Reference: FS-LTR in "RecFlow: An Industrial Full Flow Recommendation Dataset" (ICLR 2025), with weights of 1.
 
+    A pair weighs as much as the product of the weights of its candidates.
+
     Args:
       priority: `[B, M]`.
-      real: 1 for candidates, 0 for padding, `[B, M]`.
+      real: weights of candidates, 0 for padding, `[B, M]`.
       scores: `[B, M]`.
     """
     above = tf.cast(priority[:, :, tf.newaxis] > priority[:, tf.newaxis, :], tf.float32)

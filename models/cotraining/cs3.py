@@ -192,7 +192,7 @@ class CS3(PeerModel):
         counts = tf.cast(self.item_counts, tf.float32)
         # As if each item had been seen once before the first.
         shares = (tf.gather(counts, ids) + 1) / (tf.reduce_sum(counts) + tf.cast(tf.size(counts), tf.float32))
-        clicked = (clicks.label > 0) & (clicks.exposed > 0)
+        clicked = clicks.weighted(tf.cast(clicks.label > 0, tf.float32) * clicks.exposed)
         return self._softmax(user * self.towers.similarity.scale, item, ids, shares, clicked)
 
     def monitored(self, terms: Mapping[str, tf.Tensor], click_losses: Any) -> tf.Tensor:

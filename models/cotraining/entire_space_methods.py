@@ -312,7 +312,7 @@ class StageRanking(PeerModel):
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
     ) -> dict[str, tf.Tensor]:
         clicked = tf.cast(clicks.label * clicks.exposed > 0, tf.int64)
-        return {"pairs": pairwise_loss(clicks.stage() + clicked, clicks.real, logits[0])}
+        return {"pairs": pairwise_loss(clicks.stage() + clicked, clicks.weighted(clicks.real), logits[0])}
 
     def monitored(self, terms: Mapping[str, tf.Tensor], click_losses: Sequence[tf.Tensor]) -> tf.Tensor:
         return terms["pairs"]

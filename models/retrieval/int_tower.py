@@ -118,7 +118,7 @@ class IntTower(TowerModel):
         scores = tf.matmul(asked, offered, transpose_b=True) / self.options.temperature
         scores = tf.where(self._compared(clicks), scores, FLOOR)
         surprise = tf.reduce_logsumexp(scores, axis=1) - tf.linalg.diag_part(scores)
-        clicked = tf.cast(clicks.label > 0, tf.float32) * clicks.exposed
+        clicked = clicks.weighted(tf.cast(clicks.label > 0, tf.float32) * clicks.exposed)
         return self.options.cir_weight * batch_mean(surprise, clicked)
 
     def _compared(self, clicks: Clicks) -> tf.Tensor:

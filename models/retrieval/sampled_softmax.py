@@ -31,7 +31,7 @@ class SampledSoftmax:
       item: v `[B, W]`.
       item_ids: `[B]`.
       probabilities: q `[B]`, in (0, 1]; less than 1e-6 counts as 1e-6.
-      clicked: bool `[B]`.
+      clicked: bool `[B]`; or weights of the clicked rows, 0 for the others.
 
     Output shape: a scalar, 0 without a click; for several replicas see `batch_mean`: each sees its own items.
 

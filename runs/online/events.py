@@ -8,14 +8,15 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from models.training.recent_keys import RecentKeys
-from transforms.features import LABEL, TIMESTAMP, FeatureSet
-from transforms.input import Features, parsed, serialized
+from transforms.features import TIMESTAMP, FeatureSet
+from transforms.input import Features, labelled, parsed, serialized
 from transforms.stream import RowEncoder, RowFeatures
 
 KEYS = ("request_id", "user_id", "item_id")
 """Two events with all of these alike are one."""
 
-Batch = tuple[Features, tf.Tensor]
+Batch = tuple[Any, ...]
+"""Features and labels; sample weights, if the source has them."""
 
 
 class EventBatches:
@@ -40,17 +41,16 @@ class EventBatches:
         self._encode = tf.function(self._encoded, autograph=False, reduce_retracing=True)
 
     def of(self, files: Sequence[str], start: int = 0) -> Iterator[tuple[Features, Batch]]:
-        """Raw columns, and features with labels, of each batch from `start` on."""
+        """Raw columns, and what `labelled` makes of them, of each batch from `start` on."""
         for raw in parsed(serialized(files, self._batch_size).skip(start), self._rows.spec):
             yield raw, self._encode(raw)
 
     def _encoded(self, raw: Features) -> Batch:
-        features = self._rows(raw)
-        return features, features.pop(LABEL)
+        return labelled(self._rows(raw), "row")
 
     @property
     def element_spec(self) -> Any:
-        """Of features and labels."""
+        """Of a batch."""
         return parsed(serialized([""], self._batch_size), self._rows.spec, self._encoded).element_spec
 
 
@@ -96,7 +96,7 @@ def chosen(batch: Batch, taken: np.ndarray) -> Batch:
     """The events of a batch that are taken."""
     if taken.all():
         return batch
-    features, label = batch
+    features, *others = batch
     pick = tf.constant(taken)
 
     def some(values: Any) -> Any:
@@ -104,4 +104,4 @@ def chosen(batch: Batch, taken: np.ndarray) -> Batch:
             return tf.ragged.boolean_mask(values, pick)
         return tf.boolean_mask(values, pick)
 
-    return {name: some(values) for name, values in features.items()}, some(label)
+    return {name: some(values) for name, values in features.items()}, *map(some, others)

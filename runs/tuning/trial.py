@@ -110,23 +110,23 @@ def eval_metrics(model: Any, task: "Task") -> dict[str, float]:
     import tensorflow as tf
 
     from evaluation.pointwise import auc, logloss
-    from runs.data import labelled
     from transforms.errors import ConsortError
-    from transforms.input import parsed, serialized
+    from transforms.input import labelled, parsed, serialized
 
     config, spec = task.config, task.transform.transformed_feature_spec()
     batches = serialized(task.eval_files, config.training.rows_at_once)
     # Keras converts each layer's `call` by itself; converting all of Keras besides takes longer than the rest.
     logits_of = tf.function(lambda features: model(features, training=False), reduce_retracing=True, autograph=False)
     parts = []
-    for features, label, *weight in parsed(batches, spec, lambda columns: labelled(columns, config.record)):
-        shown = weight[0].numpy() > 0 if weight else np.ones(label.shape, bool)
-        parts.append((label.numpy()[shown], tf.cast(logits_of(features), tf.float64).numpy()[shown]))
-    label, logit = (np.concatenate(part) for part in zip(*parts))
+    for features, label, *weights in parsed(batches, spec, lambda columns: labelled(columns, config.record)):
+        weight = weights[0].numpy() if weights else np.ones(label.shape)
+        logits = tf.cast(logits_of(features), tf.float64).numpy()
+        parts.append([values[weight > 0] for values in (label.numpy(), logits, weight)])
+    label, logit, weight = (np.concatenate(part) for part in zip(*parts))
     if not np.isfinite(logit).all():
         raise ConsortError(f"{int((~np.isfinite(logit)).sum())} scores of the eval split are not finite numbers")
     probability = 0.5 * (1.0 + np.tanh(0.5 * logit))
-    found = {"eval_auc": auc(label, probability), "eval_logloss": logloss(label, probability)}
+    found = {"eval_auc": auc(label, probability, weight), "eval_logloss": logloss(label, probability, weight)}
     if None in found.values():
         raise ConsortError("the eval split has labels of one class only; no AUC is defined on it")
     return {name: float(value) for name, value in found.items() if value is not None}

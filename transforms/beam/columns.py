@@ -12,7 +12,8 @@ import tensorflow_transform as tft
 
 from transforms.batches import Batch, Ragged, encode, padded
 from transforms.beam.transform_dataset import load_transform, transform_dataset
-from transforms.features import CANDIDATE, EXPOSED, LABEL, WEIGHT, Column, FeatureSet, ModelInput, RecordKind, Shape
+from transforms.features import CANDIDATE, EXPOSED, WEIGHT, Column, FeatureSet, ModelInput, RecordKind, Shape
+from transforms.input import labelled
 from transforms.records import load_dataset, shard_paths
 from transforms.schema import parse_spec
 from transforms.vocabularies import in_vocabulary_ids, table_sizes
@@ -72,16 +73,11 @@ class Preprocessing:
         return dict(self._layer(raw))
 
     def dataset(self, columns: Mapping[str, Any], batch_size: int) -> tf.data.Dataset:
-        """Returns batches for `fit`: (features, label), for requests (features, label, weight).
+        """Returns batches for `fit`: (features, label), for requests and with sample weights (features, label, weight).
 
-        The weight of a candidate is 1 if it was exposed, else 0.
+        The weight of a candidate is 1 if it was exposed, else 0, times its sample weight if there are any.
         """
-        features = self(columns)
-        label = features.pop(LABEL)
-        if self.record == "row":
-            return tf.data.Dataset.from_tensor_slices((features, label)).batch(batch_size)
-        weight = tf.cast(features.pop(EXPOSED) * features[CANDIDATE], tf.float32)
-        return tf.data.Dataset.from_tensor_slices((features, label, weight)).batch(batch_size)
+        return tf.data.Dataset.from_tensor_slices(labelled(self(columns), self.record)).batch(batch_size)
 
     def export_arguments(self) -> dict[str, Any]:
         """Returns the arguments of `export_model` that describe the preprocessing."""
