@@ -3,7 +3,7 @@
 import importlib
 import os
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict
 
@@ -25,7 +25,10 @@ class SourceOptions(BaseModel):
     seed: int = 0
 
 
-class Source(ABC):
+OptionsT = TypeVar("OptionsT", bound=SourceOptions)
+
+
+class Source(ABC, Generic[OptionsT]):
     """A data source with its options: what its records hold, and how its raw files become records.
 
     To write one, derive a class, set the class attributes and implement `feature_set`, `check` and `read`; `origin`
@@ -38,7 +41,6 @@ class Source(ABC):
             summary = "clicks in our shop; rows"
             licence = "ours"
             where = "the data lake"
-            records = ("row",)
 
             def feature_set(self):
                 return FeatureSet(
@@ -57,16 +59,19 @@ class Source(ABC):
     each column of the `FeatureSet` and for the keys that every row has: `request_id`, `user_id`, `item_id`,
     `timestamp` and `label`.
 
+    A source with options of its own derives from `Source[ItsOptions]`, a `SourceOptions`, and finds them as
+    `self.options`.
+
     The sources that come with Consort are folders: `schema.py` holds the class and its options and imports nothing
-    heavy; `read.py`, named by `reader`, holds functions `check`, `read` and `origin` of `(input_dir, options)`.
+    heavy; `read.py`, the `reader`, holds functions `check`, `read` and `origin` of `(input_dir, options)`.
 
     Class attributes:
       name: as on the command line.
       summary: one line.
       licence: what may be done with the data.
       where: where to get it.
-      records: the record kinds that it gives.
-      Options: its `SourceOptions`.
+      records: the record kinds that it gives; `("row",)` by default.
+      Options: its `SourceOptions`, as in the brackets behind `Source`.
       reader: import path of the module that reads its files; empty where the class does it.
     """
 
@@ -74,12 +79,21 @@ class Source(ABC):
     summary: ClassVar[str]
     licence: ClassVar[str]
     where: ClassVar[str]
-    records: ClassVar[tuple[RecordKind, ...]]
+    records: ClassVar[tuple[RecordKind, ...]] = ("row",)
     Options: ClassVar[type[SourceOptions]] = SourceOptions
     reader: ClassVar[str] = ""
 
-    def __init__(self, options: SourceOptions | None = None):
-        self.options = options if options is not None else self.Options()
+    def __init_subclass__(cls, **arguments: Any):
+        super().__init_subclass__(**arguments)
+        for base in getattr(cls, "__orig_bases__", ()):
+            if get_origin(base) is Source and isinstance(get_args(base)[0], type):
+                cls.Options = get_args(base)[0]
+        package, _, module = cls.__module__.rpartition(".")
+        if module == "schema" and package.startswith("transforms.sources."):
+            cls.reader = f"{package}.read"
+
+    def __init__(self, options: OptionsT | None = None):
+        self.options: OptionsT = options if options is not None else self.Options()  # type: ignore[assignment]
 
     @abstractmethod
     def feature_set(self) -> FeatureSet:

@@ -3,14 +3,16 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
 from transforms.errors import InputError
-from transforms.features import Column, RecordKind
+from transforms.features import Column, Encoding, Feature, RecordKind, Vocabulary
 from transforms.sources.base import SourceOptions
-from transforms.sources.text_format import FieldKind
+from transforms.sources.text_format import DType, TextFormat
+
+Entity = Literal["user", "context", "item"]
 
 
 class RecordOptions(SourceOptions):
@@ -91,11 +93,30 @@ def simulated_columns(exposed_items: int) -> tuple[Column, ...]:
     )
 
 
+def columns(names: Iterable[str], dtype: DType, entity: Entity, **more: Any) -> tuple[Column, ...]:
+    """Columns that differ in their names alone; `more` are other arguments of `Column`."""
+    return tuple(Column(name=name, dtype=dtype, entity=entity, **more) for name in names)
+
+
 def field_columns(
-    fields: Iterable[tuple[str, FieldKind]], entity: Literal["user", "context", "item"]
+    text_format: TextFormat, names: Iterable[str], entity: Entity, prefix: str = ""
 ) -> tuple[Column, ...]:
-    """A column for each field of a raw table."""
-    return tuple(Column(name=name, dtype=kind.dtype, entity=entity) for name, kind in fields)
+    """Columns of some fields of a raw table; `prefix` goes before their names."""
+    return tuple(Column(name=prefix + name, dtype=text_format.fields[name].dtype, entity=entity) for name in names)
+
+
+def features(names: Iterable[str], encoding: Encoding = Encoding.ID, vocabulary: str = "") -> tuple[Feature, ...]:
+    """Features that differ in their names alone, each of the column of its name."""
+    return tuple(Feature(name=name, encoding=encoding, vocabulary=vocabulary) for name in names)
+
+
+def vocabularies(
+    names: Iterable[str], frequency_threshold: int, hash_buckets: int | None = None
+) -> tuple[Vocabulary, ...]:
+    """Vocabularies that differ in their names alone."""
+    return tuple(
+        Vocabulary(name=name, frequency_threshold=frequency_threshold, hash_buckets=hash_buckets) for name in names
+    )
 
 
 def numbered(name: str, count: int) -> tuple[str, ...]:

@@ -1,12 +1,10 @@
 """Avazu Kaggle click-through rate: 21 categories and the hour of a mobile ad impression."""
 
-from typing import ClassVar
-
 from pydantic import Field
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import LineOptions
+from transforms.features import Encoding, Feature, FeatureSet, Vocabulary
+from transforms.sources.base import Source
+from transforms.sources.options import LineOptions, columns, features
 from transforms.sources.text_format import FLAG, HEX, INTEGER_CODE, LONG_KEY, CharacterRun, FieldKind, TextFormat
 
 KEY_FIELD, LABEL_FIELD, HOUR_FIELD = "id", "click", "hour"
@@ -41,7 +39,7 @@ VOCABULARY = "avazu"
 _TIMES = {"hour": Encoding.HOUR_OF_DAY, "weekday": Encoding.DAY_OF_WEEK, "weekend": Encoding.WEEKEND}
 
 
-class Avazu(Source):
+class Avazu(Source[AvazuOptions]):
     """Rows of Avazu's `train.csv`: separated by commas, with a header, 24 columns.
 
     The 24 features are those of the Avazu_x4 benchmark: the hour of the day, the weekday and whether
@@ -51,21 +49,16 @@ class Avazu(Source):
     hour. `user_id` and `item_id` are missing (empty): Avazu names neither.
     """
 
-    name: ClassVar[str] = "avazu"
-    summary: ClassVar[str] = "Avazu Kaggle mobile ad clicks: 21 categories and the hour; rows"
-    licence: ClassVar[str] = "Kaggle competition terms: research only, no redistribution"
-    where: ClassVar[str] = "https://www.kaggle.com/c/avazu-ctr-prediction (train.csv)"
-    records: ClassVar[tuple[RecordKind, ...]] = ("row",)
-    Options: ClassVar[type[SourceOptions]] = AvazuOptions
-    reader: ClassVar[str] = "transforms.sources.avazu.read"
-    options: AvazuOptions
+    name = "avazu"
+    summary = "Avazu Kaggle mobile ad clicks: 21 categories and the hour; rows"
+    licence = "Kaggle competition terms: research only, no redistribution"
+    where = "https://www.kaggle.com/c/avazu-ctr-prediction (train.csv)"
 
     def feature_set(self) -> FeatureSet:
-        times = tuple(Feature(name=name, encoding=encoding, column="timestamp") for name, encoding in _TIMES.items())
-        categories = tuple(Feature(name=name, encoding=Encoding.ID, vocabulary=VOCABULARY) for name in CATEGORIES)
+        times = (Feature(name=name, encoding=encoding, column="timestamp") for name, encoding in _TIMES.items())
         return FeatureSet(
-            columns=tuple(Column(name=name, dtype="string", entity="context") for name in CATEGORIES),
-            features=times + categories,
+            columns=columns(CATEGORIES, "string", "context"),
+            features=(*times, *features(CATEGORIES, vocabulary=VOCABULARY)),
             vocabularies=(
                 Vocabulary(name=VOCABULARY, prefix=True, frequency_threshold=self.options.frequency_threshold),
             ),

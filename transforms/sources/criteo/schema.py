@@ -1,12 +1,12 @@
 """Criteo Kaggle display advertising: 13 counts and 26 hashed categories of an ad impression."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import LineOptions
+from transforms.features import Encoding, FeatureSet, Vocabulary
+from transforms.sources.base import Source
+from transforms.sources.options import LineOptions, columns, features
 from transforms.sources.text_format import FLAG, HEX, INTEGER, TextFormat
 
 LABEL_FIELD = "label"
@@ -51,7 +51,7 @@ LOWEST_NUMBER = -10
 """Counts are 0 or more but for a few codes of -1 to -3; anything far below is a damaged file."""
 
 
-class Criteo(Source):
+class Criteo(Source[CriteoOptions]):
     """Rows of Criteo's `train.txt`: tab-separated, no header, 40 fields.
 
     Criteo names neither users nor items, so `user_id` and `item_id` are missing (empty), and gives
@@ -59,26 +59,23 @@ class Criteo(Source):
     has no unit. `request_id` is `<file>:<line>`, lines counted from 1.
     """
 
-    name: ClassVar[str] = "criteo"
-    summary: ClassVar[str] = "Criteo Kaggle ad clicks: 13 counts, 26 hashed categories; rows"
-    licence: ClassVar[str] = "Kaggle competition terms: research only, no redistribution"
-    where: ClassVar[str] = "https://www.kaggle.com/c/criteo-display-ad-challenge (train.txt)"
-    records: ClassVar[tuple[RecordKind, ...]] = ("row",)
-    Options: ClassVar[type[SourceOptions]] = CriteoOptions
-    reader: ClassVar[str] = "transforms.sources.criteo.read"
-    options: CriteoOptions
+    name = "criteo"
+    summary = "Criteo Kaggle ad clicks: 13 counts, 26 hashed categories; rows"
+    licence = "Kaggle competition terms: research only, no redistribution"
+    where = "https://www.kaggle.com/c/criteo-display-ad-challenge (train.txt)"
 
     def feature_set(self) -> FeatureSet:
         encoding = self.options.number_encoding
         shared = VOCABULARY if encoding is Encoding.SQUARED_LOG else ""
-        numbers = tuple(Feature(name=name, encoding=encoding, vocabulary=shared) for name in NUMBERS)
-        categories = tuple(Feature(name=name, encoding=Encoding.ID, vocabulary=VOCABULARY) for name in CATEGORIES)
         return FeatureSet(
             columns=(
-                *(Column(name=name, dtype="float", entity="context", min_value=LOWEST_NUMBER) for name in NUMBERS),
-                *(Column(name=name, dtype="string", entity="context") for name in CATEGORIES),
+                *columns(NUMBERS, "float", "context", min_value=LOWEST_NUMBER),
+                *columns(CATEGORIES, "string", "context"),
             ),
-            features=numbers + categories,
+            features=(
+                *features(NUMBERS, encoding, vocabulary=shared),
+                *features(CATEGORIES, vocabulary=VOCABULARY),
+            ),
             vocabularies=(
                 Vocabulary(name=VOCABULARY, prefix=True, frequency_threshold=self.options.frequency_threshold),
             ),

@@ -1,12 +1,12 @@
 """EB-NeRD (Ekstra Bladet news): lists of articles shown, clicks on them, and what users read before."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import RecordOptions
+from transforms.features import Column, Encoding, Feature, FeatureSet
+from transforms.sources.base import Source
+from transforms.sources.options import RecordOptions, columns, features, history_column, vocabularies
 
 WINDOWS_HOURS = (1, 6, 24)
 """Counters look back so far; never to the start of the data, whose distance would be a feature."""
@@ -66,9 +66,10 @@ class EbnerdOptions(RecordOptions):
 BEHAVIORS, HISTORY = "behaviors.parquet", "history.parquet"
 _ITEM_VOCABULARY = "article"
 _COUNT_FEATURES = ("shown", "clicks", "ctr")
+_POOL_RANKS = ("pool_rank_clicks", "pool_rank_ctr", "pool_rank_age")
 
 
-class Ebnerd(Source):
+class Ebnerd(Source[EbnerdOptions]):
     """Rows (one for each article shown) and requests (one for each list) of EB-NeRD.
 
     Everything that a record says was known before the list was shown: counters and the pool of
@@ -86,46 +87,35 @@ class Ebnerd(Source):
     information) and its length (known only after the user has scrolled).
     """
 
-    name: ClassVar[str] = "ebnerd"
-    summary: ClassVar[str] = "Ekstra Bladet news: lists shown and clicks, with users' histories; rows and requests"
-    licence: ClassVar[str] = "Ekstra Bladet terms: research only, never redistribute"
-    where: ClassVar[str] = "https://recsys.eb.dk (behaviors.parquet and history.parquet of one split)"
-    records: ClassVar[tuple[RecordKind, ...]] = ("row", "request")
-    Options: ClassVar[type[SourceOptions]] = EbnerdOptions
-    reader: ClassVar[str] = "transforms.sources.ebnerd.read"
-    options: EbnerdOptions
+    name = "ebnerd"
+    summary = "Ekstra Bladet news: lists shown and clicks, with users' histories; rows and requests"
+    licence = "Ekstra Bladet terms: research only, never redistribute"
+    where = "https://recsys.eb.dk (behaviors.parquet and history.parquet of one split)"
+    records = ("row", "request")
 
     def feature_set(self) -> FeatureSet:
         ids = _id_features() if self.options.id_features else ()
-        threshold = self.options.frequency_threshold
         return FeatureSet(
             columns=_columns(self.options.history_length),
             features=(*_features(), *ids),
-            vocabularies=tuple(
-                Vocabulary(name=name, frequency_threshold=threshold) for name in (_ITEM_VOCABULARY, "user_id") if ids
-            ),
+            vocabularies=vocabularies((_ITEM_VOCABULARY, "user_id"), self.options.frequency_threshold) if ids else (),
             list_size=self.options.list_size,
             requires_item_id=True,
         )
 
 
 def _columns(history_length: int) -> tuple[Column, ...]:
-    counts = tuple(
-        Column(name=f"{name}_{hours}h", dtype="int64", entity="item", min_value=0)
-        for name in ("shown", "clicks")
-        for hours in WINDOWS_HOURS
-    )
-    shares = (*(f"ctr_{hours}h" for hours in WINDOWS_HOURS), "pool_rank_clicks", "pool_rank_ctr", "pool_rank_age")
+    counts = [f"{name}_{hours}h" for name in ("shown", "clicks") for hours in WINDOWS_HOURS]
+    shares = [f"ctr_{hours}h" for hours in WINDOWS_HOURS]
     return (
         Column(name="device_type", dtype="int64", entity="context"),
         Column(name="on_article_page", dtype="int64", entity="context", min_value=0, max_value=1),
-        Column(name="is_subscriber", dtype="int64", entity="user", min_value=0, max_value=1),
-        Column(name="is_sso_user", dtype="int64", entity="user", min_value=0, max_value=1),
-        Column(name="history", dtype="string", entity="user", variable_length=True, max_length=history_length),
+        *columns(("is_subscriber", "is_sso_user"), "int64", "user", min_value=0, max_value=1),
+        history_column("history", "string", history_length),
         Column(name="history_size", dtype="int64", entity="user", min_value=0),
         Column(name="article_age_hours", dtype="float", entity="item", min_value=0),
-        *counts,
-        *(Column(name=name, dtype="float", entity="item", min_value=0, max_value=1) for name in shares),
+        *columns(counts, "int64", "item", min_value=0),
+        *columns((*shares, *_POOL_RANKS), "float", "item", min_value=0, max_value=1),
         Column(name="times_shown_to_user", dtype="int64", entity="item", min_value=0),
         Column(name="times_read_by_user", dtype="int64", entity="item", min_value=0),
         Column(name="hours_since_shown_to_user", dtype="float", entity="item", min_value=0),
@@ -134,17 +124,14 @@ def _columns(history_length: int) -> tuple[Column, ...]:
 
 def _features() -> tuple[Feature, ...]:
     windows = [f"{name}_{hours}h" for name in _COUNT_FEATURES for hours in WINDOWS_HOURS]
-    ranks = ("pool_rank_clicks", "pool_rank_ctr", "pool_rank_age")
     return (
-        Feature(name="device_type", encoding=Encoding.ID),
-        Feature(name="on_article_page", encoding=Encoding.ID),
+        *features(("device_type", "on_article_page")),
         Feature(name="hour_of_day", encoding=Encoding.HOUR_OF_DAY, column="timestamp"),
         Feature(name="history_size", encoding=Encoding.LOG_ZSCORE),
         Feature(name="article_age_hours", encoding=Encoding.QUANTILE),
-        *(Feature(name=name, encoding=Encoding.LOG_ZSCORE) for name in windows),
-        *(Feature(name=name, encoding=Encoding.ZSCORE) for name in ranks),
-        Feature(name="times_shown_to_user", encoding=Encoding.LOG_ZSCORE),
-        Feature(name="times_read_by_user", encoding=Encoding.LOG_ZSCORE),
+        *features(windows, Encoding.LOG_ZSCORE),
+        *features(_POOL_RANKS, Encoding.ZSCORE),
+        *features(("times_shown_to_user", "times_read_by_user"), Encoding.LOG_ZSCORE),
         Feature(name="hours_since_shown_to_user", encoding=Encoding.QUANTILE),
     )
 

@@ -1,12 +1,20 @@
 """KuaiRand (Kuaishou): videos shown in a feed and what users did with them, with some shown at random."""
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import RowOptions, field_columns, history_column, numbered
+from transforms.features import Column, Encoding, Feature, FeatureSet
+from transforms.sources.base import Source
+from transforms.sources.options import (
+    RowOptions,
+    columns,
+    features,
+    field_columns,
+    history_column,
+    numbered,
+    vocabularies,
+)
 from transforms.sources.text_format import CATEGORY, COUNT, FLAG, KEY, TEXT, FieldKind, TextFormat
 
 VERSIONS = ("pure", "1k", "27k")
@@ -96,7 +104,7 @@ class KuairandOptions(RowOptions):
 _LARGE_VOCABULARIES = ("item_id", "author_id")
 
 
-class Kuairand(Source):
+class Kuairand(Source[KuairandOptions]):
     """Rows, one a video shown, of KuaiRand Pure, 1K and 27K: the logs, `user_features` and `video_features_basic`.
 
     A history holds the videos clicked before, with their authors. A click counts from the end of its play
@@ -111,64 +119,50 @@ class Kuairand(Source):
     its counts are.
     """
 
-    name: ClassVar[str] = "kuairand"
-    summary: ClassVar[str] = "KuaiRand: videos shown in a feed, with users' histories; versions Pure, 1K, 27K; rows"
-    licence: ClassVar[str] = "CC BY-SA 4.0; cite Gao et al. 2022"
-    where: ClassVar[str] = "https://kuairand.com, https://zenodo.org/records/10439422 (the csv files of one version)"
-    records: ClassVar[tuple[RecordKind, ...]] = ("row",)
-    Options: ClassVar[type[SourceOptions]] = KuairandOptions
-    reader: ClassVar[str] = "transforms.sources.kuairand.read"
-    options: KuairandOptions
+    name = "kuairand"
+    summary = "KuaiRand: videos shown in a feed, with users' histories; versions Pure, 1K, 27K; rows"
+    licence = "CC BY-SA 4.0; cite Gao et al. 2022"
+    where = "https://kuairand.com, https://zenodo.org/records/10439422 (the csv files of one version)"
 
     def feature_set(self) -> FeatureSet:
         options = self.options
-        large = (
-            Vocabulary(name=name, frequency_threshold=options.frequency_threshold, hash_buckets=options.hash_buckets)
-            for name in _LARGE_VOCABULARIES
-        )
-        users = (
-            Vocabulary(name=name, frequency_threshold=options.frequency_threshold) for name in ("user_id", "music_id")
-        )
+        statistics = STATISTIC_NUMBERS if options.statistics else ()
         return FeatureSet(
-            columns=_columns(options),
-            features=_features() + (_statistic_features() if options.statistics else ()),
-            vocabularies=(*large, *users),
+            columns=_columns(options.history_length, statistics),
+            features=_features(statistics),
+            vocabularies=(
+                *vocabularies(_LARGE_VOCABULARIES, options.frequency_threshold, options.hash_buckets),
+                *vocabularies(("user_id", "music_id"), options.frequency_threshold),
+            ),
             requires_item_id=True,
         )
 
 
-def _columns(options: KuairandOptions) -> tuple[Column, ...]:
-    users = [(name, USER_TABLE.fields[name]) for name in (*USER_IDS, *USER_NUMBERS)]
-    videos = [(name, VIDEO_TABLE.fields[name]) for name in (*VIDEO_IDS, *VIDEO_NUMBERS)]
-    statistics = STATISTIC_NUMBERS if options.statistics else ()
+def _columns(history_length: int, statistics: tuple[str, ...]) -> tuple[Column, ...]:
     return (
         Column(name="local_time", dtype="int64", entity="context"),
         Column(name="tab", dtype="int64", entity="context"),
         Column(name="is_rand", dtype="int64", entity="context", min_value=0, max_value=1, model_input=False),
-        *field_columns(users, "user"),
-        history_column("history_item_id", "string", options.history_length),
-        history_column("history_author_id", "int64", options.history_length),
-        *field_columns(videos, "item"),
-        *(Column(name=name, dtype="string", entity="item") for name in TAGS),
+        *field_columns(USER_TABLE, (*USER_IDS, *USER_NUMBERS), "user"),
+        history_column("history_item_id", "string", history_length),
+        history_column("history_author_id", "int64", history_length),
+        *field_columns(VIDEO_TABLE, (*VIDEO_IDS, *VIDEO_NUMBERS), "item"),
+        *columns(TAGS, "string", "item"),
         Column(name="video_age_days", dtype="float", entity="item", min_value=0),
-        *(Column(name=f"{STATISTIC_PREFIX}{name}", dtype="float", entity="item") for name in statistics),
+        *field_columns(STATISTIC_TABLE, statistics, "item", prefix=STATISTIC_PREFIX),
     )
 
 
-def _features() -> tuple[Feature, ...]:
+def _features(statistics: tuple[str, ...]) -> tuple[Feature, ...]:
     return (
         Feature(name="hour", encoding=Encoding.HOUR_OF_DAY, column="local_time"),
         Feature(name="weekday", encoding=Encoding.DAY_OF_WEEK, column="local_time"),
         Feature(name="tab", encoding=Encoding.ID),
-        *(Feature(name=name, encoding=Encoding.ID) for name in ("user_id", *USER_IDS)),
-        *(Feature(name=name, encoding=Encoding.LOG_ZSCORE) for name in USER_NUMBERS),
+        *features(("user_id", *USER_IDS)),
+        *features(USER_NUMBERS, Encoding.LOG_ZSCORE),
         *(Feature(name=f"history_{name}", encoding=Encoding.ID, vocabulary=name) for name in _LARGE_VOCABULARIES),
-        *(Feature(name=name, encoding=Encoding.ID) for name in ("item_id", *VIDEO_IDS)),
-        *(Feature(name=name, encoding=Encoding.ID, vocabulary="tag") for name in TAGS),
-        *(Feature(name=name, encoding=Encoding.QUANTILE) for name in (*VIDEO_NUMBERS, "video_age_days")),
+        *features(("item_id", *VIDEO_IDS)),
+        *features(TAGS, vocabulary="tag"),
+        *features((*VIDEO_NUMBERS, "video_age_days"), Encoding.QUANTILE),
+        *features((f"{STATISTIC_PREFIX}{name}" for name in statistics), Encoding.LOG_ZSCORE),
     )
-
-
-def _statistic_features() -> tuple[Feature, ...]:
-    names = (f"{STATISTIC_PREFIX}{name}" for name in STATISTIC_NUMBERS)
-    return tuple(Feature(name=name, encoding=Encoding.LOG_ZSCORE) for name in names)

@@ -1,12 +1,10 @@
 """MovieLens: ratings of films by users, in order of time."""
 
-from typing import ClassVar
-
 from pydantic import Field, model_validator
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import RowOptions, history_column, numbered
+from transforms.features import Column, Encoding, Feature, FeatureSet
+from transforms.sources.base import Source
+from transforms.sources.options import RowOptions, columns, features, history_column, numbered, vocabularies
 from transforms.sources.text_format import KEY, TEXT, FieldKind, TextFormat
 
 _RATING = FieldKind(r"0\.5|[1-4](?:\.[05])?|5(?:\.0)?", "a rating of 0.5 to 5 in halves", "float")
@@ -46,7 +44,7 @@ class MovielensOptions(RowOptions):
 HISTORY = "history_item_id"
 
 
-class Movielens(Source):
+class Movielens(Source[MovielensOptions]):
     """Rows, one a rating, of MovieLens.
 
     Read are `ratings.csv` and `movies.csv` (latest, 20M, 25M, 32M), or `ratings.dat` and `movies.dat` with `::`
@@ -59,21 +57,16 @@ class Movielens(Source):
     to the models. `year` is the first year in brackets at the end of the title.
     """
 
-    name: ClassVar[str] = "movielens"
-    summary: ClassVar[str] = "MovieLens: film ratings in order of time, for retrieval; rows"
-    licence: ClassVar[str] = "GroupLens: research, no redistribution without permission; cite Harper and Konstan 2015"
-    where: ClassVar[str] = "https://grouplens.org/datasets/movielens (ratings and movies, .csv or .dat)"
-    records: ClassVar[tuple[RecordKind, ...]] = ("row",)
-    Options: ClassVar[type[SourceOptions]] = MovielensOptions
-    reader: ClassVar[str] = "transforms.sources.movielens.read"
-    options: MovielensOptions
+    name = "movielens"
+    summary = "MovieLens: film ratings in order of time, for retrieval; rows"
+    licence = "GroupLens: research, no redistribution without permission; cite Harper and Konstan 2015"
+    where = "https://grouplens.org/datasets/movielens (ratings and movies, .csv or .dat)"
 
     def feature_set(self) -> FeatureSet:
-        options = self.options
         return FeatureSet(
             columns=(
-                history_column(HISTORY, "string", options.history_length),
-                *(Column(name=name, dtype="string", entity="item") for name in GENRES),
+                history_column(HISTORY, "string", self.options.history_length),
+                *columns(GENRES, "string", "item"),
                 Column(name="year", dtype="int64", entity="item"),
                 Column(name="rating", dtype="float", entity="item", min_value=0.5, max_value=5, model_input=False),
             ),
@@ -81,12 +74,9 @@ class Movielens(Source):
                 Feature(name="user_id", encoding=Encoding.ID),
                 Feature(name=HISTORY, encoding=Encoding.ID, vocabulary="item_id"),
                 Feature(name="item_id", encoding=Encoding.ID),
-                *(Feature(name=name, encoding=Encoding.ID, vocabulary="genre") for name in GENRES),
+                *features(GENRES, vocabulary="genre"),
                 Feature(name="year", encoding=Encoding.QUANTILE),
             ),
-            vocabularies=tuple(
-                Vocabulary(name=name, frequency_threshold=options.frequency_threshold)
-                for name in ("user_id", "item_id")
-            ),
+            vocabularies=vocabularies(("user_id", "item_id"), self.options.frequency_threshold),
             requires_item_id=True,
         )

@@ -1,13 +1,13 @@
 """Requests on real preferences: a ratings matrix, and an exposure policy whose bias is known."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import RecordOptions, simulated_columns
+from transforms.features import Column, Encoding, Feature, FeatureSet
+from transforms.sources.base import Source
+from transforms.sources.options import RecordOptions, columns, features, history_column, simulated_columns, vocabularies
 
 Format = Literal["jester", "coat"]
 
@@ -117,9 +117,10 @@ COAT_USER_FIELDS = ("gender", "age", "location", "fashioninterest")
 COAT_ITEM_FIELDS = ("gender", "jackettype", "color", "onfrontpage")
 HISTORY = "history_item_id"
 PROPENSITY = "self_selection_propensity"
+_COUNTERS = ("item_impressions_so_far", "item_clicks_so_far")
 
 
-class RatingsMatrixSource(Source):
+class RatingsMatrixSource(Source[RatingsMatrixOptions]):
     """Simulated requests whose candidates, shown or not, all have a real rating behind them.
 
     Semi-synthetic: the ratings are real; the requests, their times, the exposure and the moment of a
@@ -148,18 +149,14 @@ class RatingsMatrixSource(Source):
     coat, stands in the records (never a model input) for whoever wants to weight back.
     """
 
-    name: ClassVar[str] = "ratings_matrix"
-    summary: ClassVar[str] = "real ratings (Jester, Coat) under an exposure policy of known bias; requests and rows"
-    licence: ClassVar[str] = "Jester: research, cite Goldberg et al. 2001; Coat: research, cite Schnabel et al. 2016"
-    where: ClassVar[str] = "https://eigentaste.berkeley.edu/dataset, https://www.cs.cornell.edu/~schnabts/mnar"
-    records: ClassVar[tuple[RecordKind, ...]] = ("row", "request")
-    Options: ClassVar[type[SourceOptions]] = RatingsMatrixOptions
-    reader: ClassVar[str] = "transforms.sources.ratings_matrix.read"
-    options: RatingsMatrixOptions
+    name = "ratings_matrix"
+    summary = "real ratings (Jester, Coat) under an exposure policy of known bias; requests and rows"
+    licence = "Jester: research, cite Goldberg et al. 2001; Coat: research, cite Schnabel et al. 2016"
+    where = "https://eigentaste.berkeley.edu/dataset, https://www.cs.cornell.edu/~schnabts/mnar"
+    records = ("row", "request")
 
     def feature_set(self) -> FeatureSet:
         fields = coat_fields() if self.options.format == "coat" else ()
-        threshold = self.options.frequency_threshold
         policy = self.options.resolved()
         columns = (
             *(Column(name=name, dtype="string", entity=entity) for name, entity in fields),
@@ -171,8 +168,8 @@ class RatingsMatrixSource(Source):
             )
         return FeatureSet(
             columns=columns,
-            features=(*_features(), *(Feature(name=name, encoding=Encoding.ID) for name, _ in fields)),
-            vocabularies=tuple(Vocabulary(name=name, frequency_threshold=threshold) for name in ("user_id", "item_id")),
+            features=(*_features(), *features(name for name, _ in fields)),
+            vocabularies=vocabularies(("user_id", "item_id"), self.options.frequency_threshold),
             list_size=policy.candidates,
             requires_item_id=True,
         )
@@ -186,10 +183,9 @@ def coat_fields() -> tuple[tuple[str, Any], ...]:
 
 def _columns(history_length: int, exposed_items: int) -> tuple[Column, ...]:
     return (
-        Column(name=HISTORY, dtype="string", entity="user", variable_length=True, max_length=history_length),
+        history_column(HISTORY, "string", history_length),
         # Padding holds -1, the marker of a missing number.
-        Column(name="item_impressions_so_far", dtype="int64", entity="item", min_value=-1),
-        Column(name="item_clicks_so_far", dtype="int64", entity="item", min_value=-1),
+        *columns(_COUNTERS, "int64", "item", min_value=-1),
         *simulated_columns(exposed_items),
     )
 
@@ -199,6 +195,5 @@ def _features() -> tuple[Feature, ...]:
         Feature(name="user_id", encoding=Encoding.ID),
         Feature(name=HISTORY, encoding=Encoding.ID, vocabulary="item_id"),
         Feature(name="item_id", encoding=Encoding.ID),
-        Feature(name="item_impressions_so_far", encoding=Encoding.LOG_ZSCORE),
-        Feature(name="item_clicks_so_far", encoding=Encoding.LOG_ZSCORE),
+        *features(_COUNTERS, Encoding.LOG_ZSCORE),
     )

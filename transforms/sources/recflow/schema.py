@@ -1,12 +1,12 @@
 """RecFlow (Kuaishou): requests with the items that each stage of a real cascade kept and left out."""
 
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import RecordOptions
+from transforms.features import Column, Encoding, Feature, FeatureSet
+from transforms.sources.base import Source
+from transforms.sources.options import RecordOptions, columns, features, history_column, vocabularies
 
 ALL_STAGE, REALSHOW, HISTORIES = "all_stage", "realshow", "seq_effective_50_dict"
 ID_COUNTS = "others/id_cnt.pkl"
@@ -91,11 +91,12 @@ class RecflowOptions(RecordOptions):
         return (*KEYS, *USER_IDS, *ITEM_IDS, *ITEM_NUMBERS, *STAGES, *RANKS, self.label)
 
 
+_OTHER = ("duration_ms", "video_age_hours")
 HISTORY_IDS = ("author_id", "category_level_two", "category_level_one", "upload_type")
 """Besides the video itself, what a history says of each video."""
 
 
-class Recflow(Source):
+class Recflow(Source[RecflowOptions]):
     """Requests (candidates of all stages) and rows (the shown ones) of RecFlow's raw files.
 
     The input folder holds, for each day, `all_stage/<day>.feather` (or, for rows alone,
@@ -113,63 +114,41 @@ class Recflow(Source):
     UTC+8. A history holds views strictly before the request.
     """
 
-    name: ClassVar[str] = "recflow"
-    summary: ClassVar[str] = "RecFlow: a short-video cascade with the items of all its stages; requests and rows"
-    licence: ClassVar[str] = "repository: CC BY-SA 4.0, paper: CC BY-NC-SA 4.0; treat as non-commercial"
-    where: ClassVar[str] = "https://github.com/RecFlow-ICLR/RecFlow (links to the files)"
-    records: ClassVar[tuple[RecordKind, ...]] = ("row", "request")
-    Options: ClassVar[type[SourceOptions]] = RecflowOptions
-    reader: ClassVar[str] = "transforms.sources.recflow.read"
-    options: RecflowOptions
+    name = "recflow"
+    summary = "RecFlow: a short-video cascade with the items of all its stages; requests and rows"
+    licence = "repository: CC BY-SA 4.0, paper: CC BY-NC-SA 4.0; treat as non-commercial"
+    where = "https://github.com/RecFlow-ICLR/RecFlow (links to the files)"
+    records = ("row", "request")
 
     def feature_set(self) -> FeatureSet:
         options = self.options
-        large = {
-            name: Vocabulary(
-                name=name, frequency_threshold=options.frequency_threshold, hash_buckets=options.hash_buckets
-            )
-            for name in ("item_id", "author_id")
-        }
-        users = [
-            Vocabulary(name=name, frequency_threshold=options.frequency_threshold) for name in ("user_id", "device_id")
-        ]
         return FeatureSet(
             columns=_columns(options.history_length),
-            features=_official_features() + (() if options.official_features else _other_features()),
-            vocabularies=(*large.values(), *users),
+            features=_official_features() + (() if options.official_features else features(_OTHER, Encoding.QUANTILE)),
+            vocabularies=(
+                *vocabularies(("item_id", "author_id"), options.frequency_threshold, options.hash_buckets),
+                *vocabularies(("user_id", "device_id"), options.frequency_threshold),
+            ),
             list_size=options.list_size,
             requires_item_id=True,
         )
 
 
 def _columns(history_length: int) -> tuple[Column, ...]:
-    def history(name: str, dtype: Any) -> Column:
-        return Column(
-            name=f"history_{name}", dtype=dtype, entity="user", variable_length=True, max_length=history_length
-        )
-
     return (
-        *(Column(name=name, dtype="int64", entity="user") for name in USER_IDS),
+        *columns(USER_IDS, "int64", "user"),
         Column(name="request_local_time", dtype="int64", entity="context"),
         Column(name="request_minute", dtype="int64", entity="context", max_value=59),
-        history("item_id", "string"),
-        *(history(name, "int64") for name in HISTORY_IDS),
-        *(Column(name=name, dtype="int64", entity="item") for name in ITEM_IDS),
+        history_column("history_item_id", "string", history_length),
+        *(history_column(f"history_{name}", "int64", history_length) for name in HISTORY_IDS),
+        *columns(ITEM_IDS, "int64", "item"),
         Column(name="upload_local_time", dtype="int64", entity="item"),
         Column(name="upload_minute", dtype="int64", entity="item", max_value=59),
         Column(name="duration_ms", dtype="int64", entity="item", min_value=0),
         Column(name="video_age_hours", dtype="float", entity="item", min_value=0),
-        Column(
-            name="stage", dtype="int64", entity="item", min_value=0, max_value=max(STAGES.values()), model_input=False
-        ),
-        *(
-            Column(name=name, dtype="int64", entity="item", min_value=0, max_value=1, model_input=False)
-            for name in ("rank_pos", "rerank_pos")
-        ),
-        *(
-            Column(name=name, dtype="int64", entity="item", model_input=False)
-            for name in ("rank_index", "rerank_index")
-        ),
+        *columns(("stage",), "int64", "item", min_value=0, max_value=max(STAGES.values()), model_input=False),
+        *columns(("rank_pos", "rerank_pos"), "int64", "item", min_value=0, max_value=1, model_input=False),
+        *columns(RANKS, "int64", "item", model_input=False),
     )
 
 
@@ -186,15 +165,8 @@ def _official_features() -> tuple[Feature, ...]:
     ids = ("item_id", *HISTORY_IDS)
     return (
         *moment("request"),
-        *(Feature(name=name, encoding=Encoding.ID) for name in ("user_id", *USER_IDS)),
+        *features(("user_id", *USER_IDS)),
         *(Feature(name=f"history_{name}", encoding=Encoding.ID, vocabulary=name) for name in ids),
-        *(Feature(name=name, encoding=Encoding.ID) for name in ids),
+        *features(ids),
         *moment("upload"),
-    )
-
-
-def _other_features() -> tuple[Feature, ...]:
-    return (
-        Feature(name="duration_ms", encoding=Encoding.QUANTILE),
-        Feature(name="video_age_hours", encoding=Encoding.QUANTILE),
     )

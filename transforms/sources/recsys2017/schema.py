@@ -1,12 +1,20 @@
 """RecSys Challenge 2017 (XING): job postings shown to users, and what they did with them."""
 
-from typing import Any, ClassVar
+from itertools import chain
 
 from pydantic import Field
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import RowOptions, history_column, numbered
+from transforms.features import Column, Encoding, Feature, FeatureSet
+from transforms.sources.base import Source
+from transforms.sources.options import (
+    RowOptions,
+    columns,
+    features,
+    field_columns,
+    history_column,
+    numbered,
+    vocabularies,
+)
 from transforms.sources.text_format import CATEGORY, KEY, NUMBER, TEXT, FieldKind, TextFormat
 
 INTERACTIONS, USERS, ITEMS = "interactions.csv", "users.csv", "items.csv"
@@ -21,13 +29,12 @@ def _raw(**fields: FieldKind) -> TextFormat:
 
 
 INTERACTION_TABLE = _raw(user_id=KEY, item_id=KEY, interaction_type=_TYPE, created_at=KEY)
+_FIELD = {**dict.fromkeys(("career_level", "discipline_id", "industry_id"), CATEGORY), "country": TEXT}
+"""What users and items have in common, in this order."""
 USER_TABLE = _raw(
     id=KEY,
     jobroles=TEXT,
-    career_level=CATEGORY,
-    discipline_id=CATEGORY,
-    industry_id=CATEGORY,
-    country=TEXT,
+    **_FIELD,
     region=CATEGORY,
     experience_n_entries_class=CATEGORY,
     experience_years_experience=CATEGORY,
@@ -40,10 +47,7 @@ USER_TABLE = _raw(
 ITEM_TABLE = _raw(
     id=KEY,
     title=TEXT,
-    career_level=CATEGORY,
-    discipline_id=CATEGORY,
-    industry_id=CATEGORY,
-    country=TEXT,
+    **_FIELD,
     is_payed=CATEGORY,
     region=CATEGORY,
     latitude=NUMBER,
@@ -84,7 +88,7 @@ HISTORY = "history_item_id"
 _LISTS = {**USER_LISTS, **ITEM_LISTS}
 
 
-class Recsys2017(Source):
+class Recsys2017(Source[Recsys2017Options]):
     """Rows, one an interaction, of `interactions.csv`, `users.csv` and `items.csv`: tab-separated, with a header.
 
     The header's names carry long prefixes that differ from copy to copy, so fields are known by their
@@ -95,39 +99,29 @@ class Recsys2017(Source):
     with one vocabulary. 0 says unknown in several fields and is an id like any other.
     """
 
-    name: ClassVar[str] = "recsys2017"
-    summary: ClassVar[str] = "RecSys Challenge 2017 (XING): job postings shown, clicked, replied to; rows"
-    licence: ClassVar[str] = "terms of the challenge: its participants only, no redistribution"
-    where: ClassVar[str] = "https://www.recsyschallenge.com/2017 (closed; interactions.csv, users.csv, items.csv)"
-    records: ClassVar[tuple[RecordKind, ...]] = ("row",)
-    Options: ClassVar[type[SourceOptions]] = Recsys2017Options
-    reader: ClassVar[str] = "transforms.sources.recsys2017.read"
-    options: Recsys2017Options
+    name = "recsys2017"
+    summary = "RecSys Challenge 2017 (XING): job postings shown, clicked, replied to; rows"
+    licence = "terms of the challenge: its participants only, no redistribution"
+    where = "https://www.recsyschallenge.com/2017 (closed; interactions.csv, users.csv, items.csv)"
 
     def feature_set(self) -> FeatureSet:
-        vocabularies = ("user_id", "item_id", *_LISTS)
-        threshold = self.options.frequency_threshold
         return FeatureSet(
             columns=_columns(self.options.history_length),
             features=_features(),
-            vocabularies=tuple(Vocabulary(name=name, frequency_threshold=threshold) for name in vocabularies),
+            vocabularies=vocabularies(("user_id", "item_id", *_LISTS), self.options.frequency_threshold),
             requires_item_id=True,
         )
 
 
 def _columns(history_length: int) -> tuple[Column, ...]:
-    def listed(lists: dict[str, tuple[str, ...]], entity: Any) -> tuple[Column, ...]:
-        return tuple(Column(name=name, dtype="string", entity=entity) for names in lists.values() for name in names)
-
     return (
-        *(Column(name=f"user_{name}", dtype=USER_TABLE.fields[name].dtype, entity="user") for name in SHARED_IDS),
-        *(Column(name=name, dtype="int64", entity="user") for name in USER_IDS),
-        *listed(USER_LISTS, "user"),
+        *field_columns(USER_TABLE, SHARED_IDS, "user", prefix="user_"),
+        *field_columns(USER_TABLE, USER_IDS, "user"),
+        *columns(chain(*USER_LISTS.values()), "string", "user"),
         history_column(HISTORY, "string", history_length),
-        *(Column(name=f"item_{name}", dtype=ITEM_TABLE.fields[name].dtype, entity="item") for name in SHARED_IDS),
-        *(Column(name=name, dtype="int64", entity="item") for name in ITEM_IDS),
-        *(Column(name=name, dtype="float", entity="item") for name in PLACE),
-        *listed(ITEM_LISTS, "item"),
+        *field_columns(ITEM_TABLE, SHARED_IDS, "item", prefix="item_"),
+        *field_columns(ITEM_TABLE, (*ITEM_IDS, *PLACE), "item"),
+        *columns(chain(*ITEM_LISTS.values()), "string", "item"),
         Column(name="item_age_days", dtype="float", entity="item", min_value=0),
         Column(name="interaction_type", dtype="int64", entity="item", min_value=0, max_value=4, model_input=False),
     )
@@ -143,11 +137,7 @@ def _features() -> tuple[Feature, ...]:
             for whose in ("user", "item")
             for name in SHARED_IDS
         ),
-        *(Feature(name=name, encoding=Encoding.ID) for name in (*USER_IDS, *ITEM_IDS)),
-        *(
-            Feature(name=name, encoding=Encoding.ID, vocabulary=vocabulary)
-            for vocabulary, names in _LISTS.items()
-            for name in names
-        ),
-        *(Feature(name=name, encoding=Encoding.QUANTILE) for name in (*PLACE, "item_age_days")),
+        *features((*USER_IDS, *ITEM_IDS)),
+        *chain(*(features(names, vocabulary=vocabulary) for vocabulary, names in _LISTS.items())),
+        *features((*PLACE, "item_age_days"), Encoding.QUANTILE),
     )

@@ -1,12 +1,10 @@
 """TaobaoAd (Alimama): display ads shown on Taobao and clicks on them, with what users did in the shop."""
 
-from typing import ClassVar
-
 from pydantic import Field
 
-from transforms.features import Column, Encoding, Feature, FeatureSet, RecordKind, Vocabulary
-from transforms.sources.base import Source, SourceOptions
-from transforms.sources.options import RowOptions, field_columns, history_column
+from transforms.features import Column, Encoding, Feature, FeatureSet
+from transforms.sources.base import Source
+from transforms.sources.options import RowOptions, features, field_columns, history_column, vocabularies
 from transforms.sources.text_format import CATEGORY, FLAG, KEY, NUMBER, SECONDS, TEXT, FieldKind, TextFormat
 
 SAMPLE, ADS, PROFILES, BEHAVIOURS = "raw_sample.csv", "ad_feature.csv", "user_profile.csv", "behavior_log.csv"
@@ -48,10 +46,7 @@ class TaobaoAdOptions(RowOptions):
     frequency_threshold: int = Field(default=10, ge=1)
 
 
-_COUNTED = ("user_id", "item_id", *AD_IDS)
-
-
-class TaobaoAd(Source):
+class TaobaoAd(Source[TaobaoAdOptions]):
     """Rows, one an ad shown, of `raw_sample.csv`, `ad_feature.csv` and `user_profile.csv`.
 
     The label is `clk`. A history holds category, brand and kind of what the user did in the shop strictly
@@ -60,29 +55,25 @@ class TaobaoAd(Source):
     missing values. Splits are by days of China: 6 to 11 May 2017 `train`, 12 May `eval`, 13 May `test`.
     """
 
-    name: ClassVar[str] = "taobao_ad"
-    summary: ClassVar[str] = "TaobaoAd (Alimama): display ads shown and clicked, with shop histories; rows"
-    licence: ClassVar[str] = "CC BY-NC-SA 4.0 and Tianchi terms: research only, no redistribution"
-    where: ClassVar[str] = "https://tianchi.aliyun.com/dataset/56 (the four csv files)"
-    records: ClassVar[tuple[RecordKind, ...]] = ("row",)
-    Options: ClassVar[type[SourceOptions]] = TaobaoAdOptions
-    reader: ClassVar[str] = "transforms.sources.taobao_ad.read"
-    options: TaobaoAdOptions
+    name = "taobao_ad"
+    summary = "TaobaoAd (Alimama): display ads shown and clicked, with shop histories; rows"
+    licence = "CC BY-NC-SA 4.0 and Tianchi terms: research only, no redistribution"
+    where = "https://tianchi.aliyun.com/dataset/56 (the four csv files)"
 
     def feature_set(self) -> FeatureSet:
-        length, threshold = self.options.history_length, self.options.frequency_threshold
+        length = self.options.history_length
         return FeatureSet(
             columns=(
                 Column(name="pid", dtype="string", entity="context"),
                 Column(name="local_time", dtype="int64", entity="context"),
-                *field_columns(((name, PROFILE_TABLE.fields[name]) for name in USER_FIELDS), "user"),
+                *field_columns(PROFILE_TABLE, USER_FIELDS, "user"),
                 history_column("history_cate", "int64", length),
                 history_column("history_brand", "int64", length),
                 history_column("history_btag", "string", length),
-                *field_columns(((name, AD_TABLE.fields[name]) for name in (*AD_IDS, "price")), "item"),
+                *field_columns(AD_TABLE, (*AD_IDS, "price"), "item"),
             ),
             features=_features(),
-            vocabularies=tuple(Vocabulary(name=name, frequency_threshold=threshold) for name in _COUNTED),
+            vocabularies=vocabularies(("user_id", "item_id", *AD_IDS), self.options.frequency_threshold),
             requires_item_id=True,
         )
 
@@ -92,10 +83,10 @@ def _features() -> tuple[Feature, ...]:
         Feature(name="pid", encoding=Encoding.ID),
         Feature(name="hour", encoding=Encoding.HOUR_OF_DAY, column="local_time"),
         Feature(name="weekday", encoding=Encoding.DAY_OF_WEEK, column="local_time"),
-        *(Feature(name=name, encoding=Encoding.ID) for name in ("user_id", *USER_FIELDS)),
+        *features(("user_id", *USER_FIELDS)),
         Feature(name="history_cate", encoding=Encoding.ID, vocabulary="cate_id"),
         Feature(name="history_brand", encoding=Encoding.ID, vocabulary="brand"),
         Feature(name="history_btag", encoding=Encoding.ID),
-        *(Feature(name=name, encoding=Encoding.ID) for name in ("item_id", *AD_IDS)),
+        *features(("item_id", *AD_IDS)),
         Feature(name="price", encoding=Encoding.QUANTILE),
     )
