@@ -8,7 +8,6 @@ import pytest
 
 from transforms.arrow import pa
 from transforms.errors import InputError
-from transforms.sources.member_table import MemberTable, read_members
 from transforms.sources.text_format import CATEGORY, COUNT, FLAG, HEX, INTEGER, KEY, NUMBER, TEXT, TextFormat
 from transforms.sources.text_table import check_text, text_rows, token_columns
 
@@ -124,14 +123,3 @@ def test_the_first_members_of_lists_become_columns():
         [b"bc", b"", b"", b"f"],
     ]
     assert [column.tolist() for column in token_columns(texts.slice(0, 0), "|", 1)] == [[]]
-
-
-def test_members_are_found_by_id_and_strangers_are_missing(tmp_path):
-    ids, columns = read_members(write(tmp_path, "id,number,name\n9,1.5,z\n3,,a\n"), FORMAT, "id")
-    table = MemberTable(ids, {**columns, "code": np.array([7, 8]), "bytes": np.array([b"q", b"r"])})
-    found = table.at(np.array([3, 9, 5, 10, 9]))
-    np.testing.assert_array_equal(found["number"], np.array([np.nan, 1.5, np.nan, np.nan, 1.5], np.float32))
-    assert found["name"].tolist() == [b"a", b"z", b"", b"", b"z"]
-    assert found["code"].tolist() == [8, 7, -1, -1, 7]
-    assert found["bytes"].tolist() == [b"r", b"q", b"", b"", b"q"]
-    assert list(table.at(np.array([3]), ["code"])) == ["code"]

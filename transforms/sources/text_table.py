@@ -42,6 +42,11 @@ class TextRows:
         return int(self._batch.num_rows)
 
     @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields."""
+        return tuple(self._format.fields)
+
+    @property
     def lines(self) -> np.ndarray:
         """Number of each row's line, int64 [n]."""
         return self._first_line + np.arange(len(self), dtype=np.int64)

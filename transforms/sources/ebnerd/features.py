@@ -5,7 +5,7 @@ import numpy as np
 from transforms.beam.item_counts import ItemCounts
 from transforms.sources.ebnerd.files import Impressions, Reads
 from transforms.sources.ebnerd.schema import WINDOWS_HOURS, EbnerdOptions
-from transforms.sources.events_before import Events, last_events
+from transforms.sources.point_in_time.events_before import Events, last_events
 
 _OLDEST_HOURS = 336.0
 
@@ -112,7 +112,7 @@ class UserFeatures:
         pairs = self._pairs(users, items)
         shown_start, shown_stop = self._pair_shown.before(pairs, times)
         read_start, read_stop = self._pair_reads.before(pairs, times)
-        hours = (times - self._pair_shown.last_time(shown_stop)) / 3600
+        hours = (times - self._pair_shown.time_of_last(shown_stop)) / 3600
         return {
             "times_shown_to_user": shown_stop - shown_start,
             "times_read_by_user": read_stop - read_start,

@@ -4,16 +4,15 @@ import os
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from transforms.arrow import pa, pc
-from transforms.batches import Ragged, Values
 from transforms.errors import InputError
 from transforms.features import LABEL
-from transforms.sources.events_before import MILLISECOND_BITS, Histories
 from transforms.sources.kuairand.schema import (
     DAY_MS,
     EVAL_DAY,
@@ -24,31 +23,29 @@ from transforms.sources.kuairand.schema import (
     PARTS,
     RANDOM,
     SECOND_STANDARD,
+    STATISTIC_NUMBERS,
     STATISTIC_PREFIX,
     STATISTIC_TABLE,
     STATISTICS,
     TAGS,
+    USER_IDS,
+    USER_NUMBERS,
     USER_TABLE,
     USERS,
     UTC_OFFSET_MS,
     VERSIONS,
+    VIDEO_IDS,
+    VIDEO_NUMBERS,
     VIDEO_TABLE,
     VIDEOS,
+    Kuairand,
     KuairandOptions,
 )
-from transforms.sources.member_table import MemberTable, read_members
 from transforms.sources.options import existing_folder, required_file
-from transforms.sources.text_table import Converted, TextRows, check_text, text_rows, token_columns
-from transforms.sources.user_rows import (
-    ReadUserRows,
-    Rows,
-    ToColumns,
-    Types,
-    UserRowReader,
-    UserSpread,
-    checked_starts,
-    request_ids,
-)
+from transforms.sources.point_in_time.plan import KNOWN, RECORD, TIME, History, Join
+from transforms.sources.point_in_time.splits import ByTime, Starts, TimeCounts, checked_starts
+from transforms.sources.text_log import Columns, ReadTextLog, TextFiles, all_fields
+from transforms.sources.text_table import Converted, TextRows, check_text, token_columns
 
 UPLOAD_DAY = "upload_day"
 _EXPECTED = "the csv files of KuaiRand, e.g. user_features_pure.csv and the logs beside it"
@@ -107,34 +104,6 @@ def check(input_dir: str | os.PathLike[str], options: KuairandOptions) -> None:
         check_text(path, text_format)
 
 
-def read_users(path: Path) -> MemberTable:
-    """What is known of users.
-
-    Raises:
-      InputError: a line is malformed.
-    """
-    return MemberTable(*read_members(path, USER_TABLE, "user_id"))
-
-
-def read_videos(files: KuairandFiles) -> list[MemberTable]:
-    """What is known of videos: the basic table, and each part of the statistics in one.
-
-    Raises:
-      InputError: a line is malformed.
-    """
-    ids, columns = read_members(files.videos, VIDEO_TABLE, "video_id")
-    tags, days = columns.pop("tag"), columns.pop("upload_dt")
-    columns |= zip(TAGS, token_columns(tags, ",", len(TAGS)), strict=True)
-    columns[UPLOAD_DAY] = _days(days)
-    tables = [MemberTable(ids, columns)]
-    if files.statistics:
-        parts = [read_members(path, STATISTIC_TABLE, "video_id") for path in files.statistics]
-        names = [name for name in STATISTIC_TABLE.fields if name != "video_id"]
-        joined = {STATISTIC_PREFIX + name: np.concatenate([part[name] for _, part in parts]) for name in names}
-        tables.append(MemberTable(np.concatenate([found for found, _ in parts]), joined))
-    return tables
-
-
 def midnight_ms(day: str) -> int:
     """The first millisecond of a day of China."""
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) * 1000 - UTC_OFFSET_MS
@@ -170,93 +139,88 @@ def _days(texts: Converted) -> np.ndarray:
     return seconds / np.float32(86_400)
 
 
-_EVENT: Types = {"user": "int64", "time": "int64", "item": "int64"}
-_ROW: Types = {**_EVENT, "file": "int64", "line": "int64", "label": "int64", "tab": "int64", "is_rand": "int64"}
+def _videos(rows: TextRows) -> Columns:
+    columns = dict(all_fields(rows))
+    columns |= zip(TAGS, token_columns(columns.pop("tag"), ",", len(TAGS)), strict=True)
+    return {**columns, UPLOAD_DAY: _days(columns.pop("upload_dt"))}
 
 
-class KuairandReader(UserRowReader):
-    """Reads a folder.
-
-    Args:
-      options: as of the import.
-    """
-
-    tables = {"row": _ROW, "event": _EVENT}
-
-    def __init__(self, options: KuairandOptions):
-        self._options = options
-
-    def raw_bytes(self, input_dir: str) -> int:
-        return sum(path.stat().st_size for path in find_files(input_dir, self._options).logs)
-
-    def spread(self, input_dir: str, spread: UserSpread) -> tuple[int, int]:
-        files = find_files(input_dir, self._options)
-        self._users, self._videos = read_users(files.users), read_videos(files)
-        for number, path in enumerate(files.logs):
-            wanted = (path in files.random) == (self._options.logs == "random")
-            for rows in text_rows(path, LOG):
-                self._add(rows, number if wanted else None, spread)
-        return self._starts(files, spread)
-
-    def _add(self, rows: TextRows, number: int | None, spread: UserSpread) -> None:
-        """Adds the clicks to the events and, with a file's number, all rows to the rows."""
-        found = {name: rows.integers(name) for name in LOG.fields}
-        time = found["time_ms"]
-        outside = (time < midnight_ms(FIRST_DAY) - DAY_MS) | (time >= midnight_ms(LAST_DAY) + 2 * DAY_MS)
-        rows.refuse(outside, "time_ms", f"milliseconds of {FIRST_DAY} to {LAST_DAY}, or of a day beside them")
-        columns = {"user": found["user_id"], "time": time, "item": found["video_id"]}
-        clicked = found["is_click"] == 1
-        # However long a play is said to be, its end must fit; it is after all rows then.
-        known = np.minimum(time + found["play_time_ms"], (1 << MILLISECOND_BITS) - 1)
-        events = columns | {"time": known}
-        spread.add("event", {name: values[clicked] for name, values in events.items()})
-        if number is not None:
-            places = {"file": np.full(len(rows), number), "line": rows.lines, "label": found[self._options.label]}
-            spread.add("row", {**columns, **places, "tab": found["tab"], "is_rand": found["is_rand"]})
-
-    def _starts(self, files: KuairandFiles, spread: UserSpread) -> tuple[int, int]:
-        if self._options.logs == "random":
-            return 0, 0
-        span, fix = spread.time_range("row"), "choose splits=files, or get the whole logs"
-        starts = midnight_ms(EVAL_DAY), midnight_ms(LAST_DAY)
-        if self._options.splits == "files" and span is not None:
-            last = (span[1] + UTC_OFFSET_MS) // DAY_MS * DAY_MS - UTC_OFFSET_MS
-            starts, fix = (last - DAY_MS, last), "give three days or more"
-        return checked_starts(span, starts, str(files.standard[0].parent), fix)
-
-    def columns_of(self, events: Rows) -> ToColumns:
-        histories = Histories(events["user"], events["time"], {"item": events["item"]}, MILLISECOND_BITS)
-
-        def columns(rows: Rows) -> dict[str, Values]:
-            clicked = histories.before(rows["user"], rows["time"], self._options.history_length)["item"]
-            videos = np.asarray(clicked.values)
-            authors = self._videos[0].at(videos, ["author_id"])["author_id"]
-            local = rows["time"] + UTC_OFFSET_MS
-            found = {name: values for table in self._videos for name, values in table.at(rows["item"]).items()}
-            # A video without a day of upload has none; clocks differ, so that one can seem younger than nothing.
-            age = np.maximum(local // DAY_MS - found.pop(UPLOAD_DAY), 0)
-            return {
-                "request_id": request_ids(rows),
-                "user_id": rows["user"].astype("S"),
-                "item_id": rows["item"].astype("S"),
-                "timestamp": rows["time"] // 1000,
-                LABEL: rows["label"].astype(np.float32),
-                "local_time": local // 1000,
-                "tab": rows["tab"],
-                "is_rand": rows["is_rand"],
-                "history_item_id": Ragged(videos.astype("S"), clicked.offsets),
-                "history_author_id": Ragged(authors, clicked.offsets),
-                **self._users.at(rows["user"]),
-                **found,
-                "video_age_days": age.astype(np.float32),
-            }
-
-        return columns
+def _statistics(rows: TextRows) -> Columns:
+    named = {STATISTIC_PREFIX + name: rows.values(name) for name in STATISTIC_NUMBERS}
+    return {"video_id": rows.values("video_id"), **named}
 
 
-def read(input_dir: str | os.PathLike[str], options: KuairandOptions) -> ReadUserRows:
+def _shown(rows: TextRows, label: str, are_records: bool) -> Columns:
+    """Videos shown; times are in milliseconds."""
+    fields = {name: rows.integers(name) for name in LOG.fields}
+    times = fields["time_ms"]
+    outside = (times < midnight_ms(FIRST_DAY) - DAY_MS) | (times >= midnight_ms(LAST_DAY) + 2 * DAY_MS)
+    rows.refuse(outside, "time_ms", f"milliseconds of {FIRST_DAY} to {LAST_DAY}, or of a day beside them")
+    return {
+        "user_id": fields["user_id"],
+        "item_id": fields["video_id"],
+        TIME: times,
+        KNOWN: times + fields["play_time_ms"],
+        LABEL: fields[label].astype(np.float32),
+        "clicked": fields["is_click"] == 1,
+        "tab": fields["tab"],
+        "is_rand": fields["is_rand"],
+        RECORD: np.full(len(rows), are_records),
+    }
+
+
+def _starts(times: TimeCounts, options: KuairandOptions, where: str) -> Starts:
+    if options.logs == "random":
+        return 0, 0
+    if options.splits == "files":
+        last = (times.last + UTC_OFFSET_MS) // DAY_MS * DAY_MS - UTC_OFFSET_MS
+        return checked_starts(times, (last - DAY_MS, last), where, "give three days or more")
+    starts = midnight_ms(EVAL_DAY), midnight_ms(LAST_DAY)
+    return checked_starts(times, starts, where, "choose splits=files, or get the whole logs")
+
+
+def _with_local_times(rows: pa.Table) -> pa.Table:
+    """Times in seconds, and the age of videos in days of China."""
+    times = rows[TIME].to_numpy()
+    local = times + UTC_OFFSET_MS
+    # A video without a day of upload has none; clocks differ, so that one can seem younger than nothing.
+    age = np.maximum(local // DAY_MS - rows[UPLOAD_DAY].cast(pa.float32()).to_numpy(), 0)
+    rows = rows.set_column(rows.schema.get_field_index(TIME), TIME, pa.array(times // 1000))
+    rows = rows.append_column("local_time", pa.array(local // 1000))
+    return rows.append_column("video_age_days", pa.array(age.astype(np.float32)))
+
+
+def read(input_dir: str | os.PathLike[str], options: KuairandOptions) -> ReadTextLog:
     """Returns the Beam transform that reads a folder."""
-    return ReadUserRows(input_dir, KuairandReader(options))
+    files, random = find_files(input_dir, options), options.logs == "random"
+    standard = TextFiles(files.standard, LOG, partial(_shown, label=options.label, are_records=not random))
+    logs = [
+        standard,
+        *([TextFiles(files.random, LOG, partial(_shown, label=options.label, are_records=True))] if random else []),
+    ]
+    users = TextFiles([files.users], USER_TABLE)
+    tables = {"users": users, "videos": TextFiles([files.videos], VIDEO_TABLE, _videos)}
+    columns = {"videos": (*VIDEO_IDS, *VIDEO_NUMBERS, *TAGS, UPLOAD_DAY)}
+    if files.statistics:
+        tables["statistics"] = TextFiles(files.statistics, STATISTIC_TABLE, _statistics)
+        columns["statistics"] = tuple(STATISTIC_PREFIX + name for name in STATISTIC_NUMBERS)
+    length = options.history_length
+    return ReadTextLog(
+        logs,
+        tables,
+        [
+            *(
+                Join(name, ("item_id",), added, ("video_id",), place=tables[name].place)
+                for name, added in columns.items()
+            ),
+            Join("users", ("user_id",), (*USER_IDS, *USER_NUMBERS), ("user_id",), place=users.place),
+            History("history_item_id", "item_id", where="clicked", last=length),
+            History("history_author_id", "author_id", where="clicked", last=length),
+        ],
+        ByTime(partial(_starts, options=options, where=str(files.standard[0].parent))),
+        Kuairand(options).feature_set(),
+        _with_local_times,
+    )
 
 
 def origin(input_dir: str | os.PathLike[str], options: KuairandOptions) -> dict[str, Any]:

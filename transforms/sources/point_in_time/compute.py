@@ -9,7 +9,7 @@ from transforms.errors import InputError
 from transforms.sources.point_in_time.events_before import Events
 from transforms.sources.point_in_time.keys import key_codes
 from transforms.sources.point_in_time.parts import Part
-from transforms.sources.point_in_time.plan import FILE, KNOWN, REQUEST_ID, ROW, TIME, Count, History, Join, Stage
+from transforms.sources.point_in_time.plan import FILE, KNOWN, REQUEST_ID, ROW, TIME, Count, History, Join, Once, Stage
 
 
 def compute(part: Part, stage: Stage, tables: Mapping[str, pa.Table]) -> Part:
@@ -21,14 +21,16 @@ def compute(part: Part, stage: Stage, tables: Mapping[str, pa.Table]) -> Part:
       tables: for joins, by name: the rows of these keys; those without a row may be left out.
 
     Raises:
-      InputError: a table that is not timed has a key in two rows.
+      InputError: a table that is not timed has a key in two rows, or a row comes twice that may come once.
     """
     for join in stage.joins:
         part = part.with_columns(_joined(part.rows, join, tables.get(join.table)))
     codes = key_codes([(part.rows, stage.per)])[0]
     histories: dict[tuple[str | None, int, int], list[History]] = {}
     for item in stage.events:
-        if isinstance(item, Count):
+        if isinstance(item, Once):
+            _refuse_second(part.rows, item)
+        elif isinstance(item, Count):
             part = part.with_columns({item.output: _counts(part.rows, codes, item)})
         else:
             histories.setdefault((item.where, item.lag, item.last), []).append(item)
@@ -59,7 +61,9 @@ def _known(rows: pa.Table) -> np.ndarray:
 def _events(rows: pa.Table, codes: np.ndarray, item: Count | History) -> np.ndarray:
     """Which rows are events of a history or counter."""
     chosen: np.ndarray = codes >= 0
-    if item.where is not None:
+    if item.where is not None and item.where not in rows.column_names:
+        chosen[:] = False
+    elif item.where is not None:
         chosen &= rows[item.where].combine_chunks().fill_null(False).to_numpy(zero_copy_only=False).astype(bool)
     return np.flatnonzero(chosen)
 
@@ -73,6 +77,17 @@ def _counts(rows: pa.Table, codes: np.ndarray, item: Count) -> np.ndarray:
     return stop - start
 
 
+def _refuse_second(rows: pa.Table, item: Once) -> None:
+    names = (*item.columns, *item.per)
+    codes = key_codes([(rows, names)])[0]
+    row, file = _places(rows)
+    order = np.lexsort((row, file, codes))
+    again = order[1:][(np.diff(codes[order]) == 0) & (codes[order[1:]] >= 0)]
+    if len(again):
+        first = int(again[np.lexsort((row[again], file[again]))[0]])
+        raise item.refusal(int(file[first]), int(row[first]), *(rows[name][first].as_py() for name in names))
+
+
 def _with_histories(part: Part, codes: np.ndarray, group: list[History]) -> Part:
     """Histories of the same events."""
     rows, item = part.rows, group[0]
@@ -80,7 +95,7 @@ def _with_histories(part: Part, codes: np.ndarray, group: list[History]) -> Part
     index = index[np.lexsort([values[index] for values in (*_places(rows), known, codes)])]
     events = Events.of(codes[index], known[index])
     start, stop = events.before(codes, rows[TIME].to_numpy() - item.lag)
-    listed = pa.table({history.output: rows[history.of].take(pa.array(index)) for history in group})
+    listed = pa.table({history.output: _column(rows, history.of).take(pa.array(index)) for history in group})
     return part.with_ranges(item.output, listed, np.maximum(start, stop - item.last), stop)
 
 
@@ -102,6 +117,10 @@ def _joined(rows: pa.Table, join: Join, table: pa.Table | None) -> dict[str, pa.
     index = order[np.maximum(stop - 1, 0)] if len(order) else np.zeros(len(codes), np.int64)
     place = pa.array(index, mask=~known)
     return {name: table[name].combine_chunks().take(place) for name in join.columns}
+
+
+def _column(rows: pa.Table, name: str) -> pa.Array:
+    return rows[name] if name in rows.column_names else pa.nulls(rows.num_rows)
 
 
 def _places(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:

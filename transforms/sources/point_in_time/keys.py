@@ -20,10 +20,10 @@ def key_codes(tables: Sequence[tuple[pa.Table, Sequence[str]]]) -> list[np.ndarr
     lengths = [table.num_rows for table, _ in tables]
     codes = np.zeros(sum(lengths), np.int64)
     for names in zip(*(names for _, names in tables), strict=True):
-        column = pa.chunked_array(
-            [chunk for (table, _), name in zip(tables, names, strict=True) for chunk in _column(table, name).chunks]
-        )
-        indices, values = _encoded(column)
+        columns = [_column(table, name) for (table, _), name in zip(tables, names, strict=True)]
+        typed = next((column.type for column in columns if column.null_count < len(column)), columns[0].type)
+        chunks = [chunk for column in columns for chunk in column.cast(typed).chunks]
+        indices, values = _encoded(pa.chunked_array(chunks, typed))
         codes = np.where((codes < 0) | (indices < 0), -1, codes * max(len(values), 1) + indices)
         if len(tables[0][1]) > 1:
             present = codes >= 0
@@ -63,8 +63,9 @@ def as_shares(hashes: np.ndarray) -> np.ndarray:
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    column = table[name]
-    return column.cast(pa.string()) if pa.types.is_null(column.type) else column
+    if name not in table.column_names or pa.types.is_null(table[name].type):
+        return pa.chunked_array([pa.nulls(table.num_rows, pa.string())])
+    return table[name]
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:

@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 from transforms.arrow import pa
 from transforms.batches import Batch
+from transforms.errors import InputError
 from transforms.features import Split
 from transforms.sources.point_in_time.splits import SplitRule
 
@@ -126,7 +127,32 @@ class Join:
         return self.key or self.per
 
 
-Operation: TypeAlias = History | Count | Join
+@dataclass(frozen=True)
+class Once:
+    """Refuses a row whose columns, with the key, stand in an earlier row.
+
+    Args:
+      per: the columns that make the key.
+      columns: the others.
+      refusal: makes the error from `_file`, `_row` and the values of `columns`, then of `per`.
+    """
+
+    per: tuple[str, ...]
+    columns: tuple[str, ...]
+    refusal: Callable[..., InputError]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The columns that it reads."""
+        return (*self.per, *self.columns)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The columns that it adds: none."""
+        return ()
+
+
+Operation: TypeAlias = History | Count | Join | Once
 Finish: TypeAlias = Callable[[pa.Table, Split], Iterable[Batch]]
 """Makes batches of the rows of a shard, which are in order; histories are lists."""
 
@@ -147,12 +173,13 @@ class Plan:
     """What is computed of a log.
 
     Args:
-      operations: histories, counters and joins; one may read what another adds.
+      operations: histories, counters, joins and checks; one may read what another adds.
       split: which split a record is of.
       finish: makes batches.
       requests: how rows make requests; None: each row is a record.
       partitions: parts in which each key's rows are computed; one is in memory at once.
       shard_rows: rows of a shard, about.
+      events_first: most rows are no records: they are dropped before tables are joined, where order allows it.
     """
 
     operations: tuple[Operation, ...]
@@ -161,6 +188,7 @@ class Plan:
     requests: Requests | None = None
     partitions: int = 8
     shard_rows: int = 50_000
+    events_first: bool = False
 
 
 @dataclass(frozen=True)
@@ -169,21 +197,30 @@ class Stage:
 
     per: tuple[str, ...]
     joins: tuple[Join, ...]
-    events: tuple[History | Count, ...]
+    events: tuple[History | Count | Once, ...]
 
 
-def stages(operations: Sequence[Operation]) -> list[Stage]:
-    """Puts operations into an order in which each finds its columns, with few shuffles and histories late.
+def stages(operations: Sequence[Operation], events_first: bool = False) -> list[Stage]:
+    """Puts operations into an order in which each finds its columns, with few shuffles.
+
+    Args:
+      operations: of a plan.
+      events_first: histories come early; otherwise late, so that they do not travel.
 
     Raises:
       ValueError: operations wait for one another.
     """
+
+    def preference(ready: Sequence[Operation], per: tuple[str, ...]) -> tuple[bool, ...]:
+        complete = bool(ready) and len(ready) == sum(item.per == per for item in pending)
+        return bool(ready), complete, any(isinstance(item, History) for item in ready) == events_first
+
     pending, done = list(operations), list[Stage]()
     while pending:
         options = [(_runnable(pending, per), per) for per in dict.fromkeys(item.per for item in pending)]
         if not any(ready for ready, _ in options):
             raise ValueError(f"operations wait for one another: {', '.join(str(item.outputs) for item in pending)}")
-        ready, per = max(options, key=lambda option: _preference(option[0], pending, option[1]))
+        ready, per = max(options, key=lambda option: preference(*option))
         joins = tuple(item for item in ready if isinstance(item, Join))
         done.append(Stage(per, joins, tuple(item for item in ready if not isinstance(item, Join))))
         pending = [item for item in pending if item not in ready]
@@ -198,8 +235,3 @@ def _runnable(pending: Sequence[Operation], per: tuple[str, ...]) -> list[Operat
         if all(other in ready and isinstance(other, Join) for other in made):
             ready.append(item)
     return ready
-
-
-def _preference(ready: Sequence[Operation], pending: Sequence[Operation], per: tuple[str, ...]) -> tuple[bool, ...]:
-    complete = bool(ready) and len(ready) == sum(item.per == per for item in pending)
-    return bool(ready), complete, not any(isinstance(item, History) for item in ready)

@@ -63,13 +63,14 @@ class TimeCounts:
         return int(self.counts.sum())
 
     def at_share(self, share: float) -> int:
-        """The time of the record at `round(share * total)` in order of time; after the last one where there is none."""
-        place = round(self.total * share)
-        if place >= self.total:
+        """The time of the record at `round(share * total)` in order of time; for a share of 1, after the last one."""
+        if share >= 1 or not self.total:
             return self.last + 1
+        place = min(round(self.total * share), self.total - 1)
         return int(self.moments[np.searchsorted(np.cumsum(self.counts), place, "right")]) << self.bits
 
 
+_NO_TIMES = TimeCounts(0, np.zeros(0, np.int64), np.zeros(0, np.int64), 0, 0)
 Starts: TypeAlias = tuple[int, int]
 """First times of `eval` and of `test`."""
 
@@ -139,8 +140,10 @@ def checked_starts(times: TimeCounts, starts: Starts, where: str, fix: str) -> S
     """First times of `eval` and of `test`, if there are records before, between and after them.
 
     Raises:
-      InputError: there are none before `eval`, or none from the start of `test` on.
+      InputError: there are none at all, none before `eval`, or none from the start of `test` on.
     """
+    if not times.total:
+        raise InputError(where, "no rows", "at least one row", "check the files")
     if not times.first < starts[0] < starts[1] <= times.last:
         received = f"times {times.first} to {times.last}"
         expected = f"rows before {starts[0]}, where eval begins, and from {starts[1]} on, where test begins"
@@ -149,7 +152,7 @@ def checked_starts(times: TimeCounts, starts: Starts, where: str, fix: str) -> S
 
 
 def _starts_at_shares(times: TimeCounts, shares: tuple[float, float, float], where: str, fix: str) -> Starts:
-    starts = times.at_share(shares[0]), times.at_share(shares[0] + shares[1])
+    starts = times.at_share(shares[0]), times.at_share(1 - shares[2])
     return starts if 0 in shares else checked_starts(times, starts, where, fix)
 
 
@@ -188,8 +191,8 @@ class Layout:
           InputError: a split by time would be empty.
         """
         starts = None
-        if isinstance(rule, ByTime) and counts:
-            starts = rule.starts(counts[0])
+        if isinstance(rule, ByTime):
+            starts = rule.starts(counts.get(0, _NO_TIMES))
         spans = [_cut(times, shard_rows, starts if starts is not None else ()) for times in counts.values()]
         parts = zip(counts, spans, strict=True)
         splits = [

@@ -50,13 +50,14 @@ class PointInTime(beam.PTransform):
             request = Stage((REQUEST_ID,), (), ())
             sent = self._do("SendRequests", parts, _Send(store, LOG, request.per, plan.partitions))
             parts = self._do("Requests", sent | "ByRequest" >> beam.GroupByKey(), _RequestTimes(store))
-        layout, computed = self._layout(parts), stages(plan.operations)
+        layout, computed = self._layout(parts), stages(plan.operations, plan.events_first)
         if not computed:
             # The shards wait for the times of all rows.
             parts = self._do("Keep", parts, _Keep(store))
         for number, stage in enumerate(computed):
             name = f"{number}:{'+'.join(stage.per)}"
-            sent = [self._do(f"Send{name}", parts, _Send(store, LOG, stage.per, plan.partitions))]
+            records_only = not any(later.events for later in computed[number:])
+            sent = [self._do(f"Send{name}", parts, _Send(store, LOG, stage.per, plan.partitions, records_only))]
             for join in stage.joins:
                 send = _Send(store, join.table, join.key_columns, plan.partitions)
                 sent.append(self._do(f"Send{name}:{join.table}", inputs[join.table], send))
@@ -64,10 +65,17 @@ class PointInTime(beam.PTransform):
             parts = self._do(f"Compute{name}", grouped, _Compute(store, stage))
         sent = self._do("SendShards", parts, _SendToShards(store, plan), layout)
         shards = self._do("Finish", sent | "ByShard" >> beam.GroupByKey(), _Finish(store, plan), layout)
-        return (shards, *self._errors)
+        # Errors of what is read are reported while the rest is read.
+        read = [errors for errors in self._errors if errors.producer.inputs[0] in inputs.values()]
+        late = [errors for errors in self._errors if errors not in read]
+        return (shards, *read, late | "Errors" >> beam.Flatten())
 
     def _layout(self, parts: PCollection) -> AsSingleton:
-        counted = parts | "Times" >> beam.Map(_record_times, self._plan) | beam.CombineGlobally(_JoinCounts())
+        counted = (
+            parts
+            | "Times" >> beam.Map(_record_times, self._plan)
+            | beam.CombineGlobally(_JoinCounts()).without_defaults()
+        )
         return AsSingleton(counted | "Layout" >> beam.Map(_layout_of, self._plan))
 
     def _do(self, name: str, inputs: PCollection, work: beam.DoFn, *sides: Any) -> PCollection:
@@ -121,12 +129,12 @@ class _Keep(_Guarded):
 class _Send(_Guarded):
     """Sends rows to the partition of their key."""
 
-    def __init__(self, store: PartStore, table: str, per: tuple[str, ...], partitions: int):
+    def __init__(self, store: PartStore, table: str, per: tuple[str, ...], partitions: int, records_only: bool = False):
         super().__init__(store)
-        self._table, self._per, self._partitions = table, per, partitions
+        self._table, self._per, self._partitions, self._records_only = table, per, partitions, records_only
 
     def work(self, element: pa.Table | Part, *sides: Any) -> Iterator[Sent]:
-        part = _part(element)
+        part = _records(_part(element)) if self._records_only else _part(element)
         partition = key_hashes(part.rows, self._per) % np.uint64(self._partitions)
         yield from self.sent(self._table, part, partition.astype(np.int64))
 

@@ -3,16 +3,17 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from transforms.batches import Ragged, Values
-from transforms.features import LABEL
-from transforms.sources.events_before import SECOND_BITS, Histories
-from transforms.sources.member_table import MemberTable, read_members
+from transforms.arrow import pa
+from transforms.features import LABEL, LAST_TIMESTAMP
 from transforms.sources.options import existing_folder, required_file
+from transforms.sources.point_in_time.plan import RECORD, History, Join
+from transforms.sources.point_in_time.splits import ByTime, Starts, TimeCounts, checked_starts
 from transforms.sources.recsys2017.schema import (
     HISTORY,
     INTERACTION_TABLE,
@@ -26,22 +27,14 @@ from transforms.sources.recsys2017.schema import (
     USER_LISTS,
     USER_TABLE,
     USERS,
+    Recsys2017,
     Recsys2017Options,
 )
-from transforms.sources.text_format import TextFormat
-from transforms.sources.text_table import check_text, text_rows, token_columns
-from transforms.sources.user_rows import (
-    ReadUserRows,
-    Rows,
-    ToColumns,
-    Types,
-    UserRowReader,
-    UserSpread,
-    checked_starts,
-    request_ids,
-)
+from transforms.sources.text_log import Columns, ReadTextLog, TextFiles, all_fields
+from transforms.sources.text_table import TextRows, check_text, token_columns
 
 CREATED = "created_at"
+_OF_INTERACTIONS = ("item_age_days", "interaction_type")
 _EXPECTED = f"{INTERACTIONS}, {USERS} and {ITEMS}"
 
 
@@ -76,98 +69,65 @@ def check(input_dir: str | os.PathLike[str], options: Recsys2017Options) -> None
     check_text(files.items, ITEM_TABLE)
 
 
-def read_users(files: Recsys2017Files) -> MemberTable:
-    """What is known of users.
-
-    Raises:
-      InputError: a line is malformed.
-    """
-    return _members(files.users, USER_TABLE, USER_LISTS, "user")
-
-
-def read_items(files: Recsys2017Files) -> MemberTable:
-    """What is known of job postings, `created_at` included.
-
-    Raises:
-      InputError: a line is malformed.
-    """
-    return _members(files.items, ITEM_TABLE, ITEM_LISTS, "item")
-
-
-def _members(path: Path, text_format: TextFormat, lists: Mapping[str, tuple[str, ...]], whose: str) -> MemberTable:
-    ids, columns = read_members(path, text_format, "id")
-    for name, columns_of_list in lists.items():
-        texts = columns.pop(name)
-        columns |= zip(columns_of_list, token_columns(texts, ",", len(columns_of_list)), strict=True)
-    if CREATED in columns:
-        created = np.asarray(columns[CREATED])
-        columns[CREATED] = np.where(created < 0, np.nan, created.astype(np.float64))
-    return MemberTable(ids, {f"{whose}_{name}" if name in SHARED_IDS else name: columns[name] for name in columns})
-
-
-_EVENT: Types = {"user": "int64", "time": "int64", "item": "int64"}
 _DAY = 86_400
 
 
-class Recsys2017Reader(UserRowReader):
-    """Reads a folder.
-
-    Args:
-      options: as of the import.
-    """
-
-    tables = {"row": {**_EVENT, "file": "int64", "line": "int64", "type": "int64"}, "event": _EVENT}
-
-    def __init__(self, options: Recsys2017Options):
-        self._options = options
-
-    def raw_bytes(self, input_dir: str) -> int:
-        return find_files(input_dir).interactions.stat().st_size
-
-    def spread(self, input_dir: str, spread: UserSpread) -> tuple[int, int]:
-        files = find_files(input_dir)
-        self._users, self._items = read_users(files), read_items(files)
-        for rows in text_rows(files.interactions, INTERACTION_TABLE):
-            time, kind = rows.integers("created_at"), rows.integers("interaction_type")
-            rows.refuse(time >= 1 << SECOND_BITS, "created_at", "seconds since 1970")
-            columns = {"user": rows.integers("user_id"), "time": time, "item": rows.integers("item_id")}
-            places = {"file": np.zeros(len(rows), np.int64), "line": rows.lines, "type": kind}
-            own = kind != RECRUITER_TYPE
-            spread.add("row", {name: values[own] for name, values in (columns | places).items()})
-            positive = np.isin(kind, POSITIVE_TYPES)
-            spread.add("event", {name: values[positive] for name, values in columns.items()})
-        span = spread.time_range("row")
-        test = (span[1] if span else 0) + 1 - round(self._options.test_days * _DAY)
-        starts = test - round(self._options.eval_days * _DAY), test
-        return checked_starts(span, starts, str(files.interactions), "choose smaller test_days and eval_days")
-
-    def columns_of(self, events: Rows) -> ToColumns:
-        histories = Histories(events["user"], events["time"], {HISTORY: events["item"]})
-
-        def columns(rows: Rows) -> dict[str, Values]:
-            liked = histories.before(rows["user"], rows["time"], self._options.history_length)[HISTORY]
-            items = self._items.at(rows["item"])
-            # Clocks differ: a posting can seem younger than nothing.
-            age = np.maximum(rows["time"] - items.pop(CREATED), 0) / _DAY
-            return {
-                "request_id": request_ids(rows),
-                "user_id": rows["user"].astype("S"),
-                "item_id": rows["item"].astype("S"),
-                "timestamp": rows["time"],
-                LABEL: np.isin(rows["type"], POSITIVE_TYPES).astype(np.float32),
-                HISTORY: Ragged(np.asarray(liked.values).astype("S"), liked.offsets),
-                "interaction_type": rows["type"],
-                **self._users.at(rows["user"]),
-                **items,
-                "item_age_days": age.astype(np.float32),
-            }
-
-        return columns
+def _members(rows: TextRows, lists: Mapping[str, tuple[str, ...]], whose: str) -> Columns:
+    """Users or job postings: of each list the first few have a column each; fields of both get their owner's name."""
+    columns = dict(all_fields(rows))
+    for name, columns_of_list in lists.items():
+        columns |= zip(columns_of_list, token_columns(columns.pop(name), ",", len(columns_of_list)), strict=True)
+    return {f"{whose}_{name}" if name in SHARED_IDS else name: values for name, values in columns.items()}
 
 
-def read(input_dir: str | os.PathLike[str], options: Recsys2017Options) -> ReadUserRows:
+def _interactions(rows: TextRows) -> Columns:
+    times, kind = rows.integers("created_at"), rows.integers("interaction_type")
+    rows.refuse(times > LAST_TIMESTAMP, "created_at", "seconds since 1970")
+    positive = np.isin(kind, POSITIVE_TYPES)
+    return {
+        "user_id": rows.values("user_id"),
+        "item_id": rows.values("item_id"),
+        "timestamp": times,
+        LABEL: positive.astype(np.float32),
+        "positive": positive,
+        "interaction_type": kind,
+        RECORD: kind != RECRUITER_TYPE,
+    }
+
+
+def _starts(times: TimeCounts, options: Recsys2017Options, where: str) -> Starts:
+    test = times.last + 1 - round(options.test_days * _DAY)
+    starts = test - round(options.eval_days * _DAY), test
+    return checked_starts(times, starts, where, "choose smaller test_days and eval_days")
+
+
+def _with_ages(rows: pa.Table) -> pa.Table:
+    """Days between a posting and the interaction; clocks differ: a posting can seem younger than nothing."""
+    created = rows[CREATED].cast(pa.float64()).to_numpy()
+    age = np.maximum(rows["timestamp"].to_numpy() - np.where(created < 0, np.nan, created), 0) / _DAY
+    return rows.append_column("item_age_days", pa.array(age.astype(np.float32)))
+
+
+def read(input_dir: str | os.PathLike[str], options: Recsys2017Options) -> ReadTextLog:
     """Returns the Beam transform that reads a folder."""
-    return ReadUserRows(input_dir, Recsys2017Reader(options))
+    files, feature_set = find_files(input_dir), Recsys2017(options).feature_set()
+    users = TextFiles([files.users], USER_TABLE, partial(_members, lists=USER_LISTS, whose="user"))
+    items = TextFiles([files.items], ITEM_TABLE, partial(_members, lists=ITEM_LISTS, whose="item"))
+    added = [column for column in feature_set.columns if column.name not in (HISTORY, *_OF_INTERACTIONS)]
+    of_users = tuple(column.name for column in added if column.entity == "user")
+    of_items = tuple(column.name for column in added if column.entity == "item")
+    return ReadTextLog(
+        [TextFiles([files.interactions], INTERACTION_TABLE, _interactions)],
+        {"users": users, "items": items},
+        [
+            Join("items", ("item_id",), (*of_items, CREATED), ("id",), place=items.place),
+            Join("users", ("user_id",), of_users, ("id",), place=users.place),
+            History(HISTORY, "item_id", where="positive", last=options.history_length),
+        ],
+        ByTime(partial(_starts, options=options, where=str(files.interactions))),
+        feature_set,
+        _with_ages,
+    )
 
 
 def origin(input_dir: str | os.PathLike[str], options: Recsys2017Options) -> dict[str, Any]:

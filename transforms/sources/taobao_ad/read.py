@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from transforms.arrow import pc
-from transforms.batches import Ragged, Values
 from transforms.features import LABEL
-from transforms.sources.events_before import SECOND_BITS, Histories
-from transforms.sources.member_table import MemberTable, read_members
 from transforms.sources.options import existing_folder, required_file
+from transforms.sources.point_in_time.plan import RECORD, History, Join
+from transforms.sources.point_in_time.splits import fixed_times
 from transforms.sources.taobao_ad.schema import (
+    AD_IDS,
     AD_TABLE,
     ADS,
     BEHAVIOUR_TABLE,
@@ -26,21 +26,15 @@ from transforms.sources.taobao_ad.schema import (
     SAMPLE,
     SAMPLE_TABLE,
     TEST_DAY,
+    USER_FIELDS,
     UTC_OFFSET,
+    TaobaoAd,
     TaobaoAdOptions,
 )
-from transforms.sources.text_table import check_text, text_rows
-from transforms.sources.user_rows import (
-    ReadUserRows,
-    Rows,
-    ToColumns,
-    Types,
-    UserRowReader,
-    UserSpread,
-    checked_starts,
-    request_ids,
-)
+from transforms.sources.text_log import Columns, ReadTextLog, TextFiles
+from transforms.sources.text_table import TextRows, check_text
 
+_BEHAVED = "_behaved"
 _EXPECTED = f"{SAMPLE}, {ADS} and {PROFILES}; {BEHAVIOURS} besides for histories"
 
 
@@ -71,105 +65,42 @@ def find_files(input_dir: str | os.PathLike[str]) -> TaobaoAdFiles:
     return TaobaoAdFiles(sample, ads, profiles, behaviours if behaviours.is_file() else None)
 
 
-def read_ads(files: TaobaoAdFiles) -> MemberTable:
-    """What is known of ads.
-
-    Raises:
-      InputError: a line is malformed.
-    """
-    return MemberTable(*read_members(files.ads, AD_TABLE, "adgroup_id"))
-
-
-def read_profiles(files: TaobaoAdFiles) -> MemberTable:
-    """What is known of users.
-
-    Raises:
-      InputError: a line is malformed.
-    """
-    return MemberTable(*read_members(files.profiles, PROFILE_TABLE, "userid"))
-
-
 def midnight(day: str) -> int:
     """The first second of a day of China."""
     return int(datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp()) - UTC_OFFSET
 
 
-_ROW: Types = {
-    "user": "int64", "time": "int64", "item": "int64", "file": "int64", "line": "int64", "label": "int64",
-    "pid": "string",
-}  # fmt: skip
-_EVENT: Types = {"user": "int64", "time": "int64", "cate": "int64", "brand": "int64", "btag": "string"}
-
-
-class TaobaoAdReader(UserRowReader):
-    """Reads a folder.
-
-    Args:
-      options: as of the import.
-    """
-
-    tables = {"row": _ROW, "event": _EVENT}
-
-    def __init__(self, options: TaobaoAdOptions):
-        self._options = options
-
-    def raw_bytes(self, input_dir: str) -> int:
-        files = find_files(input_dir)
-        return sum(path.stat().st_size for path in (files.sample, files.behaviours) if path)
-
-    def spread(self, input_dir: str, spread: UserSpread) -> tuple[int, int]:
-        files = find_files(input_dir)
-        self._ads, self._profiles = read_ads(files), read_profiles(files)
-        _spread_sample(files.sample, spread)
-        starts = midnight(EVAL_DAY), midnight(TEST_DAY)
-        fix = "get the whole file"
-        starts = checked_starts(spread.time_range("row"), starts, str(files.sample), fix)
-        if files.behaviours:
-            _spread_behaviours(files.behaviours, spread)
-        return starts
-
-    def columns_of(self, events: Rows) -> ToColumns:
-        told = {f"history_{name}": events[name] for name in ("cate", "brand", "btag")}
-        histories = Histories(events["user"], events["time"], told)
-
-        def columns(rows: Rows) -> dict[str, Values]:
-            found: dict[str, Ragged] = histories.before(rows["user"], rows["time"], self._options.history_length)
-            return {
-                "request_id": request_ids(rows),
-                "user_id": rows["user"].astype("S"),
-                "item_id": rows["item"].astype("S"),
-                "timestamp": rows["time"],
-                LABEL: rows["label"].astype(np.float32),
-                "pid": rows["pid"],
-                "local_time": rows["time"] + UTC_OFFSET,
-                **found,
-                **self._profiles.at(rows["user"]),
-                **self._ads.at(rows["item"]),
-            }
-
-        return columns
-
-
-def _spread_sample(path: Path, spread: UserSpread) -> None:
+def _shown(rows: TextRows) -> Columns:
+    """Ads shown."""
+    times, label = rows.integers("time_stamp"), rows.integers("clk")
     first, end = midnight(FIRST_DAY), midnight(TEST_DAY) + 86_400
-    for rows in text_rows(path, SAMPLE_TABLE):
-        time, label = rows.integers("time_stamp"), rows.integers("clk")
-        rows.refuse((time < first) | (time >= end), "time_stamp", f"seconds of {FIRST_DAY} to {TEST_DAY} in China")
-        rows.refuse(rows.integers("nonclk") == label, "clk", "0 where nonclk is 1, and 1 where it is 0")
-        columns = {"user": rows.integers("user"), "time": time, "item": rows.integers("adgroup_id"), "label": label}
-        spread.add(
-            "row", {**columns, "pid": rows.values("pid"), "file": np.zeros(len(rows), np.int64), "line": rows.lines}
-        )
+    rows.refuse((times < first) | (times >= end), "time_stamp", f"seconds of {FIRST_DAY} to {TEST_DAY} in China")
+    rows.refuse(rows.integers("nonclk") == label, "clk", "0 where nonclk is 1, and 1 where it is 0")
+    return {
+        "user_id": rows.values("user"),
+        "item_id": rows.values("adgroup_id"),
+        "timestamp": times,
+        LABEL: label.astype(np.float32),
+        "pid": rows.values("pid"),
+        "local_time": times + UTC_OFFSET,
+        RECORD: np.ones(len(rows), bool),
+        _BEHAVED: np.zeros(len(rows), bool),
+    }
 
 
-def _spread_behaviours(path: Path, spread: UserSpread) -> None:
-    for rows in text_rows(path, BEHAVIOUR_TABLE):
-        columns = {"user": rows.integers("user"), "time": rows.integers("time_stamp")}
-        columns |= {name: rows.integers(name) for name in ("cate", "brand")}
+def _behaviours(rows: TextRows) -> Columns:
+    """What users did in the shop: no records."""
+    return {
+        "user_id": rows.values("user"),
+        "timestamp": rows.values("time_stamp"),
+        "behaviour_cate": rows.values("cate"),
+        "behaviour_brand": rows.values("brand"),
         # The file has pv where its description says ipv.
-        btag = np.asarray(pc.replace_substring_regex(rows.values("btag"), "^ipv$", "pv"))
-        possible = (columns["time"] >= 0) & (columns["time"] < 1 << SECOND_BITS)
-        spread.add("event", {name: values[possible] for name, values in {**columns, "btag": btag}.items()})
+        "behaviour_btag": pc.replace_substring_regex(rows.values("btag"), "^ipv$", "pv"),
+        RECORD: np.zeros(len(rows), bool),
+        # Times before 1970 are as impossible as those years later, which come after all ads.
+        _BEHAVED: rows.integers("time_stamp") >= 0,
+    }
 
 
 def check(input_dir: str | os.PathLike[str], options: TaobaoAdOptions) -> None:
@@ -183,9 +114,29 @@ def check(input_dir: str | os.PathLike[str], options: TaobaoAdOptions) -> None:
         check_text(path, text_format)
 
 
-def read(input_dir: str | os.PathLike[str], options: TaobaoAdOptions) -> ReadUserRows:
+def read(input_dir: str | os.PathLike[str], options: TaobaoAdOptions) -> ReadTextLog:
     """Returns the Beam transform that reads a folder."""
-    return ReadUserRows(input_dir, TaobaoAdReader(options))
+    files = find_files(input_dir)
+    logs = [TextFiles([files.sample], SAMPLE_TABLE, _shown)]
+    if files.behaviours:
+        logs.append(TextFiles([files.behaviours], BEHAVIOUR_TABLE, _behaviours))
+    tables = {"ads": TextFiles([files.ads], AD_TABLE), "profiles": TextFiles([files.profiles], PROFILE_TABLE)}
+    histories = [
+        History(f"history_{name}", f"behaviour_{name}", where=_BEHAVED, last=options.history_length)
+        for name in ("cate", "brand", "btag")
+    ]
+    return ReadTextLog(
+        logs,
+        tables,
+        [
+            Join("ads", ("item_id",), (*AD_IDS, "price"), ("adgroup_id",), place=tables["ads"].place),
+            Join("profiles", ("user_id",), USER_FIELDS, ("userid",), place=tables["profiles"].place),
+            *histories,
+        ],
+        fixed_times((midnight(EVAL_DAY), midnight(TEST_DAY)), str(files.sample), "get the whole file"),
+        TaobaoAd(options).feature_set(),
+        events_first=True,
+    )
 
 
 def origin(input_dir: str | os.PathLike[str], options: TaobaoAdOptions) -> dict[str, Any]:
