@@ -1,6 +1,7 @@
 """Raw text tables: blocks, line numbers, kinds of fields and what stands for a missing value."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from transforms.arrow import pa
 from transforms.errors import InputError
 from transforms.sources.text_format import CATEGORY, COUNT, FLAG, HEX, INTEGER, KEY, NUMBER, TEXT, TextFormat
-from transforms.sources.text_table import check_text, text_rows, token_columns
+from transforms.sources.text_table import TextRows, check_text, read_chunk, text_chunks, token_columns
 
 FORMAT = TextFormat({"id": KEY, "number": NUMBER, "name": TEXT}, quoted=True)
 
@@ -18,6 +19,15 @@ def write(tmp_path: Path, text: str) -> Path:
     path = tmp_path / "table.csv"
     path.write_bytes(text.encode())
     return path
+
+
+def text_rows(path: Path, text_format: TextFormat, chunk_bytes: int = 1 << 20) -> Iterator[TextRows]:
+    """All rows of a file, chunk by chunk."""
+    before = 0
+    for chunk in text_chunks(path, text_format, chunk_bytes):
+        rows = read_chunk(chunk, text_format, before)
+        yield rows
+        before += len(rows)
 
 
 def test_small_blocks_give_the_same_rows_and_lines_as_one(tmp_path):

@@ -4,7 +4,6 @@ import csv as python_csv
 import io
 import os
 import re
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import TypeAlias
@@ -134,24 +133,6 @@ def read_chunk(chunk: LineChunk, text_format: TextFormat, rows_before: int) -> T
         received = f"{table.num_rows} rows in {lines} lines"
         raise InputError(where, received, "a row a line", "look for a double quote that is not closed on its line")
     return TextRows(chunk, first_line, table.to_batches()[0], text_format)
-
-
-def text_rows(path: Path, text_format: TextFormat, chunk_bytes: int = CHUNK_BYTES) -> Iterator[TextRows]:
-    """All rows of a file, chunk by chunk.
-
-    Args:
-      path: the file.
-      text_format: what stands in it.
-      chunk_bytes: raw bytes in memory at once, about.
-
-    Raises:
-      InputError: as `read_chunk`.
-    """
-    before = 0
-    for chunk in text_chunks(path, text_format, chunk_bytes):
-        rows = read_chunk(chunk, text_format, before)
-        yield rows
-        before += len(rows)
 
 
 def check_text(path: Path, text_format: TextFormat) -> None:
