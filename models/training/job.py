@@ -1,5 +1,6 @@
 """The training job that a recipe receives: how to build models, the data, and the settings of the run."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,25 +76,19 @@ class TrainingJob:
           seed: seed of the order of the data.
           **changes: other arguments of `fit`; `base_rate=None` for a model that is trained already.
         """
-        rate: Any = settings.learning_rate
-        if settings.decay_epochs is not None:
-            rate = exponential_decay(settings.learning_rate, settings.decay_epochs, self.steps_per_epoch)
+        arguments = dataclasses.asdict(settings)
+        decay_epochs, tensorboard = arguments.pop("decay_epochs"), arguments.pop("tensorboard")
+        if decay_epochs is not None:
+            arguments["learning_rate"] = exponential_decay(settings.learning_rate, decay_epochs, self.steps_per_epoch)
         return fit(
             model,
             lambda epoch: self.train_dataset(seed, epoch),
             self.eval_dataset,
             directory,
-            epochs=settings.epochs,
-            learning_rate=rate,
-            optimizer=settings.optimizer,
-            patience=settings.patience,
-            checkpoint_steps=settings.checkpoint_steps,
-            keep_checkpoints=settings.keep_checkpoints,
-            steps_per_execution=settings.steps_per_execution,
-            max_steps=settings.max_steps,
+            **arguments,
             seed=seed,
             steps_per_epoch=self.steps_per_epoch,
-            log_dir=self._logs_of(directory) if settings.tensorboard else None,
+            log_dir=self._logs_of(directory) if tensorboard else None,
             **{"base_rate": self.base_rate, **changes},
         )
 

@@ -125,8 +125,11 @@ def _recording(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RECIPES, "recording", "tests.helpers.recording_recipe.Recording")
 
 
-def _seen(config: RunConfig, data: _Data) -> str:
-    """What model, training, pipeline and search are made of the config; none of it is the config itself."""
+def _seen(config: RunConfig, data: _Data, key: str = "") -> str:
+    """What model, training, pipeline and search are made of the config; none of it is the config itself.
+
+    Only for keys of the search the budget of its trials counts, which repeats keys of training.
+    """
     Recording.last.clear()
     try:
         plan = make_plan(config, data.folder / "data", data.folder / "root")
@@ -142,8 +145,10 @@ def _seen(config: RunConfig, data: _Data) -> str:
     oracle = tuner.oracle
     parts += [type(oracle), oracle.max_trials, oracle.objective, vars(oracle).get("num_initial_points")]
     parts += [[str(one.get_config()) for one in oracle.get_space().space]]
-    budget = trial_config(config, {}).training
-    return "\n".join(map(str, [*parts, budget.epochs, budget.max_steps]))
+    if key.startswith("tuning."):
+        budget = trial_config(config, {}).training
+        parts += [budget.epochs, budget.max_steps]
+    return "\n".join(map(str, parts))
 
 
 def _training() -> list[Any]:
@@ -173,16 +178,17 @@ def _rates(rate: Any) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def base(data: _Data) -> str:
+def base(data: _Data) -> dict[str, str]:
+    """What is made of the config without a change, by the section that is looked at."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RECIPES, "recording", "tests.helpers.recording_recipe.Recording")
         first = _seen(_config({}), data)
         assert _seen(_config({}), data) == first
-    return first
+        return {"": first, "tuning": _seen(_config({}), data, "tuning.")}
 
 
 @pytest.mark.parametrize("key", _OTHER)
-def test_a_key_changes_what_it_is_for(key: str, data: _Data, base: str) -> None:
+def test_a_key_changes_what_it_is_for(key: str, data: _Data, base: dict[str, str]) -> None:
     also = {"training.embedding_l2": 0.5} if key == "training.l2_scope" else {}
-    expected = base if not also else _seen(_config(also), data)
-    assert _seen(_config({**also, key: _OTHER[key]}), data) != expected
+    expected = base["tuning" if key.startswith("tuning.") else ""] if not also else _seen(_config(also), data)
+    assert _seen(_config({**also, key: _OTHER[key]}), data, key) != expected
