@@ -28,7 +28,7 @@ from runs.provenance import (
     run_identity,
     run_info,
 )
-from runs.workers import Part
+from runs.workers import ProcessRole
 from serving.export.export import export_model
 from serving.export.signatures import ServedModel
 from serving.retrieval.catalogue import Catalogue, catalogue_at, catalogue_of, user_columns
@@ -76,34 +76,34 @@ def train_run(
         run or one is at work there, or TF_CONFIG does not describe one.
       ConsortError: the loss is not a finite number, or another process is gone.
     """
-    part = Part(config.training.distribution, say)
-    if part.is_chief:
+    role = ProcessRole(config.training.distribution, say)
+    if role.is_chief:
         check_unlocked(out)
-    if part.serves:
-        part.serve(lambda: (Path(out) / MODEL_DIR).exists())
+    if role.is_server:
+        role.run_server(lambda: (Path(out) / MODEL_DIR).exists())
         return {"seed": config.seed, "training": {"history": []}}
-    with part.begun(), contextlib.ExitStack() as stack:
+    with role.connected(), contextlib.ExitStack() as stack:
         plan = make_plan(config, data_dir, out)
-        if part.is_chief:
+        if role.is_chief:
             check_credentials(config.pipeline.beam_args)
             stack.enter_context(locked(plan.root))
         info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.inputs)
         transformed = plan.root / TRANSFORMED_DIR
-        if part.is_chief:
+        if role.is_chief:
             _prepare(plan, info, transformed, say)
         else:
             say("waiting for the transformed data")
-            part.wait_until(lambda: _claimed_and_unfinished(plan.root, info) and transformed.exists())
+            role.wait_until(lambda: _claimed_and_unfinished(plan.root, info) and transformed.exists())
         say("training")
         task = _task(plan, transformed, info)
         try:
-            trained = fit_task(task, plan.root / CHECKPOINT_DIR, part.strategy(), say, plan.root / LOG_DIR)
+            trained = fit_task(task, plan.root / CHECKPOINT_DIR, role.strategy(), say, plan.root / LOG_DIR)
         except tf.errors.DataLossError as error:
             fix = "delete that folder; the same command makes it again"
             raise InputError(str(transformed), f"a damaged record ({error.message})", "whole records", fix) from error
-        if not part.is_chief:
+        if not role.is_chief:
             say("waiting for the exported model")
-            part.wait_until(lambda: (plan.root / MODEL_DIR).exists())
+            role.wait_until(lambda: (plan.root / MODEL_DIR).exists())
             return finished_run(task, trained)
         say("exporting")
         # The model is the sign of a finished run, so it comes last.

@@ -1,4 +1,4 @@
-"""What a process does in a run of several, by `training.distribution` and TF_CONFIG."""
+"""The role of this process in a run that is spread over several, by `training.distribution` and TF_CONFIG."""
 
 import contextlib
 import faulthandler
@@ -22,21 +22,21 @@ from runs.config import RunConfig
 from transforms.errors import InputError
 
 CONNECT_PATIENCE_S = 120.0
-"""TensorFlow has so long to connect processes all of which have answered."""
+"""Seconds within which TensorFlow must connect the processes, once all have answered."""
 AWAY_PATIENCE_S = 15.0
-"""So long the chief may be away: TensorFlow takes its address over from us when training begins."""
+"""Seconds without an answer of the chief, whose address TensorFlow takes over when training begins."""
 
 
 _connected = False
 
 
 def is_connected() -> bool:
-    """Whether TensorFlow in this process is connected to others; if they are gone, it takes minutes to end."""
+    """True if TensorFlow in this process is connected to others; if they are gone, it takes minutes to end."""
     return _connected
 
 
-class Part:
-    """This process's part in a run: all of it, the chief's, a worker's or a parameter server's.
+class ProcessRole:
+    """The role of this process in a run: the only process, the chief, a worker or a parameter server.
 
     Args:
       distribution: how the run is spread.
@@ -55,17 +55,17 @@ class Part:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process transforms, writes and exports."""
+        """True if this process transforms, writes and exports."""
         return self.cluster is None or self.cluster.is_chief
 
     @property
-    def serves(self) -> bool:
-        """Whether it only lends itself to the chief."""
+    def is_server(self) -> bool:
+        """True if this process only serves the chief."""
         return self.distribution == "parameter_server" and not self.is_chief
 
     @contextlib.contextmanager
-    def begun(self) -> Iterator[None]:
-        """Waits for the others, and says which one is gone where the work inside cannot go on without it.
+    def connected(self) -> Iterator[None]:
+        """Waits for the other processes; an error inside that comes of a lost process names it.
 
         Raises:
           ConsortError: a process did not start, or is gone.
@@ -109,7 +109,7 @@ class Part:
             faulthandler.cancel_dump_traceback_later()
 
     def wait_until(self, there: Callable[[], bool]) -> None:
-        """Waits for the chief's work.
+        """Waits until the chief has done what `there` looks for.
 
         Raises:
           ConsortError: the chief is gone.
@@ -122,17 +122,17 @@ class Part:
                 raise lost_error(self._chief)
             time.sleep(0.5)
 
-    def serve(self, finished: Callable[[], bool]) -> None:
-        """Lends this process to the chief until that is done.
+    def run_server(self, finished: Callable[[], bool]) -> None:
+        """Serves the chief until it is done.
 
         Args:
-          finished: whether the run's result is there.
+          finished: returns True once the run's result is there.
 
         Raises:
           InputError: the port is taken.
           ConsortError: the chief did not come, or is gone before its work was done.
         """
-        cluster = self._several
+        cluster = self._required_cluster
         name, address = cluster.name, cluster.address
         spec = tf.train.ClusterSpec({job: list(addresses) for job, addresses in cluster.jobs.items()})
         global _connected
@@ -147,7 +147,7 @@ class Part:
         self.wait_until(lambda: not self._chief_answers() and finished())
 
     @property
-    def _several(self) -> Cluster:
+    def _required_cluster(self) -> Cluster:
         if self.cluster is None:
             raise ValueError(f"distribution {self.distribution!r} has one process; expected several; ask for none")
         return self.cluster
@@ -155,8 +155,8 @@ class Part:
     @property
     def _chief(self) -> dict[str, str]:
         """The chief's name and address, if it is another process."""
-        first = "chief 0" if "chief" in self._several.jobs else "worker 0"
-        return {name: address for name, address in self._several.addresses().items() if name == first}
+        first = "chief 0" if "chief" in self._required_cluster.jobs else "worker 0"
+        return {name: address for name, address in self._required_cluster.addresses().items() if name == first}
 
     def _chief_answers(self) -> bool:
         return all(map(is_reachable, self._chief.values()))

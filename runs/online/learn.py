@@ -20,7 +20,7 @@ from runs.online.setup import Setup, prepared
 from runs.online.state import OnlineState, SpanCounts
 from runs.online.steps import steps_of
 from runs.provenance import CHECKPOINT_DIR
-from runs.workers import Part
+from runs.workers import ProcessRole
 from transforms.errors import ConsortError, InputError
 from transforms.files import check_local, check_model_folder, write_text
 from transforms.integrity import check_files
@@ -84,9 +84,9 @@ def learn_online(
         `out` is another run's, or a run is at work there or pushes to the same folder.
       ConsortError: the loss is not a finite number, or another process is gone.
     """
-    part = Part(config.training.distribution, say)
-    if part.serves:
-        part.serve((out / ENDED_FILE).exists)
+    role = ProcessRole(config.training.distribution, say)
+    if role.is_server:
+        role.run_server((out / ENDED_FILE).exists)
         return {"events": 0, "pushed": 0, "spans": [{}]}
     check_local(stream, "--stream")
     if serve is not None:
@@ -94,13 +94,13 @@ def learn_online(
     folders = [out] if serve is None else [out, serve / config.name]
     for folder in folders:
         check_unlocked(folder)
-    with part.begun(), contextlib.ExitStack() as stack:
+    with role.connected(), contextlib.ExitStack() as stack:
         setup = prepared(config, stream, out, say, stack)
         for folder in folders[1:]:
             # Two runs would take each other's version numbers.
             stack.enter_context(locked(folder))
         (out / ENDED_FILE).unlink(missing_ok=True)
-        learner = _Learner(setup, serve, settings, say, part.strategy())
+        learner = _Learner(setup, serve, settings, say, role.strategy())
         try:
             learner.catch_up()
             for span in _spans(stream, learner.state, settings, say):
@@ -108,7 +108,7 @@ def learn_online(
             learner.finish()
         finally:
             learner.close()
-        if part.cluster is not None:
+        if role.cluster is not None:
             write_text(out / ENDED_FILE, "")
     return learner.report()
 
@@ -118,12 +118,12 @@ def _spans(stream: Path, state: OnlineState, settings: OnlineSettings, say: Call
     waited = 0.0
     late: set[str] = set()
     while True:
-        found = spans_in(stream)
-        for path in found:
+        spans = spans_in(stream)
+        for path in spans:
             if path.name < state.last_span and path.name not in (*state.spans, *late):
                 late.add(path.name)
                 say(f"span {path.name} came after {state.last_span} was learned from; it is left out")
-        ahead = [path for path in found if path.name > state.last_span]
+        ahead = [path for path in spans if path.name > state.last_span]
         if ahead:
             waited = 0.0
             yield ahead[0]

@@ -156,24 +156,24 @@ def main() -> None:
     distribution, folder, cases = sys.argv[1], Path(sys.argv[2]), sys.argv[3:]
     import tensorflow as tf
 
-    from runs.workers import Part
+    from runs.workers import ProcessRole
     from transforms.errors import ConsortError
 
     if distribution == "mirrored":
         (device,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(device, [tf.config.LogicalDeviceConfiguration()] * 2)
-    part = Part(distribution, lambda text: print(text, file=sys.stderr))  # type: ignore[arg-type]
-    if part.serves:
-        part.serve((folder / f"{cases[-1]}.json").exists)
+    role = ProcessRole(distribution, lambda text: print(text, file=sys.stderr))  # type: ignore[arg-type]
+    if role.is_server:
+        role.run_server((folder / f"{cases[-1]}.json").exists)
         return
-    with part.begun():
+    with role.connected():
         for case in cases:
             try:
-                found = fit_case(case, folder, part.strategy())
+                found = fit_case(case, folder, role.strategy())
             except ConsortError as error:
                 (folder / f"{case} {os.getpid()}.error").write_text(str(error))
                 continue
-            if part.is_chief:
+            if role.is_chief:
                 (folder / f"{case}.json").write_text(json.dumps(found))
     print("done", file=sys.stderr)
 
