@@ -83,8 +83,8 @@ def transformed_data(task: Task, strategy: tf.distribute.Strategy) -> TrainingDa
     size = batch_size_of(settings, examples, task.config.record)
 
     def batches(files: Sequence[str], **options: Any) -> tf.data.Dataset:
-        found = worker_shard(serialized(files, size, **options), strategy)
-        return parsed(found, spec, lambda columns: labelled(columns, task.config.record))
+        records = worker_shard(serialized(files, size, **options), strategy)
+        return parsed(records, spec, lambda columns: labelled(columns, task.config.record))
 
     def train_dataset(seed: int, epoch: int) -> tf.data.Dataset:
         order = seed * 1_000_003 + epoch

@@ -204,8 +204,8 @@ def read_caches(folder: str) -> EarlierCaches:
 
 def _checkpoints_of(root: Path) -> Path:
     """A recipe may keep its checkpoints in a folder below."""
-    found = sorted({path.parent for path in (root / CHECKPOINT_DIR).rglob("*.index")})
-    return found[0] if found else root / CHECKPOINT_DIR
+    folders = sorted({path.parent for path in (root / CHECKPOINT_DIR).rglob("*.index")})
+    return folders[0] if folders else root / CHECKPOINT_DIR
 
 
 def _streaming_caches(run: RunFacts, option: str) -> TowerCaches | None:
@@ -227,9 +227,9 @@ def _check(earlier: EarlierCaches, config: RunConfig, feature_set: FeatureSet, c
         raise InputError(where, f"a run on source {earlier.source!r}", repr(config.source), "name a run on that source")
     shared = [name for name in earlier.contents if name in caches.stores]
     if not shared:
-        names, own = ", ".join(earlier.contents), ", ".join(caches.stores) or "none"
+        names, stores = ", ".join(earlier.contents), ", ".join(caches.stores) or "none"
         fix = "switch on the mechanism, cts or cms, that both are to have, or leave caches_from out"
-        raise InputError(where, f"stores {names}", f"at least one of the new run's: {own}", fix)
+        raise InputError(where, f"stores {names}", f"at least one of the new run's: {stores}", fix)
     widths = {name: (earlier.contents[name].vectors.shape[1], caches.stores[name].width) for name in shared}
     if wrong := {name: pair for name, pair in widths.items() if pair[0] != pair[1]}:
         received, expected = (", ".join(f"{name} {pair[end]}" for name, pair in wrong.items()) for end in (0, 1))
@@ -274,10 +274,10 @@ def _old_rows(old: Sequence[bytes], kind: IdKind, new: Sequence[bytes]) -> np.nd
 
 def _moved(held: StoreContent, rows: np.ndarray, size: int) -> StoreContent:
     def moved(part: np.ndarray) -> np.ndarray:
-        found = np.zeros((size, *part.shape[1:]), part.dtype)
+        rows_by_new_id = np.zeros((size, *part.shape[1:]), part.dtype)
         # Row 0 holds zeros, and so do the rows behind, of ids out of the vocabulary.
-        found[1 : 1 + len(rows)] = part[rows]
-        return found
+        rows_by_new_id[1 : 1 + len(rows)] = part[rows]
+        return rows_by_new_id
 
     return StoreContent(*map(moved, held))
 

@@ -99,9 +99,9 @@ def check_columns(model: FeatureSet, data: FeatureSet, record: RecordKind, where
     """
     have = {column.name: column for column in data.columns_of(record)}
     for column in request_columns(model, record):
-        found = have.get(column.name)
-        if found is None or _kind(found) != _kind(column):
-            received = "no such column" if found is None else f"a column of {_kind(found)}"
+        held = have.get(column.name)
+        if held is None or _kind(held) != _kind(column):
+            received = "no such column" if held is None else f"a column of {_kind(held)}"
             fix = "evaluate on a dataset of the source that the model was trained on"
             raise InputError(f"{where}, column {column.name!r}", received, _kind(column), fix)
 
@@ -158,7 +158,7 @@ def check_signatures(model_dir: str | os.PathLike[str], scorer: Scorer) -> None:
     if (Path(model_dir) / GOLDEN_SCORES).is_file():
         # Those that need XLA are left to servers that have it: here it may be off.
         compiled = [
-            name for name, told in read_contract(model_dir)["signatures"].items() if "server_flags_required" in told
+            name for name, spec in read_contract(model_dir)["signatures"].items() if "server_flags_required" in spec
         ]
         check_golden(model_dir, scorer.ask, compiled)
 

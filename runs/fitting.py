@@ -155,18 +155,18 @@ def warnings_of(
         )
     else:
         fix = "train on more records or for more epochs (training.epochs)"
-    found = []
+    warnings = []
     if steps < FEW_STEPS:
-        found.append(f"the run was short: {ran}; expected at least {FEW_STEPS} steps; {fix}")
+        warnings.append(f"the run was short: {ran}; expected at least {FEW_STEPS} steps; {fix}")
     entropy = _normalized_entropy(trained, eval_rate)
     if entropy is not None and entropy >= 1:
         if steps >= FEW_STEPS:
             fix = "lower training.learning_rate, raise training.embedding_l2, or look at the features and the split"
-        found.append(
+        warnings.append(
             f"the model is no better than the mean click rate: normalised entropy {entropy:.4f} on the eval split "
             f"after {ran}; expected below 1; {fix}"
         )
-    return found
+    return warnings
 
 
 def _steps(trained: Trained) -> int:

@@ -55,13 +55,13 @@ def code_version(*packages: str) -> str:
 
 def versions() -> dict[str, str]:
     """Installed versions of the parts that decide a result."""
-    found = {"python": platform.python_version()}
+    result = {"python": platform.python_version()}
     for part in _PARTS:
         try:
-            found[part] = importlib.metadata.version(part)
+            result[part] = importlib.metadata.version(part)
         except importlib.metadata.PackageNotFoundError:
-            found[part] = "not installed"
-    return found
+            result[part] = "not installed"
+    return result
 
 
 def run_info(

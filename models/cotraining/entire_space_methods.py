@@ -15,8 +15,8 @@ from models.training.losses import cross_entropies
 
 
 @dataclass(frozen=True)
-class UnexposedNegativesOptions(Options):
-    """The options of `UnexposedNegatives`.
+class UnexposedWeightOptions(Options):
+    """The options of `UnexposedNegatives` and `UncertaintyDistillation`.
 
     Args:
       unexposed_weight: weight of the loss on unexposed candidates.
@@ -36,11 +36,11 @@ class UnexposedNegatives(PeerModel):
 
     Args:
       peers: one model.
-      **options: see `UnexposedNegativesOptions`.
+      **options: see `UnexposedWeightOptions`.
     """
 
     loss_names = ("bce",)
-    options: UnexposedNegativesOptions
+    options: UnexposedWeightOptions
 
     def loss_terms(
         self, clicks: Clicks, logits: Sequence[tf.Tensor], sides: Sequence[Sequence[tf.Tensor]]
@@ -240,17 +240,6 @@ class Escm2(PeerModel):
         }
 
 
-@dataclass(frozen=True)
-class UncertaintyDistillationOptions(Options):
-    """The options of `UncertaintyDistillation`.
-
-    Args:
-      unexposed_weight: weight of the loss on unexposed candidates.
-    """
-
-    unexposed_weight: float = 1.0
-
-
 @keras.utils.register_keras_serializable(package="consort")
 class UncertaintyDistillation(PeerModel):
     """A student of two heads fits clicks on E and a teacher's labels on N; the teacher fits clicks on E alone.
@@ -266,14 +255,14 @@ class UncertaintyDistillation(PeerModel):
 
     Args:
       peers: the student, with two outputs, and the teacher.
-      **options: see `UncertaintyDistillationOptions`.
+      **options: see `UnexposedWeightOptions`.
 
     Raises:
       ValueError: other peers.
     """
 
     loss_names = ("bce", "teacher", "distillation")
-    options: UncertaintyDistillationOptions
+    options: UnexposedWeightOptions
 
     def count_side_outputs(self, peers: Sequence[TableModel]) -> tuple[int, ...]:
         if len(peers) != 2 or peers[0].outputs != 2:

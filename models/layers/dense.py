@@ -103,11 +103,11 @@ class TiledDense(keras.layers.Layer):
         self.units, self.seed = units, seed
 
     def build(self, input_shape: Any) -> None:
-        own, shared = (tf.TensorShape(shape)[-1] for shape in input_shape)
-        stddev = (2 / (own + shared + self.units)) ** 0.5 / _CUT
-        self._own = self._kernel("own", own, stddev)
+        own_width, shared_width = (tf.TensorShape(shape)[-1] for shape in input_shape)
+        stddev = (2 / (own_width + shared_width + self.units)) ** 0.5 / _CUT
+        self._own = self._kernel("own", own_width, stddev)
         # A product over no column, fused with a sum, ends the process in oneDNN.
-        self._shared = self._kernel("shared", shared, stddev) if shared else None
+        self._shared = self._kernel("shared", shared_width, stddev) if shared_width else None
         self._bias = self.add_weight(name="bias", shape=[self.units], initializer="zeros")
         super().build(input_shape)
 
@@ -116,9 +116,9 @@ class TiledDense(keras.layers.Layer):
         return self.add_weight(name=name, shape=[width, self.units], initializer=start)
 
     def call(self, inputs: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
-        own, shared = inputs
+        candidates, shared = inputs
         # Not `own @ kernel`, whose gradient makes a kernel a set, and sums them.
-        outputs = tf.tensordot(own, self._own, 1)
+        outputs = tf.tensordot(candidates, self._own, 1)
         if self._shared is None:
             return outputs + self._bias
         return outputs + (shared @ self._shared + self._bias)[:, tf.newaxis]

@@ -129,17 +129,17 @@ def _domain(key: str, value: Any) -> Domain:
     if not isinstance(value, Mapping):
         raise InputError(where, repr(value), _DOMAIN, "write one of them")
     try:
-        found = Range.model_validate(value)
+        domain = Range.model_validate(value)
     except ValidationError as error:
         first = error.errors()[0]
         bound = str(first["loc"][0])
         fixes = {"missing": f"give {bound!r}", "extra_forbidden": f"leave out {bound!r}"}
         raise InputError(where, repr(value), _DOMAIN, fixes.get(first["type"], f"{bound}: {first['msg']}")) from error
-    if found.min >= found.max:
+    if domain.min >= domain.max:
         raise InputError(where, repr(value), "min below max", "widen it, or give a list of one choice")
-    if found.log and found.min <= 0:
+    if domain.log and domain.min <= 0:
         raise InputError(where, repr(value), "min above 0 where log is true", "raise min, or leave log out")
-    return found
+    return domain
 
 
 def _number(choice: Any) -> Any:

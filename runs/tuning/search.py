@@ -90,15 +90,15 @@ def _search(plan: Plan, say: Callable[[str], None]) -> dict[str, Any]:
         with progress("searching", "trials", lambda: ("searching", len(tuner.outcomes), config.tuning.max_trials)):
             tuner.search()
     finally:
-        found = report_of(tuner, config, info)
-        write_text(plan.root / REPORT_FILE, json.dumps(found, indent=2) + "\n")
-    write_text(plan.root / BEST_FILE, best_config(config, found).to_yaml())
-    return found
+        report = report_of(tuner, config, info)
+        write_text(plan.root / REPORT_FILE, json.dumps(report, indent=2) + "\n")
+    write_text(plan.root / BEST_FILE, best_config(config, report).to_yaml())
+    return report
 
 
-def best_config(config: RunConfig, found: dict[str, Any]) -> RunConfig:
+def best_config(config: RunConfig, report: dict[str, Any]) -> RunConfig:
     """The run file of the best trial: the run's own budget, the trial's values, and nothing to search."""
-    return with_values(without_search(config), found["best"]["hyperparameters"], "best trial")
+    return with_values(without_search(config), report["best"]["hyperparameters"], "best trial")
 
 
 def _trial_data(plan: Plan) -> TrialData:

@@ -63,14 +63,14 @@ def run(folder: Path) -> None:
     task = json.loads((folder / TASK).read_text())
     values = task["hyperparameters"]
     try:
-        found = train_and_evaluate(task, folder / CHECKPOINTS)
+        metrics = train_and_evaluate(task, folder / CHECKPOINTS)
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"[:_MAX_REASON]
         seconds = time.monotonic() - started
         write_outcome(folder, Outcome("failed", values, {}, seconds, reason, peak_gb(os.getpid())))
         raise
     seconds = time.monotonic() - started
-    write_outcome(folder, Outcome("completed", values, seconds=seconds, peak_gb=peak_gb(os.getpid()), **found))
+    write_outcome(folder, Outcome("completed", values, seconds=seconds, peak_gb=peak_gb(os.getpid()), **metrics))
 
 
 def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[str, Any]:
@@ -126,10 +126,10 @@ def eval_metrics(model: Any, task: "Task") -> dict[str, float]:
     if not np.isfinite(logit).all():
         raise ConsortError(f"{int((~np.isfinite(logit)).sum())} scores of the eval split are not finite numbers")
     probability = 0.5 * (1.0 + np.tanh(0.5 * logit))
-    found = {"eval_auc": auc(label, probability, weight), "eval_logloss": logloss(label, probability, weight)}
-    if None in found.values():
+    metrics = {"eval_auc": auc(label, probability, weight), "eval_logloss": logloss(label, probability, weight)}
+    if None in metrics.values():
         raise ConsortError("the eval split has labels of one class only; no AUC is defined on it")
-    return {name: float(value) for name, value in found.items() if value is not None}
+    return {name: float(value) for name, value in metrics.items() if value is not None}
 
 
 if __name__ == "__main__":

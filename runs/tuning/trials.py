@@ -162,16 +162,16 @@ def _gpus() -> list[str]:
 
 
 def _finished(folder: Path) -> dict[str, Outcome]:
-    found = []
+    outcomes = []
     for path in sorted(folder.glob(f"*/{RESULT}")):
         try:
-            found.append(read_outcome(path.parent))
+            outcomes.append(read_outcome(path.parent))
         except (TypeError, ValueError) as error:
             fix = "delete that file; the trial runs again"
             raise InputError(str(path), str(error), "a trial's result", fix) from error
-    if not any(outcome.status == "completed" for outcome in found):
+    if not any(outcome.status == "completed" for outcome in outcomes):
         return {}
-    return {_key(outcome.hyperparameters): outcome for outcome in found}
+    return {_key(outcome.hyperparameters): outcome for outcome in outcomes}
 
 
 def _key(values: Mapping[str, Any]) -> str:

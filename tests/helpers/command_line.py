@@ -100,6 +100,14 @@ def run_short_of_disk(limit_bytes: int, folder: Path, *arguments: object) -> Ans
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
+def until(condition: Callable[..., bool], timeout_s: float = 20.0) -> None:
+    """Waits until something in another thread or process has come about."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.01)
+
+
 def tree(folder: Path) -> dict[str, bytes | None]:
     """Every path below a folder, hidden ones too, with the content of files."""
     return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}

@@ -37,3 +37,11 @@ def row_batch(candidate: int = 0) -> dict[str, Any]:
 def request_batch() -> dict[str, Any]:
     """Three requests with two candidates each."""
     return {"user": _USERS, "history": _HISTORIES, "item": tf.constant(_ITEMS), "price": tf.constant(_PRICES)}
+
+
+def with_random_weights(model: Any, batch: dict[str, Any]) -> Any:
+    """The model, built, with weights drawn from the standard normal distribution."""
+    model(batch)
+    for weight in model.trainable_weights:
+        weight.assign(np.random.default_rng(sum(weight.shape)).normal(size=weight.shape))
+    return model

@@ -5,17 +5,13 @@ import pytest
 import tensorflow as tf
 
 from models.ranking.dcn import DCN
-from tests.helpers.model_batches import ROW, SIZES, row_batch
+from tests.helpers.model_batches import ROW, SIZES, row_batch, with_random_weights
 
 _STRUCTURES = ("parallel", "stacked", "stacked_parallel", "crossnet_only")
 
 
 def _model(**options: Any) -> DCN:
-    model = DCN(ROW, SIZES, embedding_dim=2, hidden_units=(4, 3), **options)
-    model(row_batch())
-    for weight in model.trainable_weights:
-        weight.assign(np.random.default_rng(sum(weight.shape)).normal(size=weight.shape))
-    return model
+    return with_random_weights(DCN(ROW, SIZES, embedding_dim=2, hidden_units=(4, 3), **options), row_batch())
 
 
 def _mlp(layer: Any, inputs: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 
 from models.ranking.deepfm import DeepFM
 from tests.helpers.layer_check import check_layer
-from tests.helpers.model_batches import REQUEST, ROW, SIZES, request_batch, row_batch
+from tests.helpers.model_batches import REQUEST, ROW, SIZES, request_batch, row_batch, with_random_weights
 from transforms.features import ModelInput
 
 
@@ -14,15 +14,8 @@ def _model(inputs: tuple[ModelInput, ...] = ROW, **options: Any) -> DeepFM:
     return DeepFM(inputs, SIZES, embedding_dim=2, hidden_units=(4, 3), **options)
 
 
-def _with_random_weights(model: DeepFM, batch: dict[str, Any]) -> DeepFM:
-    model(batch)
-    for weight in model.trainable_weights:
-        weight.assign(np.random.default_rng(sum(weight.shape)).normal(size=weight.shape))
-    return model
-
-
 def test_logit_is_linear_terms_and_pairs_and_mlp() -> None:
-    model = _with_random_weights(_model(), row_batch(0))
+    model = with_random_weights(_model(), row_batch(0))
     embeddings, linear = (part.numpy() for part in model.embeddings(row_batch(0)))
     pairs = sum((embeddings[:, i] * embeddings[:, j]).sum(-1) for i in range(4) for j in range(i))
     hidden, weights = embeddings.reshape(3, 8), [weight.numpy() for weight in model.mlp.weights]
@@ -33,7 +26,7 @@ def test_logit_is_linear_terms_and_pairs_and_mlp() -> None:
 
 
 def test_bias_is_added_to_every_logit() -> None:
-    model = _with_random_weights(_model(), row_batch(0))
+    model = with_random_weights(_model(), row_batch(0))
     before = model(row_batch(0)).numpy()
     model.mlp.weights[-1].assign_add([2.5])
     np.testing.assert_allclose(model(row_batch(0)).numpy(), before + 2.5, rtol=1e-5)
@@ -41,8 +34,8 @@ def test_bias_is_added_to_every_logit() -> None:
 
 def test_scores_of_a_request_are_those_of_its_rows() -> None:
     rows, requests = (
-        _with_random_weights(_model(), row_batch(0)),
-        _with_random_weights(_model(REQUEST), request_batch()),
+        with_random_weights(_model(), row_batch(0)),
+        with_random_weights(_model(REQUEST), request_batch()),
     )
     _align(rows, requests)
     logits = requests(request_batch()).numpy()

@@ -11,7 +11,7 @@ import tf_keras as keras
 from models.ranking.field_model import FieldModel
 from models.registry import build_model
 from tests.helpers.layer_check import check_layer, policy
-from tests.helpers.model_batches import REQUEST, ROW, SIZES, request_batch, row_batch
+from tests.helpers.model_batches import REQUEST, ROW, SIZES, request_batch, row_batch, with_random_weights
 from transforms.features import ModelInput
 
 _VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -35,16 +35,9 @@ def _model(variant: str, inputs: tuple[ModelInput, ...] = ROW, sizes: Any = None
     return build_model(name, inputs, sizes or SIZES, **arguments)
 
 
-def _with_random_weights(model: FieldModel, batch: dict[str, Any]) -> FieldModel:
-    model(batch)
-    for weight in model.trainable_weights:
-        weight.assign(np.random.default_rng(sum(weight.shape)).normal(size=weight.shape))
-    return model
-
-
 @pytest.mark.parametrize("variant", _VARIANTS)
 def test_scores_of_a_request_are_those_of_its_candidates_one_by_one(variant: str) -> None:
-    model = _with_random_weights(_model(variant, REQUEST), request_batch())
+    model = with_random_weights(_model(variant, REQUEST), request_batch())
     logits = model(request_batch()).numpy()
     assert logits.shape == (3, 2)
     embeddings, linear = model.embeddings(request_batch())
@@ -55,7 +48,7 @@ def test_scores_of_a_request_are_those_of_its_candidates_one_by_one(variant: str
 
 @pytest.mark.parametrize("variant", _VARIANTS)
 def test_call_is_the_head_on_what_was_looked_up(variant: str) -> None:
-    model = _with_random_weights(_model(variant), row_batch())
+    model = with_random_weights(_model(variant), row_batch())
     embeddings, linear = model.embeddings(row_batch(), training=False)
     alone = model.interact((embeddings, linear), training=False)
     np.testing.assert_array_equal(model(row_batch(), training=False).numpy(), alone.numpy())

@@ -6,17 +6,13 @@ import pytest
 import tensorflow as tf
 
 from models.ranking.pnn import PNN
-from tests.helpers.model_batches import ROW, SIZES, row_batch
+from tests.helpers.model_batches import ROW, SIZES, row_batch, with_random_weights
 
 _PAIRS = list(combinations(range(4), 2))
 
 
 def _model(**options: Any) -> PNN:
-    model = PNN(ROW, SIZES, embedding_dim=2, hidden_units=(4, 3), **options)
-    model(row_batch())
-    for weight in model.trainable_weights:
-        weight.assign(np.random.default_rng(sum(weight.shape)).normal(size=weight.shape))
-    return model
+    return with_random_weights(PNN(ROW, SIZES, embedding_dim=2, hidden_units=(4, 3), **options), row_batch())
 
 
 @pytest.mark.parametrize(

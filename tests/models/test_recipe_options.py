@@ -73,7 +73,7 @@ def _fitted(recipe: Recipe, monkeypatch: pytest.MonkeyPatch, outputs: int = 1) -
     default = "dssm" if is_cs3 else "set_ranker"
     monkeypatch.setattr("models.training.job.fit", fit)
     external = {"pretrained": [pretrained] * 2}
-    job = TrainingJob(build, lambda seed, epoch: None, None, 4, FitSettings(), 3, external=external)  # type: ignore[arg-type]
+    job = TrainingJob(build, lambda seed, epoch: None, None, 4, FitSettings(), 3, external=external)
     with pytest.raises(_Fitted) as stopped:
         recipe.train(job, Path("none"))
     model, arguments = stopped.value.args
@@ -102,7 +102,7 @@ def test_an_option_of_a_method_reaches_the_models(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize(("option", "value"), [("epochs", 3), ("learning_rate", 0.5), ("decay_epochs", 2.0)])
 def test_finetuning_is_fitted_by_the_settings_of_the_recipe(
-    option: str, value: float, monkeypatch: pytest.MonkeyPatch
+    option: str, value: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = MutualLearningRecipe(pretrained=("a", "b"), **{option: value})
     _, arguments = _fitted(recipe, monkeypatch)

@@ -4,6 +4,7 @@ import logging
 import shutil
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -13,6 +14,7 @@ from serving.server.model_versions import ModelVersions
 from serving.server.saved_model_files import missing_part
 from serving.server.servable import Servable
 from serving.server.server import LocalServer
+from tests.helpers.command_line import until
 from tests.serving import toy_models
 
 POLL_S = 0.05
@@ -25,21 +27,9 @@ def colours(tmp_path_factory):
     return toy_models.colours(tmp_path_factory.mktemp("colours") / "model")
 
 
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    return toy_models.half_plus_two(tmp_path_factory.mktemp("two") / "model")
-
-
 @pytest.fixture
 def copy(colours, tmp_path):
     return shutil.copytree(colours, tmp_path / "copy")
-
-
-def _until(condition, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
 
 
 def _serve(base, **options):
@@ -106,7 +96,7 @@ def test_a_version_copied_file_by_file_is_served_when_it_is_whole(colours, tmp_p
     files = sorted(path.relative_to(colours) for path in colours.rglob("*") if path.is_file())
     (tmp_path / "1").mkdir()
     with _serve(tmp_path) as server, PredictClient(server.address) as client:
-        _until(lambda: _states(client) == {1: "START"})
+        until(lambda: _states(client) == {1: "START"})
         (waiting,) = client.status("m")
         assert waiting.error_code == "UNAVAILABLE"
         assert waiting.error_message.startswith("still being copied: there is no saved_model.pb in ")
@@ -131,7 +121,7 @@ def test_an_incomplete_version_leaves_the_one_below_it_in_service(two, tmp_path)
         assert _states(client) == {2: "START", 1: "AVAILABLE"}
         assert client.predict("m", {"x": [2.0]}).version == 1
         shutil.copytree(two / "variables", tmp_path / "2" / "variables")
-        _until(lambda: _states(client) == {2: "AVAILABLE", 1: "END"})
+        until(lambda: _states(client) == {2: "AVAILABLE", 1: "END"})
         assert client.predict("m", {"x": [2.0]}).version == 2
 
 
@@ -160,7 +150,7 @@ def test_a_version_that_failed_is_loaded_when_it_is_repaired_in_place(two, tmp_p
             server.wait_ready(20.0)
         assert _states(client) == {1: "END"}
         (broken / "saved_model.pb").write_bytes(graph)
-        _until(lambda: _states(client) == {1: "AVAILABLE"})
+        until(lambda: _states(client) == {1: "AVAILABLE"})
         assert client.predict("m", {"x": [2.0]}).outputs["y"].tolist() == [3.0]
         assert client.status("m")[0].error_code == "OK"
 
@@ -187,7 +177,7 @@ def test_a_version_whose_files_change_while_it_is_loaded_is_loaded_again(tmp_pat
 
     versions = ModelVersions("m", tmp_path, load, poll_s=0.01)
     versions.start()
-    _until(lambda: versions.is_available(1))
+    until(lambda: versions.is_available(1))
     assert versions.stop()
     assert loads == [0, 1]
 
@@ -210,13 +200,13 @@ def test_a_version_is_not_loaded_while_its_files_change(tmp_path):
     writer = threading.Thread(target=write, daemon=True)
     versions = ModelVersions("m", tmp_path, load, poll_s=0.1)
     writer.start()
-    _until((tmp_path / "1" / "words.txt").exists)
+    until((tmp_path / "1" / "words.txt").exists)
     versions.start()
     time.sleep(0.5)
     assert loaded == []
     writing.set()
     writer.join()
-    _until(lambda: versions.is_available(1))
+    until(lambda: versions.is_available(1))
     assert versions.stop()
 
 
@@ -225,10 +215,10 @@ def test_versions_that_went_are_forgotten_but_for_the_last(tmp_path):
     (tmp_path / "1").mkdir()
     versions.start()
     for number in range(1, 31):
-        _until(lambda number=number: versions.is_available(number))
+        until(partial(versions.is_available, number))
         (tmp_path / f"{number}").rename(tmp_path / f"{number + 1}")
-    _until(lambda: versions.is_available(31))
-    _until(lambda: len(versions.states()) == 9)
+    until(lambda: versions.is_available(31))
+    until(lambda: len(versions.states()) == 9)
     assert [(number, state) for number, state, _ in versions.states()] == [
         (31, "AVAILABLE"),
         *((number, "END") for number in range(30, 22, -1)),

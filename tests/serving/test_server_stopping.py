@@ -17,6 +17,7 @@ from serving.client import PredictClient
 from serving.protocol import ServingError
 from serving.server.server import STOP_S, LocalServer
 from serving.server.warmup import REQUESTS
+from tests.helpers.command_line import until
 from tests.serving import toy_models
 
 ROOT = Path(__file__).parents[2]
@@ -50,13 +51,6 @@ def _users(server):
     return server._models["m"]._versions[1].users
 
 
-def _until(condition, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
-
-
 def test_a_full_server_refuses_at_once_and_still_tells_its_state(odds):
     with (
         LocalServer({"m": odds}, max_workers=2) as server,
@@ -67,9 +61,9 @@ def test_a_full_server_refuses_at_once_and_still_tells_its_state(odds):
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         # Given up by their client, which TensorFlow does not learn.
         for call in [_spin(stub), _spin(stub)]:
-            _until(lambda: _users(server) > 0)
+            until(lambda: _users(server) > 0)
             call.add_done_callback(lambda _: None)
-        _until(lambda: _users(server) == 2)
+        until(lambda: _users(server) == 2)
         channel.close()
         with grpc.insecure_channel(server.address) as other:
             start = time.monotonic()
@@ -94,7 +88,7 @@ def test_a_run_ends_after_the_longest_time_also_without_a_client(odds):
         server.wait_ready(20.0)
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         given_up = _spin(stub)
-        _until(lambda: _users(server) == 1)
+        until(lambda: _users(server) == 1)
         given_up.cancel()
         # The client asks again until the one place is free.
         assert client.predict("m", {"ids": [1]}, signature="gather").outputs["y"].tolist() == [20.0]
@@ -124,7 +118,7 @@ def test_a_call_under_way_ends_with_its_answer_within_the_grace(odds):
     with LocalServer({"m": odds}) as server, grpc.insecure_channel(server.address) as channel:
         server.wait_ready(20.0)
         call = _spin(prediction_service_pb2_grpc.PredictionServiceStub(channel), 30.0, steps=10**5)
-        _until(lambda: _users(server) > 0 or call.done())
+        until(lambda: _users(server) > 0 or call.done())
         assert server.stop(grace_s=20.0)
         assert call.result().outputs["y"].int64_val[0] == 10**5
 
@@ -178,7 +172,7 @@ def test_sigterm_ends_a_process_that_is_still_loading(start, tmp_path):
         writer.write(log.SerializeToString())
     process = start(base)
     with PredictClient(process.stdout.readline().strip()) as client:
-        _until(lambda: _state(client) == "LOADING")
+        until(lambda: _state(client) == "LOADING")
     time.sleep(1.0)
     process.send_signal(signal.SIGTERM)
     # Nothing stops a warm-up, so the process is ended with it.

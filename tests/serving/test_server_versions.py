@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from functools import partial
 
 import pytest
 
@@ -11,15 +12,11 @@ from serving.protocol import ServingError
 from serving.server.model_versions import ModelVersions, choose
 from serving.server.server import LocalServer
 from serving.versions import scan
+from tests.helpers.command_line import until
 from tests.serving import toy_models
 from transforms.errors import InputError
 
 POLL_S = 0.05
-
-
-@pytest.fixture(scope="module")
-def two(tmp_path_factory):
-    return toy_models.half_plus_two(tmp_path_factory.mktemp("two") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +39,8 @@ def _serve(base, **options):
     return LocalServer({"m": base}, poll_s=POLL_S, **options)
 
 
-def _until(condition, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about"
-        time.sleep(0.01)
+def _has_ended(client, version):
+    return _states(client).get(version) == "END"
 
 
 def _states(client):
@@ -114,7 +108,7 @@ def test_v05_a_higher_version_takes_over_without_a_failed_request(tmp_path, two,
             asker.start()
         for number in range(2, 6):
             _publish(three if number % 2 else two, tmp_path, str(number))
-            _until(lambda number=number: _states(client).get(number - 1) == "END")
+            until(partial(_has_ended, client, number - 1))
         done.set()
         for asker in askers:
             asker.join()
@@ -129,14 +123,14 @@ def test_v06_a_broken_version_ends_with_its_error_and_the_old_one_answers(tmp_pa
     with _serve(tmp_path) as server, PredictClient(server.address) as client:
         server.wait_ready(20.0)
         _break(tmp_path, "2")
-        _until(lambda: _states(client).get(2) == "END")
+        until(lambda: _states(client).get(2) == "END")
         (broken,) = client.status("m", version=2)
         assert broken.error_code != "OK"
         assert broken.error_message
         assert _answer(client) == (1, [3.0])
         # A later good version is taken although the broken one is still there.
         _publish(two, tmp_path, "3")
-        _until(lambda: _states(client) == {1: "END", 2: "END", 3: "AVAILABLE"})
+        until(lambda: _states(client) == {1: "END", 2: "END", 3: "AVAILABLE"})
 
 
 def test_v07_a_broken_version_that_is_repaired_is_loaded_by_a_further_attempt(tmp_path, two):
@@ -145,7 +139,7 @@ def test_v07_a_broken_version_that_is_repaired_is_loaded_by_a_further_attempt(tm
         _serve(tmp_path, load_retries=100, load_retry_s=0.05) as server,
         PredictClient(server.address) as client,
     ):
-        _until(lambda: server._models["m"]._versions[1].attempts > 1)
+        until(lambda: server._models["m"]._versions[1].attempts > 1)
         assert _states(client) == {1: "LOADING"}
         shutil.rmtree(tmp_path / "1")
         _publish(two, tmp_path, "1")
@@ -160,11 +154,11 @@ def test_v08_the_next_lower_version_comes_back_when_the_newest_goes(tmp_path, tw
         server.wait_ready(20.0)
         assert _answer(client) == (2, [4.0])
         (tmp_path / "2").rename(tmp_path / "2.denied")
-        _until(lambda: _states(client) == {2: "END", 1: "AVAILABLE"})
+        until(lambda: _states(client) == {2: "END", 1: "AVAILABLE"})
         assert _answer(client) == (1, [3.0])
         # And forward again: an ended version that reappears is loaded once more.
         (tmp_path / "2.denied").rename(tmp_path / "2")
-        _until(lambda: _states(client) == {1: "END", 2: "AVAILABLE"})
+        until(lambda: _states(client) == {1: "END", 2: "AVAILABLE"})
         assert _answer(client) == (2, [4.0])
 
 
@@ -184,7 +178,7 @@ def test_v10_an_emptied_base_path_unloads_everything(tmp_path, two):
     with _serve(tmp_path) as server, PredictClient(server.address) as client:
         server.wait_ready(20.0)
         shutil.rmtree(tmp_path / "1")
-        _until(lambda: _states(client) == {1: "END"})
+        until(lambda: _states(client) == {1: "END"})
         with pytest.raises(ServingError, match="NOT_FOUND: Servable not found"):
             _answer(client)
         assert client.status("m")[0].error_code == "OK"
@@ -227,17 +221,17 @@ def test_d09_a_version_is_loading_until_it_is_loaded_and_unloading_while_it_is_i
     model = _Blocked()
     versions = ModelVersions("m", tmp_path, model.load, poll_s=0.01)
     versions.start()
-    _until(lambda: versions.states() == [(1, "LOADING", None)])
+    until(lambda: versions.states() == [(1, "LOADING", None)])
     assert versions.blocker() == "m: version 1 is LOADING"
     model.go.set()
-    _until(lambda: versions.states() == [(1, "AVAILABLE", None)])
+    until(lambda: versions.states() == [(1, "AVAILABLE", None)])
     with versions.borrow(1):
         (tmp_path / "1").rmdir()
-        _until(lambda: versions.states() == [(1, "UNLOADING", None)])
+        until(lambda: versions.states() == [(1, "UNLOADING", None)])
         with pytest.raises(ServingError, match="NOT_FOUND"), versions.borrow(1):
             pass
         assert not model.closed.is_set()
-    _until(lambda: versions.states() == [(1, "END", None)])
+    until(lambda: versions.states() == [(1, "END", None)])
     assert model.closed.is_set()
     versions.stop()
 
@@ -253,7 +247,7 @@ def test_the_highest_version_is_loaded_first(tmp_path):
 
     versions = ModelVersions("m", tmp_path, load, "all", poll_s=0.01)
     versions.start()
-    _until(lambda: [state for _, state, _ in versions.states()] == ["END"] * 3)
+    until(lambda: [state for _, state, _ in versions.states()] == ["END"] * 3)
     versions.stop()
     assert loaded == ["3", "2", "1"]
 

@@ -44,13 +44,13 @@ class ServedModelStrategy(ResolverStrategy):
 
 def _pushes(store: mlmd.MetadataStore, artifacts: list[types.Artifact]) -> list[_Push]:
     """What was pushed, the newest version first."""
-    found = []
+    pushes = []
     for artifact in artifacts:
         version = artifact.get_string_custom_property("pushed_version")
         if artifact.get_int_custom_property("pushed") == 1 and version.isdigit():
             directory = artifact.get_string_custom_property("pushed_destination")
-            found += [_Push(int(version), directory, artifact, model) for model in _models_of(store, artifact.id)]
-    return sorted(found, key=lambda push: (push.version, push.artifact.id), reverse=True)
+            pushes += [_Push(int(version), directory, artifact, model) for model in _models_of(store, artifact.id)]
+    return sorted(pushes, key=lambda push: (push.version, push.artifact.id), reverse=True)
 
 
 def _models_of(store: mlmd.MetadataStore, pushed_id: int) -> set[int]:
