@@ -157,6 +157,20 @@ def _check_places(path: Path, dataset: Dataset, fix: str) -> None:
                 seen.add(shard.path)
 
 
+def warnings_of(dataset: Dataset) -> list[str]:
+    """Returns what will keep a dataset from being trained on or tested with: splits without records or of one class."""
+    lines = []
+    for record, splits in dataset.records.items():
+        for split in SPLITS:
+            info = splits.get(split)
+            if info is None or not info.records:
+                lines.append(f"{record} records: split {split} is empty; change the splits, or import more data")
+            elif not 0 < info.positives < info.examples:
+                which = "no label is 1" if not info.positives else "all labels are 1"
+                lines.append(f"{record} records: in split {split} {which}; check the label and the splits")
+    return lines
+
+
 def split_named(name: str) -> Split:
     """The split of that name.
 

@@ -134,7 +134,13 @@ def import_(
 
     say(f"importing {chosen.name} from {input_dir}")
     dataset = import_dataset(chosen, input_dir, out, beam_arg or DEFAULT_BEAM_ARGS)
-    show(_summary(out, dataset), json_file)
+    from transforms.records import warnings_of
+
+    warnings = warnings_of(dataset)
+    for warning in warnings:
+        say(f"warning: {warning}")
+    show(_summary(out, dataset))
+    save({**_summary(out, dataset), "warnings": warnings}, json_file)
 
 
 def _source_options(pairs: list[str] | None, seed: int | None) -> dict[str, Any]:

@@ -105,6 +105,7 @@ def evaluate(
     if resamples:
         result["resample"] = _drawn(metrics)
     shown = {**result, **({"retrieval": _with_intervals(retrieval)} if retrieval else {})}
+    result |= _warnings(metrics)
     show({**shown, "metrics": _with_intervals(metrics)})
     from runs.provenance import machine
 
@@ -129,6 +130,18 @@ def _sizes(scored: "Scored", definition: "RankingDefinition") -> dict[str, Any]:
         "candidates": int(scored.requests.candidate.sum()),
         "ranking": {"definition": definition, "meaning": MEANINGS[definition]},
     }
+
+
+def _warnings(metrics: dict[str, float]) -> dict[str, list[str]]:
+    """Reports a model that is no better than the mean click rate; returns that as `warnings`."""
+    if metrics.get("ne", 0.0) < 1:
+        return {}
+    warning = (
+        f"the model is no better than the mean click rate: ne is {metrics['ne']:.4f}; expected below 1; train it for "
+        "more steps (training.epochs, a smaller training.batch_size), or check that the data is of the same kind"
+    )
+    say(f"warning: {warning}")
+    return {"warnings": [warning]}
 
 
 def _drawn(metrics: dict[str, float]) -> str | None:

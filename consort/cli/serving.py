@@ -107,7 +107,7 @@ def query(
     data: Annotated[Path | None, typer.Option("--data", metavar="FOLDER", help="Dataset of raw records.")] = None,
     inputs: Annotated[
         Path | None,
-        typer.Option("--inputs", metavar="FILE", help="JSON file of values by input name; instead of --data."),
+        typer.Option("--inputs", metavar="FILE", help="JSON file: values by input name, or a record per line."),
     ] = None,
     split: Annotated[str, typer.Option(metavar="SPLIT", help="Split of the dataset.")] = "test",
     count: Annotated[int, typer.Option(metavar="N", help="Number of records in a request.", min=1)] = 5,
@@ -150,6 +150,8 @@ def query(
         # Mistakes here are reported without a server.
         load_dataset(data)
         split_named(split)
+    elif not Path(inputs or "").is_file():
+        raise InputError(f"--inputs {inputs}", "no such file", "a JSON file of a request's inputs", "correct the path")
     with _advised(address), PredictClient(address, timeout_s=timeout) as client:
         if wait:
             client.wait_available(model, wait)
@@ -158,9 +160,8 @@ def query(
         arrays |= as_inputs(options, called)
         answer, milliseconds = _send(lambda: client.predict(model, arrays, signature), repeat)
     outputs = {name: listed(values) for name, values in answer.outputs.items()}
-    show(
-        {"model": answer.model, "version": answer.version, "milliseconds": milliseconds, "outputs": outputs}, json_file
-    )
+    result = {"model": answer.model, "version": answer.version, "milliseconds": milliseconds}
+    show({**result, "outputs": outputs}, json_file)
 
 
 def _send(call: Callable[[], Any], repeat: int) -> tuple[Any, float]:

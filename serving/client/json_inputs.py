@@ -14,20 +14,23 @@ from transforms.features import CANDIDATE
 from transforms.import_path import nearest
 from transforms.plain_text import parse_json
 
+_EXPECTED = "a JSON object, input name to list of values, or an object per line, one a record"
+
 
 def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str, np.ndarray]:
     """Reads the values of a file as arrays of the types and shapes of a signature.
 
     Args:
-      path: a JSON object, input name to nested lists. Null is a missing value. Lists may have any lengths; a missing
-        marker at the end of one is padding, and null is not: see `padded_lists`. Of a fixed number of values some may
-        be left out at the end: see `padded_values`.
+      path: a JSON object, input name to nested lists; or JSON Lines, an object with the values of one record per line,
+        where what is left out is null and candidates are padded. Null is a missing value. Lists may have any lengths; a
+        missing marker at the end of one is padding, and null is not: see `padded_lists`. Of a fixed number of values
+        some may be left out at the end: see `padded_values`.
       signature: of the model, as the server reports it.
 
     Raises:
       InputError: not such a file; an input is unknown, missing, or of another type, rank or batch size.
     """
-    values = _object(path)
+    values = _object(path, signature)
     known = list(signature.inputs)
     for name in values:
         if name not in known:
@@ -56,15 +59,76 @@ def _null_of(name: str, tensor: Tensor, signature: Signature) -> Any:
     return None if name == CANDIDATE or name in signature.defaults else MISSING.get(tensor.dtype)
 
 
-def _object(path: str | os.PathLike[str]) -> dict[str, Any]:
-    expected, fix = "a JSON object: input name to list of values", "correct the file"
+def _object(path: str | os.PathLike[str], signature: Signature) -> dict[str, Any]:
+    """Reads the values of a file by input name; of records, one object each, the columns."""
+    fix = "correct the file"
     try:
-        values = parse_json(Path(path).read_text())
+        text = Path(path).read_text()
+    except FileNotFoundError as error:
+        raise InputError(str(path), "no such file", _EXPECTED, "correct the path") from error
     except (OSError, ValueError) as error:
-        raise InputError(str(path), str(error), expected, fix) from error
+        raise InputError(str(path), str(error), _EXPECTED, fix) from error
+    try:
+        values = parse_json(text)
+    except ValueError as error:
+        values = _lines(path, text, error)
+    if isinstance(values, list) and values and all(isinstance(one, dict) for one in values):
+        return _columns(values, signature, str(path))
     if not isinstance(values, dict):
-        raise InputError(str(path), type(values).__name__, expected, fix)
+        raise InputError(str(path), "JSON of another form", _EXPECTED, fix)
+    alone = [name for name, tensor in signature.inputs.items() if name in values and len(tensor.shape or ()) == 1]
+    if alone and not any(isinstance(values[name], list) for name in alone):
+        return _columns([values], signature, str(path))
     return values
+
+
+def _lines(path: str | os.PathLike[str], text: str, error: ValueError) -> list[Any]:
+    """Reads JSON Lines; raises the error of the whole text where not even the first line is JSON."""
+    records: list[Any] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            if line.strip():
+                records.append(parse_json(line))
+        except ValueError as wrong:
+            place, cause = (f"{path}, line {number}", wrong) if records else (str(path), error)
+            raise InputError(place, str(cause), _EXPECTED, "correct the file") from cause
+    return records
+
+
+def _columns(records: list[dict[str, Any]], signature: Signature, path: str) -> dict[str, Any]:
+    """Returns records as columns: what a record lacks is null, and lists of candidates are padded and masked."""
+    names = dict.fromkeys(name for record in records for name in record)
+    columns: dict[str, Any] = {name: [record.get(name) for record in records] for name in names}
+    for name in (name for name in columns if signature.lengths_of(name) is not None):
+        columns[name] = [[] if values is None else values for values in columns[name]]
+    if CANDIDATE not in signature.inputs:
+        return columns
+    each = [
+        name
+        for name in columns
+        if name in signature.inputs and name != CANDIDATE and _is_per_candidate(signature.inputs[name], name, signature)
+    ]
+    counts = []
+    for place, record in enumerate(records, 1):
+        sizes = {name: len(record[name]) for name in (*each, CANDIDATE) if isinstance(record.get(name), list)}
+        if len(set(sizes.values())) > 1:
+            received = ", ".join(f"{name} {size}" for name, size in sizes.items())
+            fix = "give a value for each candidate"
+            raise InputError(f"{path}, record {place}", f"unequal numbers of candidates: {received}", "one number", fix)
+        counts.append(next(iter(sizes.values()), 0))
+    most = max(counts)
+    for name in each:
+        filler: Any = [] if len(signature.inputs[name].shape or ()) > 2 else None
+        columns[name] = [(value or []) + [filler] * (most - len(value or [])) for value in columns[name]]
+    masks = columns.get(CANDIDATE, [None] * len(records))
+    columns[CANDIDATE] = [(mask or [1] * count) + [0] * (most - count) for mask, count in zip(masks, counts)]
+    return columns
+
+
+def _is_per_candidate(tensor: Tensor, name: str, signature: Signature) -> bool:
+    """True if an input has a value, or a list, for each candidate of each request."""
+    shape = tensor.shape or ()
+    return len(shape) > 1 and shape[:2] == (None, None) and signature.lengths_of(name) is None
 
 
 def _lists(value: Any, tensor: Tensor, where: str) -> tuple[np.ndarray, np.ndarray]:

@@ -162,6 +162,7 @@ CASES = [
     ("serve versions --port -1", "Invalid value for '--port'"),
     ("query toy_deepfm", "both or neither of --data and --inputs"),
     ("query toy_deepfm --data toy --inputs file", "both or neither"),
+    ("query toy_deepfm --inputs nowhere.json", "--inputs nowhere.json: received no such file"),
     ("query toy_deepfm --data nowhere", "nowhere: received no such file or folder"),
     ("query toy_deepfm --data toy --split night", "split: received 'night'"),
     ("query toy_deepfm --data toy --timeout 0", "Invalid value for '--timeout'"),

@@ -210,3 +210,63 @@ def test_a_file_may_leave_values_out_and_must_not_have_too_many(tmp_path: Path) 
     path.write_text('{"genres": [["a"]], "images": [[[1, 2, 3]]]}')
     with pytest.raises(InputError, match="input 'images': received 3 values; expected at most 2 in each list"):
         read_inputs(path, _SEVERAL)
+
+
+_RECORDS = Signature(
+    inputs={
+        "user_id": Tensor("string", (None,)),
+        "age": Tensor("float32", (None,)),
+        "history": Tensor("string", (None, None)),
+        "history_lengths": Tensor("int64", (None,)),
+    },
+    outputs={},
+    defaults=frozenset({"history_lengths"}),
+)
+_REQUESTS = Signature(
+    inputs={
+        "user_id": Tensor("string", (None,)),
+        "item_id": Tensor("string", (None, None)),
+        "image": Tensor("float32", (None, None, 2)),
+        "candidate": Tensor("int64", (None, None)),
+    },
+    outputs={},
+    defaults=frozenset(),
+)
+
+
+def test_a_file_may_have_an_object_per_line_with_nulls_and_without_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "inputs.jsonl"
+    path.write_text('{"user_id": "a", "age": 3, "history": ["x", "y"]}\n\n{"user_id": null, "history": []}\n')
+    arrays = read_inputs(path, _RECORDS)
+    assert arrays["user_id"].tolist() == ["a", b""]
+    np.testing.assert_array_equal(arrays["age"], np.array([3, np.nan]))
+    assert arrays["history"].tolist() == [[b"x", b"y"], [b"", b""]] and arrays["history_lengths"].tolist() == [2, 0]
+    path.write_text('{"user_id": "a", "age": 3, "history": ["x"]}')
+    assert read_inputs(path, _RECORDS)["history"].tolist() == [[b"x"]]
+
+
+def test_candidates_of_unequal_numbers_are_padded_and_masked(tmp_path: Path) -> None:
+    path = tmp_path / "inputs.jsonl"
+    first = '{"user_id": "a", "item_id": ["x", "y"], "image": [[1, 2], [3, 4]]}'
+    path.write_text(first + '\n{"user_id": "b", "item_id": ["z"], "image": [[5, 6]]}\n')
+    arrays = read_inputs(path, _REQUESTS)
+    assert arrays["item_id"].tolist() == [["x", "y"], ["z", b""]] and arrays["candidate"].tolist() == [[1, 1], [1, 0]]
+    np.testing.assert_array_equal(arrays["image"], np.array([[[1, 2], [3, 4]], [[5, 6], [np.nan, np.nan]]]))
+    path.write_text(first + '\n{"user_id": "b", "item_id": ["z"], "image": []}\n')
+    with pytest.raises(InputError, match="record 2: received unequal numbers of candidates: item_id 1, image 0"):
+        read_inputs(path, _REQUESTS)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"user_id": "a"}\n{"user_id": ', "inputs.jsonl, line 2: received"),
+        ('{"user_id": "a"}\n[1]', "inputs.jsonl: received JSON of another form"),
+        ('{"user_id": "a", "aeg": 3}\n{"user_id": "b"}', "input 'aeg': received an unknown input.*did you mean 'age'"),
+        ('{"user_id": 3, "age": 1, "history": []}', "input 'user_id': received 3; expected string"),
+    ],
+)
+def test_a_wrong_record_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "inputs.jsonl").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_inputs(tmp_path / "inputs.jsonl", _RECORDS)

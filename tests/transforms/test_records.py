@@ -10,7 +10,7 @@ from tests.helpers.toy_data import EVAL, TEST, TRAIN, ragged, toy_features, writ
 from transforms.arrow import pa
 from transforms.batches import Batch, counts, encode
 from transforms.errors import InputError
-from transforms.records import load_dataset, shard_paths, split_named, verify_shards
+from transforms.records import Dataset, load_dataset, shard_paths, split_named, verify_shards, warnings_of
 from transforms.schema import parse_spec
 from transforms.writing import write_dataset
 
@@ -186,6 +186,20 @@ def test_unknown_records_and_splits_are_named(tmp_path):
         shard_paths(tmp_path / "d", dataset, "row", "test")
     with pytest.raises(InputError, match="one of train, eval, test"):
         split_named("tset")
+
+
+def test_splits_that_are_empty_or_of_one_class_are_warned_of(tmp_path):
+    def split(records, positives):
+        shard = {"path": "row/x/y", "records": records, "examples": records, "positives": positives, "sha256": "0"}
+        return {"shards": [{**shard, "first_timestamp": 1, "last_timestamp": 1}]}
+
+    splits = {"train": split(9, 3), "eval": split(5, 0)}
+    dataset = Dataset(source="toy", feature_set=toy_features(), records={"row": splits})
+    assert warnings_of(dataset) == [
+        "row records: in split eval no label is 1; check the label and the splits",
+        "row records: split test is empty; change the splits, or import more data",
+    ]
+    assert warnings_of(dataset.model_copy(update={"records": {}})) == []
 
 
 def test_no_dataset_is_refused(tmp_path):
