@@ -63,6 +63,8 @@ def parsed(
       then: applied to the parsed columns in the same step.
     """
 
+    # The functions here have no control flow on tensors, and converting all that they call takes seconds.
+    @tf.autograph.experimental.do_not_convert
     def parse(examples: tf.Tensor) -> Any:
         columns = tf.io.parse_example(examples, dict(spec))
         return then(columns) if then is not None else columns

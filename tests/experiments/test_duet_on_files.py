@@ -8,6 +8,7 @@ import yaml
 from simulation.cascade_log import simulate
 from simulation.parameters import World
 from tests.helpers.command_line import consort
+from tests.helpers.tiny_grids import FEW_FEATURES
 
 WORLD = World(
     users=40, items=60, candidates=10, min_candidates=8, pool_size=20, ranked_items=6, exposed_items=3,
@@ -26,7 +27,7 @@ def dataset(tmp_path_factory):
 @pytest.mark.e2e
 def test_a_dataset_is_trained_on_through_the_command(dataset, tmp_path):
     grid = {"name": "tiny", "source": "simulator", "seeds": 1, "epochs": 1, "embedding_dim": 4,
-            "batch_size": 8, "hidden_units": [8, 4], "main": ["two_tower"]}  # fmt: skip
+            "batch_size": 8, "hidden_units": [8, 4], "main": ["two_tower"], "overrides": [FEW_FEATURES]}  # fmt: skip
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(grid))
     command = ("table", "duet", "--data", dataset, "--out", tmp_path / "out")
     refused = consort(*command, "--grid", "duet_ebnerd")

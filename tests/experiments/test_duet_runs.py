@@ -8,12 +8,13 @@ from experiments.duet.page import render
 from experiments.duet.training import TABLE, measured, of_pair
 from experiments.runner import run_table
 from runs.evaluate import LOGGED_SCORE, TRUTH, ScoredRequests
-from tests.helpers.tiny_grids import WORLD
+from tests.helpers.tiny_grids import FEW_FEATURES, WORLD
 
 GRID = DuetGrid.model_validate(
     {
         "name": "tiny", "world": WORLD, "requests": 120, "seeds": 1, "batch_size": 32, "epochs": 1, "embedding_dim": 4,
         "hidden_units": [8, 4], "learning_rates": [0.01], "main": ["duet_pointwise"],
+        "overrides": [FEW_FEATURES],
     }
 )  # fmt: skip
 
