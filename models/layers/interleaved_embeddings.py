@@ -248,7 +248,9 @@ class InterleavedEmbeddings(keras.layers.Layer):
         for (shape, fields), vectors in zip(groups.items(), learned, strict=True):
             if fields[0].width is not None:
                 each = zip(fields, tf.split(vectors, [item.width for item in fields]), strict=True)
-                products = tf.stack([tf.tensordot(features[item.name], part, 1) for item, part in each], axis=-2)
+                products = tf.stack(
+                    [tf.tensordot(tf.cast(features[item.name], tf.float32), part, 1) for item, part in each], -2
+                )
                 result[shape] = list(tf.split(products, self._pieces(), axis=-1))
                 continue
             stack = FieldStack(shape, fields, features)

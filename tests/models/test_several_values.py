@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.layers.field_embeddings import FieldEmbeddings
+from models.layers.interleaved_embeddings import EmbeddingPart, InterleavedEmbeddings
 from models.training.optimizers import LazyAdam
 from transforms.features import ModelInput, Pooling
 
@@ -91,6 +92,21 @@ def test_a_step_moves_the_rows_of_the_ids_alone_and_leaves_padding_zero(pooling:
     moved = np.abs(layer.table.numpy() - before).max(axis=1) > 1e-6
     assert moved.tolist() == [False, False, True, False, False, True, False]
     assert np.isfinite(layer.table.numpy()).all()
+
+
+def test_peers_pool_and_project_as_each_does_alone() -> None:
+    inputs = [_tags(3, "max"), ModelInput(name="image", vocabulary=None, shape="values", entity="item", width=2)]
+    layer = InterleavedEmbeddings(inputs, _SIZES, [EmbeddingPart(2), EmbeddingPart(3, linear=False)])
+    layer.build(None)
+    batch = {"tags": tf.constant([[2, 0, 5], [0, 0, 0]], tf.int64), "image": tf.constant([[1.0, -2.0], [0.0, 3.0]])}
+    for part, (embeddings, linear) in enumerate(layer(batch, training=True)):
+        alone = FieldEmbeddings(inputs, _SIZES, layer.parts[part].embedding_dim, layer.parts[part].linear)
+        alone.build(None)
+        for target, source in ((alone.table, layer.table), (alone.number_vectors, layer.number_vectors)):
+            target.assign(tf.gather(source, layer.columns(part), axis=1))
+        expected = alone(batch)
+        np.testing.assert_allclose(embeddings, expected[0], atol=1e-9)
+        assert (linear is None) == (expected[1] is None)
 
 
 def test_another_width_is_refused() -> None:
