@@ -259,7 +259,12 @@ def describe(
     if verify:
         verify_shards(directory, dataset)
     summary = _summary(directory, dataset)
-    summary["features"] = {f.name: f"{f.encoding.value} of {f.column}" for f in dataset.feature_set.features}
+    summary["features"] = {}
+    for feature in dataset.feature_set.features:
+        width = dataset.feature_set.column(feature.column).width
+        several = f", {width} values" if width is not None else ""
+        pooling = f", {feature.pooling or 'mean'}" if width is not None and feature.is_id else ""
+        summary["features"][feature.name] = f"{feature.encoding.value} of {feature.column}{several}{pooling}"
     summary["never_inputs"] = [c.name for c in dataset.feature_set.columns if not c.model_input]
     summary["origin"] = dataset.origin
     summary["notes"] = dataset.notes

@@ -13,7 +13,7 @@ import tensorflow as tf
 from models.training.recent_keys import RecentKeys
 from runs.config import RunConfig, parse_config
 from runs.online import learn
-from runs.online.events import Intake
+from runs.online.events import Intake, chosen
 from runs.online.learn import OnlineSettings, learn_online
 from tests.helpers.toy_data import MONDAY, learnable_rows, toy_features
 from transforms.errors import InputError
@@ -225,3 +225,11 @@ def test_a_stream_without_a_span_is_refused_before_anything_is_written(tmp_path:
     with pytest.raises(InputError, match="no span; expected at least one; .*consort data spans|no span"):
         _learn(tmp_path / "nothing", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_events_keep_their_weights() -> None:
+    features = {"x": tf.constant([1, 2, 3]), "likes": tf.constant([[1, 0], [2, 3], [4, 0]])}
+    batch = (features, tf.constant([1.0, 0.0, 1.0]), tf.constant([0.5, 2.0, 3.0]))
+    kept, label, weight = chosen(batch, np.array([True, False, True]))
+    assert kept["x"].numpy().tolist() == [1, 3] and kept["likes"].numpy().tolist() == [[1, 0], [4, 0]]
+    assert label.numpy().tolist() == [1, 1] and weight.numpy().tolist() == [0.5, 3]
