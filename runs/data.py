@@ -14,7 +14,7 @@ from models.layers.replicas import batch_mean
 from models.training.distribution import worker_shard
 from runs.config import MAX_ROWS, RunConfig, TrainingConfig
 from transforms.features import CANDIDATE, EXPOSED, LABEL, WEIGHT, FeatureSet, RecordKind
-from transforms.input import count_examples, labelled, parsed, serialized
+from transforms.input import count_examples, labeled, parsed, serialized
 from transforms.stream import RowEncoder, transformed_stream
 
 _FIRST_RECORDS = 10_000
@@ -84,7 +84,7 @@ def transformed_data(task: Task, strategy: tf.distribute.Strategy) -> TrainingDa
 
     def batches(files: Sequence[str], **options: Any) -> tf.data.Dataset:
         records = worker_shard(serialized(files, size, **options), strategy)
-        return parsed(records, spec, lambda columns: labelled(columns, task.config.record))
+        return parsed(records, spec, lambda columns: labeled(columns, task.config.record))
 
     def train_dataset(seed: int, epoch: int) -> tf.data.Dataset:
         order = seed * 1_000_003 + epoch
@@ -107,7 +107,7 @@ def data_in_time_order(task: Task) -> TrainingData:
     size = batch_size_of(task.config.training, examples)
 
     def batches(split: str, encode: RowEncoder = plain) -> tf.data.Dataset:
-        then = partial(labelled, record="row")
+        then = partial(labeled, record="row")
         return transformed_stream(task.raw_files[split], size, encode, then)
 
     evaluated = batches("eval") if task.raw_files.get("eval") else None

@@ -102,7 +102,7 @@ class Outcome:
     Args:
       stage: `PRERANKED`, `RANKED`, `EXPOSED`; 0 for padding.
       position: 1 = top of the page; 0 = not shown.
-      score: the ranking stage's score, given to every candidate, though the cascade asks the ranking
+      score: the ranking stage's score of every candidate, though the cascade asks the ranking
         stage only about those that passed pre-ranking; 0 for padding.
     """
 

@@ -25,7 +25,7 @@ from transforms.writing import write_dataset
 
 NAME = "simulator"
 SHARD_CANDIDATES = 400_000
-"""About so many candidates make a shard of requests; a shard holds whole blocks."""
+"""Candidates in a shard of requests, about: a shard is not cut within a block."""
 
 Progress = Callable[[int, int], None]
 

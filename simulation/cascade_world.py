@@ -44,7 +44,7 @@ class Memory:
         return Histories(self._ring[np.repeat(users, lengths), slot].astype(np.int64), offsets)
 
     def remember_clicks(self, users: Ints, items: Ints) -> None:
-        """Adds clicks, given in order of time, to the histories."""
+        """Adds clicks, which are in order of time, to the histories."""
         by_user = np.argsort(users, kind="stable")
         users, items = users[by_user], items[by_user]
         owners, first, counts = np.unique(users, return_index=True, return_counts=True)
@@ -94,7 +94,7 @@ class Block:
 class CascadeWorld:
     """A simulated world: the whole funnel with the truth.
 
-    Each part of the world draws from a random stream of its own, so that two worlds that differ in
+    Each part of the world draws from a separate random stream, so that two worlds that differ in
     one strength have the same users, items and arrivals.
 
     Args:

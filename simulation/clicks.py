@@ -42,8 +42,8 @@ def relevance(world: World, users: Users, items: Items, requests: Requests, show
     age = item_age_hours(items, requests, shown)
     fresh = np.float32(world.freshness_strength) * exp(-age / np.float32(world.freshness_hours)).astype(np.float32)
     price = users.price_sensitivity[requests.user][:, None] * items.price_score[shown]
-    own = (world.base_logit + users.readiness[requests.user] + _context(world, requests)).astype(np.float32)
-    logit: Floats = taste + items.quality[shown] + fresh - price + own[:, None]
+    request_logit = (world.base_logit + users.readiness[requests.user] + _context(world, requests)).astype(np.float32)
+    logit: Floats = taste + items.quality[shown] + fresh - price + request_logit[:, None]
     return logit
 
 
@@ -59,14 +59,14 @@ def _context(world: World, requests: Requests) -> np.ndarray:
     return world.context_strength * wave
 
 
-def neighbour_effects(items: Items, item: Ints, neighbour: Ints) -> Floats:
-    """[B, M, S] effect of `neighbour[b, s]` on `item[b, m]`: complement - max(0, cosine of tastes).
+def neighbor_effects(items: Items, item: Ints, neighbor: Ints) -> Floats:
+    """[B, M, S] effect of `neighbor[b, s]` on `item[b, m]`: complement - max(0, cosine of tastes).
 
-    1 for a complementary neighbour of unrelated taste, -1 for a neighbour of equal taste.
+    1 for a complementary neighbor of unrelated taste, -1 for a neighbor of equal taste.
     """
-    effects = np.empty((*item.shape, neighbour.shape[1]), np.float32)
+    effects = np.empty((*item.shape, neighbor.shape[1]), np.float32)
     directions = np.ascontiguousarray(np.moveaxis(items.direction[item], -1, 0))
-    for place, beside in enumerate(neighbour.T):
+    for place, beside in enumerate(neighbor.T):
         cosine = dot(directions, items.direction[beside].T[:, :, None])
         complement = items.complements[items.category[item], items.category[beside][:, None]]
         effects[:, :, place] = complement.astype(np.float32) - np.maximum(cosine, np.float32(0.0))
@@ -76,11 +76,11 @@ def neighbour_effects(items: Items, item: Ints, neighbour: Ints) -> Floats:
 def click_probability(world: World, items: Items, relevance: Floats, item: Ints, position: Ints) -> Floats:
     """[B, M] true probability of a click on each candidate.
 
-    sigmoid(relevance - position_effect ln(position) + set_effect mean over the neighbours of their effect)
+    sigmoid(relevance - position_effect ln(position) + set_effect mean over the neighbors of their effect)
 
-    A shown item has its own position, and the other shown items as neighbours. An item that was not
+    A shown item has its own position, and the other shown items as neighbors. An item that was not
     shown has the probability of the counterfactual page on which it takes the place of the item at
-    the reference position, the middle one: that position, and the other shown items as neighbours. (A
+    the reference position, the middle one: that position, and the other shown items as neighbors. (A
     reference at either end of the page would make exposure itself foretell the probability.)
 
     Args:
@@ -94,12 +94,12 @@ def click_probability(world: World, items: Items, relevance: Floats, item: Ints,
     place = np.where(shown, position, np.maximum(reference, 1)[:, None])
     logit = relevance - np.float32(world.position_effect) * log(place).astype(np.float32)
     if world.set_effect > 0.0:
-        effect = _mean_over_neighbours(items, item, position, reference)
+        effect = _mean_over_neighbors(items, item, position, reference)
         logit = logit + np.float32(world.set_effect) * effect
     return sigmoid(logit).astype(np.float32)
 
 
-def _mean_over_neighbours(items: Items, item: Ints, position: Ints, reference: Ints) -> Floats:
+def _mean_over_neighbors(items: Items, item: Ints, position: Ints, reference: Ints) -> Floats:
     size = int(position.max(initial=0))
     if size < 2:
         return np.zeros(item.shape, np.float32)
@@ -107,7 +107,7 @@ def _mean_over_neighbours(items: Items, item: Ints, position: Ints, reference: I
     slot_position = np.take_along_axis(position, slots, axis=1)
     page = np.take_along_axis(item, slots, axis=1)
     place = np.where(position > 0, position, reference[:, None])
-    is_neighbour = (slot_position > 0)[:, None, :] & (slot_position[:, None, :] != place[:, :, None])
-    effects = neighbour_effects(items, item, page)
-    summed = total(np.where(is_neighbour, effects, np.float32(0.0)))
-    return summed / np.maximum(is_neighbour.sum(axis=2), 1).astype(np.float32)
+    is_neighbor = (slot_position > 0)[:, None, :] & (slot_position[:, None, :] != place[:, :, None])
+    effects = neighbor_effects(items, item, page)
+    summed = total(np.where(is_neighbor, effects, np.float32(0.0)))
+    return summed / np.maximum(is_neighbor.sum(axis=2), 1).astype(np.float32)

@@ -129,9 +129,9 @@ def _columns(
     return columns | {name: _count_like(drawn[name]) for name in parameters.numbers}
 
 
-def _count_like(standardised: np.ndarray) -> np.ndarray:
+def _count_like(standardized: np.ndarray) -> np.ndarray:
     """The number whose signed logarithm, sign(x) ln(1 + |x|), is 4 + 0.8 n."""
-    logarithm = NUMBER_MEAN_LOG + NUMBER_SPREAD * standardised.astype(np.float64)
+    logarithm = NUMBER_MEAN_LOG + NUMBER_SPREAD * standardized.astype(np.float64)
     counts: np.ndarray = (np.sign(logarithm) * (exp(np.abs(logarithm)) - 1.0)).astype(np.float32)
     return counts
 
@@ -152,7 +152,7 @@ def hex_text(values: np.ndarray) -> pa.Array:
 
 
 def _scrambled(ids: np.ndarray, field: int) -> np.ndarray:
-    """One-to-one on 32 bits, so that no two ids of a field share a token and none tells its rank."""
+    """One-to-one on 32 bits, so that no two ids of a field share a token and no token shows its rank."""
     low = np.uint64(0xFFFFFFFF)
     bits = (ids + np.uint64((field + 1) * 0x9E3779B9 & 0xFFFFFFFF)) & low
     for shift, multiplier in ((16, 0x7FEB352D), (15, 0x846CA68B)):

@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 Columns = dict[str, np.ndarray]
 
 BLOCK_ROWS = 1 << 15
-"""Rows drawn at once, from a random stream of their own: so few that they stay in the processor's cache."""
+"""Rows drawn at once, from one random stream: few enough to stay in the processor's cache."""
 _REFERENCE_ROWS = 1 << 17
 _TRUTH_STREAM, _ROW_STREAM = 0, 1
 
@@ -29,7 +29,7 @@ class ClickLogWorld:
       z_3 = sum over triples (f, g, h) of sum_d t_f[x_f]_d t_g[x_g]_d t_h[x_h]_d
       logit = bias + first_order z_1 / sd(z_1) + second_order z_2 / sd(z_2) + third_order z_3 / sd(z_3)
 
-    Latents are N(0, 1), independent whether an id is frequent or rare, and then centred by the ids'
+    Latents are N(0, 1), independent whether an id is frequent or rare, and then centered by the ids'
     frequencies. So no order holds a part of a lower one, the orders are uncorrelated, and their
     standard deviations, computed from the frequencies, are exact. The bias gives the click rate.
 
@@ -94,7 +94,7 @@ class ClickLogWorld:
         return arrays
 
     def blocks(self, rows: int, seed: int) -> Iterator[Columns]:
-        """The rows of `sample` in blocks of `BLOCK_ROWS`, of which the last may be short."""
+        """The rows of `sample` in blocks of `BLOCK_ROWS`; the last may be shorter."""
         if rows < 1 or seed < 0:
             raise ValueError(f"received rows {rows} and seed {seed}; expected rows 1 or more and seed 0 or more")
         for number, start in enumerate(range(0, rows, BLOCK_ROWS)):
@@ -133,7 +133,7 @@ class ClickLogWorld:
         return logit
 
     def _scales(self) -> NDArray[np.float64]:
-        """Strengths over exact standard deviations: the fields are independent, and latents are centred."""
+        """Strengths over exact standard deviations: the fields are independent, and latents are centered."""
         parameters, width = self.parameters, self.parameters.latent_dim
         frequencies = {c.name: id_frequencies(c) for c in parameters.categories}
         # S_f = E[t_f t_f'], [K, K]; the variance of a product of independent terms is the sum over d, d' of all S's.

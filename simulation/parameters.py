@@ -25,7 +25,7 @@ class World(BaseModel):
       user_exponent: the user of activity rank k makes requests in proportion to k^-user_exponent.
       item_exponent: the item of popularity rank k has popularity k^-item_exponent.
       start_timestamp: first moment of the log, seconds UTC.
-      days: length of the log in days, whatever the number of requests.
+      days: length of the log in days, for any number of requests.
       born_share: share of items born while the log runs; the others exist before it.
       mean_age_days: mean age of the items that exist before the log, days.
       past_clicks: mean number of clicks of a user before the log begins; they fill the first histories.
@@ -34,14 +34,14 @@ class World(BaseModel):
       quality_strength: standard deviation of an item's appeal to everybody.
       user_strength: standard deviation of a user's readiness to click.
       freshness_strength: lift of an item just born.
-      freshness_hours: that lift decays by e in so many hours.
+      freshness_hours: hours in which that lift decays by a factor of e.
       price_strength: loss per standard deviation of log price for the youngest age bucket; it falls
         linearly to 0 for the oldest.
       context_strength: lift on mobile against desktop, and amplitude of the daily wave.
       drift: share of a user's own taste (variance) that is new after a day, in [0, 1).
       position_effect: loss per unit of ln(position), position 1 being the top of the page.
-      set_effect: strength of the other items shown: an item loses so much if all the others are like
-        it, and gains so much if all the others are complementary to it.
+      set_effect: strength of the other items shown: the loss of an item if all the others are like
+        it, and its gain if all the others are complementary to it.
       candidates: M, most items that reach pre-ranking in a request; shorter lists are padded.
       min_candidates: fewest items that reach pre-ranking (uniform between the two).
       pool_size: items that a request's retrieval looks at, before it scores them.
@@ -180,7 +180,7 @@ class ClickLogParameters(BaseModel):
       third_order: standard deviation of what all triples do together.
       click_rate: share of rows that are clicked.
       start_timestamp: first moment of the log, seconds UTC.
-      days: length of the log in days, whatever the number of rows.
+      days: length of the log in days, for any number of rows.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -45,7 +45,7 @@ class Items:
       direction: [items, D] the same vectors with length 1.
       quality: [items] logit of the appeal to everybody.
       price: [items] in currency units.
-      price_score: [items] standardised log price.
+      price_score: [items] standardized log price.
       birth: [items] seconds since the log's first moment; negative before it.
       popularity: [items] in (0, 1], the most popular has 1; independent of relevance.
       popularity_score: [items] 1 for the most popular, -1 for the least, linear in the rank between.
@@ -67,7 +67,7 @@ class Items:
 def create_users(world: World, rng: np.random.Generator) -> Users:
     """Draws the users."""
     segment = rng.integers(0, world.segments, world.users)
-    centres = normal(rng, (world.segments, world.taste_dim))
+    centers = normal(rng, (world.segments, world.taste_dim))
     age_bucket = rng.integers(0, world.age_buckets, world.users)
     oldest = max(world.age_buckets - 1, 1)
     activity = power(rng.permutation(world.users) + 1.0, -world.user_exponent)
@@ -77,17 +77,17 @@ def create_users(world: World, rng: np.random.Generator) -> Users:
         activity=activity / total(activity),
         readiness=np.float32(world.user_strength) * normal(rng, world.users),
         price_sensitivity=(world.price_strength * (1.0 - age_bucket / oldest)).astype(np.float32),
-        segment_taste=np.float32(np.sqrt(world.visible_share)) * centres[segment],
+        segment_taste=np.float32(np.sqrt(world.visible_share)) * centers[segment],
     )
 
 
 def create_items(world: World, rng: np.random.Generator) -> Items:
     """Draws the items; at least one exists when the log begins."""
     category = rng.integers(0, world.categories, world.items)
-    centres = normal(rng, (world.categories, world.taste_dim))
-    own = normal(rng, (world.items, world.taste_dim))
-    taste = np.float32(np.sqrt(world.visible_share)) * centres[category]
-    taste += np.float32(np.sqrt(1.0 - world.visible_share)) * own
+    centers = normal(rng, (world.categories, world.taste_dim))
+    individual = normal(rng, (world.items, world.taste_dim))
+    taste = np.float32(np.sqrt(world.visible_share)) * centers[category]
+    taste += np.float32(np.sqrt(1.0 - world.visible_share)) * individual
     log_price = normal(rng, world.items)
     rank = rng.permutation(world.items)
     return Items(
@@ -113,7 +113,7 @@ def _births(world: World, rng: np.random.Generator) -> NDArray[np.float64]:
 
 
 def _complements(categories: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Each category complements its two neighbours on a random ring; never itself."""
+    """Each category complements its two neighbors on a random ring; never itself."""
     table = np.zeros((categories, categories), np.bool_)
     ring = rng.permutation(categories)
     table[ring, np.roll(ring, 1)] = True
@@ -123,10 +123,10 @@ def _complements(categories: int, rng: np.random.Generator) -> NDArray[np.bool_]
 
 
 class Tastes:
-    """The users' taste vectors at the current moment: u = segment part + own part.
+    """The users' taste vectors at the current moment: u = segment part + individual part.
 
-    The own part is a stationary first-order process: after t days it is
-    `sqrt(1 - s) own + sqrt(s) new` with `s = 1 - (1 - drift)^t`, so its variance never changes.
+    The individual part is a stationary first-order process: after t days it is
+    `sqrt(1 - s) individual + sqrt(s) new` with `s = 1 - (1 - drift)^t`, so its variance never changes.
     """
 
     def __init__(self, world: World, users: Users, rng: np.random.Generator):

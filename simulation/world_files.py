@@ -56,7 +56,7 @@ def parse_world(values: dict[str, Any], where: str, model: type[Parameters], mis
       values: the file's mapping.
       where: the file, for messages.
       model: the parameters' class.
-      misfit: what is wrong when each value alone is right, but not all of them together.
+      misfit: what is wrong when each value alone is valid, but not all of them together.
 
     Raises:
       InputError: an unknown key (the nearest known one is named), or a value out of its domain.

@@ -157,7 +157,7 @@ def encode_flat(columns: FlatColumns) -> list[bytes]:
     if not len(next(iter(arrays.values()))):
         return []
     encoded = _encoder().encode(pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays)))
-    # The encoder writes an example's features in an order of its own, which changes from call to call.
+    # The encoder writes an example's features in an order that changes from call to call.
     parse = _example_class().FromString
     return [parse(example).SerializeToString(deterministic=True) for example in encoded]
 

@@ -142,10 +142,10 @@ def expected_of(column: Column) -> str:
     return " ".join([kind, *bounds]) + (marker if may_be_missing(column) else "")
 
 
-def _bound(column: Column, value: float | None, whole: Callable[[float], int]) -> float | int | None:
+def _bound(column: Column, value: float | None, rounded: Callable[[float], int]) -> float | int | None:
     if value is None or column.dtype == "string":
         return None
-    return whole(value) if column.dtype == "int64" else float(np.float32(value))
+    return rounded(value) if column.dtype == "int64" else float(np.float32(value))
 
 
 def _is_empty(values: Flat) -> np.ndarray:
@@ -191,7 +191,7 @@ def _short(value: float | int) -> object:
 
 
 def elements_of(columns: Mapping[str, Any]) -> Elements:
-    """Of parsed columns: dense tensors `[n, ...]`, and ragged ones."""
+    """Checks parsed columns: dense tensors `[n, ...]`, and ragged ones."""
 
     def elements(column: Column) -> tuple[Flat, np.ndarray]:
         values = columns[column.name]

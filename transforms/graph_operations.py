@@ -100,8 +100,8 @@ def check_saved_model(directory: str | os.PathLike[str]) -> None:
     except (OSError, DecodeError):
         return
     for graph in saved.meta_graphs:
-        for found in _offences(graph):
-            raise _refused(folder / GRAPH, found)
+        for violation in _violations(graph):
+            raise _refused(folder / GRAPH, violation)
 
 
 def _refused(path: Path, received: str) -> InputError:
@@ -111,7 +111,7 @@ def _refused(path: Path, received: str) -> InputError:
     )
 
 
-def _offences(meta_graph: Any) -> Iterator[str]:
+def _violations(meta_graph: Any) -> Iterator[str]:
     functions = {_text(function.signature.name): function for function in meta_graph.graph.library.functions}
     for place, nodes in (("the graph", meta_graph.graph.nodes), *((name, f.nodes) for name, f in functions.items())):
         for node in nodes:
@@ -156,14 +156,14 @@ def _checkpoint_operations(functions: dict[str, Any]) -> dict[str, set[str]]:
 
 
 def _sources(nodes: dict[str, Any], start: list[str]) -> set[str]:
-    """Names of the nodes on which these depend, and their own."""
-    found, waiting = set(), start
+    """Names of these nodes and of all on which they depend."""
+    names, waiting = set(), start
     while waiting:
         name = waiting.pop()
-        if name in nodes and name not in found:
-            found.add(name)
+        if name in nodes and name not in names:
+            names.add(name)
             waiting = waiting + [_node_of(source) for source in nodes[name].inputs]
-    return found
+    return names
 
 
 def _called(node: Any) -> set[str]:

@@ -42,7 +42,7 @@ class Registry:
         """Return the class called `name`, a subclass of `base`.
 
         Raises:
-          InputError: there is no such name or module, or it is something else; the nearest known name is given.
+          InputError: there is no such name or module, or it is something else; the nearest known name is suggested.
         """
         path = self.built_in.get(name) or self.paths().get(name, name)
         module_name, _, class_name = path.rpartition(".")

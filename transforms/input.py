@@ -72,13 +72,13 @@ def parsed(
     return batches.map(parse, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(tf.data.AUTOTUNE)
 
 
-def labelled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
+def labeled(columns: Features, record: RecordKind) -> tuple[Any, ...]:
     """Transformed columns as (features, label) or, for requests and with sample weights, (features, label, weight).
 
     The weight of a candidate is 1 where it is real and exposed, else 0: nobody knows its label; times its sample
     weight, if the source has them. The features of requests hold the mask `candidate`, too, which is no input of a
     model, and what the recipe may want of each candidate, such as `stage`; with sample weights also these and the
-    mask `exposed`, which cannot be told from the product.
+    mask `exposed`, which the product does not show.
     """
     weighted = WEIGHT in columns
     left_out = (LABEL,) if weighted else (LABEL, EXPOSED)

@@ -1,4 +1,4 @@
-"""Are the shards what `dataset.json` says? Damaged records are refused; changed but sound ones are told."""
+"""Are the shards what `dataset.json` says? Damaged records are refused; changed but sound ones are reported."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -25,19 +25,19 @@ def checked(
     its content, and the dataset's hash becomes that of the content.
 
     Returns:
-      The dataset with hashes and record counts as found, and the paths of the shards that had changed.
+      The dataset with hashes and record counts as they are now, and the paths of the shards that had changed.
 
     Raises:
       InputError: a shard is missing, or holds a record whose checksum is wrong.
     """
     changed: list[str] = []
-    found: dict[Split, SplitInfo] = dict(dataset.records[record])
+    splits_now: dict[Split, SplitInfo] = dict(dataset.records[record])
     for split in splits:
         paths = shard_paths(directory, dataset, record, split)
-        shards = tuple(_as_found(shard, path) for shard, path in zip(found[split].shards, paths, strict=True))
-        changed += [path for path, old, new in zip(paths, found[split].shards, shards, strict=True) if old != new]
-        found[split] = SplitInfo(shards=shards)
-    return dataset.model_copy(update={"records": {**dataset.records, record: found}}), changed
+        shards = tuple(_current(shard, path) for shard, path in zip(splits_now[split].shards, paths, strict=True))
+        changed += [path for path, old, new in zip(paths, splits_now[split].shards, shards, strict=True) if old != new]
+        splits_now[split] = SplitInfo(shards=shards)
+    return dataset.model_copy(update={"records": {**dataset.records, record: splits_now}}), changed
 
 
 def check_values(
@@ -102,7 +102,7 @@ def count_records(path: str) -> int:
     return count
 
 
-def _as_found(shard: ShardInfo, path: str) -> ShardInfo:
+def _current(shard: ShardInfo, path: str) -> ShardInfo:
     digest = sha256_of(path)
     if digest == shard.sha256:
         return shard

@@ -70,7 +70,7 @@ def vocabulary_ids(
     """Ids of all features of one vocabulary, looked up together.
 
     0 = missing or padding; then the vocabulary by falling frequency; then the out-of-vocabulary
-    buckets. A hashed vocabulary has 0 and its buckets. The vocabulary is learned from the analysed split only.
+    buckets. A hashed vocabulary has 0 and its buckets. The vocabulary is learned from the analyzed split only.
 
     Args:
       vocabulary: the declared one.
@@ -104,7 +104,7 @@ def signed_log(values: tf.Tensor) -> tf.Tensor:
 def scaled(feature: Feature, values: Values, real: tf.Tensor) -> Values:
     """A `zscore`, `log_zscore`, `minmax` or `identity` feature; missing and padding become 0.
 
-    Always finite: a column without real values, or with one value only, in the analysed split gives 0; what float32
+    Always finite: a column without real values, or with one value only, in the analyzed split gives 0; what float32
     cannot hold becomes its largest number. Worked out in float64, where whole numbers of any size and times keep
     their differences.
 

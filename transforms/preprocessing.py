@@ -1,6 +1,6 @@
 """The preprocessing_fn of TensorFlow Transform: one loop over the FeatureSet.
 
-What it learns (vocabularies, means, quantiles) comes from the analysed split alone; the same graph
+What it learns (vocabularies, means, quantiles) comes from the analyzed split alone; the same graph
 transforms records for training and raw features in serving.
 """
 

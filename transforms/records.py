@@ -230,7 +230,7 @@ def verify_shards(directory: str | os.PathLike[str], dataset: Dataset) -> None:
         for info in splits.values():
             for shard in info.shards:
                 path = os.path.join(directory, shard.path)
-                found = sha256_of(path) if os.path.exists(path) else "no such file"
-                if found != shard.sha256:
+                digest = sha256_of(path) if os.path.exists(path) else "no such file"
+                if digest != shard.sha256:
                     fix = "the file was damaged or changed: make the dataset again"
-                    raise InputError(path, found, f"sha256 {shard.sha256}", fix)
+                    raise InputError(path, digest, f"sha256 {shard.sha256}", fix)

@@ -23,8 +23,8 @@ _READ_AT_ONCE = 4096
 def spans_in(stream: str | os.PathLike[str]) -> list[Path]:
     """Whole spans in the order of their names; what is still being written has another name."""
     folder = Path(stream)
-    found = folder.iterdir() if folder.is_dir() else iter(())
-    return sorted(path for path in found if not path.name.startswith(".") and (path / MANIFEST).is_file())
+    paths = folder.iterdir() if folder.is_dir() else iter(())
+    return sorted(path for path in paths if not path.name.startswith(".") and (path / MANIFEST).is_file())
 
 
 def files_of(span: Path, dataset: Dataset) -> list[str]:
@@ -42,7 +42,7 @@ def files_of(span: Path, dataset: Dataset) -> list[str]:
 
 
 def cut_spans(directory: str | os.PathLike[str], out: str | os.PathLike[str], count: int) -> list[str]:
-    """Copies the rows of a dataset, all splits in the order of time, into so many spans.
+    """Copies the rows of a dataset, all splits in the order of time, into spans of equal size.
 
     Args:
       directory: the dataset.

@@ -7,7 +7,7 @@ SPLIT_ENDS = (0.8, 0.9, 1.0)
 
 
 def mixed_bits(values: np.ndarray) -> np.ndarray:
-    """The finaliser of SplitMix64: a one-to-one scramble of 64-bit numbers; [n] uint64 -> [n] uint64."""
+    """The finalizer of SplitMix64: a one-to-one scramble of 64-bit numbers; [n] uint64 -> [n] uint64."""
     for multiplier in (0xBF58476D1CE4E5B9, 0x94D049BB133111EB):
         values = (values ^ (values >> np.uint64(30))) * np.uint64(multiplier)
     mixed: np.ndarray = values ^ (values >> np.uint64(31))

@@ -150,9 +150,9 @@ def _collect(directory: Path) -> dict[RecordKind, dict[Split, SplitInfo]]:
     records: dict[RecordKind, dict[Split, SplitInfo]] = {}
     for record in RECORD_KINDS:
         splits = {split: _number_shards(directory, record, split) for split in SPLITS}
-        found = {split: info for split, info in splits.items() if info.shards}
-        if found:
-            records[record] = found
+        present = {split: info for split, info in splits.items() if info.shards}
+        if present:
+            records[record] = present
     return records
 
 

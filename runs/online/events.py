@@ -9,7 +9,7 @@ import tensorflow_transform as tft
 
 from models.training.recent_keys import RecentKeys
 from transforms.features import TIMESTAMP, FeatureSet
-from transforms.input import Features, labelled, parsed, serialized
+from transforms.input import Features, labeled, parsed, serialized
 from transforms.stream import RowEncoder, RowFeatures
 
 KEYS = ("request_id", "user_id", "item_id")
@@ -41,12 +41,12 @@ class EventBatches:
         self._encode = tf.function(self._encoded, autograph=False, reduce_retracing=True)
 
     def of(self, files: Sequence[str], start: int = 0) -> Iterator[tuple[Features, Batch]]:
-        """Raw columns, and what `labelled` makes of them, of each batch from `start` on."""
+        """Raw columns, and what `labeled` makes of them, of each batch from `start` on."""
         for raw in parsed(serialized(files, self._batch_size).skip(start), self._rows.spec):
             yield raw, self._encode(raw)
 
     def _encoded(self, raw: Features) -> Batch:
-        return labelled(self._rows(raw), "row")
+        return labeled(self._rows(raw), "row")
 
     @property
     def element_spec(self) -> Any:

@@ -111,14 +111,14 @@ def eval_metrics(model: Any, task: "Task") -> dict[str, float]:
 
     from evaluation.pointwise import auc, logloss
     from transforms.errors import ConsortError
-    from transforms.input import labelled, parsed, serialized
+    from transforms.input import labeled, parsed, serialized
 
     config, spec = task.config, task.transform.transformed_feature_spec()
     batches = serialized(task.eval_files, config.training.rows_at_once)
     # Keras converts each layer's `call` by itself; converting all of Keras besides takes longer than the rest.
     logits_of = tf.function(lambda features: model(features, training=False), reduce_retracing=True, autograph=False)
     parts = []
-    for features, label, *weights in parsed(batches, spec, lambda columns: labelled(columns, config.record)):
+    for features, label, *weights in parsed(batches, spec, lambda columns: labeled(columns, config.record)):
         weight = weights[0].numpy() if weights else np.ones(label.shape)
         logits = tf.cast(logits_of(features), tf.float64).numpy()
         parts.append([values[weight > 0] for values in (label.numpy(), logits, weight)])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from simulation.clicks import click_probability, neighbour_effects
+from simulation.clicks import click_probability, neighbor_effects
 from simulation.parameters import World
 from simulation.population import Items
 
@@ -53,7 +53,7 @@ def probabilities(items: list[int], positions: list[int], relevance: list[float]
 
 
 def test_effects_of_neighbours_are_complement_less_positive_cosine() -> None:
-    effects = neighbour_effects(ITEMS, np.array([[0]]), np.array([[0, 1, 2, 3, 4]]))
+    effects = neighbor_effects(ITEMS, np.array([[0]]), np.array([[0, 1, 2, 3, 4]]))
     # alike: 0 - 1; complementary at right angles: 1 - 0; 60 degrees: 0 - 1/2; opposite: 0 - 0
     np.testing.assert_allclose(effects, [[[-1, -1, 1, -0.5, 0]]], atol=1e-6)
 

@@ -2,7 +2,7 @@ import pytest
 import tensorflow as tf
 
 from transforms import input as transforms_input
-from transforms.input import count_examples, expand_patterns, first_examples, labelled, parsed, serialized
+from transforms.input import count_examples, expand_patterns, first_examples, labeled, parsed, serialized
 
 SPEC = {"x": tf.io.FixedLenFeature([], tf.int64)}
 
@@ -80,10 +80,10 @@ def test_records_are_counted_wherever_a_block_of_the_file_ends(tmp_path, monkeyp
 
 def test_rows_have_weights_if_the_source_has_them():
     columns = {"x": tf.constant([7, 8]), "label": tf.constant([1.0, 0.0]), "weight": tf.constant([0.5, 2.0])}
-    features, label, weight = labelled(columns, "row")
+    features, label, weight = labeled(columns, "row")
     assert label.numpy().tolist() == [1, 0] and weight.numpy().tolist() == [0.5, 2]
     assert set(features) == {"x", "weight"}
-    assert len(labelled({name: columns[name] for name in ("x", "label")}, "row")) == 2
+    assert len(labeled({name: columns[name] for name in ("x", "label")}, "row")) == 2
 
 
 def test_weights_of_requests_are_those_of_what_was_shown_and_the_mask_stays():
@@ -92,7 +92,7 @@ def test_weights_of_requests_are_those_of_what_was_shown_and_the_mask_stays():
         "candidate": tf.constant([[1, 1, 0]]),
         "exposed": tf.constant([[1, 0, 0]]),
     }
-    features, _, weight = labelled(columns, "request")
+    features, _, weight = labeled(columns, "request")
     assert set(features) == {"candidate"} and weight.numpy().tolist() == [[1, 0, 0]]
-    features, _, weight = labelled({**columns, "weight": tf.constant([[0.5, 3.0, 9.0]])}, "request")
+    features, _, weight = labeled({**columns, "weight": tf.constant([[0.5, 3.0, 9.0]])}, "request")
     assert set(features) == {"candidate", "exposed", "weight"} and weight.numpy().tolist() == [[0.5, 0, 0]]

@@ -13,7 +13,7 @@ import tensorflow_transform as tft
 from transforms.batches import Batch, Ragged, encode, padded
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.features import CANDIDATE, EXPOSED, WEIGHT, Column, FeatureSet, ModelInput, RecordKind, Shape
-from transforms.input import labelled
+from transforms.input import labeled
 from transforms.records import load_dataset, shard_paths
 from transforms.schema import parse_spec
 from transforms.vocabularies import in_vocabulary_ids, table_sizes
@@ -77,7 +77,7 @@ class Preprocessing:
 
         The weight of a candidate is 1 if it was exposed, else 0, times its sample weight if there are any.
         """
-        return tf.data.Dataset.from_tensor_slices(labelled(self(columns), self.record)).batch(batch_size)
+        return tf.data.Dataset.from_tensor_slices(labeled(self(columns), self.record)).batch(batch_size)
 
     def export_arguments(self) -> dict[str, Any]:
         """Returns the arguments of `export_model` that describe the preprocessing."""

@@ -1,7 +1,7 @@
 """What was known of each item at any time: counts by buckets of time, combined over all workers.
 
 A counter in production lags behind its events, and so does this one: in bucket b only events of
-buckets before b are known. That makes the counts causal whatever the order of events inside a bucket.
+buckets before b are known. That makes the counts causal for any order of events inside a bucket.
 """
 
 from collections.abc import Iterable
@@ -128,9 +128,9 @@ class ItemCounts:
         buckets, items = self._shown_by_bucket
         start, stop = np.searchsorted(buckets, [bucket - width, bucket])
         last_first = slice(start, stop)
-        found, position = np.unique(items[last_first][::-1], return_index=True)
+        shown, position = np.unique(items[last_first][::-1], return_index=True)
         last = buckets[last_first][::-1][position]
-        pool: np.ndarray = found[np.lexsort((-found, -last))]
+        pool: np.ndarray = shown[np.lexsort((-shown, -last))]
         return pool
 
     def age(self, items: np.ndarray, buckets: np.ndarray) -> np.ndarray:

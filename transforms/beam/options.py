@@ -55,7 +55,7 @@ def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            known, given = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
+            known, received = options.get_all_options(), options.get_all_options(retain_unknown_options=True)
     except SystemExit as error:
         last = complaint.getvalue().strip().splitlines()[-1:]
         raise InputError("Beam options", " ".join(beam_args), "what Beam can read", " ".join(last)) from error
@@ -65,7 +65,7 @@ def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:
             create_runner(runner)
     except ValueError as error:
         raise InputError("Beam options", f"--runner={runner}", "a runner of Beam's", str(error)) from error
-    unknown = sorted(set(given) - set(known))
+    unknown = sorted(set(received) - set(known))
     if unknown and (runner is None or runner in LOCAL_RUNNERS):
         fix = nearest(f"--{unknown[0]}", [f"--{name}" for name in known])
         fix = fix if fix.startswith("did") else "leave it out"

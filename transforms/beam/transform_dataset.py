@@ -1,4 +1,4 @@
-"""Analyse and transform a dataset with TensorFlow Transform on Beam, outside of TFX."""
+"""Analyze and transform a dataset with TensorFlow Transform on Beam, outside of TFX."""
 
 import contextlib
 import os
@@ -79,8 +79,8 @@ def transform_dataset(
                 for split in dict.fromkeys(("train", *splits))
             }
             raw["train"] |= "Count_read" >> beam.ParDo(Count(read, _rows))
-            analyse = tft_beam.AnalyzeDataset(partial(preprocessing_fn, custom_config=config))
-            function = (raw["train"], adapter) | "Analyse" >> analyse
+            analyze = tft_beam.AnalyzeDataset(partial(preprocessing_fn, custom_config=config))
+            function = (raw["train"], adapter) | "Analyze" >> analyze
             _ = function | "WriteGraph" >> tft_beam.WriteTransformFn(str(temporary / GRAPH_DIR))
             for split in splits:
                 transformed = ((raw[split], adapter), function) | f"Transform_{split}" >> (

@@ -1,6 +1,6 @@
 """Vocabularies counted in columns: whole batches of tokens at a time, in C++ by Arrow.
 
-TFT's own vocabulary sends every distinct token of every batch through Beam as an element of its own;
+TFT's own vocabulary sends every distinct token of every batch through Beam as a separate element;
 here a batch is one element, which is what makes a vocabulary of tens of millions of tokens cheap.
 """
 
@@ -24,7 +24,7 @@ Counts = list[pa.Table]
 
 
 def learn_vocabulary(tokens: tf.Tensor, vocabulary: Vocabulary) -> tf.Tensor:
-    """The file of a vocabulary, learned from the analysed split: a token a line, by falling frequency.
+    """The file of a vocabulary, learned from the analyzed split: a token a line, by falling frequency.
 
     Equal counts are ordered by token. Tokens with line breaks are left out (they cannot stand in the
     file). The distinct tokens must fit into one worker's memory (about 100 bytes each); larger vocabularies

@@ -59,7 +59,7 @@ class Source(ABC, Generic[OptionsT]):
     each column of the `FeatureSet` and for the keys that every row has: `request_id`, `user_id`, `item_id`,
     `timestamp` and `label`.
 
-    A source with options of its own derives from `Source[ItsOptions]`, a `SourceOptions`, and finds them as
+    A source with more options derives from `Source[ItsOptions]`, a `SourceOptions`, and finds them as
     `self.options`.
 
     The sources that come with Consort are folders: `schema.py` holds the class and its options and imports nothing

@@ -145,6 +145,6 @@ def required_file(folder: Path, names: Iterable[str], expected: str, fix: str = 
     names = tuple(names)
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
-        found = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "an empty directory"
-        raise InputError(str(folder), f"no {' or '.join(names)} among {found}", expected, fix)
+        names_there = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "an empty directory"
+        raise InputError(str(folder), f"no {' or '.join(names)} among {names_there}", expected, fix)
     return path

@@ -53,7 +53,7 @@ def source_class(name: str) -> type[Source]:
     """The class of a source.
 
     Raises:
-      InputError: there is no such source; the nearest known name is given.
+      InputError: there is no such source; the nearest known name is suggested.
     """
     return REGISTRY.find(name, Source)  # type: ignore[type-abstract]
 

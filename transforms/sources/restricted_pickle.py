@@ -217,7 +217,7 @@ def load_plain(path: str | os.PathLike[str], expected: str = "arrays by key") ->
       expected: what it should hold, for messages.
 
     Raises:
-      InputError: there is no such file, it names anything else (the name is told), or it is damaged.
+      InputError: there is no such file, it names anything else (the name is reported), or it is damaged.
     """
     try:
         with open(path, "rb") as file:

@@ -34,7 +34,7 @@ class FieldKind:
     """What a field may hold.
 
     Args:
-      form: of all its text: a pattern (RE2); or a run of characters, in place of which only nothing may be missing.
+      form: of all its text: a pattern (RE2), or a run of characters, for which `missing` is the empty text or nothing.
       expected: the same in words, for messages.
       dtype: of the records' column.
       missing: texts that stand for no value.

@@ -282,7 +282,7 @@ def _column_names(path: str | os.PathLike[str], text_format: TextFormat) -> list
 
 
 def _first_fault(data: bytes, chunk: LineChunk, first_line: int, text_format: TextFormat) -> InputError:
-    """What is wrong with the first line that is not as it should be, found line by line."""
+    """Returns what is wrong with the first malformed line, line by line."""
     names = _column_names(chunk.path, text_format)
     data, delimiter = _single_delimiter(data, text_format)
     for number, line in enumerate(data.removesuffix(b"\n").split(b"\n"), start=first_line):

@@ -35,7 +35,7 @@ class CriteoOptions(LineOptions):
     frequency_threshold: int = Field(default=10, ge=1)
 
     @model_validator(mode="after")
-    def _one_discretisation(self) -> "CriteoOptions":
+    def _one_discretization(self) -> "CriteoOptions":
         if self.discretise and self.numeric != "squared_log" and "numeric" in self.model_fields_set:
             raise ValueError("'discretise: x4' means 'numeric: squared_log'; leave one of the two out")
         return self

@@ -98,7 +98,7 @@ class UserFeatures:
 
         Args:
           users, times: int64 [n].
-          length: at most so many, the most recent.
+          length: articles at most, the most recent ones.
 
         Returns:
           Article ids of all lists, their offsets [n + 1], and the number of all reads before, [n].

@@ -62,8 +62,8 @@ class Impressions:
         joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in (*_SCALARS, *_LISTS)}
         lengths = np.concatenate([np.diff(part.offsets) for part in parts])
         offsets = np.concatenate([[0], np.cumsum(lengths)])
-        whole = Impressions(**joined, offsets=offsets)
-        return whole.take(np.lexsort((whole.ids, whole.times)))
+        every = Impressions(**joined, offsets=offsets)
+        return every.take(np.lexsort((every.ids, every.times)))
 
 
 _LISTS = ("items", "clicked")
@@ -86,8 +86,8 @@ class Reads:
     def joined(parts: Iterable["Reads"]) -> "Reads":
         """All reads, by user, time and article."""
         none = np.zeros(0, np.int64)
-        whole = [Reads(none, none, none), *parts]
-        joined = Reads(*(np.concatenate([getattr(part, field.name) for part in whole]) for field in fields(Reads)))
+        parts = [Reads(none, none, none), *parts]
+        joined = Reads(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Reads)))
         return joined.take(np.lexsort((joined.items, joined.times, joined.users)))
 
 
@@ -255,14 +255,14 @@ def _column(path: Path, name: str) -> pa.ChunkedArray:
         return pq.read_table(path, columns=[name]).column(0)
 
 
-def _is_kind(found: pa.DataType, kind: str) -> bool:
+def _is_kind(dtype: pa.DataType, kind: str) -> bool:
     if kind in (_IDS, _TIMES):
-        listed = pa.types.is_list(found) or pa.types.is_large_list(found)
-        return listed and _is_kind(found.value_type, _INTEGER if kind == _IDS else _TIME)
+        listed = pa.types.is_list(dtype) or pa.types.is_large_list(dtype)
+        return listed and _is_kind(dtype.value_type, _INTEGER if kind == _IDS else _TIME)
     if kind == _NUMBER:
-        return bool(pa.types.is_floating(found) or pa.types.is_integer(found))
+        return bool(pa.types.is_floating(dtype) or pa.types.is_integer(dtype))
     tests = {_INTEGER: pa.types.is_integer, _TIME: pa.types.is_timestamp, _FLAG: pa.types.is_boolean}
-    return bool(tests[kind](found))
+    return bool(tests[kind](dtype))
 
 
 def _read(group: RowGroup, kinds: dict[str, str]) -> pa.Table:

@@ -9,7 +9,7 @@ from transforms.sources.base import Source
 from transforms.sources.options import RecordOptions, columns, features, history_column, vocabularies
 
 WINDOWS_HOURS = (1, 6, 24)
-"""Counters look back so far; never to the start of the data, whose distance would be a feature."""
+"""How far counters look back; never to the start of the data, whose distance would be a feature."""
 
 
 class EbnerdOptions(RecordOptions):
@@ -59,7 +59,7 @@ class EbnerdOptions(RecordOptions):
         return self.bucket_minutes * 60
 
     def buckets(self, hours: int) -> int:
-        """Buckets in so many hours."""
+        """Number of buckets in some hours."""
         return hours * 60 // self.bucket_minutes
 
 

@@ -25,7 +25,7 @@ class MovielensOptions(RowOptions):
     Args:
       history_length: well rated films kept, the most recent ones; at most 50.
       frequency_threshold: users and films seen less often in the training split are out of vocabulary.
-      positive_rating: a rating of at least so much is label 1, and puts the film into the histories.
+      positive_rating: the least rating with label 1, which also puts the film into the histories.
       eval_share, test_share: of the ratings in order of time, the last `test_share` are `test`, the
         `eval_share` before them `eval`, the rest `train`; ratings of one second are never parted.
     """

@@ -87,7 +87,7 @@ def _read_jester(folder: Path) -> Ratings:
 
 def _jester_table(path: Path) -> pd.DataFrame:
     try:
-        # As text: the number that a bad value would become could not be told to the user.
+        # As text: the number that a bad value would become could not be reported.
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     # A damaged gzip is one of the last three.
     except (ValueError, OSError, EOFError, zlib.error) as error:
@@ -134,9 +134,9 @@ def _one_hot_fields(folder: Path, entity: str, fields: tuple[str, ...], members:
     if flags.shape != (members, len(names)):
         received = f"{flags.shape[0]} lines of {flags.shape[1]} numbers"
         raise InputError(str(path), received, f"{members} lines of {len(names)}", _AGAIN)
-    found = {}
+    categories = {}
     for name in fields:
-        columns = [index for index, (own, _, _) in enumerate(names) if own == name]
+        columns = [index for index, (field_name, _, _) in enumerate(names) if field_name == name]
         if not columns:
             raise InputError(str(map_path), f"no field {name!r}", f"fields {', '.join(fields)}", _AGAIN)
         wrong = (flags[:, columns] == 1).sum(axis=1) != 1
@@ -145,8 +145,8 @@ def _one_hot_fields(folder: Path, entity: str, fields: tuple[str, ...], members:
             received = flags[int(np.argmax(wrong)), columns].astype(int).tolist()
             raise InputError(where, received, "a single 1", "repair the line")
         values = np.array([names[index][2] for index in columns])
-        found[f"{entity}_{name}"] = np.char.encode(values[flags[:, columns].argmax(axis=1)])
-    return found
+        categories[f"{entity}_{name}"] = np.char.encode(values[flags[:, columns].argmax(axis=1)])
+    return categories
 
 
 def _numbers(path: Path) -> np.ndarray:

@@ -83,11 +83,11 @@ def yes_probability(ratings: Ratings, options: RatingsMatrixOptions) -> np.ndarr
 def preferences(ratings: Ratings, options: RatingsMatrixOptions) -> np.ndarray:
     """What the policy prefers, before its noise: float64 [U, I], NaN where there is no rating."""
     share = options.popularity_share
-    relevance = _standardised(ratings.values)
+    relevance = _standardized(ratings.values)
     # An item that nobody has rated is nowhere a candidate.
     rated = ~np.isnan(ratings.values).all(axis=0)
     popularity = np.full(ratings.values.shape[1], np.nan)
-    popularity[rated] = _standardised(_known_mean(ratings.values[:, rated], axis=0))[0]
+    popularity[rated] = _standardized(_known_mean(ratings.values[:, rated], axis=0))[0]
     return options.bias_strength * ((1 - share) * relevance + share * popularity)
 
 
@@ -157,12 +157,12 @@ def _known_mean(values: np.ndarray, axis: int) -> np.ndarray:
     return mean
 
 
-def _standardised(values: np.ndarray) -> np.ndarray:
+def _standardized(values: np.ndarray) -> np.ndarray:
     """Mean 0 and standard deviation 1 of each row, NaN left out; all 0 where all are equal."""
-    centred = values - _known_mean(values, axis=1)
-    spread = np.sqrt(_known_mean(centred * centred, axis=1))
-    standardised: np.ndarray = centred / np.where(spread > 0, spread, 1.0)
-    return standardised
+    centered = values - _known_mean(values, axis=1)
+    spread = np.sqrt(_known_mean(centered * centered, axis=1))
+    standardized: np.ndarray = centered / np.where(spread > 0, spread, 1.0)
+    return standardized
 
 
 CANDIDATES_PER_SHARD = 400_000

@@ -26,7 +26,7 @@ class Defaults:
 DEFAULTS: dict[Format, Defaults] = {
     # Ratings of -10 to 10 with a mean near 1: 5 is a joke well liked; about 28 % of all ratings say yes.
     "jester": Defaults(threshold=5.0, softness=1.5, requests_per_user=10, candidates=50, exposed_items=5),
-    # Ratings of 1 to 5, of which 4 and 5 count as positive.
+    # Ratings of 1 to 5; 4 and 5 count as positive.
     "coat": Defaults(threshold=3.5, softness=0.5, requests_per_user=4, candidates=12, exposed_items=3),
 }
 RANKED_PER_EXPOSED = 3
@@ -131,7 +131,7 @@ class RatingsMatrixSource(Source[RatingsMatrixOptions]):
         logging_score = bias_strength ((1 - s) relevance + s popularity) + Gumbel noise
 
     s the `popularity_share`; relevance is the user's own rating and popularity the item's mean rating,
-    each standardised (within the user, over the items). So exposure is a Plackett-Luce draw without
+    each standardized (within the user, over the items). So exposure is a Plackett-Luce draw without
     replacement with known weights, and uniformly random at `bias_strength` 0. An item that was shown
     is not a candidate again: a test request asks about items that this user was never shown. `stage`
     (1 candidate, 2 ranked, 3 shown), `position`, `logging_score` and `true_click_probability` are as the

@@ -32,7 +32,7 @@ from transforms.sources.restricted_pickle import load_plain
 from transforms.splits import mixed_bits
 
 ROWS_PER_PIECE = 500_000
-"""About so many rows are in memory at once; a day of the full data set has some 50 million."""
+"""Rows in memory at once, about; a day of the full data set has some 50 million."""
 
 Rows = dict[str, np.ndarray]
 _DAY_MS = 86_400_000
@@ -60,22 +60,22 @@ def split_days(input_dir: str | os.PathLike[str], options: RecflowOptions) -> di
     folder = Path(input_dir) / options.folder
     if not folder.is_dir():
         raise InputError(str(folder), "no such directory", "a directory of <day>.feather", "correct --input")
-    found = sorted(path.stem for path in folder.glob("*.feather"))
-    for name in found:
+    days = sorted(path.stem for path in folder.glob("*.feather"))
+    for name in days:
         _start_ms(name, folder)
     if options.splits in PERIODS:
         first, last = (date.fromisoformat(day) for day in PERIODS[options.splits])
         wanted = [(first + timedelta(days=i)).isoformat() for i in range((last - first).days + 1)]
-        missing = [day for day in wanted if day not in found]
+        missing = [day for day in wanted if day not in days]
         if missing:
             received = f"{len(missing)} of {len(wanted)} days missing, the first {missing[0]}"
             fix = "get the files, or choose splits=files"
             raise InputError(str(folder), received, f"each day from {first} to {last}", fix)
-        found = wanted
-    if len(found) < 3:
-        raise InputError(str(folder), f"{len(found)} days", "3 or more: train, eval, test", "get more days")
-    splits: dict[str, Split] = dict.fromkeys(found, "train")
-    return splits | {found[-2]: "eval", found[-1]: "test"}
+        days = wanted
+    if len(days) < 3:
+        raise InputError(str(folder), f"{len(days)} days", "3 or more: train, eval, test", "get more days")
+    splits: dict[str, Split] = dict.fromkeys(days, "train")
+    return splits | {days[-2]: "eval", days[-1]: "test"}
 
 
 def check_day(input_dir: str | os.PathLike[str], day: str, options: RecflowOptions) -> None:
@@ -171,8 +171,8 @@ def pieces(path: Path, day: str, options: RecflowOptions, limits: dict[str, int]
         stack.close()
         for number in sorted(sinks):
             with pa.OSFile(os.path.join(folder, f"{number:06d}.arrow")) as file:
-                whole = ipc.open_file(file).read_all()
-            yield {name: whole[name].to_numpy() for name in whole.column_names}
+                table = ipc.open_file(file).read_all()
+            yield {name: table[name].to_numpy() for name in table.column_names}
 
 
 def _start_ms(day: str, where: Path) -> int:
@@ -273,26 +273,26 @@ class Histories:
         if not isinstance(content, dict):
             raise InputError(str(path), type(content).__name__, f"a dict of {_EXPECTED}", "get the file again")
         self._arrays: dict[Any, Any] = content
-        self._asked = self._found = 0
+        self._asked = self._answered = 0
 
     def before(self, request_ids: np.ndarray, times_ms: np.ndarray, length: int) -> History:
         """The last views strictly before each request; a request without an entry has none.
 
         Args:
           request_ids, times_ms: int64 [n].
-          length: at most so many views, the most recent.
+          length: views at most, the most recent ones.
 
         Raises:
           InputError: an array has another shape or type.
         """
-        found = [self._array(request) for request in request_ids.tolist()]
-        self._asked += len(found)
-        self._found += sum(array is not None for array in found)
+        entries = [self._array(request) for request in request_ids.tolist()]
+        self._asked += len(entries)
+        self._answered += sum(array is not None for array in entries)
         empty = np.zeros((0, len(HISTORY_COLUMNS)), np.int64)
-        arrays = [empty if array is None else array for array in found]
+        arrays = [empty if array is None else array for array in entries]
         views = np.concatenate([empty, *arrays]).astype(np.int64)
         owner = np.repeat(np.arange(len(arrays)), [len(array) for array in arrays])
-        # A view at the time of the request, or after, would tell the label.
+        # A view at the time of the request, or after, would give away the label.
         known = (views[:, _TIME] > 0) & (views[:, _TIME] < times_ms[owner])
         views, owner = views[known], owner[known]
         order = np.lexsort((views[:, _TIME], owner))
@@ -309,7 +309,7 @@ class Histories:
         Raises:
           InputError: none had: the file belongs to another day.
         """
-        if self._asked and not self._found:
+        if self._asked and not self._answered:
             received = f"no entry for any of {self._asked} requests"
             raise InputError(str(self._path), received, "histories of the requests of its day", "get the file again")
 
