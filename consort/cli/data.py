@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from consort.cli.options import BeamArg, JsonFile
+from consort.cli.options import MAX_SEED, BeamArg, JsonFile, Seed
 from consort.cli.output import progress, save, say, show, table
 
 app = typer.Typer(help="Simulate, import or inspect a dataset.", no_args_is_help=True)
@@ -32,7 +32,7 @@ def simulate(
     rows: Annotated[
         int | None, typer.Option(metavar="N", help="Number of rows of a click log (--world ctr); default: 100000.")
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Random seed of the world and its log.")] = 1,
+    seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
     """Simulate a log whose true probabilities are known.
@@ -99,7 +99,8 @@ def import_(
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the source; repeatable.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(metavar="N", help="Random seed, for sources that split at random.")
+        int | None,
+        typer.Option(metavar="N", help="Random seed, for sources that split at random.", min=0, max=MAX_SEED),
     ] = None,
     beam_arg: BeamArg = None,
     json_file: JsonFile = None,

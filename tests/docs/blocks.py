@@ -33,7 +33,13 @@ def render(text: str) -> str:
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Returns a Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines)
+    text = "\n".join("| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines)
+    return in_yaml(text)
+
+
+def in_yaml(text: str) -> str:
+    """Returns text of docstrings with the constants as a run file has them."""
+    return re.sub(r"`?\b(None|True|False)\b`?", lambda match: f"`{match[1].lower().replace('none', 'null')}`", text)
 
 
 def verbs() -> str:
@@ -142,7 +148,7 @@ def model_options() -> str:
 
 def options(path: str) -> str:
     """The options of a recipe."""
-    return options_table(load(path)).rstrip()
+    return in_yaml(options_table(load(path)).rstrip())
 
 
 def metrics() -> str:
