@@ -128,6 +128,29 @@ def test_a_table_without_times_has_each_key_once():
         compute(Part(table_of(rows)), Stage(join.per, (join,), ()), {"prices": table_of(prices)})
 
 
+def test_events_of_one_moment_are_in_order_of_file_and_row_and_know_nothing_of_each_other():
+    moments = [(9, 0, 0, "d"), (5, 1, 0, "c"), (5, 0, 7, "b"), (5, 0, 2, "a")]
+    names = ("timestamp", "_file", "_row", "item_id")
+    rows = [dict(zip(names, moment, strict=True)) | {"user_id": "u"} for moment in moments]
+    part = compute(Part(table_of(rows)), Stage(("user_id",), (), (History("items", "item_id", last=2),)), {})
+    assert part.to_table()["items"].to_pylist() == [["b", "c"], [], [], []]
+
+
+def test_hashes_are_the_same_everywhere_and_spread_rows_without_a_key():
+    rows = {"name": ["a", "b", "a", None, "", None], "number": [1, 2, 1, 4, 5, None]}
+    places = {"_file": [0, 0, 1, 1, 1, 1], "_row": [0, 1, 2, 3, 4, 5]}
+    table = pa.table({**rows, **places})
+    by_name, by_number = key_hashes(table, ("name",)), key_hashes(table, ("number",))
+    # As written into datasets: another value would move users to other splits.
+    assert [int(value) for value in by_name[:2] >> np.uint64(40)] == [9689267, 681159]
+    assert [int(value) for value in by_number[:2] >> np.uint64(40)] == [11441855, 2118810]
+    assert by_name[0] == by_name[2]
+    assert len(set(by_name[3:].tolist())) == 3
+    assert by_number[5] == by_name[5]
+    assert key_hashes(table, ("name",), seed=1)[0] != by_name[0]
+    assert len(set(key_hashes(table, ()).tolist())) == 6
+
+
 def test_rows_of_a_request_share_its_first_time_and_are_known_at_their_own():
     names = ("request_id", "user_id", "item_id", "timestamp", "_file", "_row")
     rows = [("r", "a", "x", 10, 0, 0), ("r", "a", "y", 14, 0, 1), ("s", "a", "z", 12, 0, 2), (None, "a", "w", 15, 0, 3),

@@ -37,7 +37,7 @@ def local_parts_folder(options: PipelineOptions, folder: str) -> Iterator[None]:
       folder: in which the temporary one is made.
     """
     parts, runner = options.view_as(PartOptions), options.view_as(StandardOptions).runner
-    if parts.parts_folder is not None or runner not in LOCAL_RUNNERS:
+    if parts.parts_folder is not None or runner not in (None, *LOCAL_RUNNERS):
         yield
         return
     with tempfile.TemporaryDirectory(prefix="parts-", dir=folder) as temporary:
