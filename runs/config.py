@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from runs.audit.findings import Mode, check_keys
 from runs.tuning.config import FIXED, TuningConfig
 from transforms.errors import InputError
 from transforms.features import Feature, FeatureSet, RecordKind, Vocabulary
@@ -169,17 +170,29 @@ class RecipeConfig(_Section):
 
 
 class GateConfig(_Section):
-    """What a model must reach, on the overall slice, to be pushed.
+    """What data and a model must be like for the model to be pushed; a model's bounds are on the overall slice.
 
     Args:
+      checks: by name of a check of the audit, or `check:column`: `stop`, `report` or `off`. By default leaks and
+        errors stop a run, and the rest is reported; see docs/audit.md.
       min_auc: AUC on the evaluated split.
       max_calibration_error: |sum of predictions / sum of labels - 1|.
       min_auc_gain: AUC above the blessed model's; negative lets a slightly worse one pass.
     """
 
+    checks: dict[str, Mode] = Field(default_factory=dict)
     min_auc: float = Field(default=0.5, ge=0.0, le=1.0)
     max_calibration_error: float = Field(default=0.5, gt=0)
     min_auc_gain: float = -1e-3
+
+    @field_validator("checks", mode="before")
+    @classmethod
+    def _known_checks(cls, checks: Any) -> Any:
+        if not isinstance(checks, Mapping):
+            return checks
+        check_keys(map(str, checks), "key 'gate.checks'")
+        # In YAML, off without quotes is false.
+        return {name: "off" if mode is False else mode for name, mode in checks.items()}
 
 
 class PipelineConfig(_Section):

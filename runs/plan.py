@@ -19,7 +19,7 @@ from runs.data import mean_label
 from runs.external_inputs import checked_inputs, identities
 from runs.provenance import CODE, code_version, versions
 from transforms.beam.options import pipeline_options
-from transforms.errors import InputError
+from transforms.errors import FaultyData, InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, WEIGHT, FeatureSet, Split
 from transforms.files import check_model_folder, write_text
 from transforms.input import parsed, serialized
@@ -87,6 +87,11 @@ class Plan:
     @property
     def reports_dir(self) -> Path:
         return self.root / "reports"
+
+    @property
+    def profiles_dir(self) -> Path:
+        """What later audits compare their data with."""
+        return self.root / "profiles" / self.config.name
 
     @property
     def artifacts_dir(self) -> Path:
@@ -203,7 +208,11 @@ def check_run(
     for one in recipe_of(config).external_inputs():
         one.check_exists()
     dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
-    _check_splits(config, data_dir, dataset)
+    try:
+        _check_splits(config, data_dir, dataset)
+    except FaultyData as error:
+        # It was not empty when it was written: the file is damaged.
+        raise InputError(error.where, error.received, error.expected, error.fix) from error
     check_needs(config, recipe_of(config), feature_set, dataset, data_dir)
     inputs = checked_inputs(facts_of(config, dataset))
     return dataset, tuple(changed), inputs
@@ -322,7 +331,7 @@ def _check_labels(config: RunConfig, feature_set: FeatureSet, dataset: Dataset, 
     if rate is None or rate in (0.0, 1.0):
         received = "no label" if rate is None else f"labels that are all {rate:g}"
         fix = "check the import's label, or take a longer time"
-        raise InputError("split train", received, "labels of both classes, 0 and 1", fix)
+        raise FaultyData("split train", received, "labels of both classes, 0 and 1", fix)
 
 
 def _has_unexposed(files: Sequence[str], feature_set: FeatureSet) -> bool:

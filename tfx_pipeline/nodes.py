@@ -1,5 +1,8 @@
 """The nodes of the pipeline, in the order in which they run."""
 
+import json
+from typing import Any
+
 import tensorflow_data_validation as tfdv
 import tensorflow_model_analysis as tfma
 from tfx import v1 as tfx
@@ -7,6 +10,7 @@ from tfx.dsl.components.base.base_node import BaseNode
 from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
 from tfx.types.channel import BaseChannel
 
+from runs.audit.audit import accepted_in
 from runs.config import RunConfig
 from runs.plan import Plan
 from runs.tuning.space import check_search
@@ -56,11 +60,25 @@ def validation(plan: Plan, examples: BaseChannel) -> tuple[list[BaseNode], BaseC
     gate = AnomalyGate(
         anomalies=validator.outputs["anomalies"],
         examples=examples,
-        feature_set=plan.dataset.feature_set.model_dump_json(),
+        feature_set=plan.feature_set.model_dump_json(),
         record=plan.config.record,
         report_dir=str(plan.reports_dir),
+        dataset=json.dumps(_audited(plan)),
+        checks=json.dumps(plan.config.gate.checks),
+        evaluate_split=plan.config.pipeline.evaluate_split,
+        serving_base=str(plan.serving_base),
+        profiles_dir=str(plan.profiles_dir),
     )
     return [statistics, schema, validator, gate], schema.outputs["schema"]
+
+
+def _audited(plan: Plan) -> dict[str, Any]:
+    return {
+        "source": plan.dataset.source,
+        "dataset_sha256": plan.dataset.sha256,
+        "examples": sum(info.examples for info in plan.dataset.records[plan.config.record].values()),
+        "accepted": accepted_in(plan.dataset.origin),
+    }
 
 
 def transform(plan: Plan, examples: BaseChannel, schema: BaseChannel) -> tfx.components.Transform:
@@ -166,7 +184,7 @@ def eval_config(config: RunConfig, weighted: bool = False) -> tfma.EvalConfig:
         for name, threshold in (("AUC", auc), ("Calibration", calibration))
     ]
     # TFMA's cross entropy takes one label an example, not a list; `consort evaluate` has it for both kinds.
-    reported = ("ExampleCount", "MeanLabel") if config.record == "request" else ("ExampleCount", "BinaryCrossEntropy")
+    reported = ("ExampleCount", "MeanLabel", *(() if config.record == "request" else ("BinaryCrossEntropy",)))
     metrics += [tfma.MetricConfig(class_name=name) for name in reported]
     spec = tfma.ModelSpec(
         signature_name=EXAMPLES,

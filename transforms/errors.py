@@ -30,6 +30,10 @@ class InputError(ConsortError, ValueError):
         return type(self), (self.where, self.received, self.expected, self.fix)
 
 
+class FaultyData(InputError):
+    """A dataset as it should be by its form, whose content is of no use: a pipeline's data gate rejects it."""
+
+
 class MissingPart(ConsortError):
     """An optional part is not installed. Exit 3.
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from transforms.errors import InputError
+from transforms.errors import FaultyData, InputError
 from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
 from transforms.files import check_local, sha256_of, write_text
 from transforms.places import kind_of
@@ -201,6 +201,7 @@ def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: Rec
 
     Raises:
       InputError: the dataset has no such records, or a shard is missing.
+      FaultyData: the split is empty.
     """
     splits = dataset.records.get(record)
     if not splits:
@@ -212,7 +213,7 @@ def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: Rec
     if info is None or info.records == 0:
         have = ", ".join(name for name in SPLITS if name in splits and splits[name].records)
         fix = "give the dataset records of that split, or ask for another one where you may"
-        raise InputError(str(directory), f"splits {have}", f"a split {split!r} that is not empty", fix)
+        raise FaultyData(str(directory), f"splits {have}", f"a split {split!r} that is not empty", fix)
     paths = [os.path.join(directory, shard.path) for shard in info.shards]
     for path in paths:
         if not os.path.exists(path):

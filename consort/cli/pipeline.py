@@ -7,6 +7,7 @@ import typer
 
 from consort.cli.options import BeamArg, Data, JsonFile, Run, SeedOverride, Set, check_unused, overrides
 from consort.cli.output import describe_best, report_changed, report_warnings, save, say, show
+from transforms.errors import FaultyData, GateRefused
 
 app = typer.Typer(help="Run or draw the TFX pipeline.", no_args_is_help=True)
 
@@ -35,7 +36,10 @@ def run(
     check_unused(root, config)
     from runs.plan import make_plan
 
-    plan = make_plan(config, data, root, "--root")
+    try:
+        plan = make_plan(config, data, root, "--root")
+    except FaultyData as error:
+        raise GateRefused("the data gate", [str(error)]) from error
     report_changed(plan.changed_shards)
     say("loading TFX")
     from tfx_pipeline.run import run_pipeline

@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from runs.audit.drift import Profile, drift, profile_of
@@ -130,36 +129,3 @@ def accepted_in(origin: Mapping[str, Any]) -> tuple[str, ...]:
         if isinstance(section, Mapping) and section.get("accept"):
             return tuple(str(one) for one in section["accept"])
     return ()
-
-
-def save_profile(folder: Path, profile: Profile, keep: Sequence[str]) -> None:
-    """Keeps the profile of a dataset for later audits, and removes those that no version needs.
-
-    Args:
-      folder: of the profiles.
-      profile: to write.
-      keep: hashes of the other datasets whose profiles stay.
-    """
-    from transforms.files import write_text
-
-    write_text(_profile_file(folder, profile.dataset_sha256, profile.record), profile.model_dump_json())
-    kept = {sha256[:_NAME_LENGTH] for sha256 in (*keep, profile.dataset_sha256)}
-    for path in folder.glob("*.json"):
-        if path.name.partition("-")[0] not in kept:
-            path.unlink()
-
-
-def load_profile(folder: Path, dataset_sha256: str, record: RecordKind) -> Profile | None:
-    """The profile of a dataset; None: there is none, or a later version has written it."""
-    path = _profile_file(folder, dataset_sha256, record)
-    try:
-        return Profile.model_validate_json(path.read_text()) if path.is_file() else None
-    except ValueError:
-        return None
-
-
-_NAME_LENGTH = 16
-
-
-def _profile_file(folder: Path, dataset_sha256: str, record: str) -> Path:
-    return folder / f"{dataset_sha256[:_NAME_LENGTH]}-{record}.json"

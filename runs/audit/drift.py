@@ -8,7 +8,7 @@ import base64
 import math
 import zlib
 from collections.abc import Iterator
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -16,13 +16,15 @@ from pydantic import BaseModel, ConfigDict
 from evaluation.pointwise import auc
 from runs.audit.findings import Finding
 from runs.audit.table import ITEM_ID, USER_ID, Table, Values
-from transforms.features import SPLITS, VOCABULARY_ENCODINGS
+from transforms.features import SPLITS, Encoding
 
 _KNOWN_IDS = 1 << 14
 """Ids of a column that a profile keeps, at most: those of the lowest hashes, so that any two profiles keep the same."""
 _CATEGORIES, _ELEMENTS = 50, 200_000
 _HASHES = 1 << 32
-UNKNOWN_MORE, LABEL_FACTOR = 0.4, 2.0
+LIMIT, UNKNOWN_MORE, LABEL_FACTOR = 0.5, 0.4, 2.0
+MOVES = 0.1
+"""Divergence of the last third of the time from the first, from which on a column moves in any case."""
 
 
 class _Frozen(BaseModel):
@@ -36,7 +38,7 @@ class Distance(NamedTuple):
       divergence: Jensen-Shannon, in bits, 0 to 1.
       far: share of the values far outside of the range.
       change: what differs most, in words.
-      usual: divergence of the later half of the data from its earlier half: counts so far grow in any log.
+      usual: divergence of the last third of that data from its first: counts so far grow in any log.
     """
 
     divergence: float
@@ -45,12 +47,10 @@ class Distance(NamedTuple):
     usual: float
 
     @property
-    def limit(self) -> float:
-        return max(Distribution.LIMIT, self.usual + 0.35)
-
-    @property
     def stands_out(self) -> bool:
-        return self.divergence >= self.limit or self.far >= (0.05 if self.usual < 0.2 else 0.5)
+        if self.usual >= MOVES:
+            return self.far >= 0.5
+        return self.divergence >= LIMIT or self.far >= 0.05
 
     def __str__(self) -> str:
         outside = f", {self.far:.0%} of the values far outside the range" if self.far >= 0.01 else ""
@@ -66,10 +66,8 @@ class Distribution(_Frozen):
       middle: median.
       categories: hashes of the values.
       shares: of the bins or categories, then of all other values, then of missing ones.
-      usual: divergence of the later half of the data from its earlier half.
+      usual: divergence of the last third of the time from the first.
     """
-
-    LIMIT: ClassVar[float] = 0.5
 
     edges: tuple[float, ...] = ()
     low: float = 0.0
@@ -123,13 +121,14 @@ def distribution_of(values: Values) -> Distribution | None:
 
 def distributions(train: Table) -> dict[str, Distribution]:
     """The distribution of each column that a model sees, but for the ids of users and items."""
-    early, late = halves_of(train)
+    first, last = np.quantile(train.time, [1 / 3, 2 / 3]) if len(train) else (0, 0)
+    early, late = train.where(train.time <= first), train.where(train.time > last)
     found = {}
     for name, values in train.inputs():
         whole = None if name in (USER_ID, ITEM_ID) else distribution_of(values)
         if whole is not None:
-            first = distribution_of(early.columns[name])
-            usual = 0.0 if first is None or not len(late) else first.distance(late.columns[name]).divergence
+            before = distribution_of(early.columns[name])
+            usual = 0.0 if before is None or not len(late) else before.distance(late.columns[name]).divergence
             found[name] = whole.model_copy(update={"usual": usual})
     return found
 
@@ -193,7 +192,7 @@ class Profile(_Frozen):
 def profile_of(table: Table, dataset_sha256: str) -> Profile:
     """The profile of a dataset."""
     train = table.of("train")
-    learned = {f.column for f in table.feature_set.features if f.encoding in VOCABULARY_ENCODINGS}
+    learned = {f.column for f in table.feature_set.features if f.encoding == Encoding.ID}
     later = [part for split in SPLITS[1:] if len(part := table.of(split))]
     halves = halves_of(train)
     ids = {}
@@ -231,7 +230,7 @@ def drift(profile: Profile, table: Table) -> Iterator[Finding]:
             split = max(found, key=lambda one: (found[one].stands_out, found[one].divergence))
             if found[split].stands_out:
                 message = f"split {split} is distributed otherwise than the data of the served model: {found[split]}"
-                yield Finding("drift", "error", name, message, found[split].divergence, found[split].limit)
+                yield Finding("drift", "error", name, message, found[split].divergence, LIMIT)
     for name, known in profile.ids.items():
         shares = {split: _unknown(known, name, part, profile.share) for split, part in parts.items()}
         split = max(shares, key=lambda one: shares[one][0])

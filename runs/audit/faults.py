@@ -5,13 +5,14 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from runs.audit.drift import distributions
+from runs.audit.drift import LIMIT, distributions
 from runs.audit.findings import Finding, Grade
 from runs.audit.leaks import area
 from runs.audit.table import ITEM_ID, REQUEST_ID, USER_ID, Table, Values
 from transforms.features import SPLITS, TIME_ENCODINGS, VOCABULARY_ENCODINGS, Split
 
 DAY, YEAR = 86_400, 31_557_600
+_LAST = 253_402_300_799
 FIRST_CLOCK = 631_152_000
 """1990: earlier times are numbers of rows, or of another unit."""
 _UNITS: dict[float, str] = {
@@ -218,7 +219,7 @@ def _splits(table: Table) -> Iterator[Finding]:
         for name, expected in usual.items():
             if (distance := expected.distance(later.columns[name])).stands_out:
                 message = f"distributed otherwise in {split} than in train: {distance}"
-                yield Finding("split_shift", "warning", name, message, distance.divergence, distance.limit)
+                yield Finding("split_shift", "warning", name, message, distance.divergence, LIMIT)
 
 
 def _overlap(table: Table, train: Table, later: Table, split: str) -> Iterator[Finding]:
@@ -343,8 +344,9 @@ def _row(table: Table, example: int) -> str:
 
 
 def _day(seconds: int) -> str:
-    return str(datetime.fromtimestamp(seconds, UTC).date())
+    return _minute(seconds).partition(" ")[0]
 
 
 def _minute(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    # What lies beyond the year 9999 has no date.
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if seconds <= _LAST else str(seconds)

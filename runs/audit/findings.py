@@ -1,7 +1,7 @@
 """What the audit looks for, and how a finding is named, graded and accepted."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from transforms.errors import InputError
@@ -115,8 +115,8 @@ CHECKS: dict[str, Check] = {
     "drift": Check(
         "error",
         "values distributed otherwise than in the data of the served model",
-        "Jensen-Shannon divergence over the deciles of at least 0.5 bit, or 0.35 more than between the halves of that "
-        "data; or 5 % of the values far outside their range",
+        "Jensen-Shannon divergence over the deciles of at least 0.5 bit, or 5 % of the values far outside their range; "
+        "of a column that moves within that data, as counts so far do, half of the values far outside their range",
         "correct the column; where the change is real, set the check to `report` for one run",
     ),
     "unknown_ids": Check(
@@ -269,6 +269,11 @@ class Audit:
                 found.append(finding)
         return found
 
+    def without(self, modes: Mapping[str, Mode]) -> "Audit":
+        """The audit without what is set to `off`."""
+        kept = tuple(one for one in self.findings if modes.get(one.key, modes.get(one.check)) != "off")
+        return replace(self, findings=kept)
+
     def count(self, grade: Grade) -> int:
         return sum(finding.grade == grade for finding in self.findings)
 
@@ -278,13 +283,13 @@ class Audit:
         parts = [f"{count} {grade if count == 1 or grade == 'info' else grade + 's'}" for count, grade in counts]
         return f"audit of {sum(self.examples.values()):,} examples: " + ", ".join(parts)
 
-    def to_json(self) -> dict[str, Any]:
-        """The audit as JSON values."""
+    def to_json(self, modes: Mapping[str, Mode] | None = None) -> dict[str, Any]:
+        """The audit as JSON values; `stops` as `stopping` says."""
         return {
             **asdict(self),
             "findings": [{**asdict(one), "key": one.key, "remedy": one.remedy} for one in self.findings],
             "counts": {grade: self.count(grade) for grade in GRADES},
-            "stops": [one.key for one in self.stopping()],
+            "stops": [one.key for one in self.stopping(modes)],
         }
 
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import typer
 
@@ -12,7 +13,9 @@ from consort import __main__ as front_door
 from consort.cli.app import app
 from consort.cli.output import describe_best
 from tests.helpers.pipeline_runs import small_config
-from tests.helpers.toy_data import write_toy
+from tests.helpers.toy_data import learnable_rows, toy_features, write_toy
+from transforms.batches import Batch
+from transforms.writing import write_dataset
 
 
 @pytest.fixture
@@ -212,6 +215,42 @@ def test_the_summary_names_the_kept_epoch_and_the_served_peer():
     assert describe_best({"training": training}) == {"kept_epoch": {"epoch": 2, "eval_auc": 0.7}}
     recipe = {"best_peer": 1, "peers": [{"model": "DeepFM"}, {"model": "DCN"}]}
     assert describe_best({"training": training, "recipe": recipe})["served_peer"] == "peer_1 of 2, DCN"
+
+
+@pytest.mark.parametrize(
+    ("label", "splits", "message"),
+    [
+        (0, ("train", "eval", "test"), "labels that are all 0"),
+        (None, ("train", "test"), "a split 'eval' that is not empty"),
+    ],
+)
+def test_a_pipeline_rejects_useless_data_with_exit_code_4(consort, tmp_path, label, splits, message):
+    batches = []
+    for split in splits:
+        rows = learnable_rows(split, 200, 1)
+        labels = {} if label is None else {"label": np.full(200, label, np.float32)}
+        batches.append(Batch("row", split, {**rows.columns, **labels}))
+    write_dataset(batches, tmp_path / "data", "toy", toy_features(), {})
+    (tmp_path / "toy.yaml").write_text(small_config().to_yaml())
+    command = ("pipeline", "run", tmp_path / "toy.yaml", "--data", tmp_path / "data", "--root", tmp_path / "root")
+    code, _, err = consort(*command)
+    assert code == 4 and "rejected by the data gate:" in err and message in err
+    assert not (tmp_path / "root").exists()
+
+
+def test_an_audit_prints_its_findings_and_stops_at_a_leak_if_asked(consort, tmp_path):
+    batches = []
+    for split in ("train", "eval", "test"):
+        rows = learnable_rows(split, 400, 1)
+        batches.append(Batch("row", split, {**rows.columns, "price": 5 + 9 * np.asarray(rows.columns["label"])}))
+    write_dataset(batches, tmp_path / "data", "toy", toy_features(), {})
+    command = ("data", "audit", tmp_path / "data", "--json", tmp_path / "audit.json", "--report", tmp_path / "audit.md")
+    code, out, _ = consort(*command)
+    assert code == 0 and "STOP leak  single_feature:price" in out
+    assert "single_feature:price" in json.loads((tmp_path / "audit.json").read_text())["stops"]
+    assert (tmp_path / "audit.md").read_text().startswith("# Audit of data")
+    code, _, err = consort(*command, "--gate")
+    assert code == 4 and "rejected by the audit:\n  - single_feature:price: predicts the label by itself" in err
 
 
 def test_a_gate_exits_with_4_and_a_missing_part_with_3():

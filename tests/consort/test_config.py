@@ -119,3 +119,12 @@ def test_adding_a_feature_on_a_forbidden_column_is_refused():
 def test_configs_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         setattr(RunConfig(**MINIMAL), "seed", 3)  # noqa: B010
+
+
+def test_checks_of_the_audit_are_set_by_name_and_off_is_no_boolean():
+    config = parse_config({**MINIMAL, "gate": {"checks": {"drift": "report", "position": False}}})
+    assert config.gate.checks == {"drift": "report", "position": "off"}
+    with pytest.raises(InputError, match="'gate.checks': received 'drft:price'; .*did you mean 'drift'"):
+        parse_config({**MINIMAL, "gate": {"checks": {"drft:price": "stop"}}})
+    with pytest.raises(InputError, match="'gate.checks.drift': received 'sometimes'"):
+        parse_config({**MINIMAL, "gate": {"checks": {"drift": "sometimes"}}})

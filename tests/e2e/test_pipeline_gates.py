@@ -147,6 +147,28 @@ def poisoned(rows: Batch, **columns) -> Batch:
     return Batch(rows.record, rows.split, {**rows.columns, **columns})
 
 
+def test_data_that_no_schema_faults_is_stopped_by_what_the_served_model_knows(first, tmp_path):
+    root, _ = first
+    before, batches = versions(root), []
+    for seed, (split, size) in enumerate(zip(SPLITS, (3000, 500, 1000)), start=50):
+        rows = learnable_rows(split, size, seed)
+        label, count = (np.asarray(rows.columns[name]) for name in ("label", "count"))
+        users = np.array([f"{split}{row}".encode() for row in range(size)])
+        batches.append(poisoned(rows, label=1 - label, count=100 * count, user_id=users))
+    write_dataset(batches, tmp_path / "data", "toy", toy_features(), {})
+    config = small_config(gate={"checks": {"cardinality": "off"}})
+    with pytest.raises(GateRefused) as refused:
+        run(config, tmp_path / "data", root)
+    assert [reason.partition(" ")[0] for reason in refused.value.reasons] == [
+        "drift:count:", "served_auc:label:", "unknown_ids:user_id:"
+    ]  # fmt: skip
+    assert versions(root) == before and len(list((root / "profiles" / "toy_deepfm").iterdir())) == 1
+    findings = json.loads((root / "reports" / "audit.json").read_text())["findings"]
+    assert next(one for one in findings if one["check"] == "served_auc")["figure"] < 0.5
+    assert "| `drift:count` |" in (root / "reports" / "audit.md").read_text()
+    assert not any(one["check"] == "cardinality" for one in findings)
+
+
 def write_with_train(folder, features, batch: Batch) -> None:
     """A dataset whose shard of the train split was made by somebody else's writer, which checks nothing."""
     import tensorflow as tf

@@ -1,16 +1,19 @@
 """The audit of datasets on disk: rows and requests, large ones in part, and what is kept for the next one."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from runs.audit.audit import AuditInput, accepted_in, audit, input_of, load_profile, save_profile
+from runs.audit.audit import AuditInput, accepted_in, audit, input_of
 from runs.audit.drift import profile_of
 from runs.audit.report import page, text
+from runs.audit.served import ServedData
 from runs.audit.table import Table
+from serving.contract import CONTRACT_VERSION
 from tests.helpers.toy_data import learnable_rows, toy_features, write_learnable
 from transforms.batches import Batch
 from transforms.errors import InputError
@@ -90,14 +93,36 @@ def test_a_baseline_is_compared_with(data: Path, tmp_path: Path) -> None:
     assert "drift:price" in keys
 
 
-def test_profiles_are_kept_for_the_data_of_served_versions_only(data: Path, tmp_path: Path) -> None:
-    what, table = read(data)
-    profile = profile_of(table, what.dataset_sha256)
-    for sha256 in ("a" * 64, "b" * 64):
-        save_profile(tmp_path, profile.model_copy(update={"dataset_sha256": sha256}), [])
-    save_profile(tmp_path, profile, ["b" * 64])
-    assert len(list(tmp_path.iterdir())) == 2 and load_profile(tmp_path, "a" * 64, "row") is None
-    assert load_profile(tmp_path, what.dataset_sha256, "row") == profile
+def version(base: Path, number: int, sha256: str) -> None:
+    """A served version that only says of which data it is."""
+    folder = base / str(number)
+    (folder / "assets.extra").mkdir(parents=True)
+    contract = {"contract_version": CONTRACT_VERSION, "run": {"dataset_sha256": sha256}}
+    (folder / "assets.extra" / "contract.json").write_text(json.dumps(contract))
+
+
+def test_the_profile_of_the_served_data_is_found_and_those_of_removed_versions_are_not_kept(
+    data: Path, tmp_path: Path
+) -> None:
+    _, table = read(data)
+    first, second, third = (profile_of(table, letter * 64) for letter in "abc")
+    base, profiles = tmp_path / "serving", tmp_path / "profiles"
+
+    def served() -> ServedData:
+        return ServedData(base, profiles, "row")
+
+    assert served().profile() is None and served().model is None
+    served().keep(first)
+    version(base, 1, first.dataset_sha256)
+    assert served().profile() == first
+    served().keep(second)
+    version(base, 2, second.dataset_sha256)
+    assert served().profile() == second
+    shutil.rmtree(base / "1")
+    served().keep(third)
+    assert served().profile() == second and len(list(profiles.iterdir())) == 2
+    shutil.rmtree(base / "2")
+    assert served().profile() is None
 
 
 def test_an_absent_record_kind_is_refused(data: Path) -> None:

@@ -1,11 +1,12 @@
 """Each fault that is planted in a clean log is found, and none in the log itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from runs.audit.audit import AuditInput, audit_of
 from runs.audit.drift import drift, profile_of, served_auc
 from runs.audit.faults import faults
 from runs.audit.findings import CHECKS, Audit, Finding, Grade, check_keys
@@ -13,7 +14,7 @@ from runs.audit.leaks import leaks, out_of_fold
 from runs.audit.table import Values
 from tests.helpers.audited_log import DAY, FEATURES, FIRST, NOW, log, table, taken
 from transforms.errors import InputError
-from transforms.features import SPLITS
+from transforms.features import SPLITS, Split
 
 Log = dict[str, Any]
 
@@ -136,6 +137,10 @@ def rows_are_copied(columns: Log) -> None:
     append(columns, np.random.default_rng(1).permutation(4000)[:900])
 
 
+def times_are_in_microseconds(columns: Log) -> None:
+    columns["timestamp"] = columns["timestamp"] * 10**6
+
+
 def times_lie_ahead(columns: Log) -> None:
     columns["timestamp"] = columns["timestamp"] + 10 * 365 * DAY
 
@@ -205,6 +210,7 @@ PLANTED: dict[Callable[[Log], None], str] = {
     a_day_stands_there_again_a_day_later: "repeated_period:timestamp",
     rows_are_copied: "duplicates:train",
     times_lie_ahead: "future_times:timestamp",
+    times_are_in_microseconds: "future_times:timestamp",
     some_times_lie_far_back: "stray_times:timestamp",
     times_are_in_minutes: "time_unit:timestamp",
     text_is_garbage: "garbage_text:shop",
@@ -273,9 +279,9 @@ def test_the_next_span_of_the_same_log_has_no_drift() -> None:
 
 def test_numbers_times_100_are_drift() -> None:
     columns = later()
-    columns["price"] *= 100
-    columns["embedding"] *= 100
-    assert compared(columns) == {"drift:price", "drift:embedding"}
+    for name in ("price", "embedding", "visits"):
+        columns[name] = columns[name] * 100
+    assert compared(columns) == {"drift:price", "drift:embedding", "drift:visits"}
 
 
 def test_missing_values_and_a_new_category_are_drift() -> None:
@@ -347,3 +353,56 @@ def test_every_check_says_what_it_looks_for_and_what_to_do() -> None:
     assert all(check.looks_for and check.threshold and check.remedy for check in CHECKS.values())
     assert {feature.column for feature in FEATURES.features} >= {"price", "history"}
     assert Values(np.array([1, -1])).missing.tolist() == [False, True]
+
+
+def spans(count: int = 21, size: int = 1500) -> Iterator[Log]:
+    """Consecutive parts of one log, each with its own splits, in which prices rise by 3 % a part."""
+    whole = log(count * size, seed=3)
+    for index in range(count):
+        part = taken(whole, np.arange(index * size, (index + 1) * size))
+        part["price"] = (part["price"] * 1.03**index).astype(np.float32)
+        part["split"] = np.where(np.arange(size) < 0.8 * size, 0, np.where(np.arange(size) < 0.9 * size, 1, 2))
+        yield part
+
+
+def audit_against(columns: Log, before: Log) -> Audit:
+    rows = table(columns)
+    files: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    what = AuditInput(files, FEATURES, "row", "shop", "1" * 64, len(rows))
+    return audit_of(what, rows, profile_of(table(before), "0" * 64), now=NOW)
+
+
+def test_twenty_clean_spans_pass_one_after_the_other() -> None:
+    before, *after = spans()
+    for part in after:
+        assert audit_against(part, before).stopping() == []
+        before = part
+
+
+def price_times_100(columns: Log) -> None:
+    columns["price"] = columns["price"] * 100
+
+
+def items_are_unknown(columns: Log) -> None:
+    columns["item_id"] = [b"new" + item for item in columns["item_id"]]
+
+
+POISONS: dict[Callable[[Log], None], str] = {
+    price_is_label: "single_feature:price",
+    items_are_unknown: "unknown_ids:item_id",
+    price_times_100: "drift:price",
+    labels_are_all_zero: "labels:train",
+    an_hour_stands_there_twice: "repeated_period:timestamp",
+    times_lie_ahead: "future_times:timestamp",
+    text_is_garbage: "garbage_text:shop",
+    a_split_is_empty: "empty_split:eval",
+}
+"""Flipped labels are for the served model, missing columns for the schema: tests/e2e/test_pipeline_gates.py."""
+
+
+@pytest.mark.parametrize("poison", POISONS, ids=lambda poison: poison.__name__)
+def test_a_poisoned_span_stops_with_the_reason(poison: Callable[[Log], None]) -> None:
+    before, after = log(), later()
+    poison(after)
+    reasons = [finding.line() for finding in audit_against(after, before).stopping()]
+    assert any(reason.startswith(f"{POISONS[poison]}: ") for reason in reasons)

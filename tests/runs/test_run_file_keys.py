@@ -65,6 +65,7 @@ _OTHER: dict[str, Any] = {
     "training.max_steps": 9,
     "recipe.name": "cs3",
     "recipe.options": {"note": "another"},
+    "gate.checks": {"drift": "report"},
     "gate.min_auc": 0.7,
     "gate.max_calibration_error": 0.2,
     "gate.min_auc_gain": 0.3,

@@ -1,7 +1,7 @@
 """The evaluation's report, by figures worked out by hand."""
 
 from tests.helpers.pipeline_runs import small_config
-from tfx_pipeline.components.model_gate import SliceMetrics, bounds_in, report
+from tfx_pipeline.components.model_gate import SliceMetrics, bounds_in, one_class, report
 from tfx_pipeline.nodes import eval_config
 
 BOUNDS = list(bounds_in(eval_config(small_config(gate={"min_auc_gain": -0.01}))))
@@ -44,3 +44,16 @@ def test_slices_inform_and_have_no_verdict() -> None:
     lines = lines_of(SliceMetrics("all", {"auc": 0.75}), SliceMetrics("hour = 3", {"auc": 0.4}))
     assert lines.index("slice hour = 3 model") + 1 == lines.index("auc 0.4")
     assert not any("missed" in line for line in lines if line.startswith("auc"))
+
+
+def test_a_split_with_labels_of_one_class_is_named() -> None:
+    nothing = SliceMetrics("all", {"auc": float("nan"), "example_count": 1000.0, "mean_label": 0.0})
+    assert one_class(nothing) == [
+        "the evaluated split has no positive label among 1,000 examples: AUC means nothing there"
+    ]
+    assert "no negative label" in one_class(SliceMetrics("all", {"example_count": 10.0, "mean_label": 1.0}))[0]
+    assert (
+        one_class(SliceMetrics("all", {"example_count": 10.0, "mean_label": 0.5}))
+        == one_class(SliceMetrics("all"))
+        == []
+    )

@@ -48,12 +48,22 @@ def ModelGate(  # noqa: N802, a component is a class to its users
     }
     bounds = list(bounds_in(tfma.load_eval_result(evaluation.uri).config))
     slices = metrics_in(evaluation.uri)
-    write_text(Path(report_dir) / REPORT, report(slices, bounds, lines, facts))
     overall = slices[0] if slices else SliceMetrics("all")
+    lines = lines if blessed else [*one_class(overall), *lines]
+    write_text(Path(report_dir) / REPORT, report(slices, bounds, lines, facts))
     summary = {"passed": blessed, "metrics": overall.model, "baseline": overall.baseline}
     write_text(Path(report_dir) / SUMMARY, json.dumps(summary, indent=2) + "\n")
     if not blessed:
         raise GateRefused("the model gate", lines, str(Path(report_dir, REPORT)))
+
+
+def one_class(overall: "SliceMetrics") -> list[str]:
+    """A reason if all labels of the evaluated split are alike, which no model can be measured by."""
+    rate = overall.model.get("mean_label")
+    if rate not in (0.0, 1.0):
+        return []
+    examples, kind = overall.model.get("example_count", math.nan), "negative" if rate else "positive"
+    return [f"the evaluated split has no {kind} label among {_number(examples)} examples: AUC means nothing there"]
 
 
 def failures_in(result: tfma.proto.validation_result_pb2.ValidationResult) -> Iterator[str]:
