@@ -23,7 +23,7 @@ _KNOWN_IDS = 1 << 14
 _CATEGORIES, _ELEMENTS = 50, 200_000
 _HASHES = 1 << 32
 LIMIT, UNKNOWN_MORE, LABEL_FACTOR = 0.5, 0.4, 2.0
-MOVES = 0.1
+MOVES = 0.05
 """Divergence of the last third of the time from the first, from which on a column moves in any case."""
 
 
