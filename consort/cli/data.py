@@ -140,8 +140,26 @@ def import_(
     warnings = warnings_of(dataset)
     for warning in warnings:
         say(f"warning: {warning}")
+    found = _audited(out)
     show(_summary(out, dataset))
-    save({**_summary(out, dataset), "warnings": warnings}, json_file)
+    save({**_summary(out, dataset), "warnings": warnings, "audit": found}, json_file)
+
+
+def _audited(out: Path) -> dict[str, Any]:
+    """Counts of the findings of an audit, and those that would stop a pipeline; what matters goes to stderr."""
+    from runs.audit.audit import audit as audit_dataset
+
+    try:
+        result = audit_dataset(out)
+    except Exception as error:  # noqa: BLE001 - the dataset is written, whatever an audit comes upon
+        say(f"the audit failed: {error}")
+        return {}
+    for finding in result.findings:
+        if finding.grade != "info":
+            say(f"{finding.grade}: {finding.line()}")
+    say(f"{result.summary()}; see `consort data audit {out}`")
+    values = result.to_json()
+    return {**values["counts"], "stops": values["stops"]}
 
 
 def _source_options(pairs: list[str] | None, seed: int | None) -> dict[str, Any]:

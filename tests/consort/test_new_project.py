@@ -36,8 +36,9 @@ def test_a_project_imports_and_its_run_files_fit_the_data(tmp_path, monkeypatch)
     assert result == {"project": "shop", "files": names, "questions": 0}
     assert sorted(path.name for path in (tmp_path / "shop").iterdir()) == sorted(names)
     monkeypatch.chdir(tmp_path / "shop")
-    answer = consort("data", "import", "shop.yaml", "--out", "data")
-    assert answer.code == 0, answer.err
+    answer = consort("data", "import", "shop.yaml", "--out", "data", "--json", "imported.json")
+    assert answer.code == 0 and "audit of " in answer.err, answer.err
+    assert json.loads((tmp_path / "shop" / "imported.json").read_text())["audit"]["stops"] == []
     assert load_dataset("data").source == "shop" and set(load_dataset("data").records) == {"row", "request"}
     for name in ("deepfm", "mutual", "duet", "cs3"):
         config = load_config(f"{name}.yaml")
