@@ -11,6 +11,8 @@ NOW = 1_800_000_000.0
 FIRST = 1_700_000_000
 DAY = 86_400
 
+Log = dict[str, Any]
+
 FEATURES = FeatureSet(
     columns=(
         Column(name="price", dtype="float", entity="item"),
@@ -33,7 +35,7 @@ FEATURES = FeatureSet(
 )
 
 
-def log(n: int = 6000, seed: int = 0, start: int = FIRST) -> dict[str, Any]:
+def log(n: int = 6000, seed: int = 0, start: int = FIRST) -> Log:
     """Columns of n events in 20 days: labels depend on item and price, histories and counts stand before the event."""
     rng = np.random.default_rng(seed)
     user, item = rng.integers(0, 150, n), rng.integers(0, 60, n)
@@ -66,13 +68,18 @@ def log(n: int = 6000, seed: int = 0, start: int = FIRST) -> dict[str, Any]:
     }
 
 
-def table(columns: dict[str, Any], features: FeatureSet = FEATURES) -> Table:
+def later(seed: int = 5) -> Log:
+    """The events of the 20 days after those of `log()`."""
+    return log(seed=seed, start=FIRST + 20 * DAY)
+
+
+def table(columns: Log, features: FeatureSet = FEATURES) -> Table:
     """The columns as an audit reads them."""
     values = {name: _values(column) for name, column in columns.items() if name != "split"}
     return table_of(values, np.asarray(columns["split"]), features)
 
 
-def taken(columns: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
+def taken(columns: Log, rows: np.ndarray) -> Log:
     """Some rows, by index, in that order."""
     return {
         name: column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
