@@ -30,13 +30,13 @@ class ReadChunks(beam.DoFn):
     as data until `WriteShards` reports it.
 
     Args:
-      read: from a chunk (and side inputs) to `(shard name, Batch)` pairs; pickled to the workers.
+      read: from a chunk (and side inputs) to `(shard name, Batch)` or other pairs; pickled to the workers.
     """
 
-    def __init__(self, read: Callable[..., Iterable[tuple[str, Batch]]]):
+    def __init__(self, read: Callable[..., Iterable[tuple[Any, Any]]]):
         self._read = read
 
-    def process(self, chunk: Any, *side_inputs: Any) -> Iterator[tuple[str, Batch | InputError]]:
+    def process(self, chunk: Any, *side_inputs: Any) -> Iterator[tuple[Any, Any]]:
         try:
             yield from self._read(chunk, *side_inputs)
         except InputError as error:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import apache_beam as beam
@@ -168,24 +169,33 @@ def _standardized(values: np.ndarray) -> np.ndarray:
 CANDIDATES_PER_SHARD = 400_000
 
 
-def batches(ratings: Ratings, options: RatingsMatrixOptions) -> Iterator[tuple[str, Batch]]:
-    """Gives `(shard name, Batch)` of all simulated requests, in order of time."""
-    policy = options.resolved()
-    columns = _Columns(ratings, options)
-    users = len(ratings.users)
-    ends = [max(round(users * policy.requests_per_user * share), 1) for share in SPLIT_ENDS]
-    size = max(CANDIDATES_PER_SHARD // policy.candidates, 1)
-    for number, asked in enumerate(rounds(ratings, options)):
-        first = number * users
+class RequestBuilder:
+    """Records of rounds.
+
+    Args:
+      ratings: read from the folder.
+      options: as of the import.
+    """
+
+    def __init__(self, ratings: Ratings, options: RatingsMatrixOptions):
+        self._columns, self._options = _Columns(ratings, options), options
+        self._users = len(ratings.users)
+
+    def batches(self, number: int, asked: Round) -> Iterator[tuple[str, Batch]]:
+        """Gives `(shard name, Batch)` of the requests of a round; names sort by time."""
+        policy, first = self._options.resolved(), number * self._users
+        ends = [max(round(self._users * policy.requests_per_user * share), 1) for share in SPLIT_ENDS]
+        size = max(CANDIDATES_PER_SHARD // policy.candidates, 1)
         # A split can end within a round.
-        borders = {0, users, *range(0, users, size), *(end - first for end in ends if 0 < end - first < users)}
-        for start, stop in zip(sorted(borders), sorted(borders)[1:], strict=False):
+        within = (end - first for end in ends if 0 < end - first < self._users)
+        borders = sorted({0, self._users, *range(0, self._users, size), *within})
+        for start, stop in pairwise(borders):
             split = SPLITS[sum(first + start >= end for end in ends)]
-            requests = columns.requests(asked, first, slice(start, stop), split)
+            requests = self._columns.requests(asked, first, slice(start, stop), split)
             name = f"round-{number:05d}-{start:07d}"
-            if "request" in options.records:
+            if "request" in self._options.records:
                 yield name, requests
-            if "row" in options.records:
+            if "row" in self._options.records:
                 yield name, rows_of(requests)
 
 
@@ -227,31 +237,34 @@ class _Columns:
         return Batch("request", split, columns)
 
 
-class ReadRatingsMatrix(beam.PTransform):
-    """Gives `(shard name, Batch | InputError)` of a folder.
+class Simulate:
+    """Simulates the rounds of a folder."""
 
-    Args:
-      input_dir: the folder.
-      options: as of the import.
-    """
-
-    def __init__(self, input_dir: str | os.PathLike[str], options: RatingsMatrixOptions):
-        super().__init__()
-        self._input_dir, self._options = os.fspath(input_dir), options
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        # Counters know all users' earlier clicks, so the rounds follow each other in one place.
-        return root | "Folder" >> beam.Create([self._input_dir]) | beam.ParDo(ReadChunks(_ReadFolder(self._options)))
-
-
-class _ReadFolder:
     def __init__(self, options: RatingsMatrixOptions):
         self._options = options
 
-    def __call__(self, input_dir: str) -> Iterator[tuple[str, Batch]]:
+    def __call__(self, input_dir: str) -> Iterator[tuple[int, Round]]:
+        """Gives the rounds with their numbers, 0 first."""
         ratings = read_ratings(input_dir, self._options.format)
         check_enough(ratings, self._options.resolved(), input_dir)
-        yield from batches(ratings, self._options)
+        yield from enumerate(rounds(ratings, self._options))
+
+
+class Build:
+    """Builds the records of rounds; each worker reads the folder once."""
+
+    def __init__(self, input_dir: str, options: RatingsMatrixOptions):
+        self._input_dir, self._options = input_dir, options
+        self._builder: RequestBuilder | None = None
+
+    def __call__(self, numbered: tuple[int, Round | InputError]) -> Iterator[tuple[str, Batch]]:
+        """Gives the batches of a round."""
+        number, asked = numbered
+        if isinstance(asked, InputError):
+            raise asked
+        if self._builder is None:
+            self._builder = RequestBuilder(read_ratings(self._input_dir, self._options.format), self._options)
+        yield from self._builder.batches(number, asked)
 
 
 def check(input_dir: str | os.PathLike[str], options: RatingsMatrixOptions) -> None:
@@ -263,9 +276,12 @@ def check(input_dir: str | os.PathLike[str], options: RatingsMatrixOptions) -> N
     check_enough(read_ratings(input_dir, options.format), options.resolved(), str(input_dir))
 
 
-def read(input_dir: str | os.PathLike[str], options: RatingsMatrixOptions) -> "ReadRatingsMatrix":
+def read(input_dir: str | os.PathLike[str], options: RatingsMatrixOptions) -> beam.PTransform:
     """Returns the Beam transform that reads a folder."""
-    return ReadRatingsMatrix(input_dir, options)
+    folder = os.fspath(input_dir)
+    # Counters know all users' earlier clicks, so the rounds follow each other in one place; their records do not.
+    simulated = "Folder" >> beam.Create([folder]) | "Simulate" >> beam.ParDo(ReadChunks(Simulate(options)))
+    return simulated | "Spread" >> beam.Reshuffle() | "Build" >> beam.ParDo(ReadChunks(Build(folder, options)))
 
 
 def origin(input_dir: str | os.PathLike[str], options: RatingsMatrixOptions) -> dict[str, Any]:

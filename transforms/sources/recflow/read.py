@@ -229,25 +229,6 @@ def _padded(name: str, values: np.ndarray, at: tuple[np.ndarray, np.ndarray], sh
     return padded
 
 
-class ReadRecflow(beam.PTransform):
-    """Gives `(shard name, Batch | InputError)` of the days of a folder.
-
-    Args:
-      input_dir: the folder.
-      options: as of the import.
-    """
-
-    def __init__(self, input_dir: str | os.PathLike[str], options: RecflowOptions):
-        super().__init__()
-        self._input_dir, self._options = os.fspath(input_dir), options
-
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
-        days = list(split_days(self._input_dir, self._options).items())
-        read = ReadDay(self._input_dir, self._options)
-        # A day's histories are one pickle, so a day is the smallest piece of work that a worker can take.
-        return root | "Days" >> beam.Create(days) | "Spread" >> beam.Reshuffle() | beam.ParDo(ReadChunks(read))
-
-
 class ReadDay:
     """Reads one day: its histories are in memory whole, its rows by pieces.
 
@@ -289,9 +270,12 @@ def check(input_dir: str | os.PathLike[str], options: RecflowOptions) -> None:
         check_day(input_dir, day, options)
 
 
-def read(input_dir: str | os.PathLike[str], options: RecflowOptions) -> "ReadRecflow":
+def read(input_dir: str | os.PathLike[str], options: RecflowOptions) -> beam.PTransform:
     """Returns the Beam transform that reads a folder."""
-    return ReadRecflow(input_dir, options)
+    days = list(split_days(input_dir, options).items())
+    # A day's histories are one pickle, so a day is the smallest piece of work that a worker can take.
+    spread = "Days" >> beam.Create(days) | "Spread" >> beam.Reshuffle()
+    return spread | "Read" >> beam.ParDo(ReadChunks(ReadDay(os.fspath(input_dir), options)))
 
 
 def origin(input_dir: str | os.PathLike[str], options: RecflowOptions) -> dict[str, Any]:
