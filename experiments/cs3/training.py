@@ -180,8 +180,8 @@ class Watched:
         run = tf.function(self.group.under_noise, reduce_retracing=True, autograph=False)
         batches = EventBatches(self.task.transform, self.task.feature_set, _SCORED_AT_ONCE).of(self._files("test"))
         parts = [
-            run(features, tf.constant(level), tf.constant([1, 10 * index])).numpy()
-            for index, (_, (features, _)) in enumerate(batches)
+            run(batch[0], tf.constant(level), tf.constant([1, 10 * index])).numpy()
+            for index, (_, batch) in enumerate(batches)
         ]
         return np.concatenate(parts)
 

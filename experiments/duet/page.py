@@ -71,7 +71,7 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
         "rates_tests": _tests(findings.rates_tests()),
         "pairs": _pairs(findings),
         "ablations": _ablations(findings),
-        "schedules": _schedules(findings),
+        "schedules": _changed(findings, [(row, DUET, "") for row in findings.rows("schedules") if row != DUET]),
         "curve": _curve(findings, files),
         "curve_tests": _curve_tests(findings),
         "by_seed": _by_seed(findings),
@@ -152,10 +152,6 @@ def _ablations(findings: Findings) -> str:
         for row in findings.rows("ablations")
     ]
     return _changed(findings, [(SINGLE, DUET, of_paper[SINGLE]), *rows] if rows else [])
-
-
-def _schedules(findings: Findings) -> str:
-    return _changed(findings, [(row, DUET, "") for row in findings.rows("schedules") if row != DUET])
 
 
 def _changed(findings: Findings, rows: Sequence[tuple[str, str, str]]) -> str:

@@ -29,7 +29,7 @@ from transforms.records import load_dataset, shard_paths
 GRID = CS3Grid.model_validate(
     {
         "name": "tiny", "source": "simulator", "rows": 250, "seeds": 1, "batch_size": 32, "embedding_dim": 4,
-        "hidden_units": [8, 4], "learning_rates": [0.01], "shuffled": ["full_shuffled"],
+        "hidden_units": [8, 4], "learning_rates": [0.01], "noise": [1.0], "shuffled": ["full_shuffled"],
         "overrides": [FEW_FEATURES],
     }
 )  # fmt: skip
@@ -70,7 +70,8 @@ def test_a_cell_has_all_modes_the_course_and_the_first_rows_of_the_dataset(finis
     results, _, _ = finished
     (cell,) = results["cells"]
     assert cell["rows"] == {"train": 200, "eval": 25, "test": 25} and cell["cell"] == results["cells"][0]["cell"]
-    assert set(cell["eval"]) == set(cell["test"]) == set(MODES)
+    assert set(cell["eval"]) == set(MODES) and set(cell["test"]) == {*MODES, "noise"}
+    assert cell["test"]["noise"]["1"]["auc"] != cell["test"]["frozen"]["auc"]
     assert len(cell["course"]["towers"]) == 20 and set(cell["cached_ids"]) == {
         "cross_user", "cross_item", "cascade_user", "cascade_item",
     }  # fmt: skip
