@@ -14,7 +14,7 @@ from transforms.errors import InputError
 from transforms.sources.point_in_time.compute import compute, with_request_times
 from transforms.sources.point_in_time.events_before import Events
 from transforms.sources.point_in_time.keys import key_hashes
-from transforms.sources.point_in_time.parts import Part
+from transforms.sources.point_in_time.parts import Part, PartStore
 from transforms.sources.point_in_time.plan import Count, History, Join, Stage, stages
 
 Row = dict[str, Any]
@@ -134,6 +134,18 @@ def test_events_of_one_moment_are_in_order_of_file_and_row_and_know_nothing_of_e
     rows = [dict(zip(names, moment, strict=True)) | {"user_id": "u"} for moment in moments]
     part = compute(Part(table_of(rows)), Stage(("user_id",), (), (History("items", "item_id", last=2),)), {})
     assert part.to_table()["items"].to_pylist() == [["b", "c"], [], [], []]
+
+
+@pytest.mark.parametrize("in_files", [True, False])
+def test_parts_come_back_from_where_they_wait(tmp_path, in_files):
+    rows = placed([{"user_id": name, "timestamp": time} for time, name in enumerate("aabab")])
+    part = compute(Part(table_of(rows)), Stage(("user_id",), (), (History("times", "timestamp", last=2),)), {})
+    store = PartStore(str(tmp_path) if in_files else None)
+    references = list(store.put((number, part.take(np.arange(number, 5))) for number in (3, 0)))
+    assert [number for number, _ in references] == [3, 0]
+    assert len(list(tmp_path.iterdir())) == int(in_files)
+    tails = [store.get(reference).to_table()["times"].to_pylist() for _, reference in references]
+    assert tails == [[[0, 1], [2]], [[], [0], [], [0, 1], [2]]]
 
 
 def test_hashes_are_the_same_everywhere_and_spread_rows_without_a_key():

@@ -145,7 +145,7 @@ def test_records_are_those_of_a_plain_loop_in_shards_that_do_not_overlap(tmp_pat
     assert counts == pytest.approx([144, 48, 48], abs=12)
 
 
-def test_workers_partitions_and_chunks_change_nothing(tmp_path):
+def test_runners_workers_partitions_and_chunks_change_nothing(tmp_path):
     first = imported(tmp_path / "first")
     plan = dataclasses.replace(PLAN, partitions=3)
     second = imported(
@@ -154,7 +154,8 @@ def test_workers_partitions_and_chunks_change_nothing(tmp_path):
     assert first.sha256 == second.sha256
     (tmp_path / "parts").mkdir()
     plan = dataclasses.replace(PLAN, partitions=1)
-    third = imported(tmp_path / "third", f"--parts_folder={tmp_path / 'parts'}", plan=plan)
+    runner, folder = "--runner=BundleBasedDirectRunner", f"--parts_folder={tmp_path / 'parts'}"
+    third = imported(tmp_path / "third", runner, folder, plan=plan)
     assert third.sha256 == first.sha256
     assert list((tmp_path / "parts").iterdir())
     assert sorted(path.name for path in (tmp_path / "first").iterdir()) == ["dataset.json", "row"]
