@@ -109,25 +109,12 @@ def import_(
 
     Example: consort data import shop.yaml --out /tmp/shop
     """
-    from transforms.errors import InputError
     from transforms.files import check_local
 
     options = _source_options(option, seed)
-    if Path(source).suffix in (".yaml", ".yml"):
-        from transforms.sources.table.source import table_source
-
-        if options:
-            name = next(iter(options))
-            raise InputError(f"option {name!r}", repr(options[name]), "keys of the declaration", f"set it in {source}")
-        check_local(source, "the declaration")
-        chosen: Any = table_source(source)
-        input_dir = Path(source).parent if input_dir is None else input_dir
-    else:
-        from transforms.sources.registry import get_source
-
-        chosen = get_source(source, options)
-        if input_dir is None:
-            raise InputError("--input", "nothing", "the folder of the raw files", "give --input FOLDER")
+    is_declaration = Path(source).suffix in (".yaml", ".yml")
+    chosen = _declared(source, options) if is_declaration else _named(source, options, input_dir)
+    input_dir = input_dir or Path(source).parent
     check_local(input_dir, "--input")
     check_local(out, "--out")
     chosen.check(input_dir)
@@ -160,6 +147,28 @@ def _audited(out: Path) -> dict[str, Any]:
     say(f"{result.summary()}; see `consort data audit {out}`")
     values = result.to_json()
     return {**values["counts"], "stops": values["stops"]}
+
+
+def _declared(path: str, options: dict[str, Any]) -> Any:
+    from transforms.errors import InputError
+    from transforms.files import check_local
+    from transforms.sources.table.source import table_source
+
+    if options:
+        name = next(iter(options))
+        raise InputError(f"option {name!r}", repr(options[name]), "keys of the declaration", f"set it in {path}")
+    check_local(path, "the declaration")
+    return table_source(path)
+
+
+def _named(name: str, options: dict[str, Any], input_dir: Path | None) -> Any:
+    from transforms.errors import InputError
+    from transforms.sources.registry import get_source
+
+    source = get_source(name, options)
+    if input_dir is None:
+        raise InputError("--input", "nothing", "the folder of the raw files", "give --input FOLDER")
+    return source
 
 
 def _source_options(pairs: list[str] | None, seed: int | None) -> dict[str, Any]:

@@ -32,6 +32,7 @@ def folder(tmp_path_factory):
     (folder / "toy.yaml").write_text(small_config(training={"max_steps": 5}).to_yaml())
     (folder / "raw").mkdir()
     write_criteo_like(folder / "raw" / "train.txt", 300)
+    (folder / "clicks.csv").write_text("item,clicked\na,1\n,0\n")
     (folder / "empty").mkdir()
     (folder / "file").write_text("text")
     for name, text in TEXTS.items():
@@ -57,6 +58,7 @@ TEXTS = {
     "unknown_world.yaml": "usrs: 3\n",
     "wrong_world.yaml": "users: many\n",
     "broken.yaml": "users: [\n",
+    "log.yaml": "name: shop\nfiles: clicks.csv\nitem_id: item\nlabel: clicked\nsplits: random\n",
 }
 
 CASES = [
@@ -94,6 +96,9 @@ CASES = [
         "data import criteo --input raw --out new --beam-arg=--direct_num_workers=many",
         "direct_num_workers: invalid int value",
     ),
+    ("data import criteo --out new", "--input: received nothing"),
+    ("data import nowhere.yaml --out new", "nowhere.yaml: received no such file; expected a declaration of a log"),
+    ("data import log.yaml --out new", "clicks.csv, line 3, column item: received nothing"),
     ("data describe nowhere", "nowhere: received no such file or folder; expected a dataset"),
     ("data describe raw", "raw: received a folder of other files; expected a dataset"),
     ("config show nowhere", "nowhere: received no such file or preset"),

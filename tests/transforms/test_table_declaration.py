@@ -93,6 +93,11 @@ def test_what_cannot_be_is_refused_with_its_key(key: str, value: Any, named: str
     assert message in str(error.value)
 
 
+def test_a_misspelled_key_is_named_rather_than_the_missing_one() -> None:
+    with pytest.raises(InputError, match=r"'fils': received an unknown key.*did you mean 'files'"):
+        parse_declaration({"name": "shop", "fils": "log.csv", "item_id": "item", "label": "clicked"})
+
+
 def test_missing_files_and_other_texts_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         load_declaration(tmp_path / "shop.yaml")

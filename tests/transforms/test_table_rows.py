@@ -159,6 +159,9 @@ tables:
     ("change", "message"),
     [
         ({"at": None}, "line 1, column at: received nothing; expected a time"),
+        ({"item": ""}, "column item: received nothing; expected the id of an item"),
+        ({"w": -1.0}, "column w: received -1.0; expected a weight"),
+        ({"w": None}, "column w: received nothing; expected a weight"),
         ({"clicked": 3}, "column clicked: received 3; expected 0 or 1"),
         ({"image_2": [1, 2]}, "2 values; expected one value"),
         ({"size": "1.5"}, "column size: received '1.5'; expected a whole number"),

@@ -35,7 +35,7 @@ class _ReadBigQuery(beam.PTransform):
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         read = []
         for number, name in enumerate(self._tables):
-            project, dataset, table = _parts(name)
+            project, dataset, table = check_name(name)
             rows = root | f"Read {name}" >> beam.io.ReadFromBigQuery(project=project, dataset=dataset, table=table)
             batches = rows | f"Batch {name}" >> beam.BatchElements(min_batch_size=1000, max_batch_size=50_000)
             read.append(batches | f"Rows {name}" >> beam.ParDo(_ToTable(number, name, self._to_rows)))
@@ -47,12 +47,20 @@ class _ToTable(beam.DoFn):
         self._number, self._name, self._to_rows = number, name, to_rows
 
     def process(self, records: list[dict[str, Any]]) -> Iterator[pa.Table | InputError]:
-        order = np.array([_hash(record) for record in records], np.int64)
         try:
-            raw = RawRows(from_records(records, ()), order, lambda row: f"{self._name}, a record")
-            yield self._to_rows(raw, self._number, self._name)
+            yield to_table(records, self._number, self._name, self._to_rows)
         except InputError as error:
             yield error
+
+
+def to_table(records: list[dict[str, Any]], number: int, name: str, to_rows: ToRows) -> pa.Table:
+    """Returns rows of records of the table of that number and name.
+
+    Raises:
+      InputError: a value is not what the declaration says.
+    """
+    order = np.array([_hash(record) for record in records], np.int64)
+    return to_rows(RawRows(from_records(records, ()), order, lambda row: f"{name}, a record"), number, name)
 
 
 def _hash(record: dict[str, Any]) -> int:
@@ -60,8 +68,13 @@ def _hash(record: dict[str, Any]) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:5], "big")
 
 
-def _parts(name: str) -> list[str]:
+def check_name(name: str) -> list[str]:
+    """Returns project, dataset and table.
+
+    Raises:
+      InputError: the name has other parts.
+    """
     parts = name.split(".")
     if len(parts) != 3:
-        raise InputError(f"files {name!r}", f"{len(parts)} parts", "project.dataset.table", "name the table whole")
+        raise InputError(f"files {name!r}", "a name of other parts", "project.dataset.table", "name the table whole")
     return parts

@@ -55,7 +55,7 @@ def numbers(array: pa.Array, where: Where) -> np.ndarray:
     array = _scalars(array, where)
     if _is_text(array.type):
         array = _trimmed(array)
-        _refuse(~_matching(array, _NUMBER), array, where, "a number")
+        refuse(~_matching(array, _NUMBER), array, where, "a number")
     elif pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     elif not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)):
@@ -69,13 +69,13 @@ def integers(array: pa.Array, where: Where) -> np.ndarray:
     array = _scalars(array, where)
     if _is_text(array.type):
         array = _trimmed(array)
-        _refuse(~_matching(array, _INTEGER), array, where, "a whole number")
+        refuse(~_matching(array, _INTEGER), array, where, "a whole number")
         array = pc.replace_substring_regex(array, r"\.0*$", "")
     elif pa.types.is_boolean(array.type):
         array = array.cast(pa.int64())
     elif not pa.types.is_integer(array.type):
         values = numbers(array, where)
-        _refuse(~np.isnan(values) & (values != np.floor(values)), array, where, "a whole number")
+        refuse(~np.isnan(values) & (values != np.floor(values)), array, where, "a whole number")
         array = pa.array(np.nan_to_num(values, nan=MISSING_INT))
     try:
         result: np.ndarray = array.cast(pa.int64()).fill_null(MISSING_INT).to_numpy(zero_copy_only=False)
@@ -92,7 +92,7 @@ def truths(array: pa.Array, where: Where) -> np.ndarray:
         return booleans
     written = pc.utf8_lower(pc.utf8_trim_whitespace(texts(array, where)))
     is_true, is_false, missing = (_among(written, some) for some in (_TRUE, _FALSE, ("",)))
-    _refuse(~(is_true | is_false | missing), written, where, "0 or 1, true or false, yes or no")
+    refuse(~(is_true | is_false | missing), written, where, "0 or 1, true or false, yes or no")
     return np.where(is_true, 1, np.where(is_false, 0, MISSING_INT)).astype(np.int64)
 
 
@@ -111,7 +111,7 @@ def labels(array: pa.Array, rule: Label, where: Where) -> np.ndarray:
         values, missing = _probabilities(array, where)
     if rule.missing == "refused":
         fix = "set label: {missing: negative} where a missing label is 0, or leave these records out"
-        _refuse(missing, array, where, "a label", fix)
+        refuse(missing, array, where, "a label", fix)
     return np.where(missing, 0, values).astype(np.float32)
 
 
@@ -121,7 +121,7 @@ def _probabilities(array: pa.Array, where: Where) -> tuple[np.ndarray, np.ndarra
         with np.errstate(invalid="ignore"):
             outside = (values < 0) | (values > 1)
         fix = "say what is positive: label: {column: ..., at_least: 4}, or positive: [...]"
-        _refuse(outside, array, where, "0 or 1", fix)
+        refuse(outside, array, where, "0 or 1", fix)
         return values, np.isnan(values)
     whole = truths(array, where)
     return whole, whole == MISSING_INT
@@ -253,7 +253,7 @@ def _parsed_times(array: pa.Array, where: Where, pattern: str | None, timezone: 
     indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     expected = f"a time such as {pd.Timestamp(2026, 1, 31, 18, 30).strftime(pattern)}" if pattern else "ISO 8601"
     fix = "give timestamp a format, e.g. {format: '%d.%m.%Y %H:%M'}, or correct the value"
-    _refuse((indices >= 0) & np.append(unread, False)[indices], array, where, expected, fix)
+    refuse((indices >= 0) & np.append(unread, False)[indices], array, where, expected, fix)
     return np.append(values, MISSING_INT)[indices]
 
 
@@ -372,8 +372,13 @@ def _among(array: pa.Array, some: Sequence[str]) -> np.ndarray:
     return among
 
 
-def _refuse(bad: np.ndarray, array: pa.Array, where: Where, expected: str, fix: str = _CORRECT) -> None:
+def refuse(bad: np.ndarray, array: pa.Array, where: Where, expected: str, fix: str = _CORRECT) -> None:
+    """Refuses the first bad value, if there is any.
+
+    Raises:
+      InputError: where it stands.
+    """
     if bad.any():
         row = int(np.argmax(bad))
         value = array[row].as_py()
-        raise InputError(where(row), "nothing" if value is None else repr(value), expected, fix)
+        raise InputError(where(row), "nothing" if value in (None, "") else repr(value), expected, fix)

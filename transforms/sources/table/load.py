@@ -56,8 +56,8 @@ def parse_declaration(values: Mapping[str, Any], where: str = "declaration") -> 
 
 
 def _as_input_error(error: ValidationError, where: str) -> InputError:
-    """Returns the first error of pydantic in our words."""
-    first = error.errors()[0]
+    """Returns the first error of pydantic in our words; of several an unknown key, which may be what is missing."""
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     location = tuple(part for part in first["loc"] if part != "[key]")
     key, cause = ".".join(str(part) for part in location), first.get("ctx", {}).get("error")
     place = f"{where}, key {key!r}"

@@ -18,7 +18,7 @@ from transforms.sources.point_in_time.plan import Count, History, Join, Operatio
 from transforms.sources.point_in_time.splits import ByColumn, ByHash, SplitRule, fixed_times, time_shares
 from transforms.sources.point_in_time.transform import LOG, PointInTime
 from transforms.sources.table import convert
-from transforms.sources.table.bigquery import read_bigquery
+from transforms.sources.table.bigquery import check_name, read_bigquery
 from transforms.sources.table.declaration import Declaration, Table
 from transforms.sources.table.files import Chunk, LogFile, chunks_of, find_files
 from transforms.sources.table.formats import RawRows, check_columns, column_names, read_rows
@@ -48,6 +48,8 @@ def check(declaration: Declaration, folder: Path) -> None:
 
 def _check_files(files: Files, folder: Path, wanted: dict[str, str]) -> None:
     if files.format == "bigquery":
+        for name in files.files:
+            check_name(name)
         return
     for file in find_files(files, folder):
         chunks_of(file, files.csv)
@@ -84,7 +86,7 @@ class _ReadRows(beam.PTransform):
     def expand(self, root: beam.Pipeline) -> beam.PCollection:
         part: Declaration | Table = self._declaration.tables[self._table] if self._table else self._declaration
         if part.format == "bigquery":
-            return root | read_bigquery(part.files, _ToRows(self._declaration, self._table))
+            return root | read_bigquery(part.files, ToRows(self._declaration, self._table))
         chunks = [chunk for file in find_files(part, self._folder) for chunk in chunks_of(file, part.csv)]
         read = _ReadChunk(self._declaration, self._table)
         return root | "Chunks" >> beam.Create(chunks) | beam.Reshuffle() | "Rows" >> beam.ParDo(read)
@@ -109,13 +111,13 @@ def read_chunk(chunk: Chunk, declaration: Declaration, table: str | None = None)
     """
     file, part = chunk.file, declaration if table is None else declaration.tables[table]
     wanted = LogColumns(declaration).wanted if table is None else table_columns(table, declaration.tables[table])
-    to_rows = _ToRows(declaration, table)
+    to_rows = ToRows(declaration, table)
     for raw in read_rows(chunk, part.csv, _with_patterns(list(wanted), part, file)):
         yield to_rows(raw, file.number, file.name)
 
 
 @dataclass(frozen=True)
-class _ToRows:
+class ToRows:
     """From raw records of the log, or of one of its tables, to rows."""
 
     declaration: Declaration

@@ -72,7 +72,7 @@ def log_rows(rows: RawRows, log_columns: LogColumns, file: int, file_name: str) 
     record = np.arange(raw.count)
     columns: dict[str, pa.Array] = {}
     if log.candidates is None:
-        columns["item_id"] = convert.texts(raw(log.item_id or ""), raw.where(log.item_id or ""))
+        columns["item_id"] = _items(raw(log.item_id or ""), raw.where(log.item_id or ""))
         columns |= _item_roles(log, raw)
         place = record
     else:
@@ -169,6 +169,19 @@ def _split(log: Declaration, raw: _Raw, file_name: str) -> np.ndarray:
     return result
 
 
+def _items(array: pa.Array, where: convert.Where) -> pa.Array:
+    ids = convert.texts(array, where)
+    missing = pc.equal(pc.binary_length(ids), 0).to_numpy(zero_copy_only=False)
+    convert.refuse(missing, ids, where, "the id of an item", "give every record its item, or leave it out")
+    return ids
+
+
+def _weights(array: pa.Array, where: convert.Where) -> pa.Array:
+    weights = convert.numbers(array, where)
+    convert.refuse(~(weights >= 0), array, where, "a weight, 0 or more", "correct the weight, or leave the record out")
+    return pa.array(weights.astype(np.float32))
+
+
 def _item_roles(log: Declaration, raw: _Raw) -> dict[str, pa.Array]:
     columns: dict[str, pa.Array] = {}
     if log.label is not None:
@@ -183,7 +196,7 @@ def _item_roles(log: Declaration, raw: _Raw) -> dict[str, pa.Array]:
         where = raw.where(log.position.column)
         columns["position"] = pa.array(convert.integers(raw(log.position.column), where))
     if log.weight is not None:
-        columns["weight"] = pa.array(convert.numbers(raw(log.weight), raw.where(log.weight)).astype(np.float32))
+        columns["weight"] = _weights(raw(log.weight), raw.where(log.weight))
     return columns
 
 
@@ -200,7 +213,7 @@ def _candidates(candidates: Candidates, raw: _Raw) -> tuple[np.ndarray, np.ndarr
     def parallel(column: str) -> pa.Array:
         return _checked_parallel(raw, column, candidates.separator, offsets)
 
-    items = convert.texts(elements, where(candidates.items))
+    items = _items(elements, where(candidates.items))
     columns: dict[str, pa.Array] = {}
     if candidates.label_after is not None:
         items, labels = _cut_labels(items, candidates.label_after, where(candidates.items))
@@ -223,8 +236,7 @@ def _candidates(candidates: Candidates, raw: _Raw) -> tuple[np.ndarray, np.ndarr
         if column is not None:
             columns[name] = pa.array(convert.integers(parallel(column), where(column)))
     if candidates.weight is not None:
-        weights = convert.numbers(parallel(candidates.weight), where(candidates.weight))
-        columns["weight"] = pa.array(weights.astype(np.float32))
+        columns["weight"] = _weights(parallel(candidates.weight), where(candidates.weight))
     return record, place, columns
 
 
