@@ -96,7 +96,10 @@ class Distribution(_Frozen):
 
 
 def distribution_of(values: Values) -> Distribution | None:
-    """The distribution of a column; None for ids of many values, and for too few values."""
+    """The distribution of a column; None for ids of many values, for too few values, and for a number that is constant.
+
+    Counts so far are 0 at the beginning of a log: what comes next is no drift.
+    """
     numbers = _numbers(values)
     if values.tokens is not None and values.starts is None:
         codes, counts = np.unique(values.values[values.values >= 0], return_counts=True)
@@ -105,7 +108,7 @@ def distribution_of(values: Values) -> Distribution | None:
         categories = tuple(sorted(int(one) for one in hashes_of(np.asarray(values.tokens)[codes])))
         return Distribution(categories=categories, shares=tuple(_category_shares(values, categories)))
     real = numbers[~np.isnan(numbers)]
-    if len(real) < 100:
+    if len(real) < 100 or real.min() == real.max():
         return None
     edges = np.unique(np.quantile(real, np.linspace(0.1, 1.0, 10), method="inverted_cdf"))
     lowest, highest = float(real.min()), float(real.max())

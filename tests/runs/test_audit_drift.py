@@ -16,6 +16,12 @@ def test_the_next_span_of_the_same_log_has_no_drift() -> None:
     assert compared(later()) == set()
 
 
+def test_a_count_that_has_not_begun_yet_may_begin() -> None:
+    before = log()
+    before["visits"] = np.zeros(6000, np.int64)
+    assert compared(later(), before) == set()
+
+
 def test_numbers_times_100_are_drift() -> None:
     columns = later()
     for name in ("price", "embedding", "visits"):
