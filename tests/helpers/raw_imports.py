@@ -32,8 +32,25 @@ def refused(name: str, root: Path, message: str, **options: Any) -> None:
     assert sorted(os.listdir(root)) == ["raw"], "something was left behind"
 
 
+def refused_line(name: str, root: Path, where: str, received: str, **options: Any) -> None:
+    """As `refused`, by what the error says of the line."""
+    with pytest.raises(InputError) as error:
+        imported(name, root, **options)
+    assert where in error.value.where
+    assert received in str(error.value.received)
+    assert error.value.fix
+    assert sorted(os.listdir(root)) == ["raw"], "something was left behind"
+
+
 def write_raw(root: Path, **files: list[str]) -> None:
     """Writes lines of files of `root/raw`; `ratings__csv` is `ratings.csv`."""
-    (root / "raw").mkdir(exist_ok=True)
-    for name, lines in files.items():
-        (root / "raw" / name.replace("__", ".")).write_text("".join(f"{line}\n" for line in lines))
+    write_texts(root, **{name: "".join(f"{line}\n" for line in lines) for name, lines in files.items()})
+
+
+def write_texts(root: Path, **files: str) -> Path:
+    """Writes files of `root/raw`, and returns it; `ratings__csv` is `ratings.csv`."""
+    folder = root / "raw"
+    folder.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (folder / name.replace("__", ".")).write_text(text)
+    return folder

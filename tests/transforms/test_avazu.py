@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from tests.helpers.avazu_like import write_avazu_like
 from tests.helpers.imported_records import records_of
+from tests.helpers.raw_imports import refused, refused_line, write_texts
 from transforms.beam.import_dataset import import_dataset
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import InputError
@@ -35,14 +36,6 @@ def line(**changes: str) -> str:
     return ",".join(values.values()) + "\n"
 
 
-def folder_of(tmp_path: Path, **files: str) -> Path:
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    for name, text in files.items():
-        (folder / name.replace("__", ".")).write_text(text)
-    return folder
-
-
 def imported(folder: Path, out: Path, **options) -> Dataset:
     return import_dataset(Avazu(AvazuOptions(**options)), folder, out)
 
@@ -53,7 +46,7 @@ def utc(year: int, month: int, day: int, hour: int = 0, minute: int = 0) -> int:
 
 def test_a_line_becomes_a_row_with_every_category_as_it_stands(tmp_path):
     later = line(id="18446744073709551615", click="1", hour="14103023", C1="", site_id="", C20="100084")
-    folder = folder_of(tmp_path, train__csv=HEADER + line(), test__csv=HEADER + line() + later)
+    folder = write_texts(tmp_path, train__csv=HEADER + line(), test__csv=HEADER + line() + later)
     imported(folder, tmp_path / "out")
     first, second = records_of(tmp_path / "out", "row", "test")
     assert (first["request_id"], second["request_id"]) == (b"1000009418151094273", b"18446744073709551615")
@@ -94,7 +87,7 @@ def test_saturdays_and_sundays_are_the_weekend(day, weekend):
 
 def test_a_token_seen_once_is_out_of_vocabulary_and_minus_one_is_a_token(tmp_path):
     rows = line(site_id="00000001") + line(site_id="00000002") + line(site_id="00000002", hour="14102511")
-    folder = folder_of(tmp_path, train__csv=HEADER + rows, valid__csv=HEADER + line(), test__csv=HEADER + line())
+    folder = write_texts(tmp_path, train__csv=HEADER + rows, valid__csv=HEADER + line(), test__csv=HEADER + line())
     dataset = imported(folder, tmp_path / "data")
     transform_dataset(tmp_path / "data", dataset, tmp_path / "out", dataset.feature_set, "row")
     transform = load_transform(tmp_path / "out")
@@ -115,38 +108,16 @@ def test_a_token_seen_once_is_out_of_vocabulary_and_minus_one_is_a_token(tmp_pat
 
 def test_files_that_come_split_keep_their_splits(tmp_path):
     texts = {"train__csv": line() * 5, "valid__csv": line() * 3, "test__csv": line(click="1") * 2}
-    folder = folder_of(tmp_path, **{name: HEADER + text for name, text in texts.items()})
+    folder = write_texts(tmp_path, **{name: HEADER + text for name, text in texts.items()})
     dataset = imported(folder, tmp_path / "out", splits="time")
     assert {split: info.records for split, info in dataset.records["row"].items()} == {"train": 5, "eval": 3, "test": 2}
     assert dataset.records["row"]["test"].positives == 2
     assert dataset.origin["files"] == {"train.csv": "train", "valid.csv": "eval", "test.csv": "test"}
 
 
-def test_train_csv_alone_is_split_at_random_by_seed_and_line_whatever_the_chunks(tmp_path):
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    write_avazu_like(folder / "train.csv", 2000, seed=5)
-    # As Kaggle gave it: without labels.
-    (folder / "test.csv").write_text(HEADER.replace("click,", "") + line().replace(",0,", ",", 1))
-    by_chunk = {}
-    for chunk_bytes in (20_000, 1 << 20):
-        out = tmp_path / f"out{chunk_bytes}"
-        imported(folder, out, chunk_bytes=chunk_bytes, batch_rows=1_000)
-        by_chunk[chunk_bytes] = {split: records_of(out, "row", split) for split in SPLITS}
-        shares = [len(rows) / 2000 for rows in by_chunk[chunk_bytes].values()]
-        assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
-    assert by_chunk[20_000] == by_chunk[1 << 20]
-    imported(folder, tmp_path / "other", seed=1)
-    ids, others = (
-        {row["request_id"] for row in rows}
-        for rows in (by_chunk[20_000]["test"], records_of(tmp_path / "other", "row", "test"))
-    )
-    assert len(ids & others) < len(ids) / 3
-
-
 def test_split_in_order_of_time_the_last_tenth_is_test(tmp_path):
     rows = [line(id=str(i), hour=f"1410{21 + i // 3:02d}00") for i in range(30)]
-    folder = folder_of(tmp_path, train__csv=HEADER + "".join(rows))
+    folder = write_texts(tmp_path, train__csv=HEADER + "".join(rows))
     for chunk_bytes in (300, 1 << 20):
         out = tmp_path / f"out{chunk_bytes}"
         dataset = imported(folder, out, splits="time", chunk_bytes=chunk_bytes)
@@ -159,22 +130,10 @@ def test_split_in_order_of_time_the_last_tenth_is_test(tmp_path):
 
 def test_lines_out_of_order_are_refused_by_a_split_in_time_alone(tmp_path):
     text = HEADER + line() * 4 + line(hour="14102105") + line(hour="14102103")
-    folder = folder_of(tmp_path, train__csv=text)
+    folder = write_texts(tmp_path, train__csv=text)
     with pytest.raises(InputError, match=r"line 7, field hour: received 14102103 after 14102105.*splits=random"):
         imported(folder, tmp_path / "out", splits="time")
     assert imported(folder, tmp_path / "out").records
-
-
-def test_two_imports_of_the_same_file_are_byte_for_byte_the_same(tmp_path):
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    write_avazu_like(folder / "train.csv", 400, seed=2)
-    for name in ("a", "b"):
-        imported(folder, tmp_path / name, chunk_bytes=20_000)
-    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
-    assert len(files) > 8
-    for path in files:
-        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
 
 
 BAD_LINES = {
@@ -200,14 +159,8 @@ BAD_LINES = {
 @pytest.mark.parametrize("case", BAD_LINES)
 def test_a_malformed_line_is_refused_with_line_field_and_value(tmp_path, case, chunk_bytes):
     bad, where, received = BAD_LINES[case]
-    folder = folder_of(tmp_path, train__csv=HEADER + line() * 6 + bad + line() * 6)
-    with pytest.raises(InputError) as error:
-        imported(folder, tmp_path / "out", chunk_bytes=chunk_bytes)
-    assert where in error.value.where
-    assert received in str(error.value.received)
-    assert "train.csv" in error.value.where
-    assert error.value.fix
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+    write_texts(tmp_path, train__csv=HEADER + line() * 6 + bad + line() * 6)
+    refused_line("avazu", tmp_path, rf"train.csv, {where}", received, chunk_bytes=chunk_bytes)
 
 
 @pytest.mark.parametrize(
@@ -226,16 +179,12 @@ def test_a_malformed_line_is_refused_with_line_field_and_value(tmp_path, case, c
     ],
 )
 def test_a_folder_without_usable_files_is_refused_before_anything_is_written(tmp_path, files, message):
-    folder = folder_of(tmp_path, **files)
-    with pytest.raises(InputError, match=message):
-        Avazu().check(folder)
-    with pytest.raises(InputError, match=message):
-        imported(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    write_texts(tmp_path, **files)
+    refused("avazu", tmp_path, message)
 
 
 def test_line_ends_of_windows_are_no_part_of_a_field(tmp_path):
-    folder = folder_of(tmp_path)
+    folder = write_texts(tmp_path)
     (folder / "test.csv").write_bytes((HEADER + line() * 3).replace("\n", "\r\n").encode())
     imported(folder, tmp_path / "out")
     assert [row["C21"] for row in records_of(tmp_path / "out", "row", "test")] == [b"79"] * 3

@@ -8,23 +8,16 @@ import pytest
 
 from benchmarks.criteo_like import write_criteo_like
 from tests.helpers.imported_records import all_records, records_of
+from tests.helpers.raw_imports import refused, refused_line, write_texts
 from transforms.beam.import_dataset import import_dataset
 from transforms.errors import InputError
-from transforms.features import SPLITS, Encoding
+from transforms.features import Encoding
 from transforms.records import Dataset
 from transforms.sources.criteo.schema import CATEGORIES, NUMBERS, Criteo, CriteoOptions
 
 
 def line(label="0", numbers=("1",) * 13, categories=("05db9164",) * 26) -> str:
     return "\t".join((label, *numbers, *categories)) + "\n"
-
-
-def folder_of(tmp_path: Path, **files: str) -> Path:
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    for name, text in files.items():
-        (folder / name.replace("__", ".")).write_text(text)
-    return folder
 
 
 def imported(folder: Path, out: Path, **options) -> Dataset:
@@ -34,7 +27,7 @@ def imported(folder: Path, out: Path, **options) -> Dataset:
 def test_a_line_becomes_a_row_with_markers_for_what_is_missing(tmp_path):
     numbers = ("7", "-2", "", "65535", "1618112", *("",) * 8)
     categories = ("68fd1e64", "", "FB936136", *("0",) * 22, "")
-    folder = folder_of(tmp_path, train__txt=line(), test__txt=line() + line("1", numbers, categories))
+    folder = write_texts(tmp_path, train__txt=line(), test__txt=line() + line("1", numbers, categories))
     imported(folder, tmp_path / "out")
     first, second = records_of(tmp_path / "out", "row", "test")
     assert (first["request_id"], second["request_id"]) == (b"test.txt:1", b"test.txt:2")
@@ -47,32 +40,10 @@ def test_a_line_becomes_a_row_with_markers_for_what_is_missing(tmp_path):
 
 
 def test_files_that_come_split_keep_their_splits(tmp_path):
-    folder = folder_of(tmp_path, train__csv=line() * 5, valid__tsv=line() * 3, test__txt=line("1") * 2)
+    folder = write_texts(tmp_path, train__csv=line() * 5, valid__tsv=line() * 3, test__txt=line("1") * 2)
     dataset = imported(folder, tmp_path / "out")
     assert {split: info.records for split, info in dataset.records["row"].items()} == {"train": 5, "eval": 3, "test": 2}
     assert dataset.records["row"]["test"].positives == 2
-
-
-def test_train_txt_alone_is_split_at_random_by_seed_and_line_whatever_the_chunks(tmp_path):
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    write_criteo_like(folder / "train.txt", 2000, seed=5)
-    (folder / "test.txt").write_text(line()[2:])  # as Kaggle gave it: without labels
-    by_chunk = {}
-    for chunk_bytes in (20_000, 1 << 20):
-        out = tmp_path / f"out{chunk_bytes}"
-        dataset = imported(folder, out, chunk_bytes=chunk_bytes, batch_rows=1_000)
-        splits = {split: records_of(out, "row", split) for split in SPLITS}
-        by_chunk[chunk_bytes] = splits
-        shares = [len(rows) / 2000 for rows in splits.values()]
-        assert shares == pytest.approx([0.8, 0.1, 0.1], abs=0.03)
-        assert len(dataset.records["row"]["train"].shards) > 1
-    assert [str(rows) for rows in by_chunk[20_000].values()] == [str(rows) for rows in by_chunk[1 << 20].values()]
-    other = imported(folder, tmp_path / "other", seed=1)
-    test_ids = {row["request_id"] for row in by_chunk[20_000]["test"]}
-    other_ids = {row["request_id"] for row in records_of(tmp_path / "other", "row", "test")}
-    assert sum(info.records for info in other.records["row"].values()) == 2000
-    assert len(test_ids & other_ids) < len(test_ids) / 3
 
 
 def test_every_line_is_read_once_and_in_order_from_chunks_of_any_size(tmp_path):
@@ -81,20 +52,8 @@ def test_every_line_is_read_once_and_in_order_from_chunks_of_any_size(tmp_path):
         root = tmp_path / str(chunk_bytes)
         root.mkdir()
         # The last line has no line end.
-        imported(folder_of(root, test__txt=text.removesuffix("\n")), root / "out", chunk_bytes=chunk_bytes)
+        imported(write_texts(root, test__txt=text.removesuffix("\n")), root / "out", chunk_bytes=chunk_bytes)
         assert [row["I1"] for row in records_of(root / "out", "row", "test")] == list(range(40))
-
-
-def test_two_imports_of_the_same_files_are_byte_for_byte_the_same(tmp_path):
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    write_criteo_like(folder / "train.txt", 500, seed=2)
-    for name in ("a", "b"):
-        imported(folder, tmp_path / name, chunk_bytes=20_000)
-    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
-    assert len(files) > 10
-    for path in files:
-        assert (tmp_path / "a" / path).read_bytes() == (tmp_path / "b" / path).read_bytes()
 
 
 BAD_LINES = {
@@ -116,25 +75,19 @@ BAD_LINES = {
 @pytest.mark.parametrize("case", BAD_LINES)
 def test_a_malformed_line_is_refused_with_line_field_and_value(tmp_path, case, chunk_bytes):
     bad, where, received = BAD_LINES[case]
-    folder = folder_of(tmp_path, train__txt=line() * 6 + bad + line() * 6)
-    with pytest.raises(InputError) as error:
-        imported(folder, tmp_path / "out", chunk_bytes=chunk_bytes)
-    assert where in error.value.where
-    assert received in str(error.value.received)
-    assert "train.txt" in error.value.where
-    assert error.value.fix
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
+    write_texts(tmp_path, train__txt=line() * 6 + bad + line() * 6)
+    refused_line("criteo", tmp_path, rf"train.txt, {where}", received, chunk_bytes=chunk_bytes)
 
 
 def test_bytes_that_are_not_text_are_refused(tmp_path):
-    folder = folder_of(tmp_path)
+    folder = write_texts(tmp_path)
     (folder / "train.txt").write_bytes(line().encode() + line().encode().replace(b"05db9164", b"\xff\xfe\x00\x01", 1))
     with pytest.raises(InputError, match=r"line 2, field C1.*hex digits"):
         imported(folder, tmp_path / "out")
 
 
 def test_a_carriage_return_before_the_line_end_is_no_field(tmp_path):
-    folder = folder_of(tmp_path)
+    folder = write_texts(tmp_path)
     (folder / "test.txt").write_bytes((line() * 3).replace("\n", "\r\n").encode())
     imported(folder, tmp_path / "out")
     assert [row["C26"] for row in records_of(tmp_path / "out", "row", "test")] == [b"05db9164"] * 3
@@ -151,12 +104,8 @@ def test_a_carriage_return_before_the_line_end_is_no_field(tmp_path):
     ],
 )
 def test_a_folder_without_usable_files_is_refused_before_anything_is_written(tmp_path, files, message):
-    folder = folder_of(tmp_path, **files)
-    with pytest.raises(InputError, match=message):
-        Criteo().check(folder)
-    with pytest.raises(InputError, match=message):
-        imported(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    write_texts(tmp_path, **files)
+    refused("criteo", tmp_path, message)
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path):
