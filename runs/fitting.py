@@ -160,12 +160,10 @@ def warnings_of(
         warnings.append(f"the run was short: {ran}; expected at least {FEW_STEPS} steps; {fix}")
     entropy = _normalized_entropy(trained, eval_rate)
     if entropy is not None and entropy >= 1:
-        if steps >= FEW_STEPS:
-            fix = "lower training.learning_rate, raise training.embedding_l2, or look at the features and the split"
-        warnings.append(
-            f"the model is no better than the mean click rate: normalised entropy {entropy:.4f} on the eval split "
-            f"after {ran}; expected below 1; {fix}"
-        )
+        what = f"the model is no better than the mean click rate: normalized entropy {entropy:.4f} on the eval split"
+        fix = "lower training.learning_rate, raise training.embedding_l2, or look at the features and the split"
+        # What to do about a short run has been said.
+        warnings.append(f"{what}; expected below 1" if warnings else f"{what} after {ran}; expected below 1; {fix}")
     return warnings
 
 

@@ -42,7 +42,7 @@ def test_exponents_without_a_point_are_numbers(tmp_path):
 
 
 def test_an_unknown_key_names_the_nearest_known_one():
-    message = r"run\.yaml, tuning\.space, key 'training\.learning_rat'.*did you mean 'learning_rate'"
+    message = r"run\.yaml, tuning\.space, key 'training\.learning_rat'.*did you mean 'training.learning_rate'"
     with pytest.raises(InputError, match=message):
         config_with({"training.learning_rat": [0.1, 0.2]})
     with pytest.raises(InputError, match=r"key 'trainin'.*did you mean 'training'"):
@@ -99,7 +99,7 @@ def test_a_search_in_the_pipeline_needs_a_space():
 
 
 def test_an_unknown_key_of_the_section_itself_names_the_nearest():
-    with pytest.raises(InputError, match="did you mean 'max_trials'"):
+    with pytest.raises(InputError, match="did you mean 'tuning.max_trials'"):
         config_with({}, max_trial=3)
 
 
@@ -117,7 +117,7 @@ def test_the_space_survives_yaml_and_json(tmp_path):
 def test_values_are_put_over_a_config_and_checked():
     config = with_values(parse_config(MINIMAL), {"model.hidden_units": [5], "model.options.depth": 2})
     assert config.model.hidden_units == (5,) and config.model.options == {"depth": 2}
-    with pytest.raises(InputError, match="did you mean 'dropout'"):
+    with pytest.raises(InputError, match="did you mean 'model.dropout'"):
         with_values(config, {"model.dropot": 0.1})
 
 

@@ -111,7 +111,7 @@ def test_a_trial_that_takes_more_memory_than_it_may_is_ended_and_says_so(folder,
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("tuning.space={training.learning_rat: [0.1]}", "did you mean 'learning_rate'"),
+        ("tuning.space={training.learning_rat: [0.1]}", "did you mean 'training.learning_rate'"),
         ("tuning.space={model.options.falt: [none]}", "no option 'falt'"),
         ("tuning.space={}", "received no key"),
     ],

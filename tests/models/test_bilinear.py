@@ -92,7 +92,7 @@ def test_is_a_sound_layer(bilinear_type: str, tmp_path: Path) -> None:
 def test_an_unknown_type_is_refused_with_the_nearest() -> None:
     with pytest.raises(ValueError, match="bilinear_type is 'field_al'; expected one of .* mean 'field_all'"):
         BilinearInteraction("field_al")
-    with pytest.raises(ValueError, match="bilinear_type is 'x'; expected one of field_all, .* give one of these"):
+    with pytest.raises(ValueError, match="bilinear_type is 'x'; expected one of field_all, .* choose one of these"):
         BilinearInteraction("x")
 
 

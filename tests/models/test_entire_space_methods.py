@@ -275,7 +275,7 @@ def test_row_widths_are_those_of_all_models_at_once() -> None:
         ({"method": "ips", "options": {"clipp": 1}}, "method 'ips' has no option 'clipp'; expected some of clip"),
         ({"method": "weight_matched", "options": {"unexposed_weight": 1}}, "no option 'unexposed_weight'"),
         ({"method": "stage_heads", "stages": 0}, "stages is 0; expected at least 1"),
-        ({"methods": "ips"}, "no option 'methods'; did you mean 'method'"),
+        ({"methods": "ips"}, "no option 'methods'; expected one of .*; did you mean 'method'"),
     ],
 )
 def test_wrong_options_are_told_before_anything_is_built(options: dict[str, Any], told: str) -> None:

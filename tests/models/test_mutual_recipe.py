@@ -149,7 +149,7 @@ def test_pretraining_that_ends_inside_an_epoch_is_told_with_its_metrics(tmp_path
         ({"peers": 0}, "peers is 0; expected a whole number of at least 1"),
         ({"epochs": 0}, "epochs is 0"),
         ({"loss": "mae"}, "loss is 'mae'; expected one of mse"),
-        ({"mutual_wieght": 1}, "no option 'mutual_wieght'; did you mean 'mutual_weight'"),
+        ({"mutual_wieght": 1}, "no option 'mutual_wieght'; expected one of .*; did you mean 'mutual_weight'"),
         ({"pretrained": ["a"], "from_scratch": True}, "both given"),
         ({"pretrained": ["a"], "models": ["dcn", "pnn"]}, "1 pretrained runs for 2 models"),
     ],

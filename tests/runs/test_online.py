@@ -209,7 +209,7 @@ def test_an_event_is_one_by_request_user_and_item() -> None:
     [
         ({"recipe": {"name": "mutual_learning"}}, "MutualLearningRecipe cannot learn from a stream"),
         ({"record": "request"}, "record: received 'request'; expected 'row'"),
-        ({"source": "criteo"}, "received source 'toy'; expected 'criteo'"),
+        ({"source": "criteo"}, "received a dataset of source 'toy'; expected 'criteo'"),
     ],
 )
 def test_what_cannot_learn_from_a_stream_is_refused(

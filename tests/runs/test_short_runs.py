@@ -88,7 +88,13 @@ def test_a_model_no_better_than_the_mean_is_told() -> None:
     training = TrainingConfig(batch_size=8)
     assert warnings_of(_trained(1000, eval_logloss=0.99 * _HALF), training, 8000, 0.5) == []
     (told,) = warnings_of(_trained(1000, eval_logloss=1.01 * _HALF), training, 8000, 0.5)
-    assert "normalised entropy 1.0100" in told and "1000 optimizer steps" in told
+    assert "normalized entropy 1.0100" in told and "1000 optimizer steps" in told
+
+
+def test_the_remedy_of_a_short_run_that_learned_nothing_is_given_once() -> None:
+    short, bad = warnings_of(_trained(2, eval_logloss=_HALF), TrainingConfig(batch_size=4000), 8000, 0.5)
+    assert "set training.batch_size to 20" in short
+    assert bad.endswith("normalized entropy 1.0000 on the eval split; expected below 1")
 
 
 def test_of_peers_the_one_that_is_served_counts_with_its_pretraining() -> None:
