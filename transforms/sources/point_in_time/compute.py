@@ -40,7 +40,7 @@ def compute(part: Part, stage: Stage, tables: Mapping[str, pa.Table]) -> Part:
 
 
 def with_request_times(part: Part) -> Part:
-    """Gives all rows of a request the time of its first one; what they tell others keeps the time of its own."""
+    """Gives all rows of a request the time of its first one; as events they stay known from their own time on."""
     rows = part.rows
     codes = key_codes([(rows, (REQUEST_ID,))])[0]
     # A row without a request is one by itself.
