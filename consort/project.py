@@ -123,10 +123,9 @@ def new_project(folder: str | os.PathLike[str], data: Sequence[str]) -> Project:
 def _files(log: str, inspection: Inspection) -> dict[str, str]:
     """Returns the texts of a project's files by name."""
     guesses = inspection.guesses
-    candidates = guesses["candidates"].value if "candidates" in guesses else {}
     fitting = {
-        # A ranker of sets learns from candidates that were not shown.
-        "duet": "exposed" in guesses or "exposed" in candidates,
+        # A ranker of sets reads all candidates of a request.
+        "duet": "candidates" in guesses or "request_id" in guesses,
         # Towers have a user's side, and learn in the order of time.
         "cs3": "user_id" in guesses and "timestamp" in guesses,
     }

@@ -26,9 +26,10 @@ def _write_log(path, shown=True):
     path.write_text("\n".join(lines) + "\n")
 
 
-def test_a_project_imports_and_its_run_files_fit_the_data(tmp_path, monkeypatch):
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_project_imports_and_its_run_files_fit_the_data(tmp_path, monkeypatch, shown):
     monkeypatch.chdir(tmp_path)
-    _write_log(tmp_path / "clicks.csv")
+    _write_log(tmp_path / "clicks.csv", shown)
     answer = consort("new", "shop", "--data", "clicks.csv", "--json", "new.json")
     assert answer.code == 0, answer.err
     names = ["shop.yaml", "deepfm.yaml", "mutual.yaml", "duet.yaml", "cs3.yaml", "README.md", ".gitignore"]

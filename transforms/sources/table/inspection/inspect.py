@@ -118,7 +118,7 @@ def _parts(patterns: Sequence[str], folder: str | os.PathLike[str]) -> list[_Par
 def _relative(path: str, folder: str | os.PathLike[str]) -> str:
     """The path as the declaration has it: relative to its folder where it lies near."""
     relative = os.path.relpath(path, folder)
-    return os.path.abspath(path) if relative.startswith(os.path.join("..", "..")) else relative
+    return os.path.abspath(path) if relative.startswith(os.path.join("..", "..", "..")) else relative
 
 
 def _sample(files: Sequence[LogFile], dialect: Csv) -> pa.Table:
