@@ -82,12 +82,8 @@ def find_files(files: Files, folder: str | os.PathLike[str]) -> list[LogFile]:
 
 def _matches(folder: str | os.PathLike[str], pattern: str) -> list[Path]:
     # A pattern may be absolute, which Path.glob refuses.
-    root, relative = (
-        (Path(pattern).anchor, PurePath(pattern).relative_to(PurePath(pattern).anchor))
-        if os.path.isabs(pattern)
-        else (folder, PurePath(pattern))
-    )
-    return [path for path in Path(root).glob(str(relative)) if path.is_file()]
+    root = Path(PurePath(pattern).anchor or folder)
+    return [path for path in root.glob(pattern.removeprefix(PurePath(pattern).anchor)) if path.is_file()]
 
 
 def _in_folder(folder: Path, files: Files) -> list[Path]:
