@@ -267,7 +267,11 @@ def served_auc(label: np.ndarray, probability: np.ndarray, before: float | None)
     value = auc(label.astype(np.float64), probability)
     if value is None or few < 20:
         return
-    needed = 0.5 if before is None or before <= 0.5 else 0.5 + (before - 0.5) / 2
+    if before is None:
+        needed = 0.5
+    else:
+        # Towers for retrieval may never have ranked what was shown: then there is nothing to lose.
+        needed = 0.5 + (before - 0.5) / 2 if before >= 0.52 else 0.0
     error = math.sqrt(max(value * (1 - value), 0.05) / few)
     known = "" if before is None else f", and had {before:.3f} when it was trained"
     message = f"the served model's scores have AUC {value:.3f} on {len(label):,} new labels{known}"

@@ -67,3 +67,11 @@ def test_flipped_labels_are_seen_by_the_served_models_scores(flipped: float, gra
     label = (rng.random(3000) < score).astype(float)
     label = np.where(rng.random(3000) < flipped, 1 - label, label)
     assert [finding.grade for finding in served_auc(label, score, 0.8)] == [grade]
+
+
+def test_a_model_that_never_ranked_what_was_shown_has_nothing_to_lose() -> None:
+    rng = np.random.default_rng(0)
+    score = rng.random(3000)
+    label = (rng.random(3000) > score).astype(float)
+    grades = [[finding.grade for finding in served_auc(label, score, before)] for before in (0.45, 0.55, None)]
+    assert grades == [["info"], ["error"], ["error"]]
