@@ -13,9 +13,8 @@ import numpy as np
 from evaluation.pointwise import auc
 from simulation.cascade import EXPOSED, PRERANKED
 from simulation.cascade_world import Block, CascadeWorld
-from simulation.parameters import World
+from simulation.parameters import World, check_size
 from transforms.batches import Batch, Ragged, Values, joined, rows_of
-from transforms.errors import InputError
 from transforms.features import MISSING_INT, MISSING_STRING, SPLITS, Column, Encoding, Feature, FeatureSet, Split
 from transforms.portable_random import SIMULATOR_VERSION
 from transforms.records import Dataset, load_dataset
@@ -101,10 +100,7 @@ def simulate(
     Raises:
       InputError: `requests` or `seed` is too small, or `out` is in use; nothing is left behind.
     """
-    if requests < 1:
-        raise InputError("requests", requests, "1 or more", "ask for at least one request")
-    if seed < 0:
-        raise InputError("seed", seed, "0 or more", "choose another seed")
+    check_size("requests", requests, seed)
     figures = Figures()
     batches = _batches(CascadeWorld(world, requests, seed), requests, figures, progress)
     origin = {"source": NAME, "simulator_version": SIMULATOR_VERSION, "seed": seed, "requests": requests}

@@ -12,10 +12,9 @@ import numpy as np
 
 from evaluation.pointwise import auc
 from simulation.ctr_world import ClickLogWorld, Columns
-from simulation.parameters import TRUTH, ClickLogParameters
+from simulation.parameters import TRUTH, ClickLogParameters, check_size
 from transforms.arrow import pa, pc
 from transforms.batches import Batch, Values
-from transforms.errors import InputError
 from transforms.features import LABEL, SPLITS, Column, Encoding, Feature, FeatureSet, Split, Vocabulary
 from transforms.portable_math import exp, log, total
 from transforms.portable_random import SIMULATOR_VERSION
@@ -81,10 +80,7 @@ def simulate(
     Raises:
       InputError: `rows` or `seed` is too small, or `out` is in use; nothing is left behind.
     """
-    if rows < 1:
-        raise InputError("rows", rows, "1 or more", "ask for at least one row")
-    if seed < 0:
-        raise InputError("seed", seed, "0 or more", "choose another seed")
+    check_size("rows", rows, seed)
     figures = _Figures()
     origin = {"source": NAME, "simulator_version": SIMULATOR_VERSION, "seed": seed, "rows": rows}
     origin |= {"world": parameters.model_dump(mode="json")}

@@ -264,3 +264,19 @@ def load_any_world(path: str | os.PathLike[str] | None) -> World | ClickLogParam
         expected = f"{CASCADE} or {KIND}"
         raise InputError(f"{where}, key 'kind'", repr(kind), expected, nearest(str(kind), [CASCADE, KIND]))
     return parse_world(values, where, World, "stages that do not fit")
+
+
+def check_size(of: str, size: int, seed: int) -> None:
+    """Checks the size and the seed of a log.
+
+    Args:
+      of: what is counted: `requests` or `rows`.
+      size, seed: as asked for.
+
+    Raises:
+      InputError: `size` is below 1, or `seed` below 0.
+    """
+    if size < 1:
+        raise InputError(of, size, "1 or more", f"ask for at least one {of.removesuffix('s')}")
+    if seed < 0:
+        raise InputError("seed", seed, "0 or more", "choose another seed")
