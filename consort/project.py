@@ -35,6 +35,14 @@ training: {{epochs: 3, learning_rate: 0.001, patience: 1, shuffle_buffer: 2048}}
 recipe: {{name: duet, options: {{consistency_weight: 0.1}}}}
 gate: {{min_auc: 0.55}}
 """,
+    "set_ranker": """\
+# A ranker of all candidates of a request. DUET needs candidates that were not shown, which this log does not have.
+name: {log}_set_ranker
+record: request
+model: {{name: set_ranker, embedding_dim: 16, hidden_units: [128, 64]}}
+training: {{epochs: 3, learning_rate: 0.001, patience: 1, shuffle_buffer: 2048}}
+gate: {{min_auc: 0.55}}
+""",
     "cs3": """\
 # CS3: two towers that learn in one pass through the log, for retrieval among all its items.
 name: {log}_cs3
@@ -74,6 +82,7 @@ All steps, with gates before a model is served: `consort pipeline run deepfm.yam
 _MEANINGS = {
     "mutual": "`mutual.yaml`: two click models that finetune each other",
     "duet": "`duet.yaml`: ranks all candidates of a request",
+    "set_ranker": "`set_ranker.yaml`: ranks all candidates of a request",
     "cs3": "`cs3.yaml`: retrieves among all items; `consort query {log}_cs3 --retrieve --data data` asks it",
 }
 
@@ -123,9 +132,13 @@ def new_project(folder: str | os.PathLike[str], data: Sequence[str]) -> Project:
 def _files(log: str, inspection: Inspection) -> dict[str, str]:
     """Returns the texts of a project's files by name."""
     guesses = inspection.guesses
+    candidates = guesses["candidates"].value if "candidates" in guesses else {}
+    has_requests = bool(candidates) or "request_id" in guesses
+    has_unexposed = "exposed" in guesses or "exposed" in candidates or "shown" in candidates
     fitting = {
-        # A ranker of sets reads all candidates of a request.
-        "duet": "candidates" in guesses or "request_id" in guesses,
+        # DUET learns from candidates that were not shown; where a log has none, one ranker of sets remains.
+        "duet": has_unexposed,
+        "set_ranker": has_requests and not has_unexposed,
         # Towers have a user's side, and learn in the order of time.
         "cs3": "user_id" in guesses and "timestamp" in guesses,
     }
