@@ -68,7 +68,7 @@ CASES = [
     ("data simulate --out new --requests 0", "requests: received 0; expected 1 or more"),
     ("data simulate --out new --requests -3", "requests: received -3"),
     ("data simulate --out new --requests many", "Invalid value for '--requests'"),
-    ("data simulate --out new --seed -1", "Invalid value for .--seed.: -1 is not in the range"),
+    ("data simulate --out new --seed -1", "Invalid value for '--seed'"),
     ("data simulate --out new --world nowhere", "nowhere: received no such file or world"),
     ("data simulate --out new --world unknown_world.yaml", "'usrs': received an unknown key.*did you mean 'users'"),
     ("data simulate --out new --world wrong_world.yaml", "key 'users': received 'many'"),
