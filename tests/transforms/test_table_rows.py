@@ -139,6 +139,12 @@ def test_the_columns_and_features_of_the_records_follow(tmp_path: Path) -> None:
     assert columns["weight"].dtype == "float"
 
 
+def test_a_condition_means_a_role_only_where_it_is_declared(tmp_path: Path) -> None:
+    declaration = ROWS + "  staged: {count: {per: item_id, where: stage == late and weight > 0.4}}\n"
+    rows = rows_of(tmp_path, declaration, [ROW | {"stage": "late"}, ROW | {"stage": "late", "w": 0.3}])
+    assert rows["_where_2"] == [True, False], "stage is a column of the log, weight the role of the column w"
+
+
 def test_tables_have_keys_times_and_features(tmp_path: Path) -> None:
     declaration = """
 item_id: item
