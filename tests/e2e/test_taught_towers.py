@@ -178,7 +178,7 @@ def test_a_killed_run_goes_on_unless_its_teacher_has_changed(
     before, file = tree(out), teacher / "model" / "assets.extra" / "golden.json"
     kept = file.read_text()
     file.write_text(kept + "\n")
-    with pytest.raises(InputError, match="received a run with another teacher_sha256; expected teacher_sha256 "):
+    with pytest.raises(InputError, match="received another teacher; expected what that run was started with"):
         train.train_run(config, folder / "log", out)
     assert tree(out) == before
     file.write_text(kept)
@@ -260,7 +260,7 @@ def test_a_stream_is_learned_from_with_it_and_goes_on_unless_it_has_changed(
     before, file = tree(out), teacher / "model" / "assets.extra" / "golden.json"
     kept = file.read_text()
     file.write_text(kept + "\n")
-    with pytest.raises(InputError, match="received a run with another teacher_sha256; expected teacher_sha256 "):
+    with pytest.raises(InputError, match="received another teacher; expected what that run was started with"):
         learn_online(config, folder / "stream", out, tmp_path / "served", settings)
     assert tree(out) == before
     file.write_text(kept)
@@ -283,7 +283,7 @@ def test_a_search_trains_with_it_and_goes_on_unless_it_has_changed(folder: Path,
     assert found["completed"] == 1 and found["recipe"]["teacher"]["model"] == "toy_ranker"
     (teacher / "model" / "more.txt").write_text("new")
     answer = consort(*command)
-    assert answer.code == 2 and "received a search with another teacher_sha256" in answer.err, answer.err
+    assert answer.code == 2 and "received another teacher; expected what that search" in answer.err, answer.err
 
 
 def test_a_pipeline_pushes_towers_that_it_taught(folder: Path, tmp_path: Path) -> None:
