@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from models.cotraining.external_inputs import ExternalInput, RunFacts
+from models.layers.replicas import batch_mean
 from models.training.distribution import worker_shard
 from runs.config import MAX_ROWS, RunConfig, TrainingConfig
 from transforms.features import CANDIDATE, EXPOSED, LABEL, WEIGHT, FeatureSet, RecordKind
@@ -110,8 +111,8 @@ def data_in_time_order(task: Task) -> TrainingData:
         return transformed_stream(task.raw_files[split], size, encode, then)
 
     evaluated = batches("eval") if task.raw_files.get("eval") else None
-    # A stream's first batch may be the sitting of a few users.
-    rate = mean_label(task.raw_files["train"], plain.spec, most=_FIRST_RECORDS)
+    first = next(iter(batches("train")), None)
+    rate = None if first is None else float(batch_mean(*first[1:]))
     # They are asked in training alone: evaluation does not learn from them.
     more = [features for one in task.inputs if (features := one.row_features(task.facts)) is not None]
     encode = RowEncoder(task.transform, task.feature_set, more=more) if more else plain

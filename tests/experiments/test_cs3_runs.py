@@ -18,7 +18,6 @@ from experiments.product import copy_records
 from experiments.runner import run_table
 from models.ranking.target_attention_ranker import TargetAttentionRanker
 from models.retrieval.dssm import DSSM
-from runs.data import data_in_time_order
 from simulation.cascade_log import simulate
 from simulation.parameters import World
 from tests.helpers.model_batches import ROW, SIZES
@@ -59,7 +58,6 @@ def finished(dataset, tmp_path_factory):
         frozen["same caches"] = all(
             np.array_equal(*pair) for name in before for pair in zip(before[name], after[name], strict=True)
         )
-        frozen["base rate"] = data_in_time_order(watched.task).base_rate
         models.append(watched)
         return measured_cell(run, watched)
 
@@ -106,13 +104,6 @@ def test_all_ways_of_scoring_begin_where_training_ended_and_then_part(finished):
     (cell,) = results["cells"]
     losses = [cell["test"][mode]["logloss"] for mode in MODES]
     assert len(set(losses)) == 3 and max(losses) - min(losses) < 0.05
-
-
-def test_models_begin_with_the_share_of_clicks_of_more_than_the_first_batch(finished):
-    _, frozen, watched = finished
-    label = watched.rows["train"].label
-    assert frozen["base rate"] == pytest.approx(label.mean())
-    assert label[:32].mean() != pytest.approx(label.mean())
 
 
 def test_recalls_come_with_each_side_emptied_and_leave_the_caches_as_they_were(finished):
