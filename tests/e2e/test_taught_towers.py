@@ -222,7 +222,7 @@ def _add_column(contract: dict[str, Any]) -> None:
         (lambda it: None, ("recipe.options.cms=false",), "and cms False; expected cms True"),
         (lambda it: None, ("model.name=deepfm",), "expected two towers"),
         (lambda it: None, ("record=request",), "records of kind request"),
-        (lambda it: shutil.rmtree(it / "model"), (), "received a run that has not ended; expected an exported ranker"),
+        (lambda it: shutil.rmtree(it / "model"), (), "received an empty folder; expected an exported ranker"),
         (lambda it: _changed(it, lambda one: one.update(record="request")), (), "received a ranker of request records"),
         (
             lambda it: _changed(it, lambda one: one["signatures"].pop("last_hidden")),
