@@ -297,7 +297,7 @@ class InterleavedEmbeddings(keras.layers.Layer):
                 sizes = ", ".join(item.shape.sizes("B", "M", "(N)", str(item.width)))
                 raise ValueError(
                     f"feature {item.name!r} is {'ragged' if is_ragged else 'dense'} of shape {value.shape}; "
-                    f"expected [{sizes}]; declare the column as it is"
+                    f"expected {item.shape.value} [{sizes}]; declare the column as it is"
                 )
 
     def get_config(self) -> dict[str, Any]:
