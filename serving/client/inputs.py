@@ -70,7 +70,8 @@ def shape_text(shape: tuple[int | None, ...] | None) -> str:
 
 
 def _tensors(infos: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {name: _tensor(info) for name, info in infos.items()}
+    # A map of a message has no order of its own.
+    return {name: _tensor(infos[name]) for name in sorted(infos)}
 
 
 def _tensor(info: Any) -> Tensor:

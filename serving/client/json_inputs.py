@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
 
     Args:
       path: a JSON object, input name to nested lists; or JSON Lines, an object with the values of one record per line,
-        where what is left out is null and candidates are padded. Null is a missing value. Lists may have any lengths; a
-        missing marker at the end of one is padding, and null is not: see `padded_lists`. Of a fixed number of values
-        some may be left out at the end: see `padded_values`.
+        where what is left out, by one record or by all, is null and candidates are padded. Null is a missing value.
+        Lists may have any lengths; a missing marker at the end of one is padding, and null is not: see `padded_lists`.
+        Of a fixed number of values some may be left out at the end: see `padded_values`.
       signature: of the model, as the server reports it.
 
     Raises:
@@ -36,9 +36,10 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
         if name not in known:
             expected = f"one of {', '.join(known)}"
             raise InputError(f"{path}, input {name!r}", "an unknown input", expected, nearest(name, known))
-    missing = [name for name in known if name not in values and name not in signature.defaults]
+    required = [name for name in known if name not in signature.defaults]
+    missing = [name for name in required if name not in values]
     if missing:
-        raise InputError(str(path), f"nothing for {', '.join(missing)}", f"all of {', '.join(known)}", "add them")
+        raise InputError(str(path), f"nothing for {', '.join(missing)}", f"all of {', '.join(required)}", "add them")
     arrays: dict[str, np.ndarray] = {}
     for name, value in values.items():
         tensor, where, lengths = signature.inputs[name], f"{path}, input {name!r}", signature.lengths_of(name)
@@ -98,8 +99,9 @@ def _lines(path: str | os.PathLike[str], text: str, error: ValueError) -> list[A
 def _columns(records: list[dict[str, Any]], signature: Signature, path: str) -> dict[str, Any]:
     """Returns records as columns: what a record lacks is null, and lists of candidates are padded and masked."""
     names = dict.fromkeys(name for record in records for name in record)
+    names |= dict.fromkeys(_left_out(names.keys(), signature))
     columns: dict[str, Any] = {name: [record.get(name) for record in records] for name in names}
-    for name in (name for name in columns if signature.lengths_of(name) is not None):
+    for name in (name for name in columns if _is_list(name, signature)):
         columns[name] = [[] if values is None else values for values in columns[name]]
     if CANDIDATE not in signature.inputs:
         return columns
@@ -123,6 +125,32 @@ def _columns(records: list[dict[str, Any]], signature: Signature, path: str) -> 
     masks = columns.get(CANDIDATE, [None] * len(records))
     columns[CANDIDATE] = [(mask or [1] * count) + [0] * (most - count) for mask, count in zip(masks, counts)]
     return columns
+
+
+def _left_out(names: Set[str], signature: Signature) -> list[str]:
+    """Returns the inputs that no record has and that can be missing; of candidates only if a record has any."""
+    inputs = signature.inputs
+    offered = any(name in inputs and _is_per_candidate(inputs[name], name, signature) for name in names - {CANDIDATE})
+    return [
+        name
+        for name, tensor in inputs.items()
+        if name not in names
+        and name not in signature.defaults
+        and name != CANDIDATE
+        and tensor.dtype in MISSING
+        and (
+            tensor.shape == (None,)
+            or _is_list(name, signature)
+            or (offered and CANDIDATE in inputs and _is_per_candidate(tensor, name, signature))
+        )
+    ]
+
+
+def _is_list(name: str, signature: Signature) -> bool:
+    """True if an input has a list for each record, of any length or of a fixed number of values."""
+    tensor = signature.inputs.get(name)
+    is_fixed = tensor is not None and len(tensor.shape or ()) == 2 and width_of(tensor) is not None
+    return is_fixed or signature.lengths_of(name) is not None
 
 
 def _is_per_candidate(tensor: Tensor, name: str, signature: Signature) -> bool:

@@ -2,12 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serving.client.inputs import Signature, Tensor, check_message, number_of_items, padded_lists, prepared
+from serving.client.inputs import (
+    Signature,
+    Tensor,
+    check_message,
+    number_of_items,
+    padded_lists,
+    prepared,
+    signatures_of,
+)
 from serving.client.json_inputs import read_inputs
 from serving.client.known_models import KnownModels
 from serving.protocol import ServingError
@@ -243,6 +252,47 @@ def test_a_file_may_have_an_object_per_line_with_nulls_and_without_what_is_missi
     assert arrays["history"].tolist() == [[b"x", b"y"], [b"", b""]] and arrays["history_lengths"].tolist() == [2, 0]
     path.write_text('{"user_id": "a", "age": 3, "history": ["x"]}')
     assert read_inputs(path, _RECORDS)["history"].tolist() == [[b"x"]]
+
+
+def test_what_no_record_has_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "inputs.jsonl"
+    path.write_text('{"user": "a"}\n{"user": "b"}\n')
+    arrays = read_inputs(path, _ROW)
+    assert arrays["user"].tolist() == ["a", "b"] and arrays["age"].tolist() == [-1, -1]
+    assert np.isnan(arrays["price"]).all() and arrays["price"].shape == (2,)
+    assert arrays["items"].shape == (2, 0) and arrays["items_lengths"].tolist() == [0, 0]
+    assert arrays["tags"].dtype == np.int64 and arrays["tags_lengths"].tolist() == [0, 0]
+    path.write_text('{"user": "a"}')
+    assert read_inputs(path, _ROW)["age"].tolist() == [-1]
+    # What may be left out stays out.
+    assert set(read_inputs(path, _RETRIEVE)) == {"user"}
+    tagged = Signature({"user": _INPUTS["user"], "genres": Tensor("string", (None, 2))}, {}, frozenset())
+    assert read_inputs(path, tagged)["genres"].tolist() == [[b"", b""]]
+
+
+def test_what_no_candidate_has_is_missing_and_some_candidate_must_have_something(tmp_path: Path) -> None:
+    path = tmp_path / "inputs.jsonl"
+    path.write_text('{"item_id": ["x", "y"]}\n{"user_id": "b", "item_id": ["z"]}\n')
+    arrays = read_inputs(path, _REQUESTS)
+    assert np.isnan(arrays["image"]).all() and arrays["image"].shape == (2, 2, 2)
+    assert arrays["user_id"].tolist() == [b"", "b"] and arrays["candidate"].tolist() == [[1, 1], [1, 0]]
+    path.write_text('{"user_id": "a"}')
+    with pytest.raises(InputError, match="received nothing for item_id, image; expected all of user_id, item_id, "):
+        read_inputs(path, _REQUESTS)
+
+
+def test_optional_lengths_are_not_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "inputs.json"
+    path.write_text('{"user": ["a"], "items": [[]]}')
+    message = "received nothing for age, price, tags; expected all of user, age, price, items, tags. Fix"
+    with pytest.raises(InputError, match=message):
+        read_inputs(path, _ROW)
+
+
+def test_inputs_have_a_stable_order() -> None:
+    info = SimpleNamespace(dtype=1, tensor_shape=SimpleNamespace(unknown_rank=True))
+    definition = SimpleNamespace(inputs={"b": info, "c": info, "a": info}, outputs={}, defaults={})
+    assert list(signatures_of({"m": definition})["m"].inputs) == ["a", "b", "c"]
 
 
 def test_candidates_of_unequal_numbers_are_padded_and_masked(tmp_path: Path) -> None:
