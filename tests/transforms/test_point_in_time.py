@@ -13,7 +13,7 @@ from transforms.arrow import pa
 from transforms.errors import InputError
 from transforms.sources.point_in_time.compute import compute, with_request_times
 from transforms.sources.point_in_time.events_before import Events
-from transforms.sources.point_in_time.keys import key_hashes
+from transforms.sources.point_in_time.keys import key_codes, key_hashes
 from transforms.sources.point_in_time.parts import Part, PartStore
 from transforms.sources.point_in_time.plan import Count, History, Join, Stage, stages
 
@@ -197,3 +197,8 @@ def test_the_time_of_the_last_event_is_found(times):
     start, stop = events.before(np.array([1, 1, 2, 7]), np.array([times[3], times[0], times[3], times[3]]))
     assert (stop - start).tolist() == [2, 0, 1, 0]
     assert events.time_of_last(stop)[[0, 2]].tolist() == [times[1], times[2]]
+
+
+def test_a_missing_integer_is_no_key() -> None:
+    (codes,) = key_codes([(pa.table({"x": pa.array([-1, 5, -1, 5, 7])}), ("x",))])
+    assert codes[0] == codes[2] == -1 and codes[1] == codes[3] >= 0 and codes[4] not in codes[:4]

@@ -208,3 +208,36 @@ def test_splits_by_files_go_by_their_names(tmp_path: Path) -> None:
         (tmp_path / folder / "log.csv").write_text(f"item,y,at\na,1,{NEW_YEAR}\n")
     tables = [row for file in find_files(log, tmp_path) for row in read_chunk(chunks_of(file, log.csv)[0], log)]
     assert pa.concat_tables(tables)["_split"].to_pylist() == ["eval", "test", "train"]
+
+
+KEYS = """
+user_id: [cookie, country]
+item_id: item
+request_id: {window: 1m}
+timestamp: at
+label: click
+list_size: 9
+features:
+  seen_signed: {count: {per: user_id, where: signed == true}}
+"""
+
+
+def test_keys_of_several_columns_are_one_only_where_all_parts_agree(tmp_path: Path) -> None:
+    parts = [("a|b", "c"), ("a", "b|c"), ("a\\|b", "c"), (7.0, "x"), ("7.0", "x"), ("", "x"), (None, None)]
+    records = [
+        {"cookie": cookie, "country": country, "item": "3.0", "at": NEW_YEAR, "click": 0, "signed": "True"}
+        for cookie, country in parts
+    ]
+    rows = rows_of(tmp_path, KEYS, records)
+    assert rows["user_id"] == ["a\\|b|c", "a|b\\|c", "a\\\\\\|b|c", "7|x", "7|x", "", ""]
+    assert set(rows["item_id"]) == {"3"}
+    # Who is not known has no request in common with others.
+    assert len(set(rows["request_id"])) == 6 and rows["request_id"][3] == rows["request_id"][4]
+
+
+def test_a_condition_on_truth_values_holds_in_any_writing(tmp_path: Path) -> None:
+    log = [{"cookie": "a", "country": "b", "item": "i", "at": NEW_YEAR, "click": 0, "signed": value}
+           for value in ("True", "true", True, 1, "False", None)]  # fmt: skip
+    rows = rows_of(tmp_path, KEYS, log)
+    (flag,) = [name for name, values in rows.items() if values == [True, True, True, True, False, False]]
+    assert flag

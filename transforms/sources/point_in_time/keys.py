@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from transforms.arrow import pa, pc
+from transforms.features import MISSING_INT
 from transforms.splits import mixed_bits
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
@@ -69,13 +70,15 @@ def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
 
 
 def _encoded(column: pa.ChunkedArray) -> tuple[np.ndarray, pa.Array]:
-    """Place of each value among the distinct ones, -1 where it is null or an empty string, and these."""
+    """Place of each value among the distinct ones, -1 where it is null or marked as missing, and these."""
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], column.type)
     coded = array.dictionary_encode()
     indices = coded.indices.fill_null(-1).to_numpy().astype(np.int64)
-    if not pa.types.is_integer(coded.dictionary.type):
+    if pa.types.is_integer(coded.dictionary.type):
+        indices[np.isin(indices, np.flatnonzero(coded.dictionary.to_numpy() == MISSING_INT))] = -1
+    else:
         empty = np.flatnonzero(pc.equal(pc.binary_length(coded.dictionary), 0).to_numpy(zero_copy_only=False))
         indices[np.isin(indices, empty)] = -1
     return indices, coded.dictionary

@@ -19,12 +19,12 @@ class Comparison:
     Args:
       column: its name.
       op: `==`, `!=`, `<`, `<=`, `>`, `>=` or `in`.
-      literals: numbers or texts; one, except for `in`.
+      literals: truth values, numbers or texts; one, except for `in`.
     """
 
     column: str
     op: str
-    literals: tuple[float | str, ...]
+    literals: tuple[bool | float | str, ...]
 
 
 def parse_condition(text: str) -> tuple[Comparison, ...]:
@@ -75,14 +75,14 @@ def _comparison(
     raise refused()
 
 
-def _literal(token: tuple[str, str]) -> float | str:
+def _literal(token: tuple[str, str]) -> bool | float | str:
     kind, text = token
     if kind == "text":
         return text[1:-1]
     try:
         return float(text)
     except ValueError:
-        return {"true": 1.0, "false": 0.0}.get(text.lower(), text)
+        return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _refused(text: str) -> InputError:

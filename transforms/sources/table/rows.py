@@ -113,10 +113,19 @@ def _condition(
     return np.broadcast_to(convert.holds(parse_condition(text), column, where), len(record))
 
 
+def _ids(array: pa.Array, where: convert.Where) -> pa.Array:
+    """Returns ids as text; whole numbers without a fraction, as some programs write 123.0 where an id is missing."""
+    return pc.replace_substring_regex(convert.texts(array, where), r"^(-?\d+)\.0$", r"\1")
+
+
 def _keys(raw: _Raw, columns: Sequence[str]) -> pa.Array:
-    """Values of one column, or of several with a bar between."""
-    texts = [convert.texts(raw(column), raw.where(column)) for column in columns]
-    return texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, "|")
+    """Values of one column, or of several with a bar between; empty where one of them is missing."""
+    texts = [_ids(raw(column), raw.where(column)) for column in columns]
+    if len(texts) == 1:
+        return texts[0]
+    missing = pa.array(np.any([pc.equal(text, "").to_numpy(zero_copy_only=False) for text in texts], axis=0))
+    escaped = [pc.replace_substring(pc.replace_substring(text, "\\", "\\\\"), "|", "\\|") for text in texts]
+    return pc.if_else(missing, "", pc.binary_join_element_wise(*escaped, "|"))
 
 
 def _times(raw: _Raw, timestamp: Timestamp | None) -> np.ndarray:
@@ -134,15 +143,18 @@ def _record_roles(log: Declaration, raw: _Raw, file: int, file_name: str) -> dic
     times = _times(raw, log.timestamp)
     users = _keys(raw, log.user_id) if log.user_id else pa.array([""] * raw.count, pa.string())
     columns = {"user_id": users, "timestamp": pa.array(times)}
+    alone = pc.binary_join_element_wise(str(file), pa.array(raw.order).cast(pa.string()), "-")
     if log.request_id is None:
-        columns["request_id"] = pc.binary_join_element_wise(str(file), pa.array(raw.order).cast(pa.string()), "-")
+        columns["request_id"] = alone
     else:
         of = log.request_id.columns
         requests = _keys(raw, of) if of else users
+        # Rows that do not say their request have nothing in common.
+        missing = pc.equal(requests, "")
         if log.request_id.window is not None:
             slot = pa.array(times // max(log.request_id.window, 1)).cast(pa.string())
             requests = pc.binary_join_element_wise(requests, slot, "|")
-        columns["request_id"] = requests
+        columns["request_id"] = pc.if_else(missing, alone, requests)
     if log.timestamp is not None and log.timestamp.timezone is not None and _reads_clock(log):
         columns[LOCAL_TIME] = pa.array(convert.local_seconds(times, log.timestamp.timezone))
     if log.splits.by in ("column", "files"):
@@ -170,7 +182,7 @@ def _split(log: Declaration, raw: _Raw, file_name: str) -> np.ndarray:
 
 
 def _items(array: pa.Array, where: convert.Where) -> pa.Array:
-    ids = convert.texts(array, where)
+    ids = _ids(array, where)
     missing = pc.equal(pc.binary_length(ids), 0).to_numpy(zero_copy_only=False)
     convert.refuse(missing, ids, where, "the id of an item", "give every record its item, or leave it out")
     return ids
