@@ -12,9 +12,10 @@ import pytest
 
 from transforms.arrow import pa, pq
 from transforms.errors import InputError
-from transforms.sources.table.convert import lists, texts
+from transforms.sources.table.convert import texts
 from transforms.sources.table.files import Chunk, chunks_of, find_files
 from transforms.sources.table.formats import RawRows, column_names, read_rows
+from transforms.sources.table.lists import lists
 from transforms.sources.table.parts import Csv, Files
 
 ROWS: list[dict[str, Any]] = [

@@ -72,6 +72,34 @@ def test_each_candidate_of_a_record_is_a_row(tmp_path: Path) -> None:
     assert rows["_row"] == sorted(set(rows["_row"]))
 
 
+GERMAN = """
+csv: {delimiter: ";", decimal: ","}
+item_id: item
+label: {column: stars, above: 3.5}
+weight: weight
+records: row
+features:
+  price: {type: float, entity: item, missing: [-0.5]}
+  size: {vector: 2, separator: "|", entity: item}
+  cheap: {count: {per: item_id, where: price < 20.5}}
+timestamp: at
+"""
+
+
+def test_numbers_of_csv_files_may_have_a_decimal_comma(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text(
+        "item;at;stars;weight;price;size\n1.5;1767225600;3,6;0,5;1.234,56;1,5|2\nb;1767225601;3,5;2;-0,5;0,25|,5\n"
+    )
+    log = parse_declaration({"name": "shop", "files": "log.csv"} | yaml.safe_load(GERMAN))
+    (chunk,) = chunks_of(find_files(log, tmp_path)[0], log.csv)
+    (table,) = read_chunk(chunk, log)
+    rows = table.to_pydict()
+    assert (rows["item_id"], rows["label"], rows["weight"]) == (["1.5", "b"], [1, 0], [0.5, 2])
+    np.testing.assert_array_equal(rows["price"], np.asarray([1234.56, np.nan], np.float32))
+    assert rows["size"] == [[1.5, 2], [0.25, 0.5]]
+    assert rows["_where_0"] == [False, True]
+
+
 def test_labels_may_be_parallel_or_behind_the_id(tmp_path: Path) -> None:
     base = "{timestamp: at, list_size: 4, candidates: %s}"
     parallel = [{"at": NEW_YEAR, "items": "a,b", "clicks": "0,1", "seen": "true,false"}]

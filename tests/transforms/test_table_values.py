@@ -12,6 +12,7 @@ from transforms.arrow import pa
 from transforms.errors import InputError
 from transforms.sources.table import convert
 from transforms.sources.table.conditions import parse_condition
+from transforms.sources.table.lists import cut, lists
 from transforms.sources.table.parts import Label
 
 NEW_YEAR = 1_767_225_600
@@ -52,6 +53,36 @@ def test_numbers_of_text_and_of_numbers_are_the_same() -> None:
     np.testing.assert_array_equal(convert.integers(pa.array(["3", "4.0", None]), where), [3, 4, -1])
     np.testing.assert_array_equal(convert.integers(pa.array([3.0, None]), where), [3, -1])
     assert convert.truths(pa.array(["Yes", "0", "", "TRUE"]), where).tolist() == [1, 0, -1, 1]
+
+
+def test_numbers_with_a_decimal_comma() -> None:
+    written = pa.array(["26,04", "1.234,56", "-1.234.567", "7", ",5", "1,5e2", "", None])
+    expected = [26.04, 1234.56, -1234567, 7, 0.5, 150, np.nan, np.nan]
+    np.testing.assert_array_equal(convert.numbers(written, where, ","), expected)
+    np.testing.assert_array_equal(convert.integers(pa.array(["1.234", "4,0", None]), where, ","), [1234, 4, -1])
+    assert convert.truths(pa.array(["1,0", "0,0", "no"]), where, ",").tolist() == [1, 0, 0]
+    at_least = Label(column="x", at_least=3.5)
+    assert convert.labels(pa.array(["3,5", "3,4"]), at_least, where, ",").tolist() == [1, 0]
+    assert convert.matches(pa.array(["2,5", "2.5", "a"]), (2.5,), where, ",").tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "decimal", "fix"),
+    [
+        ("26,04", ".", "set csv.decimal to ',' if"),
+        ("1.234,56", ".", "set csv.decimal to ',' if"),
+        ("26.04", ",", "set csv.decimal to '.' if"),
+        ("0.123", ",", "set csv.decimal to '.' if"),
+        ("1.23,4", ".", "correct the value, or the declaration"),
+        ("12,3x", ".", "correct the value, or the declaration"),
+        ("26,04", None, "correct the value, or the declaration"),
+    ],
+)
+def test_a_number_with_the_other_decimal_mark_is_refused(text: str, decimal: Any, fix: str) -> None:
+    for read in (convert.numbers, convert.integers):
+        with pytest.raises(InputError) as error:
+            read(pa.array(["1", text]), where, decimal)
+        assert error.value.received == repr(text) and error.value.fix.startswith(fix)
 
 
 @pytest.mark.parametrize(
@@ -102,16 +133,16 @@ def test_the_hour_that_comes_twice_is_its_first_and_the_missing_one_is_moved_on(
 
 
 def test_lists_are_lists_delimited_texts_or_json() -> None:
-    assert convert.lists(pa.array(["a|b", "", None]), "|", where).to_pylist() == [["a", "b"], [], []]
-    assert convert.lists(pa.array(["[1, 2]", ""]), None, where).to_pylist() == [[1, 2], []]
-    assert convert.lists(pa.array([[1, 2], None, []]), None, where).to_pylist() == [[1, 2], [], []]
+    assert lists(pa.array(["a|b", "", None]), "|", where).to_pylist() == [["a", "b"], [], []]
+    assert lists(pa.array(["[1, 2]", ""]), None, where).to_pylist() == [[1, 2], []]
+    assert lists(pa.array([[1, 2], None, []]), None, where).to_pylist() == [[1, 2], [], []]
     sliced = pa.array([[1], [2, 3], [4]]).slice(1)
-    assert convert.lists(sliced, None, where).to_pylist() == [[2, 3], [4]]
+    assert lists(sliced, None, where).to_pylist() == [[2, 3], [4]]
 
 
 @pytest.mark.parametrize(("last", "expected"), [(True, [2, 3, 4]), (False, [1, 2, 4])])
 def test_lists_are_cut_at_either_end(last: bool, expected: list[int]) -> None:
-    offsets, values = convert.cut(np.array([0, 3, 3, 4]), pa.array([1, 2, 3, 4]), 2, last)
+    offsets, values = cut(np.array([0, 3, 3, 4]), pa.array([1, 2, 3, 4]), 2, last)
     assert (offsets.tolist(), values.to_pylist()) == ([0, 2, 2, 3], expected)
 
 
@@ -144,7 +175,7 @@ def test_conditions_compare_texts_of_numbers_as_numbers(condition: str, expected
         (lambda: convert.seconds(pa.array([NEW_YEAR]), where, "ms"), "it looks like unit: s"),
         (lambda: convert.seconds(pa.array(["01/02/2026"]), where), "give timestamp a format"),
         (lambda: convert.seconds(pa.array(["2026-02-30"]), where), "expected ISO 8601"),
-        (lambda: convert.lists(pa.array(["a|b"]), None, where), "give the separator"),
+        (lambda: lists(pa.array(["a|b"]), None, where), "give the separator"),
     ],
 )
 def test_bad_values_are_refused_where_they_stand(call: Callable[[], Any], message: str) -> None:

@@ -1,6 +1,7 @@
-"""Raw columns of any type as texts, numbers, times and lists; missing values are markers; a bad one is refused."""
+"""Raw columns of any type as texts, numbers and times; missing values are markers; a bad one is refused."""
 
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -11,14 +12,14 @@ from transforms.arrow import pa, pc
 from transforms.domains import FIRST_PLAUSIBLE
 from transforms.errors import InputError
 from transforms.features import LAST_TIMESTAMP, MISSING_INT
-from transforms.plain_text import parse_json
 from transforms.sources.table.conditions import Comparison
-from transforms.sources.table.parts import Label, Unit, Value
+from transforms.sources.table.parts import Decimal, Label, Unit, Value
 
 Where: TypeAlias = Callable[[int], str]
 """From the place of a record to where its value stands: `clicks.csv, line 7, column price`."""
 
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+_COMMA_NUMBER = r"^[+-]?(([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d*)?|,\d+)([eE][+-]?\d+)?$"
 _INTEGER = r"^[+-]?\d+(\.0*)?$"
 _ISO = r"^\d{4}-?\d{2}-?\d{2}([T ]\d{2}:?\d{2}(:?\d{2}([.,]\d+)?)?)?( ?(Z|UTC|[+-]\d{2}(:?\d{2})?))?$"
 _ZONED = r"(Z|UTC|[+-]\d{2}(:?\d{2})?)$"
@@ -50,12 +51,17 @@ def texts(array: pa.Array, where: Where) -> pa.Array:
         raise InputError(where(0), f"bytes that are not UTF-8 ({error})", "text", "correct the file") from error
 
 
-def numbers(array: pa.Array, where: Where) -> np.ndarray:
-    """Returns float64; missing: NaN."""
+def numbers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.ndarray:
+    """Returns float64; missing: NaN.
+
+    Args:
+      array: of numbers or texts.
+      where: for messages.
+      decimal: the decimal mark of texts, a dot also between thousands if it is a comma; None: no CSV file.
+    """
     array = _scalars(array, where)
     if _is_text(array.type):
-        array = _trimmed(array)
-        refuse(~_matching(array, _NUMBER), array, where, "a number")
+        array = _numerals(array, where, decimal, _NUMBER, "a number")
     elif pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     elif not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)):
@@ -64,12 +70,11 @@ def numbers(array: pa.Array, where: Where) -> np.ndarray:
     return values
 
 
-def integers(array: pa.Array, where: Where) -> np.ndarray:
+def integers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.ndarray:
     """Returns int64; missing: -1."""
     array = _scalars(array, where)
     if _is_text(array.type):
-        array = _trimmed(array)
-        refuse(~_matching(array, _INTEGER), array, where, "a whole number")
+        array = _numerals(array, where, decimal, _INTEGER, "a whole number")
         array = pc.replace_substring_regex(array, r"\.0*$", "")
     elif pa.types.is_boolean(array.type):
         array = array.cast(pa.int64())
@@ -84,38 +89,67 @@ def integers(array: pa.Array, where: Where) -> np.ndarray:
     return result
 
 
-def truths(array: pa.Array, where: Where) -> np.ndarray:
+def _numerals(array: pa.Array, where: Where, decimal: Decimal | None, pattern: str, expected: str) -> pa.Array:
+    """Returns numbers in text with a decimal point, and nothing between thousands."""
+    written = _trimmed(array)
+    pointed = _with_point(written, decimal)
+    bad = ~_matching(pointed, pattern)
+    refuse(bad, written, where, expected, _fix_of(bad, written, decimal))
+    return pointed
+
+
+def _with_point(array: pa.Array, decimal: Decimal | None) -> pa.Array:
+    """Takes a decimal comma to a point; what is no number in this writing becomes `?`."""
+    if decimal != ",":
+        return array
+    pointed = pc.replace_substring(pc.replace_substring(array, ".", ""), ",", ".")
+    return pc.if_else(pa.array(_matching(array, _COMMA_NUMBER)), pointed, "?")
+
+
+def _fix_of(bad: np.ndarray, written: pa.Array, decimal: Decimal | None) -> str:
+    """Returns what to do about the first bad value: it may be a number with the other decimal mark."""
+    if decimal is None or not bad.any():
+        return _CORRECT
+    other, pattern = (",", _COMMA_NUMBER) if decimal == "." else (".", _NUMBER)
+    if re.match(pattern, written[int(np.argmax(bad))].as_py()):
+        return f"set csv.decimal to {other!r} if that is the decimal mark of the file, or correct the value"
+    return _CORRECT
+
+
+def truths(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.ndarray:
     """Returns int64, 1 for true and 0 for false; missing: -1."""
     array = _scalars(array, where)
     if pa.types.is_boolean(array.type):
         booleans: np.ndarray = array.cast(pa.int64()).fill_null(MISSING_INT).to_numpy(zero_copy_only=False)
         return booleans
     written = pc.utf8_lower(pc.utf8_trim_whitespace(texts(array, where)))
-    is_true, is_false, missing = (_among(written, some) for some in (_TRUE, _FALSE, ("",)))
-    refuse(~(is_true | is_false | missing), written, where, "0 or 1, true or false, yes or no")
+    values = pc.replace_substring_regex(written, r"^([01]),0$", r"\1.0") if decimal == "," else written
+    is_true, is_false, missing = (_among(values, some) for some in (_TRUE, _FALSE, ("",)))
+    bad = ~(is_true | is_false | missing)
+    refuse(bad, written, where, "0 or 1, true or false, yes or no", _fix_of(bad, written, decimal))
     return np.where(is_true, 1, np.where(is_false, 0, MISSING_INT)).astype(np.int64)
 
 
-def labels(array: pa.Array, rule: Label, where: Where) -> np.ndarray:
+def labels(array: pa.Array, rule: Label, where: Where, decimal: Decimal | None = None) -> np.ndarray:
     """Returns float32 from 0 to 1."""
     array = _scalars(array, where)
     if rule.positive:
         missing = array.is_null().to_numpy(zero_copy_only=False) | _among(texts(array, where), ("",))
-        values = matches(array, rule.positive, where)
+        values = matches(array, rule.positive, where, decimal)
     elif rule.at_least is not None or rule.above is not None:
-        amounts = numbers(array, where)
+        amounts = numbers(array, where, decimal)
         missing = np.isnan(amounts)
         with np.errstate(invalid="ignore"):
             values = amounts > rule.above if rule.at_least is None else amounts >= rule.at_least
     else:
-        values, missing = _probabilities(array, where)
+        values, missing = _probabilities(array, where, decimal)
     if rule.missing == "refused":
         fix = "set label: {missing: negative} where a missing label is 0, or leave these records out"
         refuse(missing, array, where, "a label", fix)
     return np.where(missing, 0, values).astype(np.float32)
 
 
-def _probabilities(array: pa.Array, where: Where) -> tuple[np.ndarray, np.ndarray]:
+def _probabilities(array: pa.Array, where: Where, decimal: Decimal | None) -> tuple[np.ndarray, np.ndarray]:
     if pa.types.is_floating(array.type) or pa.types.is_decimal(array.type) or pa.types.is_integer(array.type):
         values = numbers(array, where)
         with np.errstate(invalid="ignore"):
@@ -123,11 +157,11 @@ def _probabilities(array: pa.Array, where: Where) -> tuple[np.ndarray, np.ndarra
         fix = "say what is positive: label: {column: ..., at_least: 4}, or positive: [...]"
         refuse(outside, array, where, "0 or 1", fix)
         return values, np.isnan(values)
-    whole = truths(array, where)
+    whole = truths(array, where, decimal)
     return whole, whole == MISSING_INT
 
 
-def matches(array: pa.Array, values: Sequence[Value], where: Where) -> np.ndarray:
+def matches(array: pa.Array, values: Sequence[Value], where: Where, decimal: Decimal | None = None) -> np.ndarray:
     """Returns True where a value is one of some; numbers are compared as numbers, truth values in any writing."""
     array = _scalars(array, where)
     written = pc.utf8_trim_whitespace(texts(array, where))
@@ -138,37 +172,43 @@ def matches(array: pa.Array, values: Sequence[Value], where: Where) -> np.ndarra
         elif isinstance(value, str):
             result |= _among(written, (value,))
         else:
-            result |= _numbers_or_none(array) == float(value)
+            result |= _numbers_or_none(array, decimal) == float(value)
     return result
 
 
-def _numbers_or_none(array: pa.Array) -> np.ndarray:
+def _numbers_or_none(array: pa.Array, decimal: Decimal | None) -> np.ndarray:
     """Returns float64; what is no number is NaN."""
     if _is_text(array.type):
-        array = _trimmed(array)
+        array = _with_point(_trimmed(array), decimal)
         array = pc.if_else(pa.array(_matching(array, _NUMBER)), array, pa.scalar(None, pa.string()))
     return numbers(array, lambda row: "")
 
 
-def holds(comparisons: Sequence[Comparison], column: Callable[[str], pa.Array], where: Where) -> np.ndarray:
+def holds(
+    comparisons: Sequence[Comparison],
+    column: Callable[[str], pa.Array],
+    where: Where,
+    decimal: Decimal | None = None,
+) -> np.ndarray:
     """Returns True where all comparisons hold; a missing value is equal to nothing, and unequal to everything.
 
     Args:
       comparisons: of `parse_condition`.
       column: values by name.
       where: for messages.
+      decimal: as in `numbers`.
     """
     result: np.ndarray = np.ones(1, bool)
     for one in comparisons:
         array = column(one.column)
         if one.op in ("==", "in", "!="):
-            true = matches(array, one.literals, where)
+            true = matches(array, one.literals, where, decimal)
             true = ~true if one.op == "!=" else true
         else:
             limit = one.literals[0]
             if isinstance(limit, str):
                 raise InputError(f"condition on {one.column!r}", repr(limit), "a number", "compare texts by == or in")
-            values = numbers(array, where)
+            values = numbers(array, where, decimal)
             with np.errstate(invalid="ignore"):
                 true = _COMPARE[one.op](values, limit)
         result = result & true
@@ -276,50 +316,12 @@ def local_seconds(utc: np.ndarray, timezone: str | None) -> np.ndarray:
     return np.where(utc == MISSING_INT, MISSING_INT, local)
 
 
-def lists(array: pa.Array, separator: str | None, where: Where) -> pa.ListArray:
-    """Returns lists of a list column, of delimited texts, or of texts that are JSON lists; missing: empty."""
-    kind = array.type
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        offsets, values = list_parts(array)
-        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
-    written = texts(array, where)
-    if separator is not None:
-        parts = pc.split_pattern(pc.utf8_trim_whitespace(written), separator)
-        empty = pc.equal(pc.binary_length(written), 0)
-        return pc.if_else(empty, pa.scalar([], parts.type), parts)
-    values = []
-    for row, text in enumerate(written.to_pylist()):
-        try:
-            value = parse_json(text) if text else []
-        except ValueError:
-            value = None
-        if not isinstance(value, list):
-            raise InputError(where(row), repr(text), "a list", "give the separator of delimited texts: separator: '|'")
-        values.append(value)
-    return pa.array(values, None if any(values) else pa.list_(pa.string()))
-
-
-def list_parts(array: pa.Array) -> tuple[np.ndarray, pa.Array]:
-    """Returns offsets [n + 1] from 0 and the elements of an array of lists; a missing list is empty."""
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
-    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), pc.list_flatten(array)
-
-
-def cut(offsets: np.ndarray, values: pa.Array, length: int, last: bool) -> tuple[np.ndarray, pa.Array]:
-    """Keeps the first, or the last, `length` elements of each list."""
-    sizes = np.minimum(np.diff(offsets), length)
-    starts = offsets[1:] - sizes if last else offsets[:-1]
-    kept = np.concatenate([[0], np.cumsum(sizes)])
-    places = np.arange(kept[-1]) + np.repeat(starts - kept[:-1], sizes)
-    return kept, values.take(pa.array(places))
-
-
-def masked(array: pa.Array, missing: Sequence[Value], where: Where) -> pa.Array:
+def masked(array: pa.Array, missing: Sequence[Value], where: Where, decimal: Decimal | None = None) -> pa.Array:
     """Takes some values for missing ones."""
     if not missing:
         return array
     array = _scalars(array, where)
-    return pc.if_else(pa.array(matches(array, missing, where)), pa.scalar(None, array.type), array)
+    return pc.if_else(pa.array(matches(array, missing, where, decimal)), pa.scalar(None, array.type), array)
 
 
 def _scalars(array: pa.Array, where: Where) -> pa.Array:

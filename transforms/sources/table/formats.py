@@ -15,7 +15,7 @@ from transforms.errors import InputError
 from transforms.import_path import nearest
 from transforms.plain_text import parse_json
 from transforms.sources.table.files import CHUNK_BYTES, WHOLE_FILE, Chunk, LogFile, header_line, opened
-from transforms.sources.table.parts import Csv
+from transforms.sources.table.parts import Csv, Decimal
 
 BATCH_RECORDS = 50_000
 _FAULT = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
@@ -29,11 +29,13 @@ class RawRows:
       columns: by name, as the file has them.
       order: int64 [n], rising in the file.
       place: from the place of a record here to where it stands, `clicks.csv, line 7`.
+      decimal: the decimal mark of numbers in CSV and TSV files; None: of another format.
     """
 
     columns: pa.Table
     order: np.ndarray
     place: Callable[[int], str]
+    decimal: Decimal | None = None
 
 
 def read_rows(chunk: Chunk, dialect: Csv, columns: Sequence[str]) -> Iterator[RawRows]:
@@ -43,13 +45,14 @@ def read_rows(chunk: Chunk, dialect: Csv, columns: Sequence[str]) -> Iterator[Ra
       InputError: the file is malformed or lacks a column.
     """
     file = chunk.file
+    decimal = dialect.decimal if file.format in ("csv", "tsv") else None
     with reading(file.name, f"a file that is not {file.format}", f"a {file.format} file"):
         for rows in _READERS[file.format](chunk, dialect, columns):
             table = rows.columns
             for name, value in file.partitions:
                 if name in columns and name not in table.column_names:
                     table = table.append_column(name, pa.array([value] * table.num_rows, pa.string()))
-            yield RawRows(table, rows.order, rows.place)
+            yield RawRows(table, rows.order, rows.place, decimal)
 
 
 def column_names(file: LogFile, dialect: Csv) -> list[str]:

@@ -15,6 +15,7 @@ from transforms.sources.table.conditions import parse_condition
 
 Entity: TypeAlias = Literal["user", "item", "context"]
 Format: TypeAlias = Literal["csv", "tsv", "jsonl", "parquet", "avro", "tfrecord", "bigquery"]
+Decimal: TypeAlias = Literal[".", ","]
 Unit: TypeAlias = Literal["s", "ms", "us", "ns"]
 FORMATS_BY_SUFFIX: dict[str, Format] = {
     ".csv": "csv", ".txt": "csv", ".tsv": "tsv", ".tab": "tsv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
@@ -89,6 +90,7 @@ class Csv(Section):
       columns: names of the columns of files without a header.
       quote: around fields that hold delimiters; empty: no quoting, as is usual in TSV files.
       multiline: fields in quotes may hold line breaks; such files are not read in parallel.
+      decimal: the decimal mark of numbers: `.`, or `,` for `26,04` and `1.234,56`, a dot between thousands.
       missing: texts that mean a missing value.
     """
 
@@ -97,6 +99,7 @@ class Csv(Section):
     columns: tuple[str, ...] = ()
     quote: str | None = Field(default=None, max_length=1)
     multiline: bool = False
+    decimal: Decimal = "."
     missing: Texts = ("", "NULL", "null", "NaN", "nan", "\\N")
 
 

@@ -18,8 +18,9 @@ from transforms.sources.table import convert
 from transforms.sources.table.conditions import parse_condition
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration, Table
 from transforms.sources.table.formats import RawRows
+from transforms.sources.table.lists import list_parts, lists
 from transforms.sources.table.log_columns import LogColumns
-from transforms.sources.table.parts import Candidates, Timestamp
+from transforms.sources.table.parts import Candidates, Decimal, Timestamp
 from transforms.sources.table.schema import LOCAL_TIME, column_of, dtype_of
 from transforms.sources.table.values import ages, typed
 
@@ -47,6 +48,10 @@ class _Raw:
 
     def where(self, column: str) -> convert.Where:
         return lambda row: f"{self._rows.place(row)}, column {column}"
+
+    @property
+    def decimal(self) -> Decimal | None:
+        return self._rows.decimal
 
     @property
     def order(self) -> np.ndarray:
@@ -110,7 +115,7 @@ def _condition(
     def where(row: int) -> str:
         return raw.where(f"in `{text}`")(int(record[row]))
 
-    return np.broadcast_to(convert.holds(parse_condition(text), column, where), len(record))
+    return np.broadcast_to(convert.holds(parse_condition(text), column, where, raw.decimal), len(record))
 
 
 def _ids(array: pa.Array, where: convert.Where) -> pa.Array:
@@ -176,7 +181,7 @@ def _split(log: Declaration, raw: _Raw, file_name: str) -> np.ndarray:
             chosen = np.full(raw.count, any(fnmatch(file_name, str(value)) for value in values))
         else:
             column = log.splits.column or ""
-            chosen = convert.matches(raw(column), values, raw.where(column))
+            chosen = convert.matches(raw(column), values, raw.where(column), raw.decimal)
         result[chosen] = split
     return result
 
@@ -188,8 +193,8 @@ def _items(array: pa.Array, where: convert.Where) -> pa.Array:
     return ids
 
 
-def _weights(array: pa.Array, where: convert.Where) -> pa.Array:
-    weights = convert.numbers(array, where)
+def _weights(array: pa.Array, where: convert.Where, decimal: Decimal | None) -> pa.Array:
+    weights = convert.numbers(array, where, decimal)
     convert.refuse(~(weights >= 0), array, where, "a weight, 0 or more", "correct the weight, or leave the record out")
     return pa.array(weights.astype(np.float32))
 
@@ -198,24 +203,24 @@ def _item_roles(log: Declaration, raw: _Raw) -> dict[str, pa.Array]:
     columns: dict[str, pa.Array] = {}
     if log.label is not None:
         where = raw.where(log.label.column)
-        columns["label"] = pa.array(convert.labels(raw(log.label.column), log.label, where))
+        columns["label"] = pa.array(convert.labels(raw(log.label.column), log.label, where, raw.decimal))
     if log.exposed is not None:
-        exposed = convert.truths(raw(log.exposed), raw.where(log.exposed))
+        exposed = convert.truths(raw(log.exposed), raw.where(log.exposed), raw.decimal)
         columns["exposed"] = pa.array(np.maximum(exposed, 0))
     if log.stage is not None:
-        columns["stage"] = pa.array(convert.integers(raw(log.stage), raw.where(log.stage)))
+        columns["stage"] = pa.array(convert.integers(raw(log.stage), raw.where(log.stage), raw.decimal))
     if log.position is not None:
         where = raw.where(log.position.column)
-        columns["position"] = pa.array(convert.integers(raw(log.position.column), where))
+        columns["position"] = pa.array(convert.integers(raw(log.position.column), where, raw.decimal))
     if log.weight is not None:
-        columns["weight"] = _weights(raw(log.weight), raw.where(log.weight))
+        columns["weight"] = _weights(raw(log.weight), raw.where(log.weight), raw.decimal)
     return columns
 
 
 def _candidates(candidates: Candidates, raw: _Raw) -> tuple[np.ndarray, np.ndarray, dict[str, pa.Array]]:
     """Returns each candidate's record, its place in it, and its columns."""
-    listed = convert.lists(raw(candidates.items), candidates.separator, raw.where(candidates.items))
-    offsets, elements = convert.list_parts(listed)
+    listed = lists(raw(candidates.items), candidates.separator, raw.where(candidates.items))
+    offsets, elements = list_parts(listed)
     record = np.repeat(np.arange(raw.count), np.diff(offsets))
     place = np.arange(len(record)) - np.repeat(offsets[:-1], np.diff(offsets))
 
@@ -232,13 +237,13 @@ def _candidates(candidates: Candidates, raw: _Raw) -> tuple[np.ndarray, np.ndarr
         columns["label"] = pa.array(labels)
     columns["item_id"] = items
     if candidates.labels is not None:
-        values = convert.truths(parallel(candidates.labels), where(candidates.labels))
+        values = convert.truths(parallel(candidates.labels), where(candidates.labels), raw.decimal)
         columns["label"] = pa.array(np.maximum(values, 0).astype(np.float32))
     if candidates.clicked is not None:
         clicked = _is_among(items, record, raw, candidates.clicked, candidates.separator)
         columns["label"] = pa.array(clicked.astype(np.float32))
     if candidates.exposed is not None:
-        exposed = convert.truths(parallel(candidates.exposed), where(candidates.exposed))
+        exposed = convert.truths(parallel(candidates.exposed), where(candidates.exposed), raw.decimal)
         columns["exposed"] = pa.array(np.maximum(exposed, 0))
     if candidates.shown is not None:
         shown = _is_among(items, record, raw, candidates.shown, candidates.separator)
@@ -246,14 +251,14 @@ def _candidates(candidates: Candidates, raw: _Raw) -> tuple[np.ndarray, np.ndarr
     for name in ("stage", "position"):
         column = getattr(candidates, name)
         if column is not None:
-            columns[name] = pa.array(convert.integers(parallel(column), where(column)))
+            columns[name] = pa.array(convert.integers(parallel(column), where(column), raw.decimal))
     if candidates.weight is not None:
-        columns["weight"] = _weights(parallel(candidates.weight), where(candidates.weight))
+        columns["weight"] = _weights(parallel(candidates.weight), where(candidates.weight), raw.decimal)
     return record, place, columns
 
 
 def _checked_parallel(raw: _Raw, column: str, separator: str | None, offsets: np.ndarray) -> pa.Array:
-    lengths, values = convert.list_parts(convert.lists(raw(column), separator, raw.where(column)))
+    lengths, values = list_parts(lists(raw(column), separator, raw.where(column)))
     different = np.diff(lengths) != np.diff(offsets)
     if different.any():
         row = int(np.argmax(different))
@@ -277,7 +282,7 @@ def _cut_labels(items: pa.Array, mark: str, where: convert.Where) -> tuple[pa.Ar
 
 def _is_among(items: pa.Array, record: np.ndarray, raw: _Raw, column: str, separator: str | None) -> np.ndarray:
     """Returns True where a candidate's id is in its record's list."""
-    offsets, ids = convert.list_parts(convert.lists(raw(column), separator, raw.where(column)))
+    offsets, ids = list_parts(lists(raw(column), separator, raw.where(column)))
     of = np.repeat(np.arange(raw.count), np.diff(offsets))
     listed = convert.texts(ids, lambda row: raw.where(column)(int(of[row])))
     codes = pa.chunked_array([items, listed]).combine_chunks()
@@ -291,11 +296,11 @@ def _parallel(
     log: Declaration, name: str, feature: FeatureDeclaration, raw: _Raw, count: int, candidates: Candidates
 ) -> pa.Array:
     """A feature of the candidates: a list parallel to them."""
-    listed = convert.lists(raw(candidates.items), candidates.separator, raw.where(candidates.items))
-    offsets, column = convert.list_parts(listed)[0], feature.column or name
+    listed = lists(raw(candidates.items), candidates.separator, raw.where(candidates.items))
+    offsets, column = list_parts(listed)[0], feature.column or name
     values = _checked_parallel(raw, column, feature.separator or candidates.separator, offsets)
     record = np.repeat(np.arange(raw.count), np.diff(offsets))
-    return typed(log, name, feature, values, lambda row: raw.where(column)(int(record[row])))
+    return typed(log, name, feature, values, lambda row: raw.where(column)(int(record[row])), raw.decimal)
 
 
 def _feature_values(
@@ -304,13 +309,13 @@ def _feature_values(
     column = feature.column or name
     if "*" in column:
         names = raw.matching(column)
-        parts = [convert.numbers(raw(one), raw.where(one)).astype(np.float32) for one in names]
+        parts = [convert.numbers(raw(one), raw.where(one), raw.decimal).astype(np.float32) for one in names]
         if len(parts) != feature.vector:
             received = f"{len(parts)} columns {column!r}"
             raise InputError(f"features.{name}", received, f"{feature.vector}, its vector", "correct vector or column")
         offsets = pa.array(np.arange(raw.count + 1) * len(parts), pa.int32())
         return pa.ListArray.from_arrays(offsets, pa.array(np.stack(parts, 1).reshape(-1)))
-    values = typed(log, name, feature, raw(column), raw.where(column))
+    values = typed(log, name, feature, raw(column), raw.where(column), raw.decimal)
     if feature.is_time and dtype_of(log, name) == "float" and timestamps is not None:
         return ages(values, timestamps)
     return values

@@ -9,6 +9,8 @@ from transforms.errors import InputError
 from transforms.features import MISSING_INT
 from transforms.sources.table import convert
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
+from transforms.sources.table.lists import cut, list_parts, lists
+from transforms.sources.table.parts import Decimal
 from transforms.sources.table.schema import dtype_of
 
 DAY = 86_400
@@ -21,34 +23,48 @@ def ages(times: pa.Array, timestamps: pa.Array) -> pa.Array:
     return pa.array(np.where(seconds == MISSING_INT, np.nan, days).astype(np.float32))
 
 
-def typed(log: Declaration, name: str, feature: FeatureDeclaration, array: pa.Array, where: convert.Where) -> pa.Array:
+def typed(
+    log: Declaration,
+    name: str,
+    feature: FeatureDeclaration,
+    array: pa.Array,
+    where: convert.Where,
+    decimal: Decimal | None = None,
+) -> pa.Array:
     """Returns a feature's values in their type; times in UTC seconds, or the zone's clock for hours."""
     if feature.vector or feature.list or feature.sequence:
-        return _several(feature, dtype_of(log, name), array, where)
-    array = convert.masked(array, feature.missing, where)
+        return _several(feature, dtype_of(log, name), array, where, decimal)
+    array = convert.masked(array, feature.missing, where, decimal)
     if feature.is_time:
         zone = feature.timezone or (log.timestamp.timezone if log.timestamp else None)
         times = convert.seconds(array, where, feature.unit, feature.format, zone, of_event=False)
         return pa.array(times if dtype_of(log, name) == "float" else convert.local_seconds(times, zone))
     if feature.type == "float":
-        return pa.array(convert.numbers(array, where).astype(np.float32))
+        return pa.array(convert.numbers(array, where, decimal).astype(np.float32))
     if feature.type == "int":
-        return pa.array(convert.integers(array, where))
-    return pa.array(convert.truths(array, where)) if feature.type == "bool" else convert.texts(array, where)
+        return pa.array(convert.integers(array, where, decimal))
+    if feature.type == "bool":
+        return pa.array(convert.truths(array, where, decimal))
+    return convert.texts(array, where)
 
 
-def _several(feature: FeatureDeclaration, dtype: str, array: pa.Array, where: convert.Where) -> pa.Array:
+def _several(
+    feature: FeatureDeclaration, dtype: str, array: pa.Array, where: convert.Where, decimal: Decimal | None
+) -> pa.Array:
     """Returns lists, cut to the length that the declaration says."""
-    offsets, elements = convert.list_parts(convert.lists(array, feature.separator, where))
+    offsets, elements = list_parts(lists(array, feature.separator, where))
     record = np.repeat(np.arange(len(array)), np.diff(offsets))
     element: Callable[[int], str] = lambda row: where(int(record[row]))  # noqa: E731
     if feature.missing:
-        elements = convert.masked(elements, feature.missing, element)
+        elements = convert.masked(elements, feature.missing, element, decimal)
     if feature.vector is not None:
-        return _vectors(convert.numbers(elements, element), offsets, feature.vector, where)
-    values = pa.array(convert.integers(elements, element)) if dtype == "int64" else convert.texts(elements, element)
+        return _vectors(convert.numbers(elements, element, decimal), offsets, feature.vector, where)
+    if dtype == "int64":
+        values = pa.array(convert.integers(elements, element, decimal))
+    else:
+        values = convert.texts(elements, element)
     length = feature.sequence or feature.list or 0
-    offsets, values = convert.cut(offsets, values, length, last=feature.sequence is not None)
+    offsets, values = cut(offsets, values, length, last=feature.sequence is not None)
     return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
 
 

@@ -1,0 +1,46 @@
+"""Raw columns of lists, delimited texts or JSON lists as offsets and elements."""
+
+import numpy as np
+
+from transforms.arrow import pa, pc
+from transforms.errors import InputError
+from transforms.plain_text import parse_json
+from transforms.sources.table.convert import Where, texts
+
+
+def lists(array: pa.Array, separator: str | None, where: Where) -> pa.ListArray:
+    """Returns lists of a list column, of delimited texts, or of texts that are JSON lists; missing: empty."""
+    kind = array.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        offsets, values = list_parts(array)
+        return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
+    written = texts(array, where)
+    if separator is not None:
+        parts = pc.split_pattern(pc.utf8_trim_whitespace(written), separator)
+        empty = pc.equal(pc.binary_length(written), 0)
+        return pc.if_else(empty, pa.scalar([], parts.type), parts)
+    values = []
+    for row, text in enumerate(written.to_pylist()):
+        try:
+            value = parse_json(text) if text else []
+        except ValueError:
+            value = None
+        if not isinstance(value, list):
+            raise InputError(where(row), repr(text), "a list", "give the separator of delimited texts: separator: '|'")
+        values.append(value)
+    return pa.array(values, None if any(values) else pa.list_(pa.string()))
+
+
+def list_parts(array: pa.Array) -> tuple[np.ndarray, pa.Array]:
+    """Returns offsets [n + 1] from 0 and the elements of an array of lists; a missing list is empty."""
+    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), pc.list_flatten(array)
+
+
+def cut(offsets: np.ndarray, values: pa.Array, length: int, last: bool) -> tuple[np.ndarray, pa.Array]:
+    """Keeps the first, or the last, `length` elements of each list."""
+    sizes = np.minimum(np.diff(offsets), length)
+    starts = offsets[1:] - sizes if last else offsets[:-1]
+    kept = np.concatenate([[0], np.cumsum(sizes)])
+    places = np.arange(kept[-1]) + np.repeat(starts - kept[:-1], sizes)
+    return kept, values.take(pa.array(places))
