@@ -24,7 +24,8 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
       path: a JSON object, input name to nested lists; or JSON Lines, an object with the values of one record per line,
         where what is left out, by one record or by all, is null and candidates are padded. Null is a missing value.
         Lists may have any lengths; a missing marker at the end of one is padding, and null is not: see `padded_lists`.
-        Of a fixed number of values some may be left out at the end: see `padded_values`.
+        Of a fixed number of values some may be left out at the end: see `padded_values`. A whole number for a string
+        is its digits.
       signature: of the model, as the server reports it.
 
     Raises:
@@ -164,10 +165,11 @@ def _lists(value: Any, tensor: Tensor, where: str) -> tuple[np.ndarray, np.ndarr
     expected = f"{tensor.dtype} values of shape {shape_text(tensor.shape)}"
     if not isinstance(value, list) or not all(isinstance(one, list) for one in value):
         raise InputError(where, f"shape {list(np.array(value, object).shape)}", expected, "nest the lists so")
-    for leaf in (leaf for one in value for leaf in one):
+    lists = [[_as_text(leaf, tensor.dtype) for leaf in one] for one in value]
+    for leaf in (leaf for one in lists for leaf in one):
         if leaf is not None and not _fits(leaf, tensor.dtype):
-            raise InputError(where, json.dumps(leaf), expected, "correct the value")
-    array, lengths = padded_lists(value, tensor.dtype)
+            raise _refused(leaf, tensor.dtype, where, expected)
+    array, lengths = padded_lists(lists, tensor.dtype)
     return array if tensor.dtype == "string" else array.astype(tensor.dtype), lengths
 
 
@@ -183,21 +185,36 @@ def _filled(value: Any, tensor: Tensor, where: str) -> Any:
 def _array(value: Any, tensor: Tensor, where: str, null: Any) -> np.ndarray:
     expected = f"{tensor.dtype} values of shape {shape_text(tensor.shape)}"
     array = np.array(value, object)
-    for leaf in array.ravel().tolist():
+    leaves = [_as_text(leaf, tensor.dtype) for leaf in array.ravel().tolist()]
+    for leaf in leaves:
         if isinstance(leaf, list):
             raise InputError(where, "lists of unequal lengths", expected, "give a value for each candidate")
         if not (leaf is None and null is not None) and not _fits(leaf, tensor.dtype):
-            raise InputError(where, json.dumps(leaf), expected, "correct the value")
+            raise _refused(leaf, tensor.dtype, where, expected)
     sizes = tensor.shape
     if sizes is not None and (
         len(sizes) != array.ndim or any(size not in (None, actual) for size, actual in zip(sizes, array.shape))
     ):
         raise InputError(where, f"shape {list(array.shape)}", expected, "nest the lists so")
-    values = [null if leaf is None else leaf for leaf in array.ravel().tolist()]
+    values = [null if leaf is None else leaf for leaf in leaves]
     if tensor.dtype == "string":
         # The last one keeps NumPy from making numbers or wider arrays of the others.
         return np.array([*values, None], object)[:-1].reshape(array.shape)
     return np.array(values, tensor.dtype).reshape(array.shape)
+
+
+def _as_text(value: Any, dtype: str) -> Any:
+    """Returns a whole number's digits where an input takes strings, as imports write ids; other values as they are."""
+    if dtype != "string" or isinstance(value, bool):
+        return value
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer() and abs(value) < 2**53)
+    return str(int(value)) if is_whole else value
+
+
+def _refused(value: Any, dtype: str, where: str, expected: str) -> InputError:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    fix = f'quote it: "{json.dumps(value)}"' if dtype == "string" and is_number else "correct the value"
+    return InputError(where, json.dumps(value), expected, fix)
 
 
 def _fits(value: Any, dtype: str) -> bool:

@@ -338,7 +338,7 @@ QUERIES = [
     ({"user_id": {"a": 1}}, "'user_id'.*expected string"),
     ({"history": [["a"], ["b", "c"]]}, "unequal numbers of records.*history 2, history_lengths 2"),
     ({"history": ["a", "b"]}, r"'history': received shape \[2\]; expected string values of shape \[any, any\]"),
-    ({"history": [["a", 1]]}, "'history': received 1; expected string"),
+    ({"history": [["a", 1.5]]}, "'history': received 1.5; expected string"),
     ({"history_lengths": [0.5]}, "'history_lengths': received 0.5; expected int64"),
     ({"history_lengths": [None]}, "'history_lengths': received null; expected int64"),
 ]

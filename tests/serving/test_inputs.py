@@ -281,6 +281,18 @@ def test_what_no_candidate_has_is_missing_and_some_candidate_must_have_something
         read_inputs(path, _REQUESTS)
 
 
+def test_whole_numbers_are_digits_where_strings_are_expected(tmp_path: Path) -> None:
+    path = tmp_path / "inputs.jsonl"
+    path.write_text('{"user_id": 10131, "history": [7, null, "x", 8.0]}\n{"user_id": -0.0}\n{"user_id": "01"}\n')
+    arrays = read_inputs(path, _RECORDS)
+    assert arrays["user_id"].tolist() == ["10131", "0", "01"]
+    assert arrays["history"].tolist()[0] == [b"7", b"", b"x", b"8"]
+    path.write_text('{"user_id": 1, "item_id": [639, "y"]}')
+    assert read_inputs(path, _REQUESTS)["item_id"].tolist() == [["639", "y"]]
+    path.write_text('{"genres": [[18, null]], "images": [[[1]]]}')
+    assert read_inputs(path, _SEVERAL)["genres"].tolist() == [["18", b"", b""]]
+
+
 def test_optional_lengths_are_not_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "inputs.json"
     path.write_text('{"user": ["a"], "items": [[]]}')
@@ -313,7 +325,12 @@ def test_candidates_of_unequal_numbers_are_padded_and_masked(tmp_path: Path) -> 
         ('{"user_id": "a"}\n{"user_id": ', "inputs.jsonl, line 2: received"),
         ('{"user_id": "a"}\n[1]', "inputs.jsonl: received JSON of another form"),
         ('{"user_id": "a", "aeg": 3}\n{"user_id": "b"}', "input 'aeg': received an unknown input.*did you mean 'age'"),
-        ('{"user_id": 3, "age": 1, "history": []}', "input 'user_id': received 3; expected string"),
+        (
+            '{"user_id": 3.5, "age": 1, "history": []}',
+            "input 'user_id': received 3.5; expected string.*quote it: .3.5.",
+        ),
+        ('{"user_id": true, "age": 1, "history": []}', "input 'user_id': received true; expected .*correct the value"),
+        ('{"user_id": "a", "age": 1, "history": ["x", 0.5]}', "input 'history': received 0.5; expected string"),
     ],
 )
 def test_a_wrong_record_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
