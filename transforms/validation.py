@@ -21,6 +21,7 @@ _KINDS = {
     "mapping": "a mapping of keys to values",
     "model": "a mapping of keys to values",
     "finite_number": "a finite number",
+    "too_short": "at least one value",
 }
 """What pydantic's types of errors expect, by what their names begin with."""
 _BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}

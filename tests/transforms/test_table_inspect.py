@@ -239,3 +239,37 @@ def test_dependence_is_one_where_a_key_determines_a_value_and_nothing_by_chance(
 def test_the_type_of_a_column(values: list[Any], kind: str, unit: str | None) -> None:
     column = profile("column", pa.chunked_array([pa.array(values)]))
     assert (column.kind, column.unit) == (kind, unit)
+
+
+def test_members_of_objects_pools_scores_and_tables_that_hold_from_a_time_on(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    records = []
+    for request in range(250):
+        pool = [f"p{k}" for k in rng.choice(ITEMS, 9, replace=False)]
+        shown = pool[:4]
+        records.append({"who": {"id": f"U{rng.integers(USERS)}", "os": str(rng.choice(["ios", "web"]))},
+                        "at": (START + 60 * request) * 1000, "pool": pool, "shown": shown,
+                        "clicked": shown[: rng.integers(0, 2)],
+                        "pre_score": [k / 7 + 1 for k in range(9)]})  # fmt: skip
+    (tmp_path / "log.jsonl").write_text("\n".join(map(json.dumps, records)))
+    write_csv(tmp_path / "items.csv", {"item": [f"p{k % ITEMS}" for k in range(2 * ITEMS)],
+                                       "valid_from": ["2025-01-01"] * ITEMS + ["2026-01-02"] * ITEMS,
+                                       "color": ["red", "blue", "green", "red"] * (ITEMS // 2)})  # fmt: skip
+    values = read(inspect_files([str(tmp_path / "log.jsonl"), str(tmp_path / "items.csv")], "shop", tmp_path))
+    assert values["user_id"] == "who.id"
+    assert values["candidates"] == {"items": "pool", "clicked": "clicked", "shown": "shown"}
+    assert values["features"]["pre_score"] == {"type": "float", "entity": "item"}
+    assert values["tables"]["items"] == {
+        "files": "items.csv", "key": "item", "timestamp": "valid_from", "features": {"color": {"type": "string"}},
+    }  # fmt: skip
+
+
+def test_lists_of_one_size_and_decimal_commas(tmp_path: Path) -> None:
+    fixed = profile("v", pa.chunked_array([pa.array([[1.0, 2.0, 3.0, 4.0]] * 3, pa.list_(pa.float32(), 4))]))
+    assert fixed.kind == "list" and fixed.lists is not None and fixed.lists.width == 4
+    rows = log()
+    columns = {"user_id": rows["user"], "item_id": rows["item"], "time": rows["time"], "click": rows["clicked"]}
+    write_csv(tmp_path / "log.csv", columns | {"price": [f"{p:.2f}".replace(".", ",") for p in rows["price"]]}, ";")
+    values = read(inspect_files([str(tmp_path / "log.csv")], "log", tmp_path))
+    assert values["csv"] == {"delimiter": ";", "decimal": ","}
+    assert values["features"]["price"] == {"type": "float", "entity": "item"}

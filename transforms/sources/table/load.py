@@ -16,6 +16,7 @@ from transforms.import_path import nearest
 from transforms.plain_text import parse_yaml
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
 from transforms.sources.table.schema import feature_set_of
+from transforms.validation import expected_by
 
 
 def load_declaration(path: str | os.PathLike[str]) -> Declaration:
@@ -33,7 +34,8 @@ def load_declaration(path: str | os.PathLike[str]) -> Declaration:
         first_line = " ".join(str(error).split())
         raise InputError(str(path), f"text that is not YAML ({first_line})", "a YAML mapping", "correct it") from error
     if not isinstance(values, dict):
-        raise InputError(str(path), type(values).__name__, "a YAML mapping", "see docs/table.md")
+        received = "an empty file" if values is None else "a list" if isinstance(values, list) else "a single value"
+        raise InputError(str(path), received, "a YAML mapping of keys to values", "see docs/table.md")
     return parse_declaration(values, str(path))
 
 
@@ -70,7 +72,11 @@ def _as_input_error(error: ValidationError, where: str) -> InputError:
     if first["type"] == "missing":
         return InputError(place, "nothing", "a value", "give one")
     if isinstance(cause, ValueError):
-        return InputError(place, repr(first["input"]), str(cause), "correct the value")
+        _, _, expected = str(cause).rpartition(": expected ")
+        renamed = expected.removesuffix(": rename it")
+        return InputError(
+            place, repr(first["input"]), renamed, "rename it" if renamed != expected else "correct the value"
+        )
     if first["type"] in ("literal_error", "enum"):
         expected = str(first["ctx"]["expected"])
         options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(", ")]
@@ -79,8 +85,8 @@ def _as_input_error(error: ValidationError, where: str) -> InputError:
         return InputError(place, repr(first["input"]), expected, fix)
     if first["type"] == "string_pattern_mismatch":
         return InputError(place, repr(first["input"]), "small letters, digits and underscores", "rename it")
-    expected = str(first["msg"]).removeprefix("Input should be ")
-    return InputError(place, repr(first["input"]), expected[:1].lower() + expected[1:], "correct the value")
+    received = "nothing" if first["input"] is None else repr(first["input"])
+    return InputError(place, received, expected_by(first), "correct the value")
 
 
 def _keys_at(location: tuple[int | str, ...]) -> list[str]:

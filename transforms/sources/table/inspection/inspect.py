@@ -1,6 +1,5 @@
 """Look at the files of a log and write its declaration: guesses with reasons, and questions for what does not show."""
 
-import csv as python_csv
 import os
 import re
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import yaml
 
 from transforms.arrow import pa
 from transforms.errors import InputError
-from transforms.sources.table.files import LogFile, chunks_of, find_files, opened
+from transforms.sources.table.files import LogFile, chunks_of, find_files
 from transforms.sources.table.formats import column_names, read_rows
 from transforms.sources.table.inspection.columns import (
     entity_of,
@@ -25,6 +24,7 @@ from transforms.sources.table.inspection.columns import (
     numbered,
     typed,
 )
+from transforms.sources.table.inspection.dialect import dialect_of
 from transforms.sources.table.inspection.profile import ColumnProfile, profile
 from transforms.sources.table.inspection.roles import Guess, Roles, guess_roles, unused
 from transforms.sources.table.parts import Csv, Files
@@ -97,7 +97,7 @@ def _parts(patterns: Sequence[str], folder: str | os.PathLike[str]) -> list[_Par
     for pattern in patterns:
         relative = _relative(pattern, folder)
         for file in find_files(Files(files=(relative,)), folder):
-            dialect = _dialect(file)
+            dialect = dialect_of(file)
             key = tuple(column_names(file, dialect))
             by_columns.setdefault(key, []).append((relative, file))
             dialects.setdefault(key, dialect)
@@ -105,13 +105,19 @@ def _parts(patterns: Sequence[str], folder: str | os.PathLike[str]) -> list[_Par
     for key, members in by_columns.items():
         files = tuple(file for _, file in members)
         table = _sample(files, dialects[key])
+        while any(pa.types.is_struct(column.type) for column in table.schema):
+            # A member of a struct is named with a dot, `user.id`.
+            table = table.flatten()
         columns = {column: profile(column, table[column]) for column in table.column_names}
         shown = tuple(dict.fromkeys(pattern for pattern, _ in members))
         # A folder of several kinds of files does not say which ones.
         others = {pattern for other, rest in by_columns.items() if other != key for pattern, _ in rest}
         if others & set(shown):
             shown = tuple(_relative(file.path, folder) for file in files)
-        parts.append(_Part(files, shown, dialects[key], columns, table.num_rows))
+        dialect = dialects[key]
+        if any(column.decimal_comma for column in columns.values()):
+            dialect = dialect.model_copy(update={"decimal": ","})
+        parts.append(_Part(files, shown, dialect, columns, table.num_rows))
     return parts
 
 
@@ -142,46 +148,6 @@ def _sample(files: Sequence[LogFile], dialect: Csv) -> pa.Table:
     same = [name for name in names if len({str(t[name].type) for t in tables if t[name].type != pa.null()}) <= 1]
     kept = [table.select(same).cast(pa.schema([(name, types[name]) for name in same])) for table in tables]
     return pa.concat_tables(kept)
-
-
-def _dialect(file: LogFile) -> Csv:
-    """Guesses the dialect of a text file from its first lines."""
-    if file.format not in ("csv", "tsv"):
-        return Csv()
-    with opened(file) as stream:
-        lines = stream.read(1 << 16).removeprefix(b"\xef\xbb\xbf").decode(errors="replace").splitlines()
-    # The last one may be cut.
-    lines = lines[:50] if len(lines) > 50 else lines[:-1] or lines
-    default = "\t" if file.format == "tsv" else ","
-
-    def fields_of(mark: str) -> list[list[str]]:
-        return [row for row in python_csv.reader(lines, delimiter=mark) if row]
-
-    def fits(mark: str) -> tuple[bool, int, bool]:
-        sizes = {len(row) for row in fields_of(mark)}
-        return len(sizes) == 1, max(sizes, default=0), mark == default
-
-    delimiter = max((default, ";", "\t", "|", ","), key=fits)
-    rows = fields_of(delimiter)
-    values: dict[str, Any] = {} if delimiter == default else {"delimiter": delimiter}
-    if rows and not _is_header(rows):
-        values |= {"header": False, "columns": tuple(f"c{place}" for place in range(len(rows[0])))}
-    return Csv(**values)
-
-
-def _is_header(rows: list[list[str]]) -> bool:
-    """True if the first row is not made as the others are; columns of plain words do not tell."""
-    votes = 0
-    for place, first in enumerate(rows[0]):
-        shapes = {_shape(row[place]) for row in rows[1:] if place < len(row)}
-        if shapes - {"a", ""}:
-            votes += -1 if _shape(first) in shapes else 1
-    return votes >= 0 and len(set(rows[0])) == len(rows[0])
-
-
-def _shape(text: str) -> str:
-    """The text with a run of digits written as 0 and a run of letters as a."""
-    return re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", text.strip()))
 
 
 class _Writer:
@@ -221,6 +187,9 @@ class _Writer:
             self._notes.append(f"{column.name}: left out, {reason}")
             return
         value, why = typed(column, self._roles)
+        if in_request and entity == "item" and column.lists is not None:
+            value = {key: of_key for key, of_key in value.items() if key == "column"}
+            value["type"] = column.lists.element if column.lists.element != "list" else "string"
         if entity is None:
             entity, seen = "context", "unknown"
             self._roles.questions.append(
@@ -273,14 +242,17 @@ class _Writer:
         """Declares a table of users or items, by the key whose values the log has."""
         where = ", ".join(part.patterns)
         best: tuple[tuple[bool, float], str, str] | None = None
+        # Where a table says from when on its rows hold, a key may stand in several.
+        since = guess_roles(part.columns).guesses.get("timestamp")
         for entity, key in (("item", "item_id"), ("user", "user_id")):
             ids = self._ids(key)
             for column in part.columns.values():
-                if not ids or column.kind not in ("int", "string") or column.distinct < 0.99 * column.rows:
+                is_unique = column.distinct >= 0.99 * column.rows
+                if not ids or column.kind not in ("int", "string") or not (is_unique or since):
                     continue
                 share = len(ids & set(column.texts)) / len(ids)
                 named = column.name == self._roles.guesses[key].value if key in self._roles.guesses else False
-                if share > (0.0 if named else 0.3) and (best is None or (named, share) > best[0]):
+                if share > (0.0 if named else 0.3 if is_unique else 0.6) and (best is None or (named, share) > best[0]):
                     best = ((named, share), entity, column.name)
         if best is None:
             self._roles.questions.append(
@@ -289,6 +261,9 @@ class _Writer:
             return
         (_, share), entity, key = best
         roles = Roles(columns={key})
+        is_dated = since is not None and part.columns[key].distinct < 0.99 * part.columns[key].rows
+        if since is not None and is_dated:
+            roles.columns.add(since.value if isinstance(since.value, str) else since.value["column"])
         features: dict[str, Guess] = {}
         vectors = numbered(part.columns, roles)
         for prefix, members in vectors.items():
@@ -308,6 +283,7 @@ class _Writer:
         if features:
             files: Any = part.patterns[0] if len(part.patterns) == 1 else list(part.patterns)
             values = {"files": files, **_csv_of(part.dialect), "key": key}
+            values |= {"timestamp": since.value} if since is not None and is_dated else {}
             label = f"{entity}s" if f"{entity}s" not in self._tables else f"{entity}s_{len(self._tables)}"
             values |= {} if label == f"{entity}s" else {"entity": entity}
             self._tables[label] = {

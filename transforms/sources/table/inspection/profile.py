@@ -24,6 +24,7 @@ PATTERNS = (
 _UNITS: dict[Unit, int] = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _ISO = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?")
 _INTEGER, _NUMBER = re.compile(r"[+-]?\d{1,18}"), re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 _TRUTHS = ({"true", "false"}, {"yes", "no"}, {"y", "n"}, {"t", "f"})
 _SEPARATORS = "|;, "
 _MOST_PARSED = 2_000
@@ -69,6 +70,7 @@ class ColumnProfile:
       unit, formats: how times are written; several formats: all of them fit.
       zoned: times say their zone.
       lists: see `Lists`; for kind `list`.
+      decimal_comma: numbers are written with a decimal comma, `26,04`.
     """
 
     name: str
@@ -80,6 +82,7 @@ class ColumnProfile:
     formats: tuple[str, ...] = ()
     zoned: bool = False
     lists: Lists | None = None
+    decimal_comma: bool = False
 
     @property
     def rows(self) -> int:
@@ -120,6 +123,8 @@ def profile(name: str, values: pa.ChunkedArray) -> ColumnProfile:
     array = values.combine_chunks()
     if pa.types.is_dictionary(array.type):
         array = array.dictionary_decode()
+    if pa.types.is_fixed_size_list(array.type):
+        array = pa.array(array.to_pylist(), pa.list_(array.type.value_type))
     kind = array.type
     if pa.types.is_null(kind):
         return ColumnProfile(name, "empty", np.full(len(array), -1), None, ())
@@ -133,6 +138,8 @@ def profile(name: str, values: pa.ChunkedArray) -> ColumnProfile:
         return ColumnProfile(name, "date" if is_date else "datetime", codes, numbers, texts, zoned=zoned)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _of_texts(name, array)
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        array = pa.array([None if value is None else str(value) for value in array.to_pylist()], pa.string())
     codes, texts = _codes(array)
     if not texts:
         return ColumnProfile(name, "empty", codes, None, texts)
@@ -216,6 +223,9 @@ def _of_texts(name: str, array: pa.Array) -> ColumnProfile:
         found = _of_numbers(name, codes, numbers, texts)
         is_whole = found.kind == "int" and not any("." in text for text in texts)
         return found if is_whole else ColumnProfile(name, "float", codes, numbers, texts)
+    if all(_COMMA.fullmatch(text) for text in texts) and any(re.search(r",(\d{1,2}|\d{4,})$", text) for text in texts):
+        values = np.array([float(text.replace(".", "").replace(",", ".")) for text in texts])
+        return ColumnProfile(name, "float", codes, _at(values, codes), texts, decimal_comma=True)
     if all(_ISO.fullmatch(text) for text in tried):
         is_date, zoned = all(len(text) == 10 for text in tried), all(re.search(r"[Z+]|-\d\d:?\d\d$", t) for t in tried)
         order = _at(np.argsort(np.argsort(np.array(texts))).astype(np.float64), codes)

@@ -14,11 +14,13 @@ Profiles = Mapping[str, ColumnProfile]
 ID_WORDS = {"id", "ids", "key", "code", "no", "nr", "num", "number", "hash", "uuid", "guid", "uid"}
 USER_WORDS = {
     "user", "usr", "customer", "cust", "visitor", "member", "client", "account", "uid", "cookie", "person",
-    "subscriber", "reader", "buyer", "consumer", "shopper", "device", "viewer", "listener", "player", "guest",
+    "who", "kunde", "kunden", "nutzer", "subscriber", "reader", "buyer", "consumer", "shopper", "device", "viewer",
+    "listener", "player", "guest",
 }  # fmt: skip
 ITEM_WORDS = {
     "item", "product", "prod", "article", "sku", "movie", "film", "video", "doc", "document", "news", "ad", "adgroup",
-    "offer", "listing", "song", "track", "book", "game", "app", "recipe", "goods", "content", "asin", "joke", "post",
+    "artikel", "produkt", "offer", "listing", "song", "track", "book", "game", "app", "recipe", "goods", "content",
+    "asin", "joke", "post",
     "creative", "iid", "story", "show", "course", "hotel", "job", "photo", "clip", "banner", "material", "coupon",
 }  # fmt: skip
 REQUEST_WORDS = {
@@ -26,26 +28,15 @@ REQUEST_WORDS = {
     "visit", "page", "list", "event", "log", "trace", "rid", "qid",
 }  # fmt: skip
 TIME_WORDS = {
-    "time",
-    "timestamp",
-    "ts",
-    "date",
-    "datetime",
-    "at",
-    "when",
-    "hour",
-    "day",
-    "epoch",
-    "created",
-    "logged",
-    "ms",
-}
+    "time", "timestamp", "ts", "date", "datetime", "at", "when", "hour", "day", "epoch", "created", "logged", "ms",
+    "zeit", "zeitpunkt", "datum",
+}  # fmt: skip
 LABEL_WORDS = (
-    {"click", "clicked", "clicks", "clk", "is_click", "clic"},
+    {"click", "clicked", "clicks", "clk", "is_click", "clic", "klick", "geklickt"},
     {"label", "target", "y", "outcome", "response"},
     {"converted", "conversion", "purchase", "purchased", "bought", "buy", "order", "ordered", "like", "liked"},
     {"rating", "stars", "score", "grade", "vote"},
-    {"event", "action", "interaction", "behavior", "behaviour", "btag", "feedback", "activity", "type", "verb"},
+    {"event", "ereignis", "action", "interaction", "behavior", "behaviour", "btag", "feedback", "activity", "type"},
 )  # fmt: skip
 _POSITIVE = re.compile(r"click|clk|buy|purchase|order|cart|like|play|read|watch|open|convert|tap", re.IGNORECASE)
 _NEGATIVE = re.compile(r"^(un|not?[_ -]?|dis|impression|imp$|view$|pv$|show|skip|none|expos)", re.IGNORECASE)
@@ -53,16 +44,9 @@ _POSITION = {"position", "pos", "rank", "slot", "place", "ordinal"}
 _WEIGHT = {"weight", "wt", "importance"}
 _EXPOSED = {"exposed", "shown", "impressed", "displayed", "visible", "seen"}
 _SHOWN_LISTS = {
-    "inview",
-    "shown",
-    "candidates",
-    "candidate",
-    "impressions",
-    "impression",
-    "items",
-    "slate",
-    "displayed",
-}
+    "inview", "shown", "candidates", "candidate", "impressions", "impression", "items", "slate", "displayed", "pool",
+    "results", "recommended", "recommendations", "recs", "ranked", "served", "offered", "options",
+}  # fmt: skip
 _CLICKED_LISTS = {"clicked", "clicks", "click", "chosen", "selected", "purchased"}
 
 
