@@ -136,7 +136,7 @@ def query(
 
     Example: consort query simulated_deepfm --data /tmp/log --count 3
     """
-    from consort.cli.retrieval import as_inputs, listed, retrieve_inputs
+    from consort.cli.retrieval import as_inputs, retrieve_inputs
 
     signature, options = retrieve_inputs(signature, retrieve, k, exclude)
     from serving.client import PredictClient
@@ -159,9 +159,26 @@ def query(
         arrays = _from_data(data, split, count, called) if data is not None else read_inputs(inputs or "", called)
         arrays |= as_inputs(options, called)
         answer, milliseconds = _send(lambda: client.predict(model, arrays, signature), repeat)
-    outputs = {name: listed(values) for name, values in answer.outputs.items()}
     result = {"model": answer.model, "version": answer.version, "milliseconds": milliseconds}
-    show({**result, "outputs": outputs}, json_file)
+    show({**result, **_answers(answer.outputs, arrays)}, json_file)
+
+
+def _answers(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns `outputs` as lists; of candidates only the real ones, with their `item_id` if the request has it."""
+    from consort.cli.retrieval import listed
+    from transforms.features import CANDIDATE, ITEM_ID
+
+    if CANDIDATE not in inputs:
+        return {"outputs": {name: listed(values) for name, values in outputs.items()}}
+    real = inputs[CANDIDATE] == 1
+
+    def of_candidates(values: Any) -> Any:
+        if values.shape[:2] != real.shape:
+            return listed(values)
+        return [listed(row[kept]) for row, kept in zip(values, real)]
+
+    ids = {ITEM_ID: of_candidates(inputs[ITEM_ID])} if ITEM_ID in inputs else {}
+    return {**ids, "outputs": {name: of_candidates(values) for name, values in outputs.items()}}
 
 
 def _send(call: Callable[[], Any], repeat: int) -> tuple[Any, float]:
