@@ -93,6 +93,37 @@ def test_what_cannot_be_is_refused_with_its_key(key: str, value: Any, named: str
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["list", "sequence", "vector"])
+@pytest.mark.parametrize("of_table", [False, True])
+@pytest.mark.parametrize(
+    ("derived", "key"),
+    [
+        ({"history": {"of": "tags"}}, "history.of"),
+        ({"history": {"of": "item_id", "per": "tags"}}, "history.per"),
+        ({"count": {"per": ["item_id", "tags"]}}, "count.per"),
+    ],
+)
+def test_histories_and_counts_are_of_features_of_one_value(
+    derived: dict[str, Any], key: str, of_table: bool, kind: str
+) -> None:
+    values = yaml.safe_load(SHOP)
+    section = values["tables"]["items"]["features"] if of_table else values["features"]
+    section["tags"] = {kind: 3} if of_table else {kind: 3, "entity": "item"}
+    values["features"]["clicked_tags"] = derived
+    with pytest.raises(InputError) as error:
+        parse_declaration(values, "shop.yaml")
+    assert error.value.where == f"shop.yaml, key 'features.clicked_tags.{key}'"
+    assert error.value.received == f"'tags', a feature with {kind}"
+    assert (error.value.expected, "of one value" in error.value.fix) == ("a column of one value", True)
+
+
+def test_a_history_is_not_of_another_history() -> None:
+    values = yaml.safe_load(SHOP)
+    values["features"]["again"] = {"history": {"of": "clicked"}}
+    with pytest.raises(InputError, match="'features.again.history.of': received 'clicked', a feature with history"):
+        parse_declaration(values, "shop.yaml")
+
+
 def test_a_misspelled_key_is_named_rather_than_the_missing_one() -> None:
     with pytest.raises(InputError, match=r"'fils': received an unknown key.*did you mean 'files'"):
         parse_declaration({"name": "shop", "fils": "log.csv", "item_id": "item", "label": "clicked"})

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from transforms.arrow import pa
+from transforms.arrow import pa, pq
 from transforms.errors import InputError
 from transforms.sources.table.files import chunks_of, find_files
 from transforms.sources.table.load import parse_declaration
@@ -98,6 +98,30 @@ def test_numbers_of_csv_files_may_have_a_decimal_comma(tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows["price"], np.asarray([1234.56, np.nan], np.float32))
     assert rows["size"] == [[1.5, 2], [0.25, 0.5]]
     assert rows["_where_0"] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "line", "received"),
+    [
+        ([["a"], ["b", "c"]], pa.list_(pa.string()), 2, "2 values"),
+        ([["a", "b"], ["c", "d"]], pa.list_(pa.string(), 2), 1, "a column of type fixed_size_list"),
+        ([{"name": "a"}, {"name": "b"}], None, 1, "a column of type struct"),
+    ],
+)
+def test_a_history_of_a_column_of_lists_is_refused(
+    tmp_path: Path, values: list[Any], kind: Any, line: int, received: str
+) -> None:
+    columns = {"item": ["x", "y"], "at": [NEW_YEAR, NEW_YEAR + 1], "label": [0, 1], "tags": pa.array(values, kind)}
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    values_of = {"name": "shop", "files": "log.parquet", "item_id": "item", "timestamp": "at", "label": "label"}
+    seen = {"seen_tags": {"history": {"of": "tags", "per": "item_id"}}}
+    log = parse_declaration({**values_of, "features": seen})
+    (chunk,) = chunks_of(find_files(log, tmp_path)[0], log.csv)
+    with pytest.raises(InputError) as error:
+        list(read_chunk(chunk, log))
+    assert error.value.where == f"log.parquet, record {line}, column tags"
+    assert str(error.value.received).startswith(received)
+    assert error.value.fix == "name a column of one value in features.seen_tags.history.of"
 
 
 def test_labels_may_be_parallel_or_behind_the_id(tmp_path: Path) -> None:

@@ -49,6 +49,8 @@ def texts(array: pa.Array, where: Where) -> pa.Array:
         return array.cast(pa.string()).fill_null("")
     except pa.ArrowInvalid as error:
         raise InputError(where(0), f"bytes that are not UTF-8 ({error})", "text", "correct the file") from error
+    except pa.ArrowNotImplementedError as error:
+        raise InputError(where(0), f"a column of type {kind}", "one value", "name another column") from error
 
 
 def numbers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.ndarray:

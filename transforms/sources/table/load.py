@@ -182,6 +182,10 @@ def _check_feature(declaration: Declaration, key: str, feature: FeatureDeclarati
         per = feature.count.per if feature.count else (feature.history.per,) if feature.history else ()
         if "user_id" in per and not declaration.user_id:
             raise InputError(key, "user_id", "a log with a user_id", "declare user_id")
+        if feature.history is not None:
+            _check_single_valued(declaration, f"{key}.history.of", feature.history.of)
+        for name in per:
+            _check_single_valued(declaration, f"{key}.{'count' if feature.count else 'history'}.per", name)
         return
     if not in_log and feature.entity is not None:
         raise InputError(f"{key}.entity", repr(feature.entity), "nothing, as the table says it", "leave it out")
@@ -192,3 +196,18 @@ def _check_feature(declaration: Declaration, key: str, feature: FeatureDeclarati
     if of_event and feature.encoding not in TIME_ENCODINGS:
         expected = f"one of {', '.join(sorted(TIME_ENCODINGS))} for the time of the event"
         raise InputError(f"{key}.encoding", feature.encoding or "nothing", expected, "choose one")
+
+
+def _check_single_valued(declaration: Declaration, key: str, name: str) -> None:
+    """Refuses a feature of several values where a history or count asks for one.
+
+    Raises:
+      InputError: `where` is `key`.
+    """
+    if name not in declaration.feature_names:
+        return
+    feature = declaration.feature(name)
+    kind = next((kind for kind in ("list", "sequence", "vector", "history") if getattr(feature, kind)), None)
+    if kind is not None:
+        fix = "name a feature or column of one value, e.g. item_id"
+        raise InputError(key, f"{name!r}, a feature with {kind}", "a column of one value", fix)

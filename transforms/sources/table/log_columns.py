@@ -30,10 +30,10 @@ class LogColumns:
     @cached_property
     def raw(self) -> dict[str, str]:
         """Names of the columns `_raw_0`, by column of the log that a history or count asks for."""
-        return {column: f"_raw_{number}" for number, column in enumerate(self._asked)}
+        return {column: f"_raw_{number}" for number, column in enumerate(self.asked)}
 
     @cached_property
-    def _asked(self) -> dict[str, str]:
+    def asked(self) -> dict[str, str]:
         """Columns of the log that histories and counts ask for, each with the key that names it."""
         asked: dict[str, str] = {}
         for name, feature in self.declaration.features.items():
@@ -86,7 +86,7 @@ class LogColumns:
             for comparison in parse_condition(text):
                 if not self.is_role(comparison.column):
                     need(comparison.column, f"where: {text}")
-        for column, key in self._asked.items():
+        for column, key in self.asked.items():
             need(column, key)
         return named
 

@@ -94,7 +94,7 @@ def log_rows(rows: RawRows, log_columns: LogColumns, file: int, file_name: str) 
             else:
                 of_record[column.name] = _feature_values(log, name, feature, raw, of_record["timestamp"])
     for column_name, name in log_columns.raw.items():
-        of_record[name] = convert.texts(raw(column_name), raw.where(column_name))
+        of_record[name] = _asked_texts(raw, column_name, log_columns.asked[column_name])
     if log.candidates is not None:
         of_record = {name: values.take(pa.array(record)) for name, values in of_record.items()}
         of_record["_row"] = pa.array((of_record["_row"].to_numpy() << _CANDIDATE_BITS) + place)
@@ -121,6 +121,18 @@ def _condition(
 def _ids(array: pa.Array, where: convert.Where) -> pa.Array:
     """Returns ids as text; whole numbers without a fraction, as some programs write 123.0 where an id is missing."""
     return pc.replace_substring_regex(convert.texts(array, where), r"^(-?\d+)\.0$", r"\1")
+
+
+def _asked_texts(raw: _Raw, column: str, key: str) -> pa.Array:
+    """Returns the texts of a column that the key of a history or count names."""
+    array = raw(column)
+    try:
+        return convert.texts(array, raw.where(column))
+    except InputError as error:
+        if array.type.num_fields == 0:  # One value a record; `is_nested` does not know lists of fixed size.
+            raise
+        expected, fix = f"one value a record, as {key} names the column", f"name a column of one value in {key}"
+        raise InputError(error.where, error.received, expected, fix) from error
 
 
 def _keys(raw: _Raw, columns: Sequence[str]) -> pa.Array:
