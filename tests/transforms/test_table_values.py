@@ -1,9 +1,10 @@
 """Raw values of any type become texts, numbers, times and lists, or are refused where they stand."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -130,6 +131,15 @@ def test_the_hour_that_comes_twice_is_its_first_and_the_missing_one_is_moved_on(
     first, moved = (datetime(2025, 10, 26, 0, 30, tzinfo=UTC), datetime(2025, 3, 30, 1, tzinfo=UTC))
     assert times.tolist() == [int(first.timestamp()), int(moved.timestamp()), -1]
     assert convert.local_seconds(np.array([NEW_YEAR, -1]), "Europe/Berlin").tolist() == [NEW_YEAR + 3600, -1]
+
+
+def test_the_local_clock_is_utc_plus_the_offset_of_the_moment_as_clients_compute_it() -> None:
+    for month, offset in ((1, 1), (7, 2)):
+        moment = datetime(2026, month, 1, 12, tzinfo=UTC).astimezone(ZoneInfo("Europe/Vienna"))
+        sent = int(moment.timestamp() + (moment.utcoffset() or timedelta()).total_seconds())
+        seconds = np.array([int(moment.timestamp())])
+        assert convert.local_seconds(seconds, "Europe/Vienna").tolist() == [sent]
+        assert sent - seconds[0] == offset * 3600
 
 
 def test_lists_are_lists_delimited_texts_or_json() -> None:
