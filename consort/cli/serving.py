@@ -126,6 +126,7 @@ def query(
         int, typer.Option(metavar="N", help="Number of requests to send; the median latency is printed.", min=1)
     ] = 1,
     address: Annotated[str, typer.Option(metavar="HOST:PORT", help="Address of the server.")] = "127.0.0.1:8500",
+    port: Annotated[str | None, typer.Option(metavar="N", help="Not an option: see --address.", hidden=True)] = None,
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="Deadline of each call.", min=0.001)] = 5.0,
     wait: Annotated[
         float, typer.Option(metavar="SECONDS", help="Time to wait for the server to load the model.", min=0.0)
@@ -144,6 +145,7 @@ def query(
     from transforms.errors import InputError
     from transforms.records import load_dataset, split_named
 
+    _refuse_port(port)
     if (data is None) == (inputs is None):
         raise InputError("consort query", "both or neither of --data and --inputs", "one of them", "pass one")
     if data is not None:
@@ -161,6 +163,14 @@ def query(
         answer, milliseconds = _send(lambda: client.predict(model, arrays, signature), repeat)
     result = {"model": answer.model, "version": answer.version, "milliseconds": milliseconds}
     show({**result, **_answers(answer.outputs, arrays)}, json_file)
+
+
+def _refuse_port(port: str | None) -> None:
+    from transforms.errors import InputError
+
+    if port is not None:
+        fix = f"pass --address 127.0.0.1:{port}"
+        raise InputError("consort query", f"--port {port}", "--address HOST:PORT", fix)
 
 
 def _answers(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,3 +60,9 @@ def test_scores_of_padding_are_not_printed_and_those_of_candidates_have_their_it
     assert result["outputs"] == {"probability": [[0.5, 0.25, 0.75], [0.125]], "version_of": ["a", "b"]}
     assert result["item_id"] == [["3", "1", "2"], ["7"]]
     assert "[0.5, 0.25, 0.75], [0.125]" in answer.out and "['3', '1', '2'], ['7']" in answer.out
+
+
+def test_a_port_is_answered_with_the_address_to_pass(query: Callable[..., Answer]) -> None:
+    answer = query("--port", 8501)
+    assert answer.code == 2 and "expected --address HOST:PORT. Fix: pass --address 127.0.0.1:8501" in answer.err
+    assert "--port" not in query("--help").out
