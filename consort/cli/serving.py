@@ -145,9 +145,7 @@ def query(
     from transforms.errors import InputError
     from transforms.records import load_dataset, split_named
 
-    _refuse_port(port)
-    if (data is None) == (inputs is None):
-        raise InputError("consort query", "both or neither of --data and --inputs", "one of them", "pass one")
+    _check_options(port, data, inputs)
     if data is not None:
         # Mistakes here are reported without a server.
         load_dataset(data)
@@ -165,12 +163,14 @@ def query(
     show({**result, **_answers(answer.outputs, arrays)}, json_file)
 
 
-def _refuse_port(port: str | None) -> None:
+def _check_options(port: str | None, data: Path | None, inputs: Path | None) -> None:
     from transforms.errors import InputError
 
     if port is not None:
         fix = f"pass --address 127.0.0.1:{port}"
         raise InputError("consort query", f"--port {port}", "--address HOST:PORT", fix)
+    if (data is None) == (inputs is None):
+        raise InputError("consort query", "both or neither of --data and --inputs", "one of them", "pass one")
 
 
 def _answers(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
