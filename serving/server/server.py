@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from transforms.graph_operations import check_saved_model
 
 _LOG = logging.getLogger(__name__)
 _READY_POLL_S = 0.02
+_SIGNAL_POLL_S = 0.1
 _QUIET_S = 3.0
 """A model usually loads in less: nothing is said before."""
 _SPARE_THREADS = 8
@@ -161,10 +161,10 @@ class LocalServer:
           ServingError: a version failed to load, with the reason; time is over; or FAILED_PRECONDITION: a label stands
             for a version that is not AVAILABLE.
         """
-        self._wait_ready(timeout_s, threading.Event(), on_wait)
+        self._wait_ready(timeout_s, _StopRequest(), on_wait)
 
     def _wait_ready(
-        self, timeout_s: float | None, stopping: threading.Event, on_wait: Callable[[str], None] | None
+        self, timeout_s: float | None, stopping: "_StopRequest", on_wait: Callable[[str], None] | None
     ) -> None:
         start, said = time.monotonic(), ""
         while blockers := [reason for model in self._models.values() if (reason := model.blocker())]:
@@ -253,7 +253,8 @@ def serve_forever(
             server._wait_ready(ready_timeout_s, stopping, on_wait)
             if announce is not None and not stopping.is_set():
                 announce(server)
-            stopping.wait()
+            while not stopping.wait(_SIGNAL_POLL_S):
+                pass
         finally:
             ended = server.stop()
     if not ended:
@@ -263,10 +264,36 @@ def serve_forever(
         os._exit(0)
 
 
+class _StopRequest:
+    """What SIGTERM and SIGINT ask for.
+
+    No `threading.Event`: a signal that another thread receives does not wake the main thread from a lock, so that the
+    handler would never run, and a handler that sets an event waits for ever where it interrupts the event's own code.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def set(self) -> None:
+        """Asks for the stop."""
+        self._is_set = True
+
+    def is_set(self) -> bool:
+        """True once a stop was asked for."""
+        return self._is_set
+
+    def wait(self, seconds: float) -> bool:
+        """Waits so long, or until a stop is asked for; returns whether it was."""
+        end = time.monotonic() + seconds
+        while not self._is_set and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _SIGNAL_POLL_S))
+        return self._is_set
+
+
 @contextlib.contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """An event that SIGTERM and SIGINT set."""
-    stopping = threading.Event()
+def _signals() -> Iterator[_StopRequest]:
+    """What SIGTERM and SIGINT set."""
+    stopping = _StopRequest()
     earlier = {number: signal.signal(number, lambda *_: stopping.set()) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield stopping

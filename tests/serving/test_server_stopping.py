@@ -15,7 +15,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2, prediction_
 
 from serving.client import PredictClient
 from serving.protocol import ServingError
-from serving.server.server import STOP_S, LocalServer
+from serving.server.server import STOP_S, LocalServer, _signals
 from serving.server.warmup import REQUESTS
 from tests.helpers.command_line import until
 from tests.serving import toy_models
@@ -184,3 +184,16 @@ def _state(client):
         return client.status("m")[0].state
     except ServingError:
         return None
+
+
+def test_a_signal_that_another_thread_receives_stops_the_server_too() -> None:
+    def send() -> None:
+        time.sleep(0.2)
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+    with _signals() as stopping:
+        thread = threading.Thread(target=send)
+        start = time.monotonic()
+        thread.start()
+        assert stopping.wait(20.0) and time.monotonic() - start < 10.0
+        thread.join()
