@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from runs.inspection.inspect import Inspection, inspect_files
 from transforms.errors import InputError
 from transforms.files import check_folder, new_directory
-from transforms.sources.table.inspection.inspect import Inspection, inspect_files
 
 _RUN_FILES = {
     "deepfm": """\

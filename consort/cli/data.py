@@ -202,9 +202,9 @@ def inspect(
 
     Example: consort data inspect clicks.csv items.parquet --out shop.yaml
     """
+    from runs.inspection.inspect import default_name, inspect_files
     from transforms.errors import InputError
     from transforms.files import write_text
-    from transforms.sources.table.inspection.inspect import default_name, inspect_files
 
     if out.exists():
         raise InputError(str(out), "a file that is there already", "a new file", "choose another --out, or remove it")

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from transforms.sources.table.inspection.profile import ColumnProfile, dependence
-from transforms.sources.table.inspection.roles import (
+from runs.audit.leaks import area
+from runs.inspection.profile import ColumnProfile, dependence
+from runs.inspection.roles import (
     ID_WORDS,
     ITEM_WORDS,
     LABEL_WORDS,
@@ -58,33 +59,21 @@ def is_known_after(column: ColumnProfile, roles: Roles) -> str | None:
         return "its name says so" if _AFTER.search(column.name) else None
     label, real = roles.label, ~np.isnan(roles.label)
     present = column.codes >= 0
-    if column.missing > 0.02 and real.any():
-        auc = _auc(present[real].astype(np.float64), label[real])
-        if max(auc, 1 - auc) > _LEAK:
-            return "it is there only for positive or only for negative rows"
+    positive = label > 0.5
+    if column.missing > 0.02 and area(positive[real], present[real]) > _LEAK:
+        return "it is there only for positive or only for negative rows"
+    strength = 0.5
     if column.numbers is not None:
-        both = real & ~np.isnan(column.numbers)
-        auc = _auc(column.numbers[both], label[both])
-        if max(auc, 1 - auc) > _LEAK:
-            return f"alone it tells the label (AUC {max(auc, 1 - auc):.2f})"
+        both = real & np.isfinite(column.numbers)
+        strength = area(positive[both], column.numbers[both])
     elif 1 < column.distinct <= 50 and column.lists is None:
         both = real & present
         codes = column.codes[both]
         rate = np.bincount(codes, label[both]) / np.maximum(1, np.bincount(codes))
-        auc = _auc(rate[codes], label[both])
-        if auc > _LEAK:
-            return f"alone it tells the label (AUC {auc:.2f})"
+        strength = area(positive[both], rate[codes])
+    if strength > _LEAK:
+        return f"alone it tells the label (AUC {strength:.2f})"
     return "its name says so" if _AFTER.search(column.name) else None
-
-
-def _auc(scores: np.ndarray, label: np.ndarray) -> float:
-    positive = label > 0.5
-    if not len(label) or positive.all() or not positive.any():
-        return 0.5
-    _, places = np.unique(scores, return_inverse=True)
-    ranks = np.cumsum(np.bincount(places)) - (np.bincount(places) - 1) / 2
-    n = int(positive.sum())
-    return float((ranks[places][positive].sum() - n * (n + 1) / 2) / (n * (len(label) - n)))
 
 
 def is_time_of_event(column: ColumnProfile, profiles: Profiles, roles: Roles) -> bool:

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import yaml
 
+from runs.inspection.inspect import Inspection, inspect_files
+from runs.inspection.profile import dependence, profile
 from transforms.arrow import pa, pq
 from transforms.errors import InputError
-from transforms.sources.table.inspection.inspect import Inspection, inspect_files
-from transforms.sources.table.inspection.profile import dependence, profile
 from transforms.sources.table.load import parse_declaration
 
 ROWS, USERS, ITEMS = 1500, 60, 40

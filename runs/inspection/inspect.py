@@ -10,11 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from transforms.arrow import pa
-from transforms.errors import InputError
-from transforms.sources.table.files import LogFile, chunks_of, find_files
-from transforms.sources.table.formats import column_names, read_rows
-from transforms.sources.table.inspection.columns import (
+from runs.inspection.columns import (
     entity_of,
     feature_name,
     is_known_after,
@@ -24,9 +20,13 @@ from transforms.sources.table.inspection.columns import (
     numbered,
     typed,
 )
-from transforms.sources.table.inspection.dialect import dialect_of
-from transforms.sources.table.inspection.profile import ColumnProfile, profile
-from transforms.sources.table.inspection.roles import Guess, Roles, guess_roles, unused
+from runs.inspection.dialect import dialect_of
+from runs.inspection.profile import ColumnProfile, profile
+from runs.inspection.roles import Guess, Roles, guess_roles, unused
+from transforms.arrow import pa
+from transforms.errors import InputError
+from transforms.sources.table.files import LogFile, chunks_of, find_files
+from transforms.sources.table.formats import column_names, read_rows
 from transforms.sources.table.parts import Csv, Files
 
 SAMPLE_ROWS = 60_000
@@ -104,7 +104,7 @@ def _parts(patterns: Sequence[str], folder: str | os.PathLike[str]) -> list[_Par
     parts = []
     for key, members in by_columns.items():
         files = tuple(file for _, file in members)
-        table = _sample(files, dialects[key])
+        table = _sample(files, dialects[key], key)
         while any(pa.types.is_struct(column.type) for column in table.schema):
             # A member of a struct is named with a dot, `user.id`.
             table = table.flatten()
@@ -127,18 +127,15 @@ def _relative(path: str, folder: str | os.PathLike[str]) -> str:
     return os.path.abspath(path) if relative.startswith(os.path.join("..", "..", "..")) else relative
 
 
-def _sample(files: Sequence[LogFile], dialect: Csv) -> pa.Table:
+def _sample(files: Sequence[LogFile], dialect: Csv, columns: Sequence[str]) -> pa.Table:
     """Reads records of the first, the middle and the last file."""
     chosen = [files[place] for place in sorted({0, len(files) // 2, len(files) - 1})]
     tables = []
     for file in chosen:
         left = SAMPLE_ROWS // len(chosen)
-        for chunk in chunks_of(file, dialect):
-            for rows in read_rows(chunk, dialect, column_names(file, dialect)):
-                tables.append(rows.columns.slice(0, left))
-                left -= rows.columns.num_rows
-                if left <= 0:
-                    break
+        for rows in (rows for chunk in chunks_of(file, dialect) for rows in read_rows(chunk, dialect, columns)):
+            tables.append(rows.columns.slice(0, left))
+            left -= rows.columns.num_rows
             if left <= 0:
                 break
     if not tables or not sum(table.num_rows for table in tables):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transforms.sources.table.inspection.profile import ColumnProfile, Lists
+from runs.inspection.profile import ColumnProfile, Lists
 
 Profiles = Mapping[str, ColumnProfile]
 

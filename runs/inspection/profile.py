@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from runs.audit.leaks import binned
 from transforms.arrow import pa, pc
 from transforms.domains import FIRST_PLAUSIBLE
 from transforms.features import LAST_TIMESTAMP
@@ -113,9 +114,7 @@ class ColumnProfile:
         """Codes with numbers of many values cut into quantiles; int64 `[n]`, -1 = missing."""
         if self.numbers is None or self.distinct <= 2 * _BINS:
             return self.codes
-        real = ~np.isnan(self.numbers)
-        borders = np.quantile(self.numbers[real], np.linspace(0, 1, _BINS + 1)[1:-1])
-        return np.where(real, np.searchsorted(borders, self.numbers), -1)
+        return binned(self.numbers, _BINS)
 
 
 def profile(name: str, values: pa.ChunkedArray) -> ColumnProfile:
@@ -220,9 +219,9 @@ def _of_texts(name: str, array: pa.Array) -> ColumnProfile:
         # Leading zeros carry meaning, 007; and digits beyond an integer's are ids.
         if all(_INTEGER.fullmatch(text) for text in texts) and any(re.match(r"0\d", text) for text in texts):
             return ColumnProfile(name, "string", codes, None, texts, formats=tuple(_formats(tried)))
-        found = _of_numbers(name, codes, numbers, texts)
-        is_whole = found.kind == "int" and not any("." in text for text in texts)
-        return found if is_whole else ColumnProfile(name, "float", codes, numbers, texts)
+        column = _of_numbers(name, codes, numbers, texts)
+        is_whole = column.kind == "int" and not any("." in text for text in texts)
+        return column if is_whole else ColumnProfile(name, "float", codes, numbers, texts)
     if all(_COMMA.fullmatch(text) for text in texts) and any(re.search(r",(\d{1,2}|\d{4,})$", text) for text in texts):
         values = np.array([float(text.replace(".", "").replace(",", ".")) for text in texts])
         return ColumnProfile(name, "float", codes, _at(values, codes), texts, decimal_comma=True)
