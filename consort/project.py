@@ -10,6 +10,11 @@ from runs.inspection.inspect import Inspection, inspect_files
 from transforms.errors import InputError
 from transforms.files import check_folder, new_directory
 
+_SET_RANKER = """\
+record: request
+model: {name: set_ranker, embedding_dim: 16, hidden_units: [128, 64]}
+training: {epochs: 3, learning_rate: 0.001, patience: 1, shuffle_buffer: 2048}
+"""
 _RUN_FILES = {
     "deepfm": """\
 # DeepFM: ranks single items. `consort config show {name}` prints all keys with their defaults.
@@ -29,19 +34,13 @@ gate: {{min_auc: 0.55}}
     "duet": """\
 # DUET: two rankers of all candidates of a request, which label each other's candidates that were not shown.
 name: {log}_duet
-record: request
-model: {{name: set_ranker, embedding_dim: 16, hidden_units: [128, 64]}}
-training: {{epochs: 3, learning_rate: 0.001, patience: 1, shuffle_buffer: 2048}}
-recipe: {{name: duet, options: {{consistency_weight: 0.1}}}}
+{set_ranker}recipe: {{name: duet, options: {{consistency_weight: 0.1}}}}
 gate: {{min_auc: 0.55}}
 """,
     "set_ranker": """\
 # A ranker of all candidates of a request. DUET needs candidates that were not shown, which this log does not have.
 name: {log}_set_ranker
-record: request
-model: {{name: set_ranker, embedding_dim: 16, hidden_units: [128, 64]}}
-training: {{epochs: 3, learning_rate: 0.001, patience: 1, shuffle_buffer: 2048}}
-gate: {{min_auc: 0.55}}
+{set_ranker}gate: {{min_auc: 0.55}}
 """,
     "cs3": """\
 # CS3: two towers that learn in one pass through the log, for retrieval among all its items.
@@ -148,7 +147,10 @@ def _files(log: str, inspection: Inspection) -> dict[str, str]:
     readme = _README.format(log=log, questions=f"{questions}\n" if questions else "", models="\n".join(lines))
     return {
         f"{log}.yaml": inspection.text,
-        **{f"{name}.yaml": _RUN_FILES[name].format(log=log, name=f"{name}.yaml") for name in models},
+        **{
+            f"{name}.yaml": _RUN_FILES[name].format(log=log, name=f"{name}.yaml", set_ranker=_SET_RANKER)
+            for name in models
+        },
         "README.md": readme,
         ".gitignore": _GITIGNORE,
     }

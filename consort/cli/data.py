@@ -127,9 +127,9 @@ def import_(
     warnings = warnings_of(dataset)
     for warning in warnings:
         say(f"warning: {warning}")
-    found = _audited(out)
-    show(_summary(out, dataset))
-    save({**_summary(out, dataset), "warnings": warnings, "audit": found}, json_file)
+    audited, summary = _audited(out), _summary(out, dataset)
+    show(summary)
+    save({**summary, "warnings": warnings, "audit": audited}, json_file)
 
 
 def _audited(out: Path) -> dict[str, Any]:

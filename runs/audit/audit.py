@@ -83,10 +83,10 @@ def audit_of(
       now: seconds since 1970; None: the present.
     """
     expected: tuple[Split, ...] = tuple(split for split in SPLITS if split in what.files)
-    found = [*faults(table, expected, time.time() if now is None else now), *leaks(table.of("train")), *more]
+    findings = [*faults(table, expected, time.time() if now is None else now), *leaks(table.of("train")), *more]
     if baseline is not None:
-        found += drift(baseline, table)
-    ranked = sorted(found, key=lambda one: (GRADES.index(one.grade), one.check, one.column))
+        findings += drift(baseline, table)
+    ranked = sorted(findings, key=lambda one: (GRADES.index(one.grade), one.check, one.column))
     return Audit(
         source=what.source,
         record=what.record,

@@ -126,14 +126,14 @@ def distributions(train: Table) -> dict[str, Distribution]:
     """The distribution of each column that a model sees, but for the ids of users and items."""
     first, last = np.quantile(train.time, [1 / 3, 2 / 3]) if len(train) else (0, 0)
     early, late = train.where(train.time <= first), train.where(train.time > last)
-    found = {}
+    distributions = {}
     for name, values in train.inputs():
-        whole = None if name in (USER_ID, ITEM_ID) else distribution_of(values)
-        if whole is not None:
+        distribution = None if name in (USER_ID, ITEM_ID) else distribution_of(values)
+        if distribution is not None:
             before = distribution_of(early.columns[name])
             usual = 0.0 if before is None or not len(late) else before.distance(late.columns[name]).divergence
-            found[name] = whole.model_copy(update={"usual": usual})
-    return found
+            distributions[name] = distribution.model_copy(update={"usual": usual})
+    return distributions
 
 
 def halves_of(table: Table) -> tuple[Table, Table]:
@@ -224,16 +224,18 @@ def drift(profile: Profile, table: Table) -> Iterator[Finding]:
     """Compares each split of a dataset with the train split of an earlier one: a finding for each check and column."""
     parts = {split: table.of(split) for split in SPLITS if (table.split == SPLITS.index(split)).any()}
     for name, expected in profile.columns.items():
-        found = {
+        distances = {
             split: expected.distance(part.columns[name])
             for split, part in parts.items()
             if name in part.columns and len(part) >= 100
         }
-        if found:
-            split = max(found, key=lambda one: (found[one].stands_out, found[one].divergence))
-            if found[split].stands_out:
-                message = f"split {split} is distributed otherwise than the data of the served model: {found[split]}"
-                yield Finding("drift", "error", name, message, found[split].divergence, LIMIT)
+        if distances:
+            split = max(distances, key=lambda one: (distances[one].stands_out, distances[one].divergence))
+            if distances[split].stands_out:
+                message = (
+                    f"split {split} is distributed otherwise than the data of the served model: {distances[split]}"
+                )
+                yield Finding("drift", "error", name, message, distances[split].divergence, LIMIT)
     for name, known in profile.ids.items():
         shares = {split: _unknown(known, name, part, profile.share) for split, part in parts.items()}
         split = max(shares, key=lambda one: shares[one][0])
@@ -320,8 +322,8 @@ def _unknown(known: KnownIds, name: str, part: Table, share: float) -> tuple[flo
         rows = was_read[users.values]
     if name not in part.columns:
         return 0.0, 0.0, ""
-    found, error, example = known.unknown_share(part.columns[name], rows)
-    return found, error, part.columns[name].text(example) if found else ""
+    unknown, error, example = known.unknown_share(part.columns[name], rows)
+    return unknown, error, part.columns[name].text(example) if unknown else ""
 
 
 def _numbers(values: Values) -> np.ndarray:

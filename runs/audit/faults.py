@@ -171,16 +171,16 @@ def _most_repeated(same: np.ndarray, time: np.ndarray, length: int) -> tuple[flo
     if not len(follows):
         return None
     pairs = np.stack([period[follows - 1], period[follows]], axis=1)
-    found, copies = np.unique(pairs, axis=0, return_counts=True)
+    distinct, copies = np.unique(pairs, axis=0, return_counts=True)
     periods, sizes = np.unique(time // length, return_counts=True)
-    size = sizes[np.searchsorted(periods, found)]
-    within_one = found[:, 0] == found[:, 1]
+    size = sizes[np.searchsorted(periods, distinct)]
+    within_one = distinct[:, 0] == distinct[:, 1]
     shares = np.where(within_one, 2 * copies / size[:, 0], copies / size.min(axis=1))
     repeated = (shares >= 0.5) & (copies >= 10)
     if not repeated.any():
         return None
     worst = int(np.argmax(np.where(repeated, shares * 1e-6 + copies, -1)))
-    first, second = found[worst]
+    first, second = distinct[worst]
     share = min(float(shares[worst]), 1.0)
     return share, int(size[worst, 0]), int(first) * length, int(second) * length, int(repeated.sum())
 
@@ -261,9 +261,9 @@ def _label_shift(table: Table) -> Iterator[Finding]:
 
 def _differs(part: Table, rate: float, factor: float) -> float | None:
     """The label rate of some rows if it differs from another by a factor and beyond 5 standard errors."""
-    own = float(part.positive.mean())
-    ratio = max(own, rate) / max(min(own, rate), 1e-9)
-    return own if ratio >= factor and abs(own - rate) > 5 * part.rate_error(rate) else None
+    part_rate = float(part.positive.mean())
+    ratio = max(part_rate, rate) / max(min(part_rate, rate), 1e-9)
+    return part_rate if ratio >= factor and abs(part_rate - rate) > 5 * part.rate_error(rate) else None
 
 
 def _garbage(name: str, values: Values, rows: int) -> Iterator[Finding]:
@@ -321,9 +321,9 @@ def _positions(train: Table) -> Iterator[Finding]:
     y = train.positive
     if y.all() or not y.any():
         return
-    if train.record == "request" and (found := area(y, train.place)) >= 0.9:
-        message = f"the place of a candidate in the record predicts the label: AUC {found:.3f}"
-        yield Finding("candidate_order", "warning", "", message, found, 0.9)
+    if train.record == "request" and (strength := area(y, train.place)) >= 0.9:
+        message = f"the place of a candidate in the record predicts the label: AUC {strength:.3f}"
+        yield Finding("candidate_order", "warning", "", message, strength, 0.9)
     position = train.columns.get("position")
     if position is None or position.tokens is not None or position.missing.all():
         return

@@ -261,13 +261,13 @@ class Audit:
           modes: by check or `check:column`; the latter goes before. `stop` also stops at a warning.
         """
         modes = modes or {}
-        found = []
+        stopping = []
         for finding in self.findings:
             mode = modes.get(finding.key, modes.get(finding.check))
             grave = finding.grade in STOPPING or (mode == "stop" and finding.grade == "warning")
             if grave and mode in (None, "stop") and not {finding.key, finding.check} & set(self.accepted):
-                found.append(finding)
-        return found
+                stopping.append(finding)
+        return stopping
 
     def without(self, modes: Mapping[str, Mode]) -> "Audit":
         """The audit without what is set to `off`."""

@@ -110,7 +110,7 @@ def _by_codes(values: Values, codes: np.ndarray, y: np.ndarray, folds: np.ndarra
 
 def _list_strength(values: Values, y: np.ndarray, folds: np.ndarray) -> Strength:
     lengths = np.asarray(values.lengths)
-    found = [
+    strengths = [
         Strength(max(area(y, lengths), area(y, out_of_fold(binned(lengths.astype(float)), y, folds))), "its length")
     ]
     some = values.take(np.arange(min(len(y), _LIST_EXAMPLES)))
@@ -119,7 +119,7 @@ def _list_strength(values: Values, y: np.ndarray, folds: np.ndarray) -> Strength
     codes = some.codes[place]
     last = np.full(len(y), -1, np.int64)
     last[example] = codes
-    found.append(_by_codes(some, last, y, folds[: len(y)], "the label rate of its last value"))
+    strengths.append(_by_codes(some, last, y, folds[: len(y)], "the label rate of its last value"))
     if len(codes):
         pair = np.unique(np.stack([codes, example]), axis=1) if len(codes) < 2_000_000 else np.stack([codes, example])
         counts, clicks = np.bincount(pair[0]), np.bincount(pair[0], y[pair[1]])
@@ -127,8 +127,8 @@ def _list_strength(values: Values, y: np.ndarray, folds: np.ndarray) -> Strength
         hits = clicks[frequent] / y.sum() - (counts - clicks)[frequent] / (~y).sum()
         best = int(np.argmax(np.abs(hits)))
         shown = some.text(int(place[np.argmax(codes == frequent[best])]))
-        found.append(Strength(0.5 + abs(float(hits[best])) / 2, f"holding {shown}"))
-    return max(found, key=lambda one: one.auc)
+        strengths.append(Strength(0.5 + abs(float(hits[best])) / 2, f"holding {shown}"))
+    return max(strengths, key=lambda one: one.auc)
 
 
 def _vector_strength(values: Values, y: np.ndarray) -> Strength:
@@ -153,9 +153,9 @@ def _time_strength(table: Table, folds: np.ndarray) -> Strength:
     """Negatives that were drawn elsewhere often have times of another pattern."""
     y, time = table.positive, table.time
     cycles = ((60, "its second in the minute"), (3600, "its second in the hour"), (86400, "its second in the day"))
-    found = [Strength(area(y, time), "its order")]
-    found += [Strength(area(y, out_of_fold(time % length, y, folds)), by) for length, by in cycles]
-    return max(found, key=lambda one: one.auc)
+    strengths = [Strength(area(y, time), "its order")]
+    strengths += [Strength(area(y, out_of_fold(time % length, y, folds)), by) for length, by in cycles]
+    return max(strengths, key=lambda one: one.auc)
 
 
 def _single_features(telling: dict[str, Strength], table: Table) -> Iterator[Finding]:
@@ -199,12 +199,12 @@ def _encoded_in_id(name: str, values: Values, table: Table, folds: np.ndarray) -
         return
     y, derived = table.positive, _parts_of_id(values)
     for what, codes in derived.items():
-        found = area(y, out_of_fold(codes, y, folds))
-        if found >= DERIVED_AUC:
+        strength = area(y, out_of_fold(codes, y, folds))
+        if strength >= DERIVED_AUC:
             first, second = int(np.argmax(y)), int(np.argmax(~y))
             example = f"{values.text(first)} is positive, {values.text(second)} is not"
-            message = f"its {what} predicts the label: AUC {found:.3f}"
-            yield Finding("id_encodes_label", "leak", name, message, found, DERIVED_AUC, example)
+            message = f"its {what} predicts the label: AUC {strength:.3f}"
+            yield Finding("id_encodes_label", "leak", name, message, strength, DERIVED_AUC, example)
             return
 
 
@@ -300,14 +300,14 @@ def _held(name: str, key: str, lists: Values, ids: Values, table: Table) -> Iter
     if lists.tokens is not None and ids.tokens is not None:
         known = {token: index for index, token in enumerate(ids.tokens)}
         names = np.array([known.get(token, -2) for token in lists.tokens] + [-2])
-        elements, own = names[lists.values], ids.values
+        elements, item = names[lists.values], ids.values
     else:
-        elements, own = lists.values, ids.values
+        elements, item = lists.values, ids.values
     if not len(elements):
         return
     for where, held in (
-        ("as its last value", (last >= 0) & ~ids.missing & (elements[last] == own)),
-        ("in it", np.bincount(example[elements[place] == own[example]], minlength=len(table)) > 0),
+        ("as its last value", (last >= 0) & ~ids.missing & (elements[last] == item)),
+        ("in it", np.bincount(example[elements[place] == item[example]], minlength=len(table)) > 0),
     ):
         gap = float(held[y].mean() - held[~y].mean())
         pure = float(y[held].mean()) if held.sum() >= PURE_ROWS and y.mean() <= 0.6 else 0.0

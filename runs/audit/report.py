@@ -36,10 +36,10 @@ def page(audit: Audit, title: str) -> str:
         f"Compared with the data `{audit.baseline[:16]}`." if audit.baseline else "Compared with no earlier data.",
     ]
     for grade in GRADES:
-        found = [finding for finding in audit.findings if finding.grade == grade]
-        if found:
+        findings = [finding for finding in audit.findings if finding.grade == grade]
+        if findings:
             lines += ["", f"## {_TITLES[grade]}", "", "| finding | what | figure | threshold | example | remedy |"]
-            lines += ["|---|---|---|---|---|---|", *(_row(finding, audit) for finding in found)]
+            lines += ["|---|---|---|---|---|---|", *(_row(finding, audit) for finding in findings)]
     quiet = sorted(set(CHECKS) - {finding.check for finding in audit.findings})
     lines += ["", f"Nothing found by: {', '.join(quiet)}."]
     return "\n".join(lines) + "\n"

@@ -132,13 +132,13 @@ class Table:
 
     def rate_error(self, rate: float) -> float:
         """Standard error of the mean label, where the labels of a user may be alike; at least that of a known rate."""
-        own = float(self.label.mean())
-        error = max(rate * (1 - rate), own * (1 - own), 1e-9) / len(self)
+        mean = float(self.label.mean())
+        error = max(rate * (1 - rate), mean * (1 - mean), 1e-9) / len(self)
         users = self.columns.get(USER_ID)
         if users is not None and not users.missing.all():
             codes = users.codes + 1
             count = len(np.unique(codes))
-            residuals = np.bincount(codes, self.label - own)
+            residuals = np.bincount(codes, self.label - mean)
             # With few users their spread is hardly known.
             error = max(error, float((residuals**2).sum()) / len(self) ** 2 * (1 + 20 / count))
         return float(np.sqrt(error))

@@ -19,12 +19,18 @@ SOURCES: dict[str, tuple[Callable[..., None], str, str, int]] = {
 """What writes a file, its suffix, its delimiter and the place of the label."""
 
 
+def _train_file(name: str, folder: Path, rows: int, seed: int) -> Path:
+    """A folder that holds the train file of a source alone."""
+    write, suffix, _, _ = SOURCES[name]
+    folder.mkdir()
+    write(folder / f"train{suffix}", rows, seed=seed)
+    return folder
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_train_file_alone_is_split_at_random_by_seed_and_line_whatever_the_chunks(tmp_path: Path, name: str) -> None:
-    write, suffix, delimiter, label = SOURCES[name]
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    write(folder / f"train{suffix}", 2000, seed=5)
+    _, suffix, delimiter, label = SOURCES[name]
+    folder = _train_file(name, tmp_path / "raw", 2000, seed=5)
     fields = [line.split(delimiter) for line in (folder / f"train{suffix}").read_text().splitlines()[:2]]
     # As Kaggle gave it: without labels.
     test = [delimiter.join(values[:label] + values[label + 1 :]) for values in fields]
@@ -51,10 +57,7 @@ def test_a_train_file_alone_is_split_at_random_by_seed_and_line_whatever_the_chu
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_two_imports_of_the_same_files_are_byte_for_byte_the_same(tmp_path: Path, name: str) -> None:
-    write, suffix, _, _ = SOURCES[name]
-    folder = tmp_path / "raw"
-    folder.mkdir()
-    write(folder / f"train{suffix}", 500, seed=2)
+    folder = _train_file(name, tmp_path / "raw", 500, seed=2)
     for out in ("a", "b"):
         import_dataset(get_source(name, {"chunk_bytes": 20_000}), folder, tmp_path / out)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())

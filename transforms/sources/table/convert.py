@@ -37,9 +37,9 @@ def texts(array: pa.Array, where: Where) -> pa.Array:
         return array.fill_null("")
     if pa.types.is_floating(kind):
         values = array.to_numpy(zero_copy_only=False).astype(np.float64)
-        whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
-        digits = pa.array(np.where(whole, values, 0).astype(np.int64)).cast(pa.string())
-        written = pc.if_else(pa.array(whole), digits, array.cast(pa.float64()).cast(pa.string()))
+        is_whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
+        digits = pa.array(np.where(is_whole, values, 0).astype(np.int64)).cast(pa.string())
+        written = pc.if_else(pa.array(is_whole), digits, array.cast(pa.float64()).cast(pa.string()))
         return pc.if_else(pa.array(np.isnan(values)), "", written).fill_null("")
     if pa.types.is_decimal(kind):
         # Arrow 10 writes no decimals as text.
@@ -159,8 +159,8 @@ def _probabilities(array: pa.Array, where: Where, decimal: Decimal | None) -> tu
         fix = "say what is positive: label: {column: ..., at_least: 4}, or positive: [...]"
         refuse(outside, array, where, "0 or 1", fix)
         return values, np.isnan(values)
-    whole = truths(array, where, decimal)
-    return whole, whole == MISSING_INT
+    values = truths(array, where, decimal)
+    return values, values == MISSING_INT
 
 
 def matches(array: pa.Array, values: Sequence[Value], where: Where, decimal: Decimal | None = None) -> np.ndarray:
