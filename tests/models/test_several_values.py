@@ -111,5 +111,5 @@ def test_peers_pool_and_project_as_each_does_alone() -> None:
 
 def test_another_width_is_refused() -> None:
     layer = _layer(_tags(3, "sum"))
-    with pytest.raises(ValueError, match=r"'tags' is dense of shape \(1, 2\); expected \[B, 3\]"):
+    with pytest.raises(ValueError, match=r"'tags' is dense of shape \(1, 2\); expected values \[B, 3\]"):
         layer({"tags": tf.constant([[1, 2]], tf.int64)})
