@@ -10,9 +10,10 @@ import yaml
 
 from transforms.arrow import pa, pq
 from transforms.errors import InputError
+from transforms.sources.point_in_time.splits import ByHash
 from transforms.sources.table.files import chunks_of, find_files
 from transforms.sources.table.load import parse_declaration
-from transforms.sources.table.read import check, read_chunk
+from transforms.sources.table.read import check, plan_of, read_chunk
 from transforms.sources.table.schema import feature_set_of
 
 NEW_YEAR = 1_767_225_600
@@ -293,3 +294,41 @@ def test_a_condition_on_truth_values_holds_in_any_writing(tmp_path: Path) -> Non
     rows = rows_of(tmp_path, KEYS, log)
     (flag,) = [name for name, values in rows.items() if values == [True, True, True, True, False, False]]
     assert flag
+
+
+@pytest.mark.parametrize(
+    ("declaration", "together"),
+    [
+        ("{user_id: user, timestamp: at, splits: random}", [0, 1, 4]),
+        ("{timestamp: at, splits: random}", [0, 4, 5]),
+        ("{user_id: user, timestamp: at, splits: user}", [0, 1, 2, 4]),
+        ("{request_id: request, splits: random, list_size: 9}", [0, 1, 2, 4, 5]),
+    ],
+)
+def test_random_splits_go_by_what_a_record_is_and_not_by_its_place(
+    declaration: str, together: list[int], tmp_path: Path
+) -> None:
+    base: dict[str, Any] = {"user": "a", "item": 1, "at": NEW_YEAR, "clicked": 0, "tags": ["x", "y"], "request": "r"}
+    other = {"user": "b", "item": 2, "at": NEW_YEAR + 9, "clicked": 1, "tags": ["y", "x"], "request": "q"}
+    records = [base, base | {"clicked": 1}, base | {"item": 2}, other, base, base | {"user": ""}]
+    features = "features: {tags: {list: 4, entity: item}}"
+    text = f"{{item_id: item, label: clicked, {features}, {declaration[1:]}"
+    identity = "user_id" if "splits: user" in declaration else "_identity"
+    rows = rows_of(tmp_path, text, records)
+    first = rows[identity][0]
+    assert [row for row, value in enumerate(rows[identity]) if value == first] == together
+    # The same records elsewhere in another file, where all items are texts.
+    moved = rows_of(tmp_path, text, [other] * 3 + [record | {"item": str(record["item"])} for record in records])
+    assert moved["_identity"][3:] == rows["_identity"]
+    rule = plan_of(parse_declaration({"name": "shop", "files": "log.jsonl"} | yaml.safe_load(text)), tmp_path).split
+    assert isinstance(rule, ByHash)
+    splits = [rule(pa.table({**columns, "_file": [file] * len(columns["_row"])})) for file, columns in
+              enumerate(({name: values[3:] for name, values in moved.items()}, rows))]  # fmt: skip
+    assert splits[0].tolist() == splits[1].tolist()
+
+
+def test_lists_of_other_order_are_other_records(tmp_path: Path) -> None:
+    text = "{item_id: item, label: clicked, features: {tags: {list: 4, entity: item}}, splits: random}"
+    tags = [["x", "y"], ["y", "x"], ["x"], [], None, ["x", "y"], ["x", "y", None]]
+    rows = rows_of(tmp_path, text, [{"item": 1, "clicked": 0, "tags": some} for some in tags])["_identity"]
+    assert rows[0] == rows[5] and rows[3] == rows[4] and len(set(rows)) == 5

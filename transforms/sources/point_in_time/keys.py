@@ -9,6 +9,7 @@ from transforms.arrow import pa, pc
 from transforms.features import MISSING_INT
 from transforms.splits import mixed_bits
 
+IDENTITY = "_identity"
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -32,13 +33,16 @@ def key_codes(tables: Sequence[tuple[pa.Table, Sequence[str]]]) -> list[np.ndarr
     return np.split(codes, np.cumsum(lengths)[:-1])
 
 
-def key_hashes(table: pa.Table, columns: Sequence[str], seed: int = 0) -> np.ndarray:
-    """A hash of each row's key, uint64 [n]; of its place (`_file`, `_row`) where a part of the key is missing.
+def key_hashes(
+    table: pa.Table, columns: Sequence[str], seed: int = 0, otherwise: Sequence[str] = ("_file", "_row")
+) -> np.ndarray:
+    """A hash of each row's key, uint64 [n].
 
     Args:
       table: the rows.
-      columns: of the key; none: the place of each row.
+      columns: of the key; none: it is missing everywhere.
       seed: another one gives other hashes.
+      otherwise: columns of integers, hashed where a part of the key is missing; default: the place of the row.
     """
     start = np.uint64((seed * 0xD1B54A32D192ED03 + 1) % (1 << 64))
     with np.errstate(over="ignore"):
@@ -50,11 +54,18 @@ def key_hashes(table: pa.Table, columns: Sequence[str], seed: int = 0) -> np.nda
             missing |= indices < 0
         if missing.any():
             places = np.full(int(missing.sum()), start)
-            for name in ("_file", "_row"):
+            for name in otherwise:
                 number = table[name].to_numpy()[missing].astype(np.uint64)
                 places = mixed_bits(places * _GOLDEN + number)
             hashes[missing] = places
     return hashes
+
+
+def text_hashes(texts: pa.Array) -> np.ndarray:
+    """Hashes of texts, uint64 [n]; those of `null` are 0."""
+    coded = texts.dictionary_encode()
+    hashed = np.append(_hashed(coded.dictionary), np.uint64(0))
+    return hashed[coded.indices.fill_null(-1).to_numpy(zero_copy_only=False)]
 
 
 def as_shares(hashes: np.ndarray) -> np.ndarray:

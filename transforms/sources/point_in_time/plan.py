@@ -6,6 +6,7 @@ The log is a PCollection of Arrow tables (and of InputErrors, which are passed o
   _file, _row int64, the place of a row: no two rows have the same; they break ties of order, never of time
   _record     bool, optional: false for rows that are events of histories and counters but no records
   _known      int64, optional: when others can know of the event; default: `timestamp`
+  _identity   int64, optional: equal for rows that a random split must not part; default: the place of the row
   ...         keys (strings or integers), features, and a bool column for each condition
 
 A chunk may lack columns; its rows have nulls there.

@@ -10,7 +10,7 @@ import numpy as np
 from transforms.arrow import pa, pc
 from transforms.errors import InputError
 from transforms.features import SPLITS
-from transforms.sources.point_in_time.keys import as_shares, key_hashes
+from transforms.sources.point_in_time.keys import IDENTITY, as_shares, key_hashes
 
 MOST_MOMENTS = 1 << 22
 """Times are counted exactly up to this number of distinct ones; of more, in the narrowest buckets of 2^k that fit."""
@@ -92,7 +92,7 @@ class ByHash:
 
     Args:
       per: the columns that make the key: `user_id` puts all records of a user into one split, `request_id` all rows of
-        a request; empty, each row is by itself, as those without a key always are.
+        a request. Where there is none, rows of the same `_identity` are in one split, or each row is by itself.
       shares: of train, eval and test.
       seed: another one gives another split.
     """
@@ -102,8 +102,9 @@ class ByHash:
     seed: int
 
     def __call__(self, rows: pa.Table) -> np.ndarray:
-        ends = np.cumsum(self.shares)[:2]
-        return np.searchsorted(ends, as_shares(key_hashes(rows, self.per, self.seed)), "right")
+        otherwise = (IDENTITY,) if IDENTITY in rows.column_names else ("_file", "_row")
+        shares = as_shares(key_hashes(rows, self.per, self.seed, otherwise))
+        return np.searchsorted(np.cumsum(self.shares)[:2], shares, "right")
 
 
 @dataclass(frozen=True)

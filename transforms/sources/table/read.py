@@ -197,8 +197,7 @@ def _split_rule(log: Declaration) -> SplitRule:
     if splits.by in ("column", "files"):
         return ByColumn("_split")
     if splits.by in ("user", "random"):
-        per = ("user_id",) if splits.by == "user" else ("request_id",) if log.has_requests else ()
-        return ByHash(per, splits.shares, splits.seed)
+        return ByHash(("user_id",) if splits.by == "user" else (), splits.shares, splits.seed)
     if splits.dates is None:
         return time_shares(splits.shares, where, "set other shares, or split by random")
     zone = log.timestamp.timezone if log.timestamp else None

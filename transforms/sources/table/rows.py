@@ -1,9 +1,8 @@
 """Records of a log as a table of typed columns: roles, features, conditions and order, in the names of the records.
 
-`_file` and `_row` order rows whatever worker reads them; `_split` is the split where a column or the file says it;
-`_where_0` and so on are True where a condition of a history or count holds; `_raw_0` and so on are other
-columns that these ask
-for. Missing values are markers.
+`_file` and `_row` order rows whatever worker reads them; `_identity` is equal where a random split keeps rows together;
+`_split` is the split where a column or the file says it; `_where_0` and so on are True where a condition of a history
+or count holds; `_raw_0` and so on are other columns that these ask for. Missing values are markers.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +13,12 @@ import numpy as np
 from transforms.arrow import pa, pc
 from transforms.errors import InputError
 from transforms.features import MISSING_INT, SPLITS
+from transforms.sources.point_in_time.keys import IDENTITY
 from transforms.sources.table import convert
 from transforms.sources.table.conditions import parse_condition
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration, Table
 from transforms.sources.table.formats import RawRows
+from transforms.sources.table.identity import identities
 from transforms.sources.table.lists import list_parts, lists
 from transforms.sources.table.log_columns import LogColumns
 from transforms.sources.table.parts import Candidates, Decimal, Timestamp
@@ -83,7 +84,7 @@ def log_rows(rows: RawRows, log_columns: LogColumns, file: int, file_name: str) 
     else:
         record, place, of_candidates = _candidates(log.candidates, raw)
         columns |= of_candidates
-    of_record = _record_roles(log, raw, file, file_name)
+    of_record = _record_roles(log_columns, raw, file, file_name)
     for name, feature in log.features.items():
         if not feature.is_derived:
             column = column_of(log, name)
@@ -156,29 +157,42 @@ def _times(raw: _Raw, timestamp: Timestamp | None) -> np.ndarray:
     return times
 
 
-def _record_roles(log: Declaration, raw: _Raw, file: int, file_name: str) -> dict[str, pa.Array]:
+def _record_roles(log_columns: LogColumns, raw: _Raw, file: int, file_name: str) -> dict[str, pa.Array]:
+    log = log_columns.declaration
     times = _times(raw, log.timestamp)
     users = _keys(raw, log.user_id) if log.user_id else pa.array([""] * raw.count, pa.string())
     columns = {"user_id": users, "timestamp": pa.array(times)}
     alone = pc.binary_join_element_wise(str(file), pa.array(raw.order).cast(pa.string()), "-")
-    if log.request_id is None:
-        columns["request_id"] = alone
-    else:
-        of = log.request_id.columns
-        requests = _keys(raw, of) if of else users
-        # Rows that do not say their request have nothing in common.
-        missing = pc.equal(requests, "")
-        if log.request_id.window is not None:
-            slot = pa.array(times // max(log.request_id.window, 1)).cast(pa.string())
-            requests = pc.binary_join_element_wise(requests, slot, "|")
-        columns["request_id"] = pc.if_else(missing, alone, requests)
+    # Rows that do not say their request have nothing in common.
+    requests = _keys(raw, log.request_id.columns) if log.request_id and log.request_id.columns else users
+    is_alone = pc.equal(requests, "") if log.request_id else pa.array(np.ones(raw.count, bool))
+    if log.request_id is not None and log.request_id.window is not None:
+        slot = pa.array(times // max(log.request_id.window, 1)).cast(pa.string())
+        requests = pc.binary_join_element_wise(requests, slot, "|")
+    columns["request_id"] = pc.if_else(is_alone, alone, requests)
     if log.timestamp is not None and log.timestamp.timezone is not None and _reads_clock(log):
         columns[LOCAL_TIME] = pa.array(convert.local_seconds(times, log.timestamp.timezone))
     if log.splits.by in ("column", "files"):
         columns["_split"] = pa.array(_split(log, raw, file_name))
+    if log.splits.by in ("user", "random"):
+        columns[IDENTITY] = pa.array(_identities(log_columns, raw, columns, is_alone))
     columns["_file"] = pa.array(np.full(raw.count, file, np.int64))
     columns["_row"] = pa.array(raw.order)
     return columns
+
+
+def _identities(log_columns: LogColumns, raw: _Raw, roles: Mapping[str, pa.Array], is_alone: pa.Array) -> np.ndarray:
+    """Returns what a random split goes by: the request, else user, item and time, else all values of the record."""
+    log, candidates = log_columns.declaration, log_columns.declaration.candidates
+    if log.user_id and log.timestamp is not None:
+        items = raw(candidates.items) if candidates is not None else _ids(raw(log.item_id or ""), raw.where("item"))
+        alone = identities([roles["user_id"], items, roles["timestamp"]], raw.count)
+    else:
+        patterns = [feature.column for feature in log.features.values() if "*" in (feature.column or "")]
+        several = [name for pattern in patterns for name in raw.matching(pattern or "")]
+        alone = identities([raw(name) for name in sorted({*log_columns.wanted, *several})], raw.count)
+    of_request = identities([roles["request_id"]], raw.count)
+    return np.where(is_alone.to_numpy(zero_copy_only=False), alone, of_request)
 
 
 def _reads_clock(log: Declaration) -> bool:
