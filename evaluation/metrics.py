@@ -246,6 +246,21 @@ def evaluate(
     Raises:
       ValueError: lengths differ, a value is outside its domain, or the units to draw have no ids.
     """
+    prepared = row_data(label, probability, user_id, request_id, truth, logging_score, resample, weight)
+    return prepared.report(resamples, seed)
+
+
+def row_data(
+    label: np.ndarray,
+    probability: np.ndarray,
+    user_id: np.ndarray | None = None,
+    request_id: np.ndarray | None = None,
+    truth: np.ndarray | None = None,
+    logging_score: np.ndarray | None = None,
+    resample: Resample | None = None,
+    weight: np.ndarray | None = None,
+) -> "Prepared":
+    """Returns what `evaluate` computes its metrics from; arguments and errors are those of `evaluate`."""
     label, probability, checked_weight = checked(label, probability, weight)
     size = len(label)
     user = None if user_id is None else group_indices(user_id, size)
@@ -268,7 +283,7 @@ def evaluate(
         weight=None if weight is None else checked_weight,
     )
     left_out = without_id("user", "rows", user) | without_id("request", "rows", request)
-    return _report(data, units, left_out, resamples, seed)
+    return Prepared(data, units, left_out)
 
 
 def evaluate_requests(
@@ -311,6 +326,36 @@ def evaluate_requests(
     Raises:
       ValueError: shapes differ, a value is outside its domain, or the units to draw have no ids.
     """
+    prepared = request_data(
+        probability,
+        candidate,
+        exposed,
+        label,
+        truth,
+        logging_score,
+        user_id,
+        cut_offs,
+        definition,
+        resample,
+        weight,
+    )
+    return prepared.report(resamples, seed)
+
+
+def request_data(
+    probability: np.ndarray,
+    candidate: np.ndarray,
+    exposed: np.ndarray,
+    label: np.ndarray,
+    truth: np.ndarray | None = None,
+    logging_score: np.ndarray | None = None,
+    user_id: np.ndarray | None = None,
+    cut_offs: Sequence[int] = CUT_OFFS,
+    definition: RankingDefinition = "standard",
+    resample: Resample | None = None,
+    weight: np.ndarray | None = None,
+) -> "Prepared":
+    """Returns what `evaluate_requests` computes its metrics from; arguments and errors are those of that function."""
     arrays = request_arrays(probability, candidate, exposed, label, truth, logging_score)
     count, shown = len(arrays.candidate), arrays.shown
     user = np.full(count, MISSING) if user_id is None else group_indices(user_id, count)
@@ -327,12 +372,29 @@ def evaluate_requests(
         RequestData(arrays, units.index, cut_offs, definition),
         None if weight is None else checked(arrays.clicks[shown], arrays.probability[shown], weight[shown])[2],
     )
-    return _report(data, units, without_id("user", "requests", user), resamples, seed)
+    return Prepared(data, units, without_id("user", "requests", user))
 
 
-def _report(
-    data: EvaluationData, units: Units, left_out: Mapping[str, float], resamples: int, seed: int
-) -> dict[str, float]:
-    statistics = [metric.statistic(data) for metric in METRICS if all(map(data.has, metric.needs))]
-    values = with_intervals(statistics, len(units), resamples, seed)
-    return {**values, **left_out, **(units.counts() if resamples and values else {})}
+@dataclass(frozen=True)
+class Prepared:
+    """Checked data, ready for metrics.
+
+    Args:
+      data: what metrics are computed from.
+      units: of the bootstrap.
+      left_out: number of rows or requests without an id, by the key to report it under.
+    """
+
+    data: EvaluationData
+    units: Units
+    left_out: Mapping[str, float]
+
+    def report(self, resamples: int, seed: int) -> dict[str, float]:
+        """Returns the metrics with their intervals, and what was resampled."""
+        values = with_intervals(statistics_of(self.data), len(self.units), resamples, seed)
+        return {**values, **self.left_out, **(self.units.counts() if resamples and values else {})}
+
+
+def statistics_of(data: EvaluationData) -> list[Statistic]:
+    """Returns the metrics that the data define, in the order of `METRICS`."""
+    return [metric.statistic(data) for metric in METRICS if all(map(data.has, metric.needs))]
