@@ -8,8 +8,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from transforms.errors import InputError
 from transforms.sources.table.bigquery import to_table
+from transforms.sources.table.first_look import check
 from transforms.sources.table.load import parse_declaration
-from transforms.sources.table.read import ReadLog, ToRows, check
+from transforms.sources.table.read import ReadLog, ToRows
 
 LOG = parse_declaration(
     {

@@ -14,7 +14,8 @@ from transforms.arrow import pa, pq
 from transforms.errors import InputError
 from transforms.sources.table.convert import texts
 from transforms.sources.table.files import Chunk, chunks_of, find_files
-from transforms.sources.table.formats import RawRows, column_names, read_rows
+from transforms.sources.table.first_look import check_columns
+from transforms.sources.table.formats import LOOK_BYTES, RawRows, column_names, read_rows
 from transforms.sources.table.lists import lists
 from transforms.sources.table.parts import Csv, Files
 
@@ -177,3 +178,86 @@ def test_a_chunk_is_a_whole_file_where_it_cannot_be_cut(tmp_path: Path) -> None:
     WRITERS["log.csv.gz"](tmp_path / "log.csv.gz")
     file = find_files(Files(files=("log.csv.gz",)), tmp_path)[0]
     assert chunks_of(file, Csv(), 10) == [Chunk(file)]
+
+
+LABELS = {"item": "item_id", "price": "features.price", "user.id": "user_id"}
+ITEM, WHOLE = {"item": 1}, {"item": 2, "price": 0.5, "user": {"id": 7}}
+
+
+def _check(folder: Path, pattern: str) -> None:
+    files = Files(files=(pattern,))
+    names = {file: column_names(file, files.csv) for file in find_files(files, folder)}
+    check_columns(names, LABELS, {"item"})
+
+
+def _json(*records: dict[str, Any]) -> bytes:
+    return "".join(json.dumps(record) + "\n" for record in records).encode()
+
+
+def test_a_column_that_only_late_records_have_is_a_column(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(_json(*[ITEM] * 2000, WHOLE))
+    _check(tmp_path, "log.jsonl")
+    (rows,) = _read(tmp_path, Files(files=("log.jsonl",)), ["item", "price", "user.id"])
+    assert rows.columns.slice(1999).to_pylist() == [
+        {"item": 1, "price": None, "user.id": None},
+        {"item": 2, "price": 0.5, "user.id": 7},
+    ]
+    # Behind what the first look looks at.
+    (tmp_path / "log.jsonl").write_bytes(_json(ITEM | {"text": "x" * LOOK_BYTES}, WHOLE))
+    _check(tmp_path, "log.jsonl")
+    (tmp_path / "log.jsonl").write_bytes(_json(ITEM | {"text": "x" * LOOK_BYTES}, WHOLE | {"price": None}))
+    _check(tmp_path, "log.jsonl")
+
+
+def test_a_column_may_stand_in_some_files_alone_unless_all_records_need_it(tmp_path: Path) -> None:
+    (tmp_path / "1.jsonl").write_bytes(_json(ITEM))
+    (tmp_path / "2.jsonl").write_bytes(_json(WHOLE))
+    pq.write_table(pa.Table.from_pylist([ITEM | {"user": {"name": "x"}}]), tmp_path / "1.parquet")
+    pq.write_table(pa.Table.from_pylist([WHOLE]), tmp_path / "2.parquet")
+    for suffix in ("jsonl", "parquet"):
+        _check(tmp_path, f"*.{suffix}")
+        first, second = _read(tmp_path, Files(files=(f"*.{suffix}",)), ["item", "price", "user.id"])
+        values = [second.columns[name].to_pylist() for name in ("item", "price", "user.id")]
+        assert values == [[2], [0.5], [7]]
+        assert first.columns["item"].to_pylist() == [1]
+    (tmp_path / "3.jsonl").write_bytes(_json({"price": 1.0}))
+    with pytest.raises(InputError, match=r"3.jsonl: received no column 'item' \(item_id\); expected one of price"):
+        _check(tmp_path, "*.jsonl")
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_a_column_that_no_file_has_is_refused(suffix: str, tmp_path: Path) -> None:
+    for name in "ab":
+        records = [ITEM | {"prise": 2, "user": {"id": 1}}]
+        (tmp_path / f"{name}.jsonl").write_bytes(_json(*records))
+        pq.write_table(pa.Table.from_pylist(records), tmp_path / f"{name}.parquet")
+    with pytest.raises(InputError) as error:
+        _check(tmp_path, f"*.{suffix}")
+    assert str(error.value) == (
+        f"a.{suffix} and 1 more files: received no column 'price' (features.price); expected one of item, prise, user. "
+        "Fix: did you mean 'prise'?"
+    )
+
+
+def test_a_struct_without_the_member_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist([WHOLE | {"user": {"idd": 1}}]), tmp_path / "log.parquet")
+    with pytest.raises(InputError, match=r"no column 'user.id' \(user_id\)"):
+        _check(tmp_path, "log.parquet")
+
+
+def test_values_of_several_types_become_texts(tmp_path: Path) -> None:
+    values: list[Any] = [1, "b", True, None, [1, "a"], {"k": 2}]
+    (tmp_path / "log.jsonl").write_bytes(_json(*[{"id": value} for value in values]))
+    (rows,) = _read(tmp_path, Files(files=("log.jsonl",)), ["id"])
+    assert rows.columns["id"].to_pylist() == ["1", "b", "true", None, '[1, "a"]', '{"k": 2}']
+
+
+@pytest.mark.parametrize(("name", "damage"), [("log.avro", -5), ("log.tfrecord", -5), ("log.tfrecord", 20)])
+def test_damaged_files_of_records_are_named_in_plain_words(name: str, damage: int, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / name)
+    content = bytearray((tmp_path / name).read_bytes())
+    (tmp_path / name).write_bytes(content[:damage] if damage < 0 else content[:damage] + b"?" + content[damage + 1 :])
+    with pytest.raises(InputError) as error:
+        _read(tmp_path, Files(files=(name,)), ["id"])
+    assert error.value.where.startswith(f"{name}, after record 0 or one of the")
+    assert error.value.received == "damaged bytes, or a file that was cut off"

@@ -12,8 +12,9 @@ from transforms.arrow import pa, pq
 from transforms.errors import InputError
 from transforms.sources.point_in_time.splits import ByHash
 from transforms.sources.table.files import chunks_of, find_files
+from transforms.sources.table.first_look import check
 from transforms.sources.table.load import parse_declaration
-from transforms.sources.table.read import check, plan_of, read_chunk
+from transforms.sources.table.read import plan_of, read_chunk
 from transforms.sources.table.schema import feature_set_of
 
 NEW_YEAR = 1_767_225_600
@@ -71,6 +72,13 @@ def test_each_candidate_of_a_record_is_a_row(tmp_path: Path) -> None:
     assert rows["_where_0"] == [False, True, False, False]
     assert len(set(rows["request_id"])) == 2 and rows["request_id"][0] == rows["request_id"][2]
     assert rows["_row"] == sorted(set(rows["_row"]))
+
+
+def test_a_list_that_a_record_lacks_is_missing_for_all_its_candidates(tmp_path: Path) -> None:
+    without = {name: value for name, value in POOLS[2].items() if name not in ("scores", "labels")}
+    rows = rows_of(tmp_path, REQUESTS, [POOLS[0], without, POOLS[2]])
+    np.testing.assert_array_equal(rows["score"], [0.5, 0.25, np.nan, np.nan, 1])
+    assert rows["tags"] == [["x"], [], ["x", "y"], [], []]
 
 
 GERMAN = """
@@ -241,6 +249,7 @@ def test_a_bad_value_is_refused_with_line_and_column(change: dict[str, Any], mes
         (ROWS.replace("price > 2", "prize > 2"), [ROW], "no column 'prize'"),
         (ROWS.replace("of: shelf", "of: shlf"), [ROW], r"no column 'shlf' \(features.bought.history.of\)"),
         (ROWS.replace("vector: 2", "vector: 3"), [ROW], "features.image: received 2 columns 'image_.*expected 3"),
+        (ROWS.replace("image_*", "picture_*"), [ROW], r"no columns 'picture_.' \(features.image\)"),
         (ROWS + "questions:\n- Is price an input?\n", [ROW], "'Is price an input.'; expected no question"),
     ],
 )

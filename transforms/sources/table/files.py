@@ -42,11 +42,15 @@ class LogFile:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A part of a file: bytes [start, stop) of whole lines, a range of row groups, or with stop -1 the whole file."""
+    """A part of a file: bytes [start, stop) of whole lines, a range of row groups, or with stop -1 the whole file.
+
+    A whole file of text is read in blocks of `block_bytes`, about.
+    """
 
     file: LogFile
     start: int = 0
     stop: int = WHOLE_FILE
+    block_bytes: int = CHUNK_BYTES
 
 
 def find_files(files: Files, folder: str | os.PathLike[str]) -> list[LogFile]:

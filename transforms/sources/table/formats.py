@@ -2,8 +2,10 @@
 
 import csv as python_csv
 import io
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
@@ -12,12 +14,13 @@ import numpy as np
 
 from transforms.arrow import csv, pa, pc, pq, reading
 from transforms.errors import InputError
-from transforms.import_path import nearest
 from transforms.plain_text import parse_json
-from transforms.sources.table.files import CHUNK_BYTES, WHOLE_FILE, Chunk, LogFile, header_line, opened
+from transforms.sources.table.files import WHOLE_FILE, Chunk, LogFile, header_line, opened
 from transforms.sources.table.parts import Csv, Decimal
 
 BATCH_RECORDS = 50_000
+LOOK_BYTES = 1 << 20
+"""Bytes of a file of JSON Lines at which the first look looks."""
 _FAULT = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
@@ -56,7 +59,7 @@ def read_rows(chunk: Chunk, dialect: Csv, columns: Sequence[str]) -> Iterator[Ra
 
 
 def column_names(file: LogFile, dialect: Csv) -> list[str]:
-    """Returns the names of a file's columns; of JSON and Avro those of its first records.
+    """Returns the names of a file's columns; of JSON and TFRecords those of its first records.
 
     Raises:
       InputError: the file is malformed.
@@ -68,29 +71,24 @@ def column_names(file: LogFile, dialect: Csv) -> list[str]:
         elif file.format == "parquet":
             with opened(file) as stream:
                 names = list(pq.ParquetFile(stream).schema_arrow.names)
+        elif file.format == "avro":
+            with opened(file) as stream:
+                names = _avro_names(stream)
         else:
-            first = next(_READERS[file.format](Chunk(file), dialect, ()), None)
+            first = next(_READERS[file.format](Chunk(file, 0, WHOLE_FILE, LOOK_BYTES), dialect, ()), None)
             names = [] if first is None else first.columns.column_names
     return [*names, *(name for name, _ in file.partitions if name not in names)]
 
 
-def check_columns(where: str, names: Iterable[str], wanted: Mapping[str, str]) -> None:
-    """Refuses columns that a file does not have.
+def _avro_names(stream: Any) -> list[str]:
+    import fastavro
 
-    Args:
-      where: the file.
-      names: of its columns.
-      wanted: keys of the declaration by the columns that they name.
-
-    Raises:
-      InputError: a column is missing; the nearest one is named.
-    """
-    names = list(names)
-    for column, key in wanted.items():
-        if column not in names and column.partition(".")[0] not in names:
-            raise InputError(
-                where, f"no column {column!r} ({key})", f"one of {', '.join(names)}", nearest(column, names)
-            )
+    try:
+        schema = fastavro.reader(stream).writer_schema
+    except Exception as error:
+        raise ValueError("no header of Avro") from error
+    fields = schema.get("fields", []) if isinstance(schema, dict) else []
+    return [str(field["name"]) for field in fields]
 
 
 def _csv_names(file: LogFile, dialect: Csv) -> list[str]:
@@ -128,7 +126,7 @@ def _blocks(chunk: Chunk, skipped: int) -> Iterator[tuple[int, bytes]]:
             return
         stream.read(skipped)
         rest = b""
-        while data := stream.read(CHUNK_BYTES):
+        while data := stream.read(chunk.block_bytes):
             data = rest + data
             end = data.rfind(b"\n") + 1
             if end:
@@ -233,15 +231,20 @@ def _read_avro(chunk: Chunk, _: Csv, columns: Sequence[str]) -> Iterator[RawRows
 
     first, file = 0, chunk.file
     with opened(file) as stream:
-        # What is no Avro makes the reader raise whatever its bytes lead to.
+        # Damaged bytes make the reader raise whatever they lead to.
         try:
             records = iter(fastavro.reader(stream))
-            while batch := list(islice(records, BATCH_RECORDS)):
-                columns_read = from_records(cast(list[dict[str, Any]], batch), columns)
+        except Exception as error:
+            raise ValueError("no header of Avro") from error
+        try:
+            while batch := cast(list[dict[str, Any]], list(islice(records, BATCH_RECORDS))):
+                columns_read = from_records(batch, columns)
                 yield _numbered(columns_read, first, _record_place(file, first))
                 first += len(batch)
+        except InputError:
+            raise
         except Exception as error:
-            raise ValueError(str(error)) from error
+            raise _damaged(file, first, "Avro") from error
 
 
 def _read_parquet(chunk: Chunk, _: Csv, columns: Sequence[str]) -> Iterator[RawRows]:
@@ -257,7 +260,8 @@ def _read_parquet(chunk: Chunk, _: Csv, columns: Sequence[str]) -> Iterator[RawR
             table = pa.Table.from_batches([batch])
             for column in columns:
                 if column not in names and "." in column and column.partition(".")[0] in names:
-                    table = table.append_column(column, _member(table, column))
+                    values = member(table, column)
+                    table = table if values is None else table.append_column(column, values)
             yield _numbered(table, first, _record_place(chunk.file, first))
             first += batch.num_rows
 
@@ -272,13 +276,27 @@ def _read_tfrecord(chunk: Chunk, _: Csv, __: Sequence[str]) -> Iterator[RawRows]
         fix = "compress TFRecords by gzip, or not at all"
         raise InputError(chunk.file.name, f"a TFRecord file in {chunk.file.compression}", "plain or gzip", fix)
     dataset = tf.data.TFRecordDataset([chunk.file.path], compression_type=compression).batch(BATCH_RECORDS)
-    try:
-        for serialized in dataset.as_numpy_iterator():
+    batches = dataset.as_numpy_iterator()
+    while True:
+        try:
+            serialized = next(batches, None)
+        except tf.errors.OpError as error:
+            raise _damaged(chunk.file, first, "TFRecord") from error
+        if serialized is None:
+            return
+        try:
             table = pa.Table.from_batches([decoder.DecodeBatch(serialized.tolist())])
-            yield _numbered(table, first, _record_place(chunk.file, first))
-            first += table.num_rows
-    except tf.errors.DataLossError as error:
-        raise InputError(chunk.file.name, error.message, "whole TFRecords", "get the file again") from error
+        except (RuntimeError, ValueError) as error:
+            where = f"{chunk.file.name}, one of the {len(serialized):,} records from {first + 1:,} on"
+            received = "bytes that are no tf.Example, or a feature of another type than in other records"
+            raise InputError(where, received, "tf.Examples with the same types", "write the file again") from error
+        yield _numbered(table, first, _record_place(chunk.file, first))
+        first += table.num_rows
+
+
+def _damaged(file: LogFile, records: int, kind: str) -> InputError:
+    where = f"{file.name}, after record {records:,} or one of the {BATCH_RECORDS:,} that follow it"
+    return InputError(where, "damaged bytes, or a file that was cut off", f"whole {kind} records", "get it again")
 
 
 def _numbered(columns: pa.Table, first: int, place: Callable[[int], str]) -> RawRows:
@@ -289,29 +307,38 @@ def _record_place(file: LogFile, first: int) -> Callable[[int], str]:
     return lambda row: f"{file.name}, record {first + row + 1}"
 
 
-def _member(table: pa.Table, column: str) -> pa.ChunkedArray:
-    """Returns a member of a column of structs, by its dotted name."""
+def member(table: pa.Table, column: str) -> pa.ChunkedArray | None:
+    """Returns a member of a column of structs, by its dotted name; None: there is none."""
     top, *members = column.split(".")
     values = table[top]
     for member in members:
-        values = pc.struct_field(values, [values.type.get_field_index(member)])
+        place = values.type.get_field_index(member) if pa.types.is_struct(values.type) else -1
+        if place < 0:
+            return None
+        values = pc.struct_field(values, [place])
     return values
 
 
 def from_records(records: list[dict[str, Any]], columns: Sequence[str]) -> pa.Table:
     """Returns columns of records, or all where none are named; one of several types becomes texts."""
-    names = columns or list(dict.fromkeys(name for record in records[:1000] for name in record))
+    names = columns or list(dict.fromkeys(name for record in records for name in record))
     arrays = []
     for name in names:
         values = [record.get(name) for record in records]
         if "." in name and all(value is None for value in values):
             values = [_dotted(record, name) for record in records]
-        try:
-            array = pa.array(values)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-            array = pa.array([_as_text(value) for value in values])
-        arrays.append(array)
+        arrays.append(_array(values))
     return pa.Table.from_arrays(arrays, list(names))
+
+
+def _array(values: list[Any]) -> pa.Array:
+    """Returns values of one type; those of several become texts, or where lists or objects are among them JSON."""
+    errors = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)
+    with suppress(*errors):
+        return pa.array(values)
+    with suppress(*errors):
+        return pa.array([_as_text(value) for value in values])
+    return pa.array([one if one is None or isinstance(one, str) else json.dumps(one, default=str) for one in values])
 
 
 def _dotted(record: Any, name: str) -> Any:

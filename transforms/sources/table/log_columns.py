@@ -90,6 +90,14 @@ class LogColumns:
             need(column, key)
         return named
 
+    @property
+    def required(self) -> set[str]:
+        """Columns that every file must have; where it lacks another one, the values are missing."""
+        log = self.declaration
+        keys = {"item_id", "timestamp", "exposed", "weight", "splits.column"}
+        keys |= {"label"} if log.label is not None and log.label.missing == "refused" else set()
+        return {column for column, key in self.wanted.items() if key in keys or key.startswith("candidates.")}
+
 
 def table_columns(name: str, table: Table) -> dict[str, str]:
     """Returns the columns of a table that are read, each with the key of the declaration that names it."""

@@ -18,42 +18,17 @@ from transforms.sources.point_in_time.plan import Count, History, Join, Operatio
 from transforms.sources.point_in_time.splits import ByColumn, ByHash, SplitRule, fixed_times, time_shares
 from transforms.sources.point_in_time.transform import LOG, PointInTime
 from transforms.sources.table import convert
-from transforms.sources.table.bigquery import check_name, read_bigquery
+from transforms.sources.table.bigquery import read_bigquery
 from transforms.sources.table.declaration import Declaration, Table
 from transforms.sources.table.files import Chunk, LogFile, chunks_of, find_files
-from transforms.sources.table.formats import RawRows, check_columns, column_names, read_rows
+from transforms.sources.table.formats import RawRows, column_names, read_rows
 from transforms.sources.table.log_columns import LogColumns, table_columns
-from transforms.sources.table.parts import Files
 from transforms.sources.table.rows import log_rows, table_rows
 from transforms.sources.table.schema import dtype_of, feature_set_of
 from transforms.sources.table.values import ages
 
 PARTITION_BYTES = 64 << 20
 """Raw bytes whose rows are in memory at once, about."""
-
-
-def check(declaration: Declaration, folder: Path) -> None:
-    """Looks at the files before anything is written: present, not empty, with the columns that are declared.
-
-    Raises:
-      InputError: what is wrong; also a question of the declaration that is not answered.
-    """
-    if declaration.questions:
-        fix = "answer it in the declaration, then delete it from questions"
-        raise InputError(f"{declaration.name}, key 'questions'", repr(declaration.questions[0]), "no question", fix)
-    _check_files(declaration, folder, LogColumns(declaration).wanted)
-    for name, table in declaration.tables.items():
-        _check_files(table, folder, table_columns(name, table))
-
-
-def _check_files(files: Files, folder: Path, wanted: dict[str, str]) -> None:
-    if files.format == "bigquery":
-        for name in files.files:
-            check_name(name)
-        return
-    for file in find_files(files, folder):
-        chunks_of(file, files.csv)
-        check_columns(file.name, column_names(file, files.csv), wanted)
 
 
 class ReadLog(beam.PTransform):

@@ -283,9 +283,20 @@ def _candidates(candidates: Candidates, raw: _Raw) -> tuple[np.ndarray, np.ndarr
     return record, place, columns
 
 
-def _checked_parallel(raw: _Raw, column: str, separator: str | None, offsets: np.ndarray) -> pa.Array:
-    lengths, values = list_parts(lists(raw(column), separator, raw.where(column)))
+def _checked_parallel(
+    raw: _Raw, column: str, separator: str | None, offsets: np.ndarray, may_lack: bool = False
+) -> pa.Array:
+    """Returns the values of a column for all candidates; `may_lack`: null where a record has no list at all."""
+    array = raw(column)
+    lengths, values = list_parts(lists(array, separator, raw.where(column)))
     different = np.diff(lengths) != np.diff(offsets)
+    if may_lack and different.any() and array.null_count:
+        lacks = array.is_null().to_numpy(zero_copy_only=False)
+        record = np.repeat(np.arange(raw.count), np.diff(offsets))
+        place = np.arange(len(record)) - offsets[record] + lengths[record]
+        different &= ~lacks
+        if not different.any():
+            return values.take(pa.array(np.where(lacks[record], 0, place), mask=lacks[record]))
     if different.any():
         row = int(np.argmax(different))
         received = f"{np.diff(lengths)[row]} values for {np.diff(offsets)[row]} candidates"
@@ -324,7 +335,7 @@ def _parallel(
     """A feature of the candidates: a list parallel to them."""
     listed = lists(raw(candidates.items), candidates.separator, raw.where(candidates.items))
     offsets, column = list_parts(listed)[0], feature.column or name
-    values = _checked_parallel(raw, column, feature.separator or candidates.separator, offsets)
+    values = _checked_parallel(raw, column, feature.separator or candidates.separator, offsets, may_lack=True)
     record = np.repeat(np.arange(raw.count), np.diff(offsets))
     return typed(log, name, feature, values, lambda row: raw.where(column)(int(record[row])), raw.decimal)
 
@@ -335,6 +346,8 @@ def _feature_values(
     column = feature.column or name
     if "*" in column:
         names = raw.matching(column)
+        if not names:
+            return pa.ListArray.from_arrays(pa.array(np.zeros(raw.count + 1), pa.int32()), pa.array([], pa.float32()))
         parts = [convert.numbers(raw(one), raw.where(one), raw.decimal).astype(np.float32) for one in names]
         if len(parts) != feature.vector:
             received = f"{len(parts)} columns {column!r}"

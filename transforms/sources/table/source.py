@@ -8,8 +8,9 @@ from transforms.features import FeatureSet, RecordKind
 from transforms.sources.base import Source
 from transforms.sources.table.declaration import Declaration
 from transforms.sources.table.files import find_files
+from transforms.sources.table.first_look import check
 from transforms.sources.table.load import load_declaration
-from transforms.sources.table.read import ReadLog, check
+from transforms.sources.table.read import ReadLog
 from transforms.sources.table.schema import feature_set_of
 
 
