@@ -15,6 +15,7 @@ from transforms.sources.table import convert
 from transforms.sources.table.conditions import parse_condition
 from transforms.sources.table.lists import cut, lists
 from transforms.sources.table.parts import Label
+from transforms.sources.table.times import local_seconds, seconds
 
 NEW_YEAR = 1_767_225_600
 """2026-01-01, UTC."""
@@ -122,15 +123,15 @@ def test_labels_follow_their_rule(label: Label, values: list[Any], expected: lis
     ],
 )
 def test_times_are_seconds_in_utc(values: list[Any], options: dict[str, Any]) -> None:
-    assert set(convert.seconds(pa.array(values), where, **options).tolist()) == {NEW_YEAR}
+    assert set(seconds(pa.array(values), where, **options).tolist()) == {NEW_YEAR}
 
 
 def test_the_hour_that_comes_twice_is_its_first_and_the_missing_one_is_moved_on() -> None:
     autumn, spring = "2025-10-26 02:30", "2025-03-30 02:30"
-    times = convert.seconds(pa.array([autumn, spring, None]), where, timezone="Europe/Berlin")
+    times = seconds(pa.array([autumn, spring, None]), where, timezone="Europe/Berlin")
     first, moved = (datetime(2025, 10, 26, 0, 30, tzinfo=UTC), datetime(2025, 3, 30, 1, tzinfo=UTC))
     assert times.tolist() == [int(first.timestamp()), int(moved.timestamp()), -1]
-    assert convert.local_seconds(np.array([NEW_YEAR, -1]), "Europe/Berlin").tolist() == [NEW_YEAR + 3600, -1]
+    assert local_seconds(np.array([NEW_YEAR, -1]), "Europe/Berlin").tolist() == [NEW_YEAR + 3600, -1]
 
 
 def test_the_local_clock_is_utc_plus_the_offset_of_the_moment_as_clients_compute_it() -> None:
@@ -138,7 +139,7 @@ def test_the_local_clock_is_utc_plus_the_offset_of_the_moment_as_clients_compute
         moment = datetime(2026, month, 1, 12, tzinfo=UTC).astimezone(ZoneInfo("Europe/Vienna"))
         sent = int(moment.timestamp() + (moment.utcoffset() or timedelta()).total_seconds())
         seconds = np.array([int(moment.timestamp())])
-        assert convert.local_seconds(seconds, "Europe/Vienna").tolist() == [sent]
+        assert local_seconds(seconds, "Europe/Vienna").tolist() == [sent]
         assert sent - seconds[0] == offset * 3600
 
 
@@ -181,10 +182,10 @@ def test_conditions_compare_texts_of_numbers_as_numbers(condition: str, expected
         (lambda: convert.labels(pa.array(["4"]), Label(column="x"), where), "received '4'; expected 0 or 1"),
         (lambda: convert.labels(pa.array([4]), Label(column="x"), where), "say what is positive"),
         (lambda: convert.labels(pa.array([None, "1"]), Label(column="x"), where), "missing: negative"),
-        (lambda: convert.seconds(pa.array([NEW_YEAR * 1000]), where), "it looks like unit: ms"),
-        (lambda: convert.seconds(pa.array([NEW_YEAR]), where, "ms"), "it looks like unit: s"),
-        (lambda: convert.seconds(pa.array(["01/02/2026"]), where), "give timestamp a format"),
-        (lambda: convert.seconds(pa.array(["2026-02-30"]), where), "expected ISO 8601"),
+        (lambda: seconds(pa.array([NEW_YEAR * 1000]), where), "it looks like unit: ms"),
+        (lambda: seconds(pa.array([NEW_YEAR]), where, "ms"), "it looks like unit: s"),
+        (lambda: seconds(pa.array(["01/02/2026"]), where), "give timestamp a format"),
+        (lambda: seconds(pa.array(["2026-02-30"]), where), "expected ISO 8601"),
         (lambda: lists(pa.array(["a|b"]), None, where), "give the separator"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Raw columns of any type as texts, numbers and times; missing values are markers; a bad one is refused."""
+"""Raw columns of any type as texts and numbers; missing values are markers; a bad one is refused."""
 
 import operator
 import re
@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
-import pandas as pd
 
 from transforms.arrow import pa, pc
-from transforms.domains import FIRST_PLAUSIBLE
 from transforms.errors import InputError
-from transforms.features import LAST_TIMESTAMP, MISSING_INT
+from transforms.features import MISSING_INT
 from transforms.sources.table.conditions import Comparison
-from transforms.sources.table.parts import Decimal, Label, Unit, Value
+from transforms.sources.table.parts import Decimal, Label, Value
 
 Where: TypeAlias = Callable[[int], str]
 """From the place of a record to where its value stands: `clicks.csv, line 7, column price`."""
@@ -21,9 +19,6 @@ Where: TypeAlias = Callable[[int], str]
 _NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _COMMA_NUMBER = r"^[+-]?(([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d*)?|,\d+)([eE][+-]?\d+)?$"
 _INTEGER = r"^[+-]?\d+(\.0*)?$"
-_ISO = r"^\d{4}-?\d{2}-?\d{2}([T ]\d{2}:?\d{2}(:?\d{2}([.,]\d+)?)?)?( ?(Z|UTC|[+-]\d{2}(:?\d{2})?))?$"
-_ZONED = r"(Z|UTC|[+-]\d{2}(:?\d{2})?)$"
-_PER_SECOND: dict[Unit, int] = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _TRUE, _FALSE = ("1", "1.0", "true", "t", "yes", "y"), ("0", "0.0", "false", "f", "no", "n")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _CORRECT = "correct the value, or the declaration"
@@ -31,7 +26,7 @@ _CORRECT = "correct the value, or the declaration"
 
 def texts(array: pa.Array, where: Where) -> pa.Array:
     """Returns strings; integers keep their digits, also where another reader wrote them as 123.0; missing: empty."""
-    array = _scalars(array, where)
+    array = scalars(array, where)
     kind = array.type
     if pa.types.is_string(kind):
         return array.fill_null("")
@@ -61,8 +56,8 @@ def numbers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np
       where: for messages.
       decimal: the decimal mark of texts, a dot also between thousands if it is a comma; None: no CSV file.
     """
-    array = _scalars(array, where)
-    if _is_text(array.type):
+    array = scalars(array, where)
+    if is_text(array.type):
         array = _numerals(array, where, decimal, _NUMBER, "a number")
     elif pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
@@ -74,8 +69,8 @@ def numbers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np
 
 def integers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.ndarray:
     """Returns int64; missing: -1."""
-    array = _scalars(array, where)
-    if _is_text(array.type):
+    array = scalars(array, where)
+    if is_text(array.type):
         array = _numerals(array, where, decimal, _INTEGER, "a whole number")
         array = pc.replace_substring_regex(array, r"\.0*$", "")
     elif pa.types.is_boolean(array.type):
@@ -93,9 +88,9 @@ def integers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> n
 
 def _numerals(array: pa.Array, where: Where, decimal: Decimal | None, pattern: str, expected: str) -> pa.Array:
     """Returns numbers in text with a decimal point, and nothing between thousands."""
-    written = _trimmed(array)
+    written = trimmed(array)
     pointed = _with_point(written, decimal)
-    bad = ~_matching(pointed, pattern)
+    bad = ~matching(pointed, pattern)
     refuse(bad, written, where, expected, _fix_of(bad, written, decimal))
     return pointed
 
@@ -105,7 +100,7 @@ def _with_point(array: pa.Array, decimal: Decimal | None) -> pa.Array:
     if decimal != ",":
         return array
     pointed = pc.replace_substring(pc.replace_substring(array, ".", ""), ",", ".")
-    return pc.if_else(pa.array(_matching(array, _COMMA_NUMBER)), pointed, "?")
+    return pc.if_else(pa.array(matching(array, _COMMA_NUMBER)), pointed, "?")
 
 
 def _fix_of(bad: np.ndarray, written: pa.Array, decimal: Decimal | None) -> str:
@@ -120,7 +115,7 @@ def _fix_of(bad: np.ndarray, written: pa.Array, decimal: Decimal | None) -> str:
 
 def truths(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.ndarray:
     """Returns int64, 1 for true and 0 for false; missing: -1."""
-    array = _scalars(array, where)
+    array = scalars(array, where)
     if pa.types.is_boolean(array.type):
         booleans: np.ndarray = array.cast(pa.int64()).fill_null(MISSING_INT).to_numpy(zero_copy_only=False)
         return booleans
@@ -134,7 +129,7 @@ def truths(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.
 
 def labels(array: pa.Array, rule: Label, where: Where, decimal: Decimal | None = None) -> np.ndarray:
     """Returns float32 from 0 to 1."""
-    array = _scalars(array, where)
+    array = scalars(array, where)
     if rule.positive:
         missing = array.is_null().to_numpy(zero_copy_only=False) | _among(texts(array, where), ("",))
         values = matches(array, rule.positive, where, decimal)
@@ -165,7 +160,7 @@ def _probabilities(array: pa.Array, where: Where, decimal: Decimal | None) -> tu
 
 def matches(array: pa.Array, values: Sequence[Value], where: Where, decimal: Decimal | None = None) -> np.ndarray:
     """Returns True where a value is one of some; numbers are compared as numbers, truth values in any writing."""
-    array = _scalars(array, where)
+    array = scalars(array, where)
     written = pc.utf8_trim_whitespace(texts(array, where))
     result = np.zeros(len(array), bool)
     for value in values:
@@ -180,9 +175,9 @@ def matches(array: pa.Array, values: Sequence[Value], where: Where, decimal: Dec
 
 def _numbers_or_none(array: pa.Array, decimal: Decimal | None) -> np.ndarray:
     """Returns float64; what is no number is NaN."""
-    if _is_text(array.type):
-        array = _with_point(_trimmed(array), decimal)
-        array = pc.if_else(pa.array(_matching(array, _NUMBER)), array, pa.scalar(None, pa.string()))
+    if is_text(array.type):
+        array = _with_point(trimmed(array), decimal)
+        array = pc.if_else(pa.array(matching(array, _NUMBER)), array, pa.scalar(None, pa.string()))
     return numbers(array, lambda row: "")
 
 
@@ -217,116 +212,15 @@ def holds(
     return result
 
 
-def seconds(
-    array: pa.Array,
-    where: Where,
-    unit: Unit | None = None,
-    pattern: str | None = None,
-    timezone: str | None = None,
-    of_event: bool = True,
-) -> np.ndarray:
-    """Returns whole seconds since 1970, UTC; missing: -1.
-
-    Args:
-      array: of times, dates, numbers or texts.
-      where: for messages.
-      unit: of numbers, also of numbers in text.
-      pattern: of strptime, of texts; None: ISO 8601.
-      timezone: of times that do not say theirs.
-      of_event: refuse what is not from 1990 to 2099.
-
-    Raises:
-      InputError: a value is no time, or not from 1990 to 2099; the likely unit is named.
-    """
-    array = _scalars(array, where)
-    kind = array.type
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        naive = pa.types.is_date(kind) or kind.tz is None
-        values = array.cast(pa.timestamp("us", getattr(kind, "tz", None))).cast(pa.int64())
-        result = _whole_seconds(values, 1_000_000)
-        result = _utc(result, timezone) if naive else result
-    elif _is_text(kind) and not (pattern is None and (unit is not None or _all_match(array, _INTEGER, r"\d{9,}"))):
-        result = _parsed_times(_trimmed(array), where, pattern, timezone)
-    else:
-        factor = _PER_SECOND[unit or "s"]
-        if _is_text(kind) or not pa.types.is_integer(kind):
-            amounts = numbers(array, where)
-            result = np.where(np.isnan(amounts), MISSING_INT, np.floor(np.nan_to_num(amounts) / factor)).astype(
-                np.int64
-            )
-        else:
-            result = _whole_seconds(array, factor)
-    bad = (result != MISSING_INT) & ((result < FIRST_PLAUSIBLE) | (result > LAST_TIMESTAMP))
-    if of_event and bad.any():
-        row = int(np.argmax(bad))
-        raise InputError(where(row), repr(array[row].as_py()), *_about_range(int(result[row]), unit or "s"))
-    return result
-
-
-def _whole_seconds(array: pa.Array, factor: int) -> np.ndarray:
-    missing = array.is_null().to_numpy(zero_copy_only=False)
-    values = array.fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return np.where(missing, MISSING_INT, values // factor)
-
-
-def _about_range(time: int, unit: Unit) -> tuple[str, str]:
-    """Returns what was expected, and the likely unit."""
-    in_units = {other: time * _PER_SECOND[unit] // factor for other, factor in _PER_SECOND.items()}
-    likely = [other for other, time in in_units.items() if FIRST_PLAUSIBLE <= time <= LAST_TIMESTAMP]
-    fix = f"it looks like unit: {likely[0]}" if likely else "correct the value, or the unit, format and timezone"
-    return f"a time from 1990 to 2099, read in unit {unit}", fix
-
-
-def _parsed_times(array: pa.Array, where: Where, pattern: str | None, timezone: str | None) -> np.ndarray:
-    """Each distinct text is read once."""
-    encoded = array.dictionary_encode()
-    distinct = encoded.dictionary
-    if pattern is None:
-        bad = ~_matching(distinct, _ISO)
-        parsed = pd.to_datetime(distinct.to_pandas().where(~bad), utc=True, errors="coerce")
-        zoned = _matching(distinct, _ZONED) & ~_matching(distinct, r"^\d{4}-\d{2}-\d{2}$")
-    else:
-        parsed = pd.to_datetime(distinct.to_pandas(), format=pattern, errors="coerce", utc=True)
-        zoned = np.full(len(distinct), "%z" in pattern)
-    values = parsed.to_numpy("datetime64[us]").astype(np.int64)
-    unread = parsed.isna().to_numpy()
-    values = np.where(unread, MISSING_INT, values // 1_000_000)
-    values = np.where(zoned | unread, values, _utc(values, timezone))
-    indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    expected = f"a time such as {pd.Timestamp(2026, 1, 31, 18, 30).strftime(pattern)}" if pattern else "ISO 8601"
-    fix = "give timestamp a format, e.g. {format: '%d.%m.%Y %H:%M'}, or correct the value"
-    refuse((indices >= 0) & np.append(unread, False)[indices], array, where, expected, fix)
-    return np.append(values, MISSING_INT)[indices]
-
-
-def _utc(local: np.ndarray, timezone: str | None) -> np.ndarray:
-    """Takes local times to UTC; of the hour that comes twice in autumn the first is taken."""
-    if timezone in (None, "UTC"):
-        return local
-    times = pd.DatetimeIndex(local.astype("datetime64[s]").astype("datetime64[ns]"))
-    zoned = times.tz_localize(timezone, ambiguous=np.ones(len(times), bool), nonexistent="shift_forward")
-    converted = zoned.tz_convert("UTC").tz_localize(None).to_numpy("datetime64[s]").astype(np.int64)
-    return np.where(local == MISSING_INT, MISSING_INT, converted)
-
-
-def local_seconds(utc: np.ndarray, timezone: str | None) -> np.ndarray:
-    """Returns the clock of a time zone as if it were UTC, for hours and weekdays."""
-    if timezone in (None, "UTC"):
-        return utc
-    times = pd.DatetimeIndex(utc.astype("datetime64[s]").astype("datetime64[ns]"), tz="UTC").tz_convert(timezone)
-    local: np.ndarray = times.tz_localize(None).to_numpy("datetime64[s]").astype(np.int64)
-    return np.where(utc == MISSING_INT, MISSING_INT, local)
-
-
 def masked(array: pa.Array, missing: Sequence[Value], where: Where, decimal: Decimal | None = None) -> pa.Array:
     """Takes some values for missing ones."""
     if not missing:
         return array
-    array = _scalars(array, where)
+    array = scalars(array, where)
     return pc.if_else(pa.array(matches(array, missing, where, decimal)), pa.scalar(None, array.type), array)
 
 
-def _scalars(array: pa.Array, where: Where) -> pa.Array:
+def scalars(array: pa.Array, where: Where) -> pa.Array:
     """Returns one value a record; lists of one (a tf.Example's) are taken for it."""
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -341,7 +235,7 @@ def _scalars(array: pa.Array, where: Where) -> pa.Array:
             raise InputError(where(row), f"{lengths[row]} values", "one value", fix)
         values = pc.list_flatten(array)
         places = np.where(lengths == 1, np.cumsum(lengths) - 1, 0)
-        return _scalars(values.take(pa.array(places, mask=lengths == 0)), where)
+        return scalars(values.take(pa.array(places, mask=lengths == 0)), where)
     if pa.types.is_null(kind):
         return array.cast(pa.string())
     if pa.types.is_large_string(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
@@ -352,23 +246,21 @@ def _scalars(array: pa.Array, where: Where) -> pa.Array:
     return array
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """True if values are texts, as `scalars` leaves them."""
     return bool(pa.types.is_string(kind))
 
 
-def _trimmed(array: pa.Array) -> pa.Array:
-    trimmed = pc.utf8_trim_whitespace(array)
-    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+def trimmed(array: pa.Array) -> pa.Array:
+    """Returns texts without spaces around them; null where nothing is left."""
+    written = pc.utf8_trim_whitespace(array)
+    return pc.if_else(pc.equal(written, ""), pa.scalar(None, pa.string()), written)
 
 
-def _matching(array: pa.Array, pattern: str) -> np.ndarray:
+def matching(array: pa.Array, pattern: str) -> np.ndarray:
     """Returns True where a text matches, or is missing."""
     matching: np.ndarray = pc.match_substring_regex(array, pattern).fill_null(True).to_numpy(zero_copy_only=False)
     return matching
-
-
-def _all_match(array: pa.Array, *patterns: str) -> bool:
-    return array.null_count < len(array) and all(_matching(_trimmed(array), pattern).all() for pattern in patterns)
 
 
 def _among(array: pa.Array, some: Sequence[str]) -> np.ndarray:

@@ -17,7 +17,6 @@ from transforms.sources.point_in_time.batches_of import BatchesOf
 from transforms.sources.point_in_time.plan import Count, History, Join, Operation, Plan, Requests
 from transforms.sources.point_in_time.splits import ByColumn, ByHash, SplitRule, fixed_times, time_shares
 from transforms.sources.point_in_time.transform import LOG, PointInTime
-from transforms.sources.table import convert
 from transforms.sources.table.bigquery import read_bigquery
 from transforms.sources.table.declaration import Declaration, Table
 from transforms.sources.table.files import Chunk, LogFile, chunks_of, find_files
@@ -25,6 +24,7 @@ from transforms.sources.table.formats import RawRows, column_names, read_rows
 from transforms.sources.table.log_columns import LogColumns, table_columns
 from transforms.sources.table.rows import log_rows, table_rows
 from transforms.sources.table.schema import dtype_of, feature_set_of
+from transforms.sources.table.times import seconds
 from transforms.sources.table.values import ages
 
 PARTITION_BYTES = 64 << 20
@@ -177,7 +177,7 @@ def _split_rule(log: Declaration) -> SplitRule:
         return time_shares(splits.shares, where, "set other shares, or split by random")
     zone = log.timestamp.timezone if log.timestamp else None
     dates = pa.array([splits.dates.get("eval"), splits.dates.get("test")], pa.string())
-    starts = convert.seconds(dates, lambda row: f"{where}.dates", timezone=zone)
+    starts = seconds(dates, lambda row: f"{where}.dates", timezone=zone)
     return fixed_times((int(starts[0]), int(starts[1])), where, "set dates within the log")
 
 

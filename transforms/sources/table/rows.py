@@ -23,6 +23,7 @@ from transforms.sources.table.lists import list_parts, lists
 from transforms.sources.table.log_columns import LogColumns
 from transforms.sources.table.parts import Candidates, Decimal, Timestamp
 from transforms.sources.table.schema import LOCAL_TIME, column_of, dtype_of
+from transforms.sources.table.times import local_seconds, seconds
 from transforms.sources.table.values import ages, typed
 
 _CANDIDATE_BITS = 16
@@ -150,7 +151,7 @@ def _times(raw: _Raw, timestamp: Timestamp | None) -> np.ndarray:
     if timestamp is None:
         return np.zeros(raw.count, np.int64)
     column, where = raw(timestamp.column), raw.where(timestamp.column)
-    times = convert.seconds(column, where, timestamp.unit, timestamp.format, timestamp.timezone)
+    times = seconds(column, where, timestamp.unit, timestamp.format, timestamp.timezone)
     if (times == MISSING_INT).any():
         row = int(np.argmax(times == MISSING_INT))
         raise InputError(where(row), "nothing", "a time", "give every record its time, or leave it out")
@@ -171,7 +172,7 @@ def _record_roles(log_columns: LogColumns, raw: _Raw, file: int, file_name: str)
         requests = pc.binary_join_element_wise(requests, slot, "|")
     columns["request_id"] = pc.if_else(is_alone, alone, requests)
     if log.timestamp is not None and log.timestamp.timezone is not None and _reads_clock(log):
-        columns[LOCAL_TIME] = pa.array(convert.local_seconds(times, log.timestamp.timezone))
+        columns[LOCAL_TIME] = pa.array(local_seconds(times, log.timestamp.timezone))
     if log.splits.by in ("column", "files"):
         columns["_split"] = pa.array(_split(log, raw, file_name))
     if log.splits.by in ("user", "random"):

@@ -12,15 +12,16 @@ from transforms.sources.table.declaration import Declaration, FeatureDeclaration
 from transforms.sources.table.lists import cut, list_parts, lists
 from transforms.sources.table.parts import Decimal
 from transforms.sources.table.schema import dtype_of
+from transforms.sources.table.times import local_seconds, seconds
 
 DAY = 86_400
 
 
 def ages(times: pa.Array, timestamps: pa.Array) -> pa.Array:
     """Returns days between times and events, float32; missing: NaN."""
-    seconds = times.to_numpy(zero_copy_only=False)
-    days = (timestamps.to_numpy(zero_copy_only=False) - seconds) / DAY
-    return pa.array(np.where(seconds == MISSING_INT, np.nan, days).astype(np.float32))
+    values = times.to_numpy(zero_copy_only=False)
+    days = (timestamps.to_numpy(zero_copy_only=False) - values) / DAY
+    return pa.array(np.where(values == MISSING_INT, np.nan, days).astype(np.float32))
 
 
 def typed(
@@ -37,8 +38,8 @@ def typed(
     array = convert.masked(array, feature.missing, where, decimal)
     if feature.is_time:
         zone = feature.timezone or (log.timestamp.timezone if log.timestamp else None)
-        times = convert.seconds(array, where, feature.unit, feature.format, zone, of_event=False)
-        return pa.array(times if dtype_of(log, name) == "float" else convert.local_seconds(times, zone))
+        times = seconds(array, where, feature.unit, feature.format, zone, of_event=False)
+        return pa.array(times if dtype_of(log, name) == "float" else local_seconds(times, zone))
     if feature.type == "float":
         return pa.array(convert.numbers(array, where, decimal).astype(np.float32))
     if feature.type == "int":
