@@ -9,6 +9,7 @@ from typing import Any
 from runs.audit.drift import Profile, drift, profile_of
 from runs.audit.faults import faults
 from runs.audit.findings import GRADES, Audit, Finding
+from runs.audit.label_counts import label_counts
 from runs.audit.leaks import leaks
 from runs.audit.table import MAX_EXAMPLES, Table, read_table
 from transforms.errors import InputError
@@ -83,7 +84,8 @@ def audit_of(
       now: seconds since 1970; None: the present.
     """
     expected: tuple[Split, ...] = tuple(split for split in SPLITS if split in what.files)
-    findings = [*faults(table, expected, time.time() if now is None else now), *leaks(table.of("train")), *more]
+    findings = [*faults(table, expected, time.time() if now is None else now), *more]
+    findings += [*leaks(table.of("train")), *label_counts(table)]
     if baseline is not None:
         findings += drift(baseline, table)
     ranked = sorted(findings, key=lambda one: (GRADES.index(one.grade), one.check, one.column))

@@ -7,7 +7,7 @@ import numpy as np
 
 from runs.audit.drift import LIMIT, distributions
 from runs.audit.findings import Finding, Grade
-from runs.audit.leaks import area
+from runs.audit.strength import area
 from runs.audit.table import ITEM_ID, REQUEST_ID, USER_ID, Table, Values
 from transforms.features import SPLITS, TIME_ENCODINGS, VOCABULARY_ENCODINGS, Split
 

@@ -37,20 +37,25 @@ CHECKS: dict[str, Check] = {
         "a column that predicts the label by itself: numbers by value, bins and missing values; ids by the label rate "
         "of their other rows; lists by length, last value and most telling value; vectors by component and direction; "
         "times by their place in the minute, hour and day",
-        "AUC of at least 0.95, or at least 0.85 with over twice the lift above 0.5 of every other column",
+        "AUC of at least 0.95; or at least 0.85, with over twice the lift above 0.5 of every other column, or with 0.8 "
+        "among rows of which all other columns say the same, where the column is not one of the user or item alone; "
+        "from 0.8 on a warning",
         "leave the column out (features.drop), or compute it from what was known before the event",
     ),
     "after_click": Check(
         "leak",
         "a column that differs from its usual value only in positive rows",
-        "at least 98 % positives among at least 50 such rows",
+        "at least 98 % positives among at least 50 such rows; a warning: a value of which hardly any row is positive, "
+        "where 50 should be",
         "the column is measured after the click: leave it out",
     ),
     "counts_itself": Check(
         "leak",
-        "a number of a user or item that already contains the row's own label: it jumps with the click and not after "
-        "it, or equals a sum or mean of labels that includes the row",
-        "AUC of the jump of at least 0.9; equal in at least 90 % of the rows",
+        "a number of a user, an item or another id that already contains the row's own label: it jumps with the click "
+        "and not after it, equals a sum or mean of labels that includes the row, or follows the label rates of the "
+        "ids, of train or of the whole log, more closely than chance lets any number that was known before",
+        "AUC of the jump of at least 0.9; equal in at least 90 % of the rows; a dispersion below 0.6, where chance "
+        "alone gives 1",
         "count only events strictly before the row's time",
     ),
     "history_holds_event": Check(

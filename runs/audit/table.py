@@ -15,6 +15,7 @@ from transforms.features import (
     MISSING_INT,
     SPLITS,
     TIMESTAMP,
+    WEIGHT,
     FeatureSet,
     RecordKind,
     Shape,
@@ -125,6 +126,21 @@ class Table:
         return np.asarray(self.label > 0.5)
 
     @cached_property
+    def weight(self) -> np.ndarray:
+        """Sample weights, 1 on average; all 1 where the records have none, `[n]`."""
+        weights = self.columns.get(WEIGHT)
+        if weights is None:
+            return np.ones(len(self))
+        weight = np.maximum(np.nan_to_num(weights.numbers), 0.0)
+        return weight / weight.mean() if weight.any() else np.ones(len(self))
+
+    @cached_property
+    def rate(self) -> float:
+        """The mean label, by sample weight; 0 without examples."""
+        labels = np.clip(np.nan_to_num(self.label), 0.0, 1.0)
+        return float(labels @ self.weight / len(self)) if len(self) else 0.0
+
+    @cached_property
     def time(self) -> np.ndarray:
         """Seconds, `[n]`; 0 where the records have no time."""
         times = self.columns.get(TIMESTAMP)
@@ -132,15 +148,15 @@ class Table:
 
     def rate_error(self, rate: float) -> float:
         """Standard error of the mean label, where the labels of a user may be alike; at least that of a known rate."""
-        mean = float(self.label.mean())
-        error = max(rate * (1 - rate), mean * (1 - mean), 1e-9) / len(self)
+        mean, rows = self.rate, len(self)
+        error = max(rate * (1 - rate), mean * (1 - mean), 1e-9) * float((self.weight**2).sum()) / rows**2
         users = self.columns.get(USER_ID)
         if users is not None and not users.missing.all():
             codes = users.codes + 1
             count = len(np.unique(codes))
-            residuals = np.bincount(codes, self.label - mean)
+            residuals = np.bincount(codes, (np.nan_to_num(self.label) - mean) * self.weight)
             # With few users their spread is hardly known.
-            error = max(error, float((residuals**2).sum()) / len(self) ** 2 * (1 + 20 / count))
+            error = max(error, float((residuals**2).sum()) / rows**2 * (1 + 20 / count))
         return float(np.sqrt(error))
 
     @cached_property

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from runs.audit.leaks import area
+from runs.audit.strength import area
 from runs.inspection.profile import ColumnProfile, dependence
 from runs.inspection.roles import (
     ID_WORDS,

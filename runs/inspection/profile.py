@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from runs.audit.leaks import binned
+from runs.audit.strength import binned
 from transforms.arrow import pa, pc
 from transforms.domains import FIRST_PLAUSIBLE
 from transforms.features import LAST_TIMESTAMP

@@ -9,7 +9,9 @@ from runs.audit.audit import AuditInput, audit_of
 from runs.audit.drift import profile_of
 from runs.audit.faults import faults
 from runs.audit.findings import CHECKS, Audit, Finding, Grade, check_keys
-from runs.audit.leaks import leaks, out_of_fold
+from runs.audit.label_counts import label_counts
+from runs.audit.leaks import leaks
+from runs.audit.strength import out_of_fold
 from runs.audit.table import Values
 from tests.helpers.audited_log import DAY, FEATURES, FIRST, NOW, Log, later, log, table, taken
 from transforms.errors import InputError
@@ -18,7 +20,7 @@ from transforms.features import SPLITS, Split
 
 def audited(columns: Log) -> list[Finding]:
     rows = table(columns)
-    return [*faults(rows, SPLITS, NOW), *leaks(rows.of("train"))]
+    return [*faults(rows, SPLITS, NOW), *leaks(rows.of("train")), *label_counts(rows)]
 
 
 def found(columns: Log, grades: tuple[str, ...] = ("leak", "error", "warning")) -> set[str]:
@@ -60,6 +62,29 @@ def price_is_the_click_rate_of_the_item(columns: Log) -> None:
     train = columns["split"] == 0
     rates = np.bincount(items[train], columns["label"][train]) / np.bincount(items[train])
     columns["price"] = rates[items].astype(np.float32)
+
+
+def price_is_a_smoothed_rate_of_all_splits(columns: Log) -> None:
+    users = np.unique(columns["user_id"], return_inverse=True)[1]
+    clicks, rows = np.bincount(users, columns["label"]), np.bincount(users)
+    noise = np.random.default_rng(1).normal(0, 0.005, len(rows))
+    columns["price"] = ((clicks + 3) / (rows + 12) + noise)[users].astype(np.float32)
+
+
+def price_is_the_log_of_clicks_of_the_day(columns: Log) -> None:
+    days = np.unique([b"%s %d" % pair for pair in zip(columns["item_id"], columns["timestamp"] // DAY)], False, True)[1]
+    columns["price"] = np.log1p(np.bincount(days, columns["label"]))[days].astype(np.float32)
+
+
+def price_tells_noisily(columns: Log) -> None:
+    noise = np.random.default_rng(1).normal(0, 1, len(columns["label"]))
+    # Normal distributions 1.6 standard deviations apart have an AUC of 0.87; that of the item here is 0.74.
+    columns["price"] = (1.6 * columns["label"] + noise).astype(np.float32)
+
+
+def shop_is_one_of_some_rows_without_click(columns: Log) -> None:
+    hidden = ~y_of(columns) & (np.random.default_rng(1).random(len(columns["label"])) < 0.2)
+    columns["shop"] = [b"hidden" if one else shop for one, shop in zip(hidden, columns["shop"])]
 
 
 def history_holds_the_clicked_item(columns: Log) -> None:
@@ -192,6 +217,10 @@ PLANTED: dict[Callable[[Log], None], str] = {
     shop_is_known_after_some_clicks: "after_click:shop",
     visits_jump_with_the_click: "counts_itself:visits",
     price_is_the_click_rate_of_the_item: "counts_itself:price",
+    price_is_a_smoothed_rate_of_all_splits: "counts_itself:price",
+    price_is_the_log_of_clicks_of_the_day: "counts_itself:price",
+    price_tells_noisily: "single_feature:price",
+    shop_is_one_of_some_rows_without_click: "after_click:shop",
     history_holds_the_clicked_item: "history_holds_event:history",
     history_has_a_telling_member: "single_feature:history",
     history_is_longer_after_a_click: "single_feature:history",
@@ -224,6 +253,15 @@ PLANTED: dict[Callable[[Log], None], str] = {
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_clean_log_gives_no_alarm(seed: int) -> None:
     assert found(log(seed=seed)) == set()
+
+
+def test_one_click_in_each_request_is_no_leak_of_what_the_request_has() -> None:
+    columns = log()
+    rows = np.arange(6000)
+    columns["timestamp"] = columns["timestamp"][rows // 4 * 4]
+    columns["user_id"] = [columns["user_id"][row] for row in rows // 4 * 4]
+    columns["label"] = (rows % 4 == np.random.default_rng(1).integers(0, 4, 1500)[rows // 4]).astype(np.float32)
+    assert found(columns) == set()
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda plant: plant.__name__)
