@@ -16,11 +16,11 @@ _TAKEN = frozenset({*keyword.kwlist, "self"})
 
 def _checked(name: str) -> str:
     if name in _TAKEN:
-        raise ValueError(f"name {name!r} is a word of Python, which no argument of a signature can have: rename it")
+        raise ValueError(f"name {name!r}; expected a name that is no word of a program, such as class; rename it")
     if not _NAME.fullmatch(name) or len(name) > MAX_NAME_LENGTH:
         raise ValueError(
-            f"name {name!r}: expected a letter from A to Z or a to z, then such letters, digits and underscores, at "
-            f"most {MAX_NAME_LENGTH} characters; it becomes a model input, a file and a TensorFlow operation: rename it"
+            f"name {name!r}; expected a letter from A to Z or a to z, then such letters, digits and underscores, at "
+            f"most {MAX_NAME_LENGTH} characters, as model inputs and files have that name; rename it"
         )
     return name
 

@@ -15,13 +15,26 @@ class _PlainLoader(yaml.SafeLoader):
             raise yaml.YAMLError(f"the alias *{event.anchor} in line {event.start_mark.line + 1}; write the value out")
         return super().compose_node(parent, index)
 
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        """YAML forbids equal keys; the reader would keep the last one without a word."""
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.value in lines:
+                places = f"lines {lines[key.value]} and {line}"
+                raise yaml.YAMLError(f"the key {key.value!r} twice, in {places}; leave one of them out")
+            if isinstance(key, yaml.ScalarNode):
+                lines[key.value] = line
+        return node
+
 
 def parse_yaml(text: str) -> Any:
     """The value that a YAML text writes: mappings, lists, texts, numbers, truth values, dates.
 
     Raises:
-      YAMLError: the text is not YAML, names a Python object, uses an alias, nests too deeply, or holds an impossible
-        number or date.
+      YAMLError: the text is not YAML, names a Python object, uses an alias or a key twice, nests too deeply, or holds
+        an impossible number or date.
     """
     try:
         loader = _PlainLoader(text)

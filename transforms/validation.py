@@ -1,8 +1,9 @@
 """Errors of pydantic and of constructors, as input errors in plain words."""
 
+import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,30 +26,54 @@ _KINDS = {
 }
 """What pydantic's types of errors expect, by what their names begin with."""
 _BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
+_TYPES = ("bool", "int", "float", "str", "enum")
 _SENTENCE = re.compile(r"(.*?)[;,] expected (.*?)[;:] (.*)", re.DOTALL)
 
 
-def input_error(error: ValidationError, where: str, known: Iterable[str] = ()) -> InputError:
-    """Returns the first error of pydantic in our words.
+def input_error(
+    error: ValidationError, where: str, known: Iterable[str] | Callable[[Sequence[str]], Iterable[str]] = ()
+) -> InputError:
+    """Returns the first error of pydantic in our words; of several an unknown key, which may be what is missing.
 
     Args:
       error: of a model.
       where: the file or option that held the values.
-      known: keys that may stand where an unknown one stands.
+      known: keys that may stand where an unknown one stands; or a function from the keys above it to these.
     """
-    first = error.errors()[0]
-    key, cause = ".".join(str(part) for part in first["loc"]), first.get("ctx", {}).get("error")
-    place = f"{where}, key {key!r}" if key else where
+    errors = error.errors()
+    first = min(errors, key=lambda one: one["type"] != "extra_forbidden")
+    location, cause = _keys_of(first), first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
-        return InputError(f"{where}, {cause.where}", cause.received, cause.expected, cause.fix)
+        whole = cause.where.startswith("key ")  # Else it is below that of the section.
+        place = f"{where}, {cause.where}" if whole else _place(where, ".".join(filter(None, (*location, cause.where))))
+        return InputError(place, cause.received, cause.expected, cause.fix)
+    place = _place(where, ".".join(location))
     if first["type"] == "extra_forbidden":
-        return InputError(place, "an unknown key", f"one of {', '.join(known)}", nearest(key, known))
+        keys = list(known(location[:-1]) if callable(known) else known)
+        return InputError(place, "an unknown key", f"one of {', '.join(keys)}", nearest(location[-1], keys))
     if first["type"] == "missing":
         return InputError(place, "nothing", "a value", "give one")
     received = json.dumps(first["input"], default=repr) if first["input"] is None else repr(first["input"])
     if isinstance(cause, ValueError):
         return as_input_error(cause, place, "another value", "correct the value")
-    return InputError(place, received, expected_by(first), "correct the value")
+    # One that may have several types has an error of each.
+    alike = [one for one in errors if _keys_of(one) == location]
+    expected = " or ".join(dict.fromkeys(map(expected_by, alike)))
+    options = [option for one in alike for option in re.findall("'([^']*)'", one.get("ctx", {}).get("expected", ""))]
+    close = difflib.get_close_matches(str(first["input"]), options, n=1)
+    return InputError(place, received, expected, f"did you mean {close[0]!r}?" if close else "correct the value")
+
+
+def _place(where: str, key: str) -> str:
+    return f"{where}, key {key!r}" if key else where
+
+
+def _keys_of(error: Any) -> tuple[str, ...]:
+    """Returns where an error stands, without pydantic's names of the types that a value may have."""
+    parts = [str(part) for part in error["loc"] if part != "[key]"]
+    while parts and (parts[-1] in _TYPES or parts[-1].startswith(("literal[", "constrained-", "function-"))):
+        parts.pop()
+    return tuple(parts)
 
 
 def expected_by(first: Any) -> str:
@@ -57,7 +82,8 @@ def expected_by(first: Any) -> str:
         if name in _BOUNDS:
             return _BOUNDS[name].format(bound)
     if first["type"] in ("literal_error", "enum"):
-        return f"one of {first['ctx']['expected'].replace(' or ', ', ')}"
+        options = re.split(", | or ", first["ctx"]["expected"])
+        return f"one of {', '.join(options)}" if len(options) > 1 else options[0]
     if first["type"] == "string_pattern_mismatch":
         return f"text of the form {first['ctx']['pattern']}"
     kind = next((words for start, words in _KINDS.items() if first["type"].startswith(start)), None)

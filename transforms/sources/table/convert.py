@@ -127,8 +127,10 @@ def truths(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.
     return np.where(is_true, 1, np.where(is_false, 0, MISSING_INT)).astype(np.int64)
 
 
-def labels(array: pa.Array, rule: Label, where: Where, decimal: Decimal | None = None) -> np.ndarray:
-    """Returns float32 from 0 to 1."""
+def labels(
+    array: pa.Array, rule: Label, where: Where, decimal: Decimal | None = None, key: str = "label"
+) -> np.ndarray:
+    """Returns float32 from 0 to 1; `key` is where the declaration says what a missing label means."""
     array = scalars(array, where)
     if rule.positive:
         missing = array.is_null().to_numpy(zero_copy_only=False) | _among(texts(array, where), ("",))
@@ -141,7 +143,7 @@ def labels(array: pa.Array, rule: Label, where: Where, decimal: Decimal | None =
     else:
         values, missing = _probabilities(array, where, decimal)
     if rule.missing == "refused":
-        fix = "set label: {missing: negative} where a missing label is 0, or leave these records out"
+        fix = f"set {key}: {{missing: negative}} where a missing label is 0, or leave these records out"
         refuse(missing, array, where, "a label", fix)
     return np.where(missing, 0, values).astype(np.float32)
 

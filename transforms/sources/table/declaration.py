@@ -5,10 +5,10 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from transforms.errors import InputError
-from transforms.features import Encoding, RecordKind, Vocabulary
+from transforms.features import ID_ENCODINGS, Encoding, RecordKind, Vocabulary
 from transforms.names import Name
 from transforms.sources.table.parts import (
     Candidates,
@@ -16,8 +16,11 @@ from transforms.sources.table.parts import (
     Duration,
     Entity,
     Files,
+    Finite,
     Keys,
     Label,
+    LogName,
+    Pattern,
     Position,
     RequestId,
     Section,
@@ -26,7 +29,11 @@ from transforms.sources.table.parts import (
     Timestamp,
     Unit,
     Values,
+    Weight,
+    Window,
     Zone,
+    distinct,
+    refuse_unit_and_format,
     several,
 )
 
@@ -62,7 +69,20 @@ class Count(Section):
     per: Keys
     where: Condition | None = None
     lag: Duration = 0
-    within: Duration | None = None
+    within: Window | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Count":
+        if self.within is not None and self.within <= self.lag:
+            fix = "enlarge within, or shorten lag"
+            raise InputError("within", f"{self.within}s", f"more than the lag of {self.lag}s, or nothing counts", fix)
+        twice = next((key for key in self.per if self.per.count(key) > 1), None)
+        if twice is not None:
+            raise InputError("per", f"{twice!r} twice", "each column once", "leave one of them out")
+        return self
+
+
+_SEPARABLE = "a list, sequence or vector in one column"
 
 
 class FeatureDeclaration(Section):
@@ -96,8 +116,8 @@ class FeatureDeclaration(Section):
     vocabulary: Name | None = None
     num_buckets: int = Field(default=10, ge=2)
     missing: Values = ()
-    min: float | None = None
-    max: float | None = None
+    min: Finite | None = None
+    max: Finite | None = None
     input: bool = True
     list: int | None = Field(default=None, ge=1)
     pooling: Literal["mean", "sum", "max"] | None = None
@@ -107,7 +127,7 @@ class FeatureDeclaration(Section):
     history: History | None = None
     count: Count | None = None
     unit: Unit | None = None
-    format: str | None = None
+    format: Pattern | None = None
     timezone: Zone | None = None
 
     @model_validator(mode="after")
@@ -118,11 +138,55 @@ class FeatureDeclaration(Section):
         if self.is_derived and (self.column or self.type or self.entity):
             given = next(name for name in ("column", "type", "entity") if getattr(self, name))
             raise InputError(given, repr(getattr(self, given)), f"nothing, as {kinds[0]} says it", "leave it out")
-        if self.pooling and not self.list:
-            raise InputError("pooling", repr(self.pooling), "a feature with list", "add list, or leave pooling out")
+        several = bool(self.list or self.sequence or self.vector)
+        fitting = ("float", "int") if self.vector else ("string", "int", "bool")
+        if several and self.type not in (None, *fitting):
+            expected = f"one of {', '.join(fitting)} for a {kinds[0]}"
+            raise InputError("type", repr(self.type), expected, f"choose one, or leave {kinds[0]} out")
         if self.encoding == "age" and not self.is_time:
             raise InputError("encoding", "'age'", "a feature of type date or datetime", "set the type")
+        if self.column is not None and "*" in self.column and not self.vector:
+            fix = "add vector, the number of these columns, or name one column"
+            raise InputError("column", repr(self.column), "a pattern only for a vector of several columns", fix)
+        refuse_unit_and_format(self.unit, self.format)
+        self._refuse_idle_keys(several)
         return self
+
+    def _refuse_idle_keys(self, several: bool) -> None:
+        """Refuses keys that would say nothing of such a feature."""
+        number = self.type in ("int", "float") or bool(self.vector)
+        delimited = (several or self.entity == "item") and "*" not in (self.column or "")
+        needs = {
+            "pooling": (bool(self.list), "list"),
+            "separator": (delimited, "list, sequence or vector of one column"),
+            "num_buckets": (self.encoding == Encoding.QUANTILE, "encoding: quantile"),
+            "vocabulary": (self.resolved_encoding in ID_ENCODINGS, "encoding: id"),
+            "missing": (not self.is_derived, "column"),
+            "min": (number and not self.sequence, "type: int or float"),
+            "max": (number and not self.sequence, "type: int or float"),
+            "unit": (self.is_time, "type: date or datetime"),
+            "format": (self.is_time, "type: date or datetime"),
+            "timezone": (self.is_time, "type: date or datetime"),
+        }
+        for name, (has_it, needed) in needs.items():
+            value = getattr(self, name)
+            if name in self.model_fields_set and value not in (None, ()) and not has_it:
+                shown = repr(list(value) if isinstance(value, tuple) else value)
+                raise InputError(name, shown, f"{name} only beside {needed}", f"add {needed}, or leave {name} out")
+
+    @property
+    def resolved_encoding(self) -> Literal["age"] | Encoding:
+        """How models see it, the default by its type filled in."""
+        if self.encoding is not None:
+            return self.encoding
+        if self.vector:
+            return Encoding.VECTOR
+        if self.count:
+            return Encoding.LOG_ZSCORE
+        if self.is_time:
+            return "age"
+        is_id = self.list or self.sequence or self.history or self.type in ("string", "bool", None)
+        return Encoding.ID if is_id else Encoding.ZSCORE
 
     @property
     def is_derived(self) -> bool:
@@ -176,6 +240,14 @@ class VocabularyDeclaration(Section):
     num_oov_buckets: int = Field(default=1, ge=1)
     hash_buckets: int | None = Field(default=None, ge=2)
 
+    @model_validator(mode="after")
+    def _check(self) -> "VocabularyDeclaration":
+        counted = sorted(self.model_fields_set - {"hash_buckets"})
+        if self.hash_buckets is not None and counted:
+            received = f"{counted[0]} and hash_buckets"
+            raise InputError("", received, "one of them, as hashed values are not counted", "leave one of them out")
+        return self
+
     def named(self, name: str) -> Vocabulary:
         """The vocabulary as a FeatureSet has it."""
         return Vocabulary(name=name, **self.model_dump())
@@ -206,18 +278,18 @@ class Declaration(Files):
       questions: what could not be decided; delete each when the declaration answers it. Import refuses any.
     """
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    name: LogName
     item_id: str | None = None
     user_id: Texts = ()
     request_id: RequestId | None = None
     timestamp: Timestamp | None = None
     label: Label | None = None
-    weight: str | None = None
+    weight: Weight | None = None
     position: Position | None = None
     exposed: str | None = None
     stage: str | None = None
     candidates: Candidates | None = None
-    records: Annotated[tuple[RecordKind, ...], BeforeValidator(several)] = ()
+    records: Annotated[tuple[RecordKind, ...], BeforeValidator(several), AfterValidator(distinct)] = ()
     list_size: int | None = Field(default=None, ge=1)
     features: dict[Name, FeatureDeclaration] = Field(default_factory=dict)
     tables: dict[Name, Table] = Field(default_factory=dict)
@@ -260,9 +332,12 @@ class Declaration(Files):
         """The table that a feature comes from; None: the log."""
         return next((table for table, declared in self.tables.items() if name in declared.features), None)
 
-    def is_of_event(self, feature: FeatureDeclaration) -> bool:
+    def is_of_event(self, name: str) -> bool:
         """True if a feature reads the time of the event."""
-        return self.timestamp is not None and feature.column == self.timestamp.column
+        feature = self.features.get(name)
+        if feature is None or feature.is_derived or self.timestamp is None:
+            return False
+        return (feature.column or name) == self.timestamp.column
 
     def entity_of(self, table: str) -> Literal["user", "item"] | None:
         """Whose table it is: as it says, or by its name; None: unknown."""

@@ -1,9 +1,8 @@
 """Read a declaration and check what its parts say together."""
 
-import difflib
 import os
 import types
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -12,11 +11,12 @@ from pydantic import BaseModel, ValidationError
 
 from transforms.errors import InputError
 from transforms.features import RESERVED, ROW_KEYS, TIME_ENCODINGS
-from transforms.import_path import nearest
 from transforms.plain_text import parse_yaml
+from transforms.sources.table.conditions import Comparison, parse_condition
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
-from transforms.sources.table.schema import feature_set_of
-from transforms.validation import expected_by
+from transforms.sources.table.log_columns import LogColumns
+from transforms.sources.table.schema import dtype_of, feature_set_of
+from transforms.validation import input_error
 
 
 def load_declaration(path: str | os.PathLike[str]) -> Declaration:
@@ -51,50 +51,18 @@ def parse_declaration(values: Mapping[str, Any], where: str = "declaration") -> 
         _check_features(declaration)
         feature_set_of(declaration)
     except ValidationError as error:
-        raise _as_input_error(error, where) from error
+        raise input_error(error, where, _keys_at) from error
     except InputError as error:
         raise InputError(f"{where}, key {error.where!r}", error.received, error.expected, error.fix) from error
     return declaration
 
 
-def _as_input_error(error: ValidationError, where: str) -> InputError:
-    """Returns the first error of pydantic in our words; of several an unknown key, which may be what is missing."""
-    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    location = tuple(part for part in first["loc"] if part != "[key]")
-    key, cause = ".".join(str(part) for part in location), first.get("ctx", {}).get("error")
-    place = f"{where}, key {key!r}"
-    if isinstance(cause, InputError):
-        inner = ".".join(part for part in (key, cause.where) if part)
-        return InputError(f"{where}, key {inner!r}", cause.received, cause.expected, cause.fix)
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(location[:-1])
-        return InputError(place, "an unknown key", f"one of {', '.join(known)}", nearest(str(location[-1]), known))
-    if first["type"] == "missing":
-        return InputError(place, "nothing", "a value", "give one")
-    if isinstance(cause, ValueError):
-        _, _, expected = str(cause).rpartition(": expected ")
-        renamed = expected.removesuffix(": rename it")
-        return InputError(
-            place, repr(first["input"]), renamed, "rename it" if renamed != expected else "correct the value"
-        )
-    if first["type"] in ("literal_error", "enum"):
-        expected = str(first["ctx"]["expected"])
-        options = [option.strip("' ") for option in expected.replace(" or ", ", ").split(", ")]
-        close = difflib.get_close_matches(str(first["input"]), options, n=1)
-        fix = f"did you mean {close[0]!r}?" if close else "choose one of them"
-        return InputError(place, repr(first["input"]), expected, fix)
-    if first["type"] == "string_pattern_mismatch":
-        return InputError(place, repr(first["input"]), "small letters, digits and underscores", "rename it")
-    received = "nothing" if first["input"] is None else repr(first["input"])
-    return InputError(place, received, expected_by(first), "correct the value")
-
-
-def _keys_at(location: tuple[int | str, ...]) -> list[str]:
+def _keys_at(location: Sequence[str]) -> list[str]:
     """Returns the keys that a section may have."""
     section: Any = Declaration
     parts = iter(location)
     for part in parts:
-        annotation: Any = section.model_fields[str(part)].annotation
+        annotation: Any = section.model_fields[part].annotation
         section = _section_in(annotation)
         if get_origin(annotation) is dict:
             next(parts, None)  # The name under which the section stands.
@@ -167,6 +135,14 @@ def _check_features(declaration: Declaration) -> None:
             raise InputError(f"tables.{name}.entity", "nothing", "user or item", "say whose table it is")
         if declaration.entity_of(name) == "user" and not declaration.user_id:
             raise InputError(f"tables.{name}", "a table of users", "a log with a user_id", "declare user_id")
+        columns = len(declaration.user_id) if declaration.entity_of(name) == "user" else 1
+        if len(table.key) != columns:
+            of = "user_id" if declaration.entity_of(name) == "user" else "item_id"
+            received, fix = (
+                f"{len(table.key)} columns",
+                f"name the columns that {of} of the log stands for, in its order",
+            )
+            raise InputError(f"tables.{name}.key", received, f"{columns}, as {of} is made of them", fix)
         if table.timestamp is not None and declaration.timestamp is None:
             raise InputError(f"tables.{name}.timestamp", "a timestamp", "a log with one, too", "declare timestamp")
         derived = next((feature for feature in table.features if table.features[feature].is_derived), None)
@@ -175,31 +151,96 @@ def _check_features(declaration: Declaration) -> None:
 
 
 def _check_feature(declaration: Declaration, key: str, feature: FeatureDeclaration) -> None:
-    in_log = key.startswith("features.")
+    in_log, name = key.startswith("features."), key.rpartition(".")[2]
     if feature.is_derived:
-        if declaration.timestamp is None:
-            raise InputError(key, "history or count", "a log with a timestamp", "declare timestamp")
-        per = feature.count.per if feature.count else (feature.history.per,) if feature.history else ()
-        if "user_id" in per and not declaration.user_id:
-            raise InputError(key, "user_id", "a log with a user_id", "declare user_id")
-        if feature.history is not None:
-            _check_single_valued(declaration, f"{key}.history.of", feature.history.of)
-        for name in per:
-            _check_single_valued(declaration, f"{key}.{'count' if feature.count else 'history'}.per", name)
+        _check_derived(declaration, key, feature)
         return
     if not in_log and feature.entity is not None:
         raise InputError(f"{key}.entity", repr(feature.entity), "nothing, as the table says it", "leave it out")
-    of_event = declaration.timestamp is not None and feature.column == declaration.timestamp.column
+    of_event = in_log and declaration.is_of_event(name)
     if in_log and feature.entity is None and not of_event:
         fix = "say whose value it is; context is all else of an event"
         raise InputError(f"{key}.entity", "nothing", "user, item or context", fix)
-    if of_event and feature.encoding not in TIME_ENCODINGS:
-        expected = f"one of {', '.join(sorted(TIME_ENCODINGS))} for the time of the event"
-        raise InputError(f"{key}.encoding", feature.encoding or "nothing", expected, "choose one")
+    several = next((kind for kind in ("list", "sequence", "vector") if getattr(feature, kind)), None)
+    if feature.separator and not several and declaration.candidates is None:
+        fix = "leave it out, or add list, sequence or vector"
+        raise InputError(f"{key}.separator", repr(feature.separator), "a feature of several values", fix)
+    if of_event:
+        if feature.encoding not in TIME_ENCODINGS:
+            expected = f"one of {', '.join(sorted(TIME_ENCODINGS))} for the time of the event"
+            raise InputError(f"{key}.encoding", feature.encoding or "nothing", expected, "choose one")
+        given = next(
+            (one for one in ("unit", "format", "timezone", "missing", several) if one and getattr(feature, one)), ""
+        )
+        if given or feature.entity in ("user", "item"):
+            given = given or "entity"
+            expected = "nothing, as it reads the time of the event"
+            raise InputError(f"{key}.{given}", repr(getattr(feature, given)), expected, "leave it out")
+    elif feature.encoding in TIME_ENCODINGS and not (feature.is_time or feature.type == "int"):
+        fix = "set type: datetime"
+        raise InputError(
+            f"{key}.type", feature.type or "nothing", f"a time, as the encoding is {feature.encoding}", fix
+        )
+
+
+def _check_derived(declaration: Declaration, key: str, feature: FeatureDeclaration) -> None:
+    """Refuses histories and counts of what has not one value of its own in each row, or none at all.
+
+    Raises:
+      InputError: `where` is the dotted key.
+    """
+    if declaration.timestamp is None:
+        raise InputError(key, "history or count", "a log with a timestamp", "declare timestamp")
+    per = feature.count.per if feature.count else (feature.history.per,) if feature.history else ()
+    place = f"{key}.{'count' if feature.count else 'history'}"
+    if "user_id" in per and not declaration.user_id:
+        raise InputError(key, "user_id", "a log with a user_id", "declare user_id")
+    if feature.history is not None:
+        _check_single_valued(declaration, f"{place}.of", feature.history.of)
+    for name in per:
+        _check_single_valued(declaration, f"{place}.per", name)
+        if name in declaration.feature_names:
+            if dtype_of(declaration, name) == "float":
+                received = f"{name!r}, a feature of type {declaration.feature(name).type}"
+                raise InputError(f"{place}.per", received, "a key: a text, a whole number or a truth value", _ONE_VALUE)
+        elif name == declaration.timestamp.column:
+            expected = "a key that other moments have, too"
+            raise InputError(f"{place}.per", f"{name!r}, the column of the timestamp", expected, "name another column")
+        elif declaration.label is not None and name == declaration.label.column:
+            expected = "a key that is known before the label"
+            fix = "name another column; count positives by where: label == 1"
+            raise InputError(f"{place}.per", f"{name!r}, the column of the label", expected, fix)
+    where = (feature.history or feature.count).where  # type: ignore[union-attr]
+    for comparison in parse_condition(where) if where else ():
+        _check_comparison(LogColumns(declaration), f"{place}.where", comparison)
+
+
+def _check_comparison(columns: LogColumns, key: str, comparison: Comparison) -> None:
+    """Refuses comparisons that hold for no row: of texts by their order, and of roles with values that they never have.
+
+    Raises:
+      InputError: `where` is the dotted key.
+    """
+    column, received = comparison.column, f"{comparison.column} {comparison.op} {comparison.literals[-1]!r}"
+    texts = [literal for literal in comparison.literals if isinstance(literal, str)]
+    if texts and comparison.op in ("<", "<=", ">", ">="):
+        raise InputError(key, received, "a number behind it", "compare texts by ==, != or in")
+    if not columns.is_role(column) or column in ("user_id", "item_id"):
+        return
+    if texts:
+        fix = f"compare {column} with a number, or name the column of the log"
+        raise InputError(key, received, f"a number, as {column} means the role and not a column of that name", fix)
+    if column in ("label", "exposed") and any(not 0 <= float(literal) <= 1 for literal in comparison.literals):
+        raise InputError(
+            key, received, f"a number from 0 to 1, as {column} means the role", "name the column of the log"
+        )
+
+
+_ONE_VALUE = "name a column of the log or a feature of one value, e.g. item_id"
 
 
 def _check_single_valued(declaration: Declaration, key: str, name: str) -> None:
-    """Refuses a feature of several values where a history or count asks for one.
+    """Refuses a feature of several values, or one that is itself computed, where a history or count asks for a column.
 
     Raises:
       InputError: `where` is `key`.
@@ -207,7 +248,11 @@ def _check_single_valued(declaration: Declaration, key: str, name: str) -> None:
     if name not in declaration.feature_names:
         return
     feature = declaration.feature(name)
-    kind = next((kind for kind in ("list", "sequence", "vector", "history") if getattr(feature, kind)), None)
+    kind = next((kind for kind in ("list", "sequence", "vector", "history", "count") if getattr(feature, kind)), None)
     if kind is not None:
-        fix = "name a feature or column of one value, e.g. item_id"
-        raise InputError(key, f"{name!r}, a feature with {kind}", "a column of one value", fix)
+        raise InputError(key, f"{name!r}, a feature with {kind}", "a column of one value", _ONE_VALUE)
+    if declaration.is_of_event(name):
+        raise InputError(key, f"{name!r}, which reads the time of the event", "a column of one value", _ONE_VALUE)
+    if key.endswith(".of") and dtype_of(declaration, name) == "float":
+        received, fix = f"{name!r}, a feature of type {feature.type}", "name a feature of type string or int"
+        raise InputError(key, received, "ids: texts, whole numbers or truth values", fix)

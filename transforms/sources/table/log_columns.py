@@ -6,7 +6,7 @@ from functools import cached_property
 from transforms.sources.table.conditions import parse_condition
 from transforms.sources.table.declaration import Declaration, Table
 
-_CANDIDATE_COLUMNS = ("items", "labels", "clicked", "exposed", "shown", "stage", "position", "weight")
+_CANDIDATE_COLUMNS = ("items", "labels", "clicked", "exposed", "shown", "stage", "position")
 ROLES = ("label", "exposed", "stage", "position", "weight", "user_id", "item_id")
 
 
@@ -68,9 +68,10 @@ class LogColumns:
             if column is not None:
                 named.setdefault(column, key)
 
-        for role in ("item_id", "exposed", "stage", "weight"):
+        for role in ("item_id", "exposed", "stage"):
             need(getattr(log, role), role)
-        for key, section in (("timestamp", log.timestamp), ("label", log.label), ("position", log.position)):
+        sections = {"timestamp": log.timestamp, "label": log.label, "position": log.position, "weight": log.weight}
+        for key, section in sections.items():
             need(section.column if section else None, key)
         for column in log.user_id:
             need(column, "user_id")
@@ -79,6 +80,8 @@ class LogColumns:
         need(log.splits.column, "splits.column")
         for role in _CANDIDATE_COLUMNS:
             need(getattr(log.candidates, role, None), f"candidates.{role}")
+        if log.candidates is not None and log.candidates.weight is not None:
+            need(log.candidates.weight.column, "candidates.weight")
         for name, feature in log.features.items():
             if not feature.is_derived and "*" not in (feature.column or ""):
                 need(feature.column or name, f"features.{name}")

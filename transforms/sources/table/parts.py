@@ -31,12 +31,44 @@ def _seconds(value: Any) -> Any:
         return int(match[1]) * _SECONDS[match[2]]
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ValueError("a duration such as 30s, 10m, 1h, 7d")
+    raise InputError("", repr(value), "a duration such as 30s, 10m, 1h, 7d", "correct the value")
 
 
 def several(value: Any) -> Any:
     """Takes one value for a list of one."""
     return value if isinstance(value, list | tuple) else (value,)
+
+
+def distinct(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuses a value that stands twice.
+
+    Raises:
+      InputError: one does.
+    """
+    twice = next((value for value in values if values.count(value) > 1), None)
+    if twice is not None:
+        raise InputError("", f"{twice!r} twice", "each once", "leave one of them out")
+    return values
+
+
+def _checked_pattern(pattern: str) -> str:
+    import pandas as pd
+
+    moment = pd.Timestamp("2026-01-31 18:30", tz="UTC")
+    try:
+        year = pd.to_datetime(moment.strftime(pattern), format=pattern, utc=True).year
+    except (ValueError, re.error, OverflowError):
+        year = None
+    if year != moment.year:
+        fix = "correct the pattern; for numbers give a unit instead"
+        raise InputError("", repr(pattern), "a pattern of strptime with a year, such as '%d.%m.%Y %H:%M'", fix)
+    return pattern
+
+
+def _checked_name(name: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_]*", name):
+        raise InputError("", repr(name), "a small letter, then small letters, digits and underscores", "rename it")
+    return name
 
 
 def _checked_condition(text: str) -> str:
@@ -52,15 +84,21 @@ def _checked_timezone(name: str) -> str:
     return name
 
 
+LogName = Annotated[str, AfterValidator(_checked_name)]
 Duration = Annotated[int, BeforeValidator(_seconds), Field(ge=0)]
 """Seconds, written as 30s, 10m, 1h, 7d."""
-Texts = Annotated[tuple[str, ...], BeforeValidator(several)]
+Window = Annotated[int, BeforeValidator(_seconds), Field(ge=1)]
+"""A duration that is not nothing."""
+Texts = Annotated[tuple[str, ...], BeforeValidator(several), AfterValidator(distinct)]
 """One text or several."""
-Keys = Annotated[tuple[str, ...], BeforeValidator(several), Field(min_length=1)]
+Keys = Annotated[tuple[str, ...], BeforeValidator(several), Field(min_length=1), AfterValidator(distinct)]
 """One column, or several whose values together are the key."""
 Condition = Annotated[str, AfterValidator(_checked_condition)]
 """A comparison, or several joined by `and`: `label == 1 and event in [click, buy]`."""
 Zone = Annotated[str, AfterValidator(_checked_timezone)]
+Pattern = Annotated[str, AfterValidator(_checked_pattern)]
+"""How times are written, in the directives of strptime."""
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Value: TypeAlias = bool | int | float | str
 Values = Annotated[tuple[Value, ...], BeforeValidator(several)]
 
@@ -102,6 +140,18 @@ class Csv(Section):
     decimal: Decimal = "."
     missing: Texts = ("", "NULL", "null", "NaN", "nan", "\\N")
 
+    @model_validator(mode="after")
+    def _check(self) -> "Csv":
+        if self.columns and self.header:
+            fix = "set header: false, or leave columns out"
+            raise InputError("columns", "names beside header: true", "names from one of them", fix)
+        if not self.header and not self.columns:
+            raise InputError("columns", "nothing", "names of the columns", "name them, as csv.header is false")
+        if self.delimiter is not None and self.delimiter in (self.quote, "\n", "\r"):
+            what = "a mark that is not the quote" if self.delimiter == self.quote else "a mark within a line"
+            raise InputError("delimiter", repr(self.delimiter), what, "correct it")
+        return self
+
 
 class Files(Section):
     """Where a log or a table is.
@@ -116,12 +166,6 @@ class Files(Section):
     files: Keys
     format: Format | None = None
     csv: Csv = Csv()
-
-    @model_validator(mode="after")
-    def _check_columns(self) -> "Files":
-        if not self.csv.header and not self.csv.columns:
-            raise InputError("csv.columns", "nothing", "names of the columns", "name them, as csv.header is false")
-        return self
 
     def format_of(self, path: str | os.PathLike[str]) -> Format:
         """The format of one file.
@@ -140,6 +184,17 @@ class Files(Section):
         return self.format or by_name  # type: ignore[return-value]
 
 
+def refuse_unit_and_format(unit: str | None, pattern: str | None) -> None:
+    """Refuses times that would be numbers and texts at once.
+
+    Raises:
+      InputError: both are given.
+    """
+    if unit is not None and pattern is not None:
+        fix = "leave one of them out"
+        raise InputError("", "unit and format", "unit for numbers or format for texts", fix)
+
+
 class Timestamp(Section):
     """A column of times; `timestamp: at` is short for its column alone.
 
@@ -153,8 +208,13 @@ class Timestamp(Section):
     _short: ClassVar[str] = "column"
     column: str
     unit: Unit | None = None
-    format: str | None = None
+    format: Pattern | None = None
     timezone: Zone | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Timestamp":
+        refuse_unit_and_format(self.unit, self.format)
+        return self
 
 
 class Label(Section):
@@ -170,8 +230,8 @@ class Label(Section):
     _short: ClassVar[str] = "column"
     column: str
     positive: Values = ()
-    at_least: float | None = None
-    above: float | None = None
+    at_least: Finite | None = None
+    above: Finite | None = None
     missing: Literal["refused", "negative"] = "refused"
 
     @model_validator(mode="after")
@@ -180,6 +240,19 @@ class Label(Section):
         if len(rules) > 1:
             raise InputError("", " and ".join(rules), "one of positive, at_least, above", "leave one of them")
         return self
+
+
+class Weight(Section):
+    """Sample weights; `weight: w` is short for their column.
+
+    Args:
+      column: of numbers, 0 or more.
+      missing: the weight of records that have none, e.g. 1; otherwise they are refused.
+    """
+
+    _short: ClassVar[str] = "column"
+    column: str
+    missing: Literal["refused"] | Annotated[float, Field(ge=0, allow_inf_nan=False)] = "refused"
 
 
 class RequestId(Section):
@@ -192,7 +265,13 @@ class RequestId(Section):
 
     _short: ClassVar[str] = "columns"
     columns: Texts = ()
-    window: Duration | None = None
+    window: Window | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "RequestId":
+        if not self.columns and self.window is None:
+            raise InputError("", "nothing", "columns of the log, a window, or both", "say which rows are one request")
+        return self
 
 
 class Position(Section):
@@ -217,7 +296,9 @@ class Candidates(Section):
       clicked: column of the ids that were clicked, in place of labels.
       exposed: column of truth values, parallel to items.
       shown: column of the ids that were shown, in place of exposed. Without either all were shown.
-      stage, position, weight: columns of numbers, parallel to items.
+      stage, position: columns of numbers, parallel to items.
+      weight: column of sample weights, parallel to items; as `weight` of rows.
+      missing: `negative` takes missing labels for 0; otherwise they are refused.
       separator: between the elements of delimited texts.
       label_after: between id and label in each element of items: `-` for `N1-1 N2-0`.
     """
@@ -229,7 +310,8 @@ class Candidates(Section):
     shown: str | None = None
     stage: str | None = None
     position: str | None = None
-    weight: str | None = None
+    weight: Weight | None = None
+    missing: Literal["refused", "negative"] = "refused"
     separator: str | None = Field(default=None, min_length=1)
     label_after: str | None = Field(default=None, min_length=1)
 
@@ -241,7 +323,25 @@ class Candidates(Section):
             raise InputError("", " and ".join(labels) or "no labels", expected, "say which candidates were clicked")
         if self.exposed and self.shown:
             raise InputError("", "exposed and shown", "one of them", "leave one of them out")
+        for name in ("items", "shown"):
+            if self.clicked is not None and self.clicked == getattr(self, name):
+                expected = f"another column than that of {name}, as not all of these were clicked"
+                raise InputError("clicked", repr(self.clicked), expected, "name the column of the clicked ids")
+        if self.label_after is not None and self.label_after == self.separator:
+            raise InputError("label_after", repr(self.label_after), "another mark than the separator", "correct it")
+        if self.missing == "negative" and not self.labels:
+            raise InputError("missing", "'negative'", "nothing; it belongs to labels", "leave it out")
         return self
+
+
+_SPLIT_KEYS = {
+    "shares": ("time", "user", "random"),
+    "dates": ("time",),
+    "column": ("column",),
+    "values": ("column", "files"),
+    "seed": ("user", "random"),
+}
+"""The ways of splitting that each key belongs to."""
 
 
 class Splits(Section):
@@ -274,6 +374,15 @@ class Splits(Section):
 
     @model_validator(mode="after")
     def _check(self) -> "Splits":
+        for name, kinds in _SPLIT_KEYS.items():
+            if name in self.model_fields_set and getattr(self, name) and self.by not in kinds:
+                fix = f"leave {name} out, or split by {kinds[0]}"
+                raise InputError(name, f"a value beside by: {self.by}", f"it only for {', '.join(kinds)}", fix)
+        if self.dates is not None and "shares" in self.model_fields_set:
+            raise InputError("", "shares and dates", "one of them", "leave one of them out")
+        if self.dates is not None and len(self.dates) < 2:
+            missing = "test" if "eval" in self.dates else "eval"
+            raise InputError(f"dates.{missing}", "nothing", "when it begins", "add it, or give shares")
         if min(self.shares) < 0 or abs(sum(self.shares) - 1) > 1e-6 or self.shares[0] == 0:
             raise InputError(
                 "shares", list(self.shares), "three shares that add up to 1, of train the first", "correct it"
@@ -282,4 +391,10 @@ class Splits(Section):
             raise InputError("values", "nothing", "values of eval and test", f"name them, as the split is by {self.by}")
         if self.by == "column" and not self.column:
             raise InputError("column", "nothing", "a column of the log", "name the column that says the split")
+        places: dict[str, str] = {}
+        for split, values in self.values.items():
+            for value in values:
+                if places.setdefault(str(value), split) != split:
+                    received = f"{value!r}, which {places[str(value)]} has too"
+                    raise InputError(f"values.{split}", received, "a value of one split", "leave one of them out")
         return self

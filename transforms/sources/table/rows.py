@@ -21,7 +21,7 @@ from transforms.sources.table.formats import RawRows
 from transforms.sources.table.identity import identities
 from transforms.sources.table.lists import list_parts, lists
 from transforms.sources.table.log_columns import LogColumns
-from transforms.sources.table.parts import Candidates, Decimal, Timestamp
+from transforms.sources.table.parts import Candidates, Decimal, Label, Timestamp, Weight
 from transforms.sources.table.schema import LOCAL_TIME, column_of, dtype_of
 from transforms.sources.table.times import local_seconds, seconds
 from transforms.sources.table.values import ages, typed
@@ -197,7 +197,7 @@ def _identities(log_columns: LogColumns, raw: _Raw, roles: Mapping[str, pa.Array
 
 
 def _reads_clock(log: Declaration) -> bool:
-    return any(log.is_of_event(feature) for feature in log.features.values())
+    return any(map(log.is_of_event, log.features))
 
 
 def _split(log: Declaration, raw: _Raw, file_name: str) -> np.ndarray:
@@ -220,9 +220,12 @@ def _items(array: pa.Array, where: convert.Where) -> pa.Array:
     return ids
 
 
-def _weights(array: pa.Array, where: convert.Where, decimal: Decimal | None) -> pa.Array:
+def _weights(array: pa.Array, rule: Weight, where: convert.Where, decimal: Decimal | None) -> pa.Array:
     weights = convert.numbers(array, where, decimal)
-    convert.refuse(~(weights >= 0), array, where, "a weight, 0 or more", "correct the weight, or leave the record out")
+    if rule.missing != "refused":
+        weights = np.where(np.isnan(weights), rule.missing, weights)
+    fix = "correct the weight, leave the record out, or set weight: {missing: 1} where none means 1"
+    convert.refuse(~(weights >= 0), array, where, "a weight, 0 or more", fix)
     return pa.array(weights.astype(np.float32))
 
 
@@ -240,7 +243,8 @@ def _item_roles(log: Declaration, raw: _Raw) -> dict[str, pa.Array]:
         where = raw.where(log.position.column)
         columns["position"] = pa.array(convert.integers(raw(log.position.column), where, raw.decimal))
     if log.weight is not None:
-        columns["weight"] = _weights(raw(log.weight), raw.where(log.weight), raw.decimal)
+        where = raw.where(log.weight.column)
+        columns["weight"] = _weights(raw(log.weight.column), log.weight, where, raw.decimal)
     return columns
 
 
@@ -264,8 +268,9 @@ def _candidates(candidates: Candidates, raw: _Raw) -> tuple[np.ndarray, np.ndarr
         columns["label"] = pa.array(labels)
     columns["item_id"] = items
     if candidates.labels is not None:
-        values = convert.truths(parallel(candidates.labels), where(candidates.labels), raw.decimal)
-        columns["label"] = pa.array(np.maximum(values, 0).astype(np.float32))
+        rule = Label(column=candidates.labels, missing=candidates.missing)
+        values = convert.labels(parallel(rule.column), rule, where(rule.column), raw.decimal, "candidates")
+        columns["label"] = pa.array(values)
     if candidates.clicked is not None:
         clicked = _is_among(items, record, raw, candidates.clicked, candidates.separator)
         columns["label"] = pa.array(clicked.astype(np.float32))
@@ -280,7 +285,8 @@ def _candidates(candidates: Candidates, raw: _Raw) -> tuple[np.ndarray, np.ndarr
         if column is not None:
             columns[name] = pa.array(convert.integers(parallel(column), where(column), raw.decimal))
     if candidates.weight is not None:
-        columns["weight"] = _weights(parallel(candidates.weight), where(candidates.weight), raw.decimal)
+        weight = candidates.weight
+        columns["weight"] = _weights(parallel(weight.column), weight, where(weight.column), raw.decimal)
     return record, place, columns
 
 
@@ -314,8 +320,9 @@ def _cut_labels(items: pa.Array, mark: str, where: convert.Where) -> tuple[pa.Ar
         fix = "correct label_after; leave out files without labels"
         raise InputError(where(row), repr(items[row].as_py()), f"an id, {mark!r} and a label", fix)
     both = pc.list_flatten(split)
-    labels = convert.truths(both.take(pa.array(np.arange(1, len(both), 2))), where)
-    return both.take(pa.array(np.arange(0, len(both), 2))), labels.astype(np.float32)
+    rule = Label(column="")
+    labels = convert.labels(both.take(pa.array(np.arange(1, len(both), 2))), rule, where, key="candidates")
+    return both.take(pa.array(np.arange(0, len(both), 2))), labels
 
 
 def _is_among(items: pa.Array, record: np.ndarray, raw: _Raw, column: str, separator: str | None) -> np.ndarray:

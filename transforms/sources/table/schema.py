@@ -6,7 +6,7 @@ from pydantic import ValidationError
 
 from transforms.columns import WEIGHT_COLUMN, Column
 from transforms.errors import InputError
-from transforms.features import Encoding, Feature, FeatureSet
+from transforms.features import VOCABULARY_ENCODINGS, Encoding, Feature, FeatureSet
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
 from transforms.sources.table.parts import Entity
 
@@ -35,9 +35,11 @@ def feature_set_of(declaration: Declaration) -> FeatureSet:
                 features.append(_feature(declaration, name, declared, column))
             FeatureSet(columns=tuple(columns), features=tuple(features), list_size=declaration.list_size)
         except ValidationError as error:
-            reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-            raise InputError(key, reason, "a column and a feature that fit", "correct the feature") from error
-    used = {feature.vocabulary for feature in features if feature.is_id}
+            reason = str(error.errors()[0]["msg"]).removeprefix("Value error, ").removeprefix(f"feature {name!r}: ")
+            received, _, fix = reason.rpartition("; ")
+            fix = fix if received else "correct the feature"
+            raise InputError(key, received or reason, "a column and a feature that fit", fix) from error
+    used = {feature.vocabulary: None for feature in features if feature.encoding in VOCABULARY_ENCODINGS}
     for vocabulary in vocabularies:
         if vocabulary.name not in used:
             fix = "correct the name, or leave it out"
@@ -96,7 +98,7 @@ def column_of(declaration: Declaration, name: str) -> Column | None:
         )
     if feature.count is not None:
         return Column(name=name, dtype="float", entity=entity, min_value=0, model_input=model_input)
-    if declaration.is_of_event(feature):
+    if declaration.is_of_event(name):
         zoned = declaration.timestamp is not None and declaration.timestamp.timezone is not None
         return Column(name=LOCAL_TIME, dtype="int64", entity="context") if zoned else None
     limits = {"min_value": feature.min, "max_value": feature.max}
@@ -118,26 +120,13 @@ def dtype_of(declaration: Declaration, name: str) -> Literal["string", "int64", 
     if feature.vector or feature.count:
         return "float"
     if feature.is_time:
-        return "float" if _encoding(feature) == "age" else "int64"
+        return "float" if feature.resolved_encoding == "age" else "int64"
     types: dict[str, Literal["string", "int64", "float"]] = {"int": "int64", "float": "float", "bool": "int64"}
     return types.get(feature.type or "string", "string")
 
 
-def _encoding(feature: FeatureDeclaration) -> Literal["age"] | Encoding:
-    if feature.encoding is not None:
-        return feature.encoding
-    if feature.vector:
-        return Encoding.VECTOR
-    if feature.count:
-        return Encoding.LOG_ZSCORE
-    if feature.is_time:
-        return "age"
-    is_id = feature.list or feature.sequence or feature.history or feature.type in ("string", "bool", None)
-    return Encoding.ID if is_id else Encoding.ZSCORE
-
-
 def _feature(declaration: Declaration, name: str, feature: FeatureDeclaration, column: Column | None) -> Feature:
-    encoding = _encoding(feature)
+    encoding = feature.resolved_encoding
     vocabulary = feature.vocabulary or ""
     if feature.history is not None and not vocabulary:
         of = feature.history.of
