@@ -146,6 +146,8 @@ def test_line_breaks_in_quotes_are_read_where_they_are_declared(tmp_path: Path) 
         ("log.csv", b"id,price\n1,2\n\n\n3\n", "log.csv, line 5: received 1 fields"),
         ("log.csv", b'id,price\n1,"a\nb"\n', "line 2: received"),
         ("log.csv", b"id,price\n1,\xff\xfe\n", "bytes that are not UTF-8"),
+        ("log.csv", b"id,price\n1,2\n" * 1 + b"3,4\n\n" * 40 + b"5,\xe9\n6,7\n", "log.csv, line 83: received bytes"),
+        ("log.jsonl", b'{"id": 1}\n' * 40 + b'{"id": "\xe9"}\n', "log.jsonl, line 41: received bytes that are not UTF"),
         ("log.csv", b"", "an empty file"),
         ("log.jsonl", b'{"id": 1}\n{"id": \n', "log.jsonl, line 2: received text that is not JSON"),
         ("log.jsonl", b"[1]\n", "line 1: received list; expected an object a line"),

@@ -138,9 +138,51 @@ def test_the_local_clock_is_utc_plus_the_offset_of_the_moment_as_clients_compute
     for month, offset in ((1, 1), (7, 2)):
         moment = datetime(2026, month, 1, 12, tzinfo=UTC).astimezone(ZoneInfo("Europe/Vienna"))
         sent = int(moment.timestamp() + (moment.utcoffset() or timedelta()).total_seconds())
-        seconds = np.array([int(moment.timestamp())])
-        assert local_seconds(seconds, "Europe/Vienna").tolist() == [sent]
-        assert sent - seconds[0] == offset * 3600
+        times = np.array([int(moment.timestamp())])
+        assert local_seconds(times, "Europe/Vienna").tolist() == [sent]
+        assert sent - times[0] == offset * 3600
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "expected"),
+    [
+        ([20260101, None], {"pattern": "%Y%m%d"}, [NEW_YEAR, -1]),
+        ([20260101.0, np.nan], {"pattern": "%Y%m%d"}, [NEW_YEAR, -1]),
+        ([1012026], {"pattern": "%d%m%Y"}, [NEW_YEAR]),
+        ([2026010101], {"pattern": "%Y%m%d%H", "timezone": "Europe/Berlin"}, [NEW_YEAR]),
+        (["2026-01-01 01:00 CET"], {"pattern": "%Y-%m-%d %H:%M %Z", "timezone": "America/New_York"}, [NEW_YEAR]),
+        (["2026-01-01 01:00 +0100"], {"pattern": "%Y-%m-%d %H:%M %z", "timezone": "America/New_York"}, [NEW_YEAR]),
+        ([str(NEW_YEAR * 10**9 - 1)], {"unit": "ns"}, [NEW_YEAR - 1]),
+        ([f"{NEW_YEAR}.25", f"{NEW_YEAR}"], {}, [NEW_YEAR, NEW_YEAR]),
+        (["1.7672256e+09"], {}, [NEW_YEAR]),
+    ],
+)
+def test_times_in_other_writings(values: list[Any], options: dict[str, Any], expected: list[int]) -> None:
+    assert seconds(pa.array(values, from_pandas=True), where, **options).tolist() == expected
+
+
+@pytest.mark.parametrize("zone", [None, "Europe/Berlin", "America/New_York"])
+def test_times_far_away_and_around_1970_are_times(zone: str | None) -> None:
+    days = [date(9999, 12, 31), date(1, 1, 1), date(1970, 1, 1), None]
+    for values in (pa.array(days), pa.array([None if day is None else day.isoformat() for day in days])):
+        times = seconds(values, where, timezone=zone, of_event=False)
+        shift = {None: 0, "Europe/Berlin": -3600, "America/New_York": 5 * 3600}[zone]
+        assert times[0] == 253_402_214_400 + shift and times[2:].tolist() == [shift, -1]
+        assert abs(times[1] + 62_135_596_800) < 86_400
+        assert local_seconds(times, zone)[[0, 2, 3]].tolist() == [253_402_214_400, 0, -1]
+    # -1 is the marker of a missing time.
+    eve = pa.array([datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), None])
+    assert seconds(eve, where, of_event=False).tolist() == [-2, -1]
+    with pytest.raises(InputError, match="received 1969-12-31 23:59:59"):
+        seconds(eve, where)
+
+
+def test_numbers_are_finite_and_ids_keep_their_digits() -> None:
+    assert convert.texts(pa.array([2.0**53 - 1, -1.5]), where).to_pylist() == ["9007199254740991", "-1.5"]
+    assert convert.texts(pa.array([1.1, 16777215], pa.float32()), where).to_pylist() == ["1.1", "16777215"]
+    assert convert.numbers(pa.array([2**60, None]), where).tolist()[0] == 2.0**60
+    assert convert.matches(pa.array([np.inf, 1e20]), (np.inf, "x"), where).tolist() == [True, False]
+    assert convert.integers(pa.array([2.0**60, None]), where).tolist() == [2**60, -1]
 
 
 def test_lists_are_lists_delimited_texts_or_json() -> None:
@@ -186,6 +228,28 @@ def test_conditions_compare_texts_of_numbers_as_numbers(condition: str, expected
         (lambda: seconds(pa.array([NEW_YEAR]), where, "ms"), "it looks like unit: s"),
         (lambda: seconds(pa.array(["01/02/2026"]), where), "give timestamp a format"),
         (lambda: seconds(pa.array(["2026-02-30"]), where), "expected ISO 8601"),
+        (
+            lambda: seconds(pa.array([20260131]), where),
+            "20260131; expected a time from 1990 to 2099, read in unit s. Fix: it looks like format: '%Y%m%d'",
+        ),
+        (lambda: seconds(pa.array([date(1900, 1, 1)]), where), "received 1900-01-01; expected a time from 1990"),
+        (
+            lambda: seconds(pa.array(["9"]), where, pattern="%d"),
+            "received '9'; expected a time from 1990 to 2099. Fix: correct the value, or the format",
+        ),
+        (lambda: convert.numbers(pa.array([1, np.inf]), where), "line 3, column x: received inf; expected a finite"),
+        (
+            lambda: convert.numbers(pa.array(["1", "-1e39"]), where),
+            "line 3, column x: received '-1e39'; expected a",
+        ),
+        (
+            lambda: convert.texts(pa.array([1, 2.0**53]), where),
+            "received 9007199254740992.0; expected ids of less than",
+        ),
+        (lambda: convert.texts(pa.array([2**24], pa.float32()), where), "received 16777216.0; expected ids of less"),
+        (lambda: convert.integers(pa.array(["1", "9223372036854775808"]), where), "line 3, column x: received '92"),
+        (lambda: convert.integers(pa.array([1.0, 1e30]), where), "line 3, column x: received 1e+30; expected a whole"),
+        (lambda: convert.numbers(pa.array([date(2026, 1, 1)]), where), "a column of type date32"),
         (lambda: lists(pa.array(["a|b"]), None, where), "give the separator"),
     ],
 )

@@ -21,20 +21,33 @@ _COMMA_NUMBER = r"^[+-]?(([1-9]\d{0,2}(\.\d{3})+|\d+)(,\d*)?|,\d+)([eE][+-]?\d+)
 _INTEGER = r"^[+-]?\d+(\.0*)?$"
 _TRUE, _FALSE = ("1", "1.0", "true", "t", "yes", "y"), ("0", "0.0", "false", "f", "no", "n")
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
+_WHOLE_BITS = {16: 11, 32: 24, 64: 53}
+"""Whole numbers of fewer bits are exact in floats of this width."""
+_LARGEST = float(np.finfo(np.float32).max)
 _CORRECT = "correct the value, or the declaration"
 
 
-def texts(array: pa.Array, where: Where) -> pa.Array:
-    """Returns strings; integers keep their digits, also where another reader wrote them as 123.0; missing: empty."""
+def texts(array: pa.Array, where: Where, exact: bool = True) -> pa.Array:
+    """Returns strings; integers keep their digits, also where another reader wrote them as 123.0; missing: empty.
+
+    Args:
+      array: of values of any type.
+      where: for messages.
+      exact: refuse floats so large that their last digits are lost.
+    """
     array = scalars(array, where)
     kind = array.type
     if pa.types.is_string(kind):
         return array.fill_null("")
     if pa.types.is_floating(kind):
         values = array.to_numpy(zero_copy_only=False).astype(np.float64)
-        is_whole = np.isfinite(values) & (values == np.floor(values)) & (np.abs(values) < 2**53)
+        lost = np.abs(values) >= 2.0 ** _WHOLE_BITS[kind.bit_width]
+        expected = f"ids of less than {2 ** _WHOLE_BITS[kind.bit_width]:,}, beyond which such floats lose digits"
+        refuse(lost & exact, array, where, expected, "write the column as integers or strings")
+        is_whole = ~(lost | np.isnan(values)) & (values == np.floor(values))
         digits = pa.array(np.where(is_whole, values, 0).astype(np.int64)).cast(pa.string())
-        written = pc.if_else(pa.array(is_whole), digits, array.cast(pa.float64()).cast(pa.string()))
+        floats = array if kind.bit_width > 16 else array.cast(pa.float32())
+        written = pc.if_else(pa.array(is_whole), digits, floats.cast(pa.string()))
         return pc.if_else(pa.array(np.isnan(values)), "", written).fill_null("")
     if pa.types.is_decimal(kind):
         # Arrow 10 writes no decimals as text.
@@ -57,13 +70,20 @@ def numbers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np
       decimal: the decimal mark of texts, a dot also between thousands if it is a comma; None: no CSV file.
     """
     array = scalars(array, where)
+    values = _floats(array, where, decimal)
+    fix = "correct the value, or leave it empty where it is not known"
+    refuse(np.abs(values) > _LARGEST, array, where, "a finite number, of at most 3.4e38 as float32 has them", fix)
+    return values
+
+
+def _floats(array: pa.Array, where: Where, decimal: Decimal | None) -> np.ndarray:
     if is_text(array.type):
         array = _numerals(array, where, decimal, _NUMBER, "a number")
     elif pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     elif not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)):
         raise InputError(where(0), f"a column of type {array.type}", "numbers", "correct the type in the declaration")
-    values: np.ndarray = array.cast(pa.float64()).to_numpy(zero_copy_only=False).astype(np.float64)
+    values: np.ndarray = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
 
 
@@ -82,7 +102,9 @@ def integers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> n
     try:
         result: np.ndarray = array.cast(pa.int64()).fill_null(MISSING_INT).to_numpy(zero_copy_only=False)
     except pa.ArrowInvalid as error:
-        raise InputError(where(0), str(error), "numbers of 64 bits", "declare the column a string") from error
+        row = int(np.argmax(np.abs(_floats(array, where, None)) >= 2.0**63))
+        fix = "declare the column a float, or a string"
+        raise InputError(where(row), shown(array[row].as_py()), "a whole number of 64 bits", fix) from error
     return result
 
 
@@ -119,7 +141,7 @@ def truths(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.
     if pa.types.is_boolean(array.type):
         booleans: np.ndarray = array.cast(pa.int64()).fill_null(MISSING_INT).to_numpy(zero_copy_only=False)
         return booleans
-    written = pc.utf8_lower(pc.utf8_trim_whitespace(texts(array, where)))
+    written = pc.utf8_lower(pc.utf8_trim_whitespace(texts(array, where, exact=False)))
     values = pc.replace_substring_regex(written, r"^([01]),0$", r"\1.0") if decimal == "," else written
     is_true, is_false, missing = (_among(values, some) for some in (_TRUE, _FALSE, ("",)))
     bad = ~(is_true | is_false | missing)
@@ -133,7 +155,7 @@ def labels(
     """Returns float32 from 0 to 1; `key` is where the declaration says what a missing label means."""
     array = scalars(array, where)
     if rule.positive:
-        missing = array.is_null().to_numpy(zero_copy_only=False) | _among(texts(array, where), ("",))
+        missing = array.is_null().to_numpy(zero_copy_only=False) | _among(texts(array, where, exact=False), ("",))
         values = matches(array, rule.positive, where, decimal)
     elif rule.at_least is not None or rule.above is not None:
         amounts = numbers(array, where, decimal)
@@ -163,7 +185,7 @@ def _probabilities(array: pa.Array, where: Where, decimal: Decimal | None) -> tu
 def matches(array: pa.Array, values: Sequence[Value], where: Where, decimal: Decimal | None = None) -> np.ndarray:
     """Returns True where a value is one of some; numbers are compared as numbers, truth values in any writing."""
     array = scalars(array, where)
-    written = pc.utf8_trim_whitespace(texts(array, where))
+    written = pc.utf8_trim_whitespace(texts(array, where, exact=False))
     result = np.zeros(len(array), bool)
     for value in values:
         if isinstance(value, bool):
@@ -180,7 +202,7 @@ def _numbers_or_none(array: pa.Array, decimal: Decimal | None) -> np.ndarray:
     if is_text(array.type):
         array = _with_point(trimmed(array), decimal)
         array = pc.if_else(pa.array(matching(array, _NUMBER)), array, pa.scalar(None, pa.string()))
-    return numbers(array, lambda row: "")
+    return _floats(array, lambda row: "", None)
 
 
 def holds(
@@ -279,4 +301,11 @@ def refuse(bad: np.ndarray, array: pa.Array, where: Where, expected: str, fix: s
     if bad.any():
         row = int(np.argmax(bad))
         value = array[row].as_py()
-        raise InputError(where(row), "nothing" if value in (None, "") else repr(value), expected, fix)
+        raise InputError(where(row), shown(value), expected, fix)
+
+
+def shown(value: object) -> str:
+    """Returns a value as messages show it: texts in quotes, times and numbers as one writes them."""
+    if value is None or value == "":
+        return "nothing"
+    return repr(value) if isinstance(value, str | bytes | list | dict) else str(value)

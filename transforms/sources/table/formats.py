@@ -171,9 +171,12 @@ def _read_csv(chunk: Chunk, dialect: Csv, columns: Sequence[str]) -> Iterator[Ra
         with opened(file) as stream:
             stream.read(header)
             first = 0
-            for batch in csv.open_csv(stream, read, parse, convert):
-                yield _numbered(pa.Table.from_batches([batch]), first, _record_place(file, first))
-                first += batch.num_rows
+            try:
+                for batch in csv.open_csv(stream, read, parse, convert):
+                    yield _numbered(pa.Table.from_batches([batch]), first, _record_place(file, first))
+                    first += batch.num_rows
+            except pa.ArrowInvalid as error:
+                raise _csv_error(error, _record_place(file, first), b"") from error
         return
     for offset, data in _blocks(chunk, header):
         place = _line_place(chunk, offset, data)
@@ -181,7 +184,7 @@ def _read_csv(chunk: Chunk, dialect: Csv, columns: Sequence[str]) -> Iterator[Ra
         try:
             table = csv.read_csv(io.BytesIO(data), read, parse, convert)
         except pa.ArrowInvalid as error:
-            raise _csv_error(error, place, dialect) from error
+            raise _csv_error(error, place, data) from error
         lines = sum(1 for _ in _lines_of(data)) if quote and quote.encode() in data else table.num_rows
         if lines != table.num_rows:
             received = f"{table.num_rows} records in {lines} lines from here on"
@@ -199,12 +202,23 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return [name if name not in names[:place] else f"{name} ({place})" for place, name in enumerate(names)]
 
 
-def _csv_error(error: Exception, place: Callable[[int], str], dialect: Csv) -> InputError:
+def _not_utf8(data: bytes) -> int:
+    """Returns the place of the first line with bytes that are not UTF-8."""
+    for row, line in enumerate(_lines_of(data)):
+        try:
+            line.decode()
+        except UnicodeDecodeError:
+            return row
+    return 0
+
+
+def _csv_error(error: Exception, place: Callable[[int], str], data: bytes) -> InputError:
     match = _FAULT.search(str(error))
     if match is None:
         utf8 = "UTF8" in str(error)
         received = "bytes that are not UTF-8" if utf8 else " ".join(str(error).split())
-        return InputError(place(0), received, "lines of text in UTF-8", "convert the file to UTF-8, or correct `csv`")
+        where, fix = place(_not_utf8(data) if utf8 else 0), "convert the file to UTF-8, or correct `csv`"
+        return InputError(where, received, "lines of text in UTF-8", fix)
     fix = "correct the line, or `csv` (delimiter, quote, columns)"
     return InputError(place(int(match[1]) - 1), f"{match[3]} fields", f"{match[2]} fields", fix)
 
@@ -216,6 +230,9 @@ def _read_jsonl(chunk: Chunk, _: Csv, columns: Sequence[str]) -> Iterator[RawRow
         for row, line in enumerate(_lines_of(data.removeprefix(b"\xef\xbb\xbf") if offset == 0 else data)):
             try:
                 record = parse_json(line.decode())
+            except UnicodeDecodeError as error:
+                fix = "convert the file to UTF-8"
+                raise InputError(place(row), "bytes that are not UTF-8", "text in UTF-8", fix) from error
             except ValueError as error:
                 raise InputError(
                     place(row), f"text that is not JSON ({error})", "an object a line", "correct it"

@@ -40,4 +40,4 @@ def _hashes(array: pa.Array) -> np.ndarray:
             return sums[offsets[1:]] - sums[offsets[:-1]]
     if pa.types.is_struct(kind) or pa.types.is_map(kind):
         array = pa.array([json.dumps(value, sort_keys=True, default=str) for value in array.to_pylist()], pa.string())
-    return text_hashes(texts(array, lambda row: ""))
+    return text_hashes(texts(array, lambda row: "", exact=False))

@@ -201,7 +201,7 @@ class Timestamp(Section):
     Args:
       column: of the log or table.
       unit: of numbers since 1970: `s`, `ms`, `us`, `ns`; default: s.
-      format: of texts: a pattern of strptime (`%d.%m.%Y %H:%M`); default: ISO 8601.
+      format: of texts, and of numbers such as 20260131: a pattern of strptime (`%d.%m.%Y %H:%M`); default: ISO 8601.
       timezone: of times that do not say theirs, e.g. Europe/Berlin; default: UTC. Hours and weekdays are local.
     """
 
