@@ -15,6 +15,7 @@ from models.training.distribution import worker_shard
 from runs.config import MAX_ROWS, RunConfig, TrainingConfig
 from transforms.features import CANDIDATE, EXPOSED, LABEL, WEIGHT, FeatureSet, RecordKind
 from transforms.input import count_examples, labeled, parsed, serialized
+from transforms.records import Items
 from transforms.stream import RowEncoder, transformed_stream
 
 _FIRST_RECORDS = 10_000
@@ -36,6 +37,7 @@ class Task:
       run: see `provenance.run_info`; travels with the model.
       warmup_examples: some raw records, for the exported model's warm-up.
       raw_files: raw TFRecords of each split, in the order of time.
+      items: the dataset's tables of items, with full paths.
       inputs: external inputs of the recipe, of `checked_inputs`.
       first_time: timestamp of the first event; None: not known.
     """
@@ -48,6 +50,7 @@ class Task:
     run: dict[str, Any]
     warmup_examples: Sequence[bytes]
     raw_files: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    items: Items | None = None
     inputs: Sequence[ExternalInput] = ()
     first_time: int | None = None
 

@@ -23,7 +23,7 @@ from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, WEIGHT, Column, FeatureSet, RecordKind, Split
 from transforms.input import serialized
 from transforms.integrity import check_values, checked
-from transforms.records import Dataset, load_dataset, shard_paths
+from transforms.records import Dataset, items_in, load_dataset, shard_paths
 from transforms.schema import parse_spec
 
 TRUTH = "true_click_probability"
@@ -195,7 +195,8 @@ def retrieval_metrics(
         return [path for name in splits for path in shard_paths(data_dir, dataset, record, name)]
 
     earlier = files(present[: present.index(asked[0])])
-    items = catalogued_export(model_dir, catalogue_at(earlier, files(asked), features, record))
+    then = catalogue_at(earlier, files(asked), features, record, items_in(data_dir, dataset))
+    items = catalogued_export(model_dir, then)
     seen = SeenItems(earlier, dataset.feature_set, record) if exclude_seen else None
     columns = [column.name for column in user_columns(features)]
     return recall_of(items, files(asked), columns, dataset.feature_set, record, seen, resamples, seed, resample)

@@ -24,7 +24,7 @@ from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, WEIGHT
 from transforms.files import check_model_folder, write_text
 from transforms.input import parsed, serialized
 from transforms.integrity import checked
-from transforms.records import Dataset, load_dataset, shard_paths
+from transforms.records import Dataset, Items, items_in, load_dataset, shard_paths
 from transforms.schema import parse_spec, schema_text
 from transforms.sources.registry import source_name
 from transforms.stream import check_order
@@ -107,6 +107,11 @@ class Plan:
         splits: tuple[Split, ...] = ("train", "eval")
         return {split: shard_paths(self.data_dir, self.dataset, record, split) for split in splits}
 
+    @property
+    def items(self) -> Items | None:
+        """The dataset's tables of items, with full paths."""
+        return items_in(self.data_dir, self.dataset)
+
     def preprocessing_config(self) -> dict[str, Any]:
         """Execution properties of Transform: what its output depends on besides the data."""
         return {
@@ -130,6 +135,7 @@ class Plan:
             "source": self.dataset.source,
             "versions": versions(),
             "raw_files": self.raw_files(),
+            "items": self.items.model_dump(mode="json") if self.items else None,
             "warmup_files": shard_paths(self.data_dir, self.dataset, self.config.record, self.splits[-1]),
             "checkpoint_root": str(self.root / "checkpoints"),
             "log_root": str(self.root / LOG_DIR),

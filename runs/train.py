@@ -166,6 +166,7 @@ def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
         eval_files=transformed_files(transformed, "eval"),
         run=info,
         raw_files=plan.raw_files(),
+        items=plan.items,
         warmup_examples=first_examples(raw, GOLDEN_COUNT),
         inputs=plan.inputs,
         first_time=plan.facts.first_time,
@@ -212,11 +213,11 @@ def export_run(task: Task, trained: Trained, run_file: Path, directory: str | os
 
 
 def _catalogue(task: Task, model: keras.Model) -> Catalogue | None:
-    """Returns what towers retrieve from: all items of the train and eval splits, as they last were."""
+    """Returns what towers retrieve from: all items of the train and eval splits and of tables, as they last were."""
     if not isinstance(model, TowerModel) or not task.raw_files:
         return None
     files = [file for split in task.raw_files.values() for file in split]
-    return catalogue_of(files, task.feature_set, task.config.record)
+    return catalogue_of(files, task.feature_set, task.config.record, items=task.items)
 
 
 def _recall(task: Task, model: keras.Model, items: Catalogue | None) -> dict[str, Any]:
@@ -230,7 +231,7 @@ def _recall(task: Task, model: keras.Model, items: Catalogue | None) -> dict[str
         return {}
     feature_set, record = task.feature_set, task.config.record
     served = ServedModel(model, task.transform, feature_set, record)
-    then = catalogue_at(task.raw_files["train"], files, feature_set, record)
+    then = catalogue_at(task.raw_files["train"], files, feature_set, record, task.items)
     towers = catalogued(ServedTowers(model, served.features, feature_set, record, then))
     columns = [column.name for column in user_columns(feature_set)]
     recall = recall_of(towers, files, columns, feature_set, record)

@@ -22,6 +22,7 @@ from runs.tuning.trials import TrialData, TrialRunner
 from runs.tuning.tuner import IsolatedTuner
 from transforms.features import FeatureSet
 from transforms.input import expand_patterns, first_examples
+from transforms.records import Items
 from transforms.transform_graph import read_transform
 
 _LOG = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ def run_fn(fn_args: FnArgs) -> None:
         # The other sections are not known here, and a later run may change them without training anew.
         run={**info, **recorded, "config": config.training_values()},
         raw_files=properties["raw_files"],
+        items=_items(properties),
         warmup_examples=first_examples(properties["warmup_files"], GOLDEN_COUNT),
         inputs=inputs,
         first_time=properties["first_time"],
@@ -78,6 +80,7 @@ def tuner_fn(fn_args: FnArgs) -> tfx.components.TunerFnResult:
         eval_files=expand_patterns(fn_args.eval_files),
         dataset_sha256=properties["dataset_sha256"],
         raw_files=properties["raw_files"],
+        items=_items(properties),
         first_time=properties["first_time"],
     )
     key = _key(trials_digest(config), properties, fn_args.transform_graph_path)
@@ -85,6 +88,10 @@ def tuner_fn(fn_args: FnArgs) -> tfx.components.TunerFnResult:
     return tfx.components.TunerFnResult(
         tuner=IsolatedTuner(config.tuning, config.seed, Path(fn_args.working_dir), runner, runner.close), fit_kwargs={}
     )
+
+
+def _items(properties: Mapping[str, Any]) -> Items | None:
+    return Items.model_validate(properties["items"]) if properties["items"] else None
 
 
 def _key(digest: str, properties: Mapping[str, Any], transform: str) -> str:

@@ -61,8 +61,25 @@ class Batch:
     columns: Mapping[str, Values]
 
     def __len__(self) -> int:
-        keys = self.columns["request_id"]
-        return len(keys.offsets) - 1 if isinstance(keys, Ragged) else len(keys)
+        return _length(self.columns)
+
+
+@dataclass(frozen=True)
+class ItemBatch:
+    """Some rows of a table of items, in order of time.
+
+    Args:
+      table: its name.
+      columns: those that `item_table_columns` gives, as in `Batch`.
+    """
+
+    table: str
+    columns: Mapping[str, Values]
+
+
+def _length(columns: Mapping[str, Values]) -> int:
+    keys = next(iter(columns.values()))
+    return len(keys.offsets) - 1 if isinstance(keys, Ragged) else len(keys)
 
 
 FlatColumns: TypeAlias = Mapping[str, tuple[pa.Array, np.ndarray]]
@@ -131,13 +148,27 @@ def flat_columns(batch: Batch, feature_set: FeatureSet) -> FlatColumns:
         column's type.
     """
     columns = feature_set.columns_of(batch.record)
-    expected, received = {column.name for column in columns}, set(batch.columns)
+    return flat_values(batch.columns, columns, batch.record, feature_set.list_size)
+
+
+def flat_values(
+    values: Mapping[str, Values], columns: Sequence[Column], record: RecordKind = "row", list_size: int | None = None
+) -> FlatColumns:
+    """Returns values of some columns, each in its type.
+
+    Raises:
+      ValueError: as `flat_columns`.
+    """
+    expected, received = {column.name for column in columns}, set(values)
     if expected != received:
         raise ValueError(
-            f"a {batch.record} batch misses columns {sorted(expected - received)} "
+            f"a {record} batch misses columns {sorted(expected - received)} "
             f"and has unknown columns {sorted(received - expected)}"
         )
-    return {column.name: _flat(column, batch, feature_set.list_size) for column in columns}
+    size = _length(values)
+    return {
+        column.name: _flat(column, values[column.name], column.shape(record), size, list_size) for column in columns
+    }
 
 
 def encode(batch: Batch, feature_set: FeatureSet) -> list[bytes]:
@@ -185,8 +216,9 @@ def _example_class() -> Any:
     return tf.train.Example
 
 
-def _flat(column: Column, batch: Batch, list_size: int | None) -> tuple[pa.Array, np.ndarray]:
-    values, shape, size = batch.columns[column.name], column.shape(batch.record), len(batch)
+def _flat(
+    column: Column, values: Values, shape: Shape, size: int, list_size: int | None
+) -> tuple[pa.Array, np.ndarray]:
     if shape is Shape.RAGGED:
         if not isinstance(values, Ragged) or len(values.offsets) != size + 1:
             raise ValueError(f"column {column.name!r} must be Ragged with {size + 1} offsets")

@@ -1,7 +1,7 @@
 """Which values a column may have: one rule for what is written, trained on, evaluated and let through the gate."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -83,7 +83,9 @@ def is_limited(column: Column) -> bool:
     return column.required or is_vector or column.min_value is not None or column.max_value is not None
 
 
-def faults(feature_set: FeatureSet, record: RecordKind, elements: Elements) -> Iterator[Fault]:
+def faults(
+    feature_set: FeatureSet, record: RecordKind, elements: Elements, columns: Sequence[Column] | None = None
+) -> Iterator[Fault]:
     """The first value of each column that the column cannot have.
 
     Padded candidates are looked at only in `label`, `weight`, `candidate` and `exposed`: losses and metrics multiply by
@@ -93,9 +95,10 @@ def faults(feature_set: FeatureSet, record: RecordKind, elements: Elements) -> I
       feature_set: the declaration.
       record: `row` or `request`.
       elements: of the columns.
+      columns: to look at; None: all.
     """
     real = np.asarray(elements(feature_set.column(CANDIDATE))[0]) == 1 if record == "request" else np.True_
-    for column in feature_set.columns_of(record):
+    for column in feature_set.columns_of(record) if columns is None else columns:
         if not is_limited(column):
             continue
         values, offsets = elements(column)

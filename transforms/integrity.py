@@ -10,7 +10,7 @@ from transforms.errors import InputError
 from transforms.features import LABEL, FeatureSet, RecordKind, Split
 from transforms.files import sha256_of
 from transforms.input import parsed, serialized
-from transforms.records import Dataset, ShardInfo, SplitInfo, shard_paths
+from transforms.records import Dataset, ShardInfo, SplitInfo, items_in, shard_paths
 from transforms.schema import parse_spec
 
 _CHECKED_AT_ONCE = 2048
@@ -37,7 +37,15 @@ def checked(
         shards = tuple(_current(shard, path) for shard, path in zip(splits_now[split].shards, paths, strict=True))
         changed += [path for path, old, new in zip(paths, splits_now[split].shards, shards, strict=True) if old != new]
         splits_now[split] = SplitInfo(shards=shards)
-    return dataset.model_copy(update={"records": {**dataset.records, record: splits_now}}), changed
+    items_in(directory, dataset)  # Refuses a missing one.
+    items = dataset.items
+    if items is not None:
+        paths = [os.path.join(directory, shard.path) for shard in items.shards]
+        now = {path: _current(shard, path) for path, shard in zip(paths, items.shards, strict=True)}
+        changed += [path for path, old in zip(paths, items.shards, strict=True) if now[path] != old]
+        items = items.with_shards(lambda _, table: (now[os.path.join(directory, one.path)] for one in table.shards))
+    records = {**dataset.records, record: splits_now}
+    return dataset.model_copy(update={"records": records, "items": items}), changed
 
 
 def check_values(

@@ -2,23 +2,25 @@
 
 DIR/dataset.json
 DIR/<record>/<split>/data-00000-of-00004.tfrecord      record: row | request; split: train | eval | test
+DIR/items/<table>/data-00000-of-00001.tfrecord         tables of items, where the source has some
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from transforms.errors import FaultyData, InputError
-from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
+from transforms.features import ITEM_ID, RECORD_KINDS, SPLITS, TIMESTAMP, Column, FeatureSet, RecordKind, Split
 from transforms.files import check_local, sha256_of, write_text
 from transforms.places import kind_of
 from transforms.plain_text import parse_json
 
-MANIFEST = "dataset.json"
+MANIFEST, ITEMS = "dataset.json", "items"
 FORMAT_VERSION = 2
 
 _FIXES = {
@@ -71,6 +73,60 @@ class SplitInfo(BaseModel):
         return (min(firsts), max(lasts)) if firsts and lasts else None
 
 
+class ItemTable(BaseModel):
+    """A table of items as the dataset keeps it: tf.Examples with `item_id`, `timestamp` if it is timed, and columns.
+
+    Args:
+      columns: names of the records' columns that it has.
+      times: those of them that hold a time in seconds here, and in the records the days from it to the event.
+      timed: a row holds from its `timestamp` on; otherwise each item has one row, which always holds.
+      shards: empty until they are written.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    columns: tuple[str, ...]
+    times: tuple[str, ...] = ()
+    timed: bool = False
+    shards: tuple[ShardInfo, ...] = ()
+
+
+class Items(BaseModel):
+    """What a dataset knows of items besides its records: the catalogue of retrieval has items that nobody was shown.
+
+    Args:
+      tables: by name.
+      unseen: values, by column, of an item without a record: counters are 0. Others are missing.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tables: dict[str, ItemTable]
+    unseen: dict[str, float] = Field(default_factory=dict)
+
+    def with_shards(self, shards: Callable[[str, ItemTable], Iterable[ShardInfo]]) -> "Items":
+        """Returns the same with the shards that a function gives for each table and its name."""
+        tables = {
+            name: table.model_copy(update={"shards": tuple(shards(name, table))}) for name, table in self.tables.items()
+        }
+        return self.model_copy(update={"tables": tables})
+
+    def columns_of(self, table: str, feature_set: FeatureSet) -> tuple[Column, ...]:
+        """Returns the columns of a table's shards: the key, its time if it has one, and its own."""
+        of, keys = self.tables[table], {column.name: column for column in feature_set.columns_of("row")}
+        unlimited = {"dtype": "int64", "min_value": None, "max_value": None}
+        return (
+            keys[ITEM_ID],
+            *([keys[TIMESTAMP]] if of.timed else []),
+            *(keys[name].model_copy(update=unlimited if name in of.times else {}) for name in of.columns),
+        )
+
+    @property
+    def shards(self) -> tuple[ShardInfo, ...]:
+        """The shards of all tables."""
+        return tuple(shard for table in self.tables.values() for shard in table.shards)
+
+
 class Dataset(BaseModel):
     """The content of `dataset.json`.
 
@@ -78,6 +134,7 @@ class Dataset(BaseModel):
       source: name of the source.
       feature_set: the declaration that the records follow.
       records: for each record kind, for each split, what is there.
+      items: tables of items, where the source has some.
       origin: where it came from: seed and world of a simulation, or input files and options.
       notes: figures that the source knows and nobody could compute later (the oracle's AUC, say).
     """
@@ -88,18 +145,21 @@ class Dataset(BaseModel):
     source: str
     feature_set: FeatureSet
     records: dict[RecordKind, dict[Split, SplitInfo]]
+    items: Items | None = None
     origin: dict[str, Any] = Field(default_factory=dict)
     notes: dict[str, Any] = Field(default_factory=dict)
 
     @property
+    def shards(self) -> tuple[ShardInfo, ...]:
+        """All shards, of records and of items."""
+        splits = (split for splits in self.records.values() for split in splits.values())
+        of_records = tuple(shard for split in splits for shard in split.shards)
+        return (*of_records, *(self.items.shards if self.items else ()))
+
+    @property
     def sha256(self) -> str:
         """Hash of the content of all shards, independent of where the dataset lies."""
-        lines = sorted(
-            f"{shard.path} {shard.sha256}"
-            for splits in self.records.values()
-            for split in splits.values()
-            for shard in split.shards
-        )
+        lines = sorted(f"{shard.path} {shard.sha256}" for shard in self.shards)
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     def write(self, directory: str | os.PathLike[str]) -> None:
@@ -221,17 +281,34 @@ def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: Rec
     return paths
 
 
+def items_in(directory: str | os.PathLike[str], dataset: Dataset) -> Items | None:
+    """Returns a dataset's tables of items with full paths of their shards, checked to exist; None: it has none.
+
+    Raises:
+      InputError: a shard is missing, or lies elsewhere than in the folder of its table.
+    """
+    if dataset.items is None:
+        return None
+
+    def full(name: str, table: ItemTable) -> Iterator[ShardInfo]:
+        for shard in table.shards:
+            path = os.path.join(directory, shard.path)
+            if os.path.split(shard.path)[0] != os.path.join(ITEMS, name) or not os.path.exists(path):
+                raise InputError(path, "no such file", f"a shard that {MANIFEST} names", "make the dataset again")
+            yield shard.model_copy(update={"path": path})
+
+    return dataset.items.with_shards(full)
+
+
 def verify_shards(directory: str | os.PathLike[str], dataset: Dataset) -> None:
     """Compares every shard with the hash in `dataset.json`.
 
     Raises:
       InputError: a shard is missing or has changed.
     """
-    for splits in dataset.records.values():
-        for info in splits.values():
-            for shard in info.shards:
-                path = os.path.join(directory, shard.path)
-                digest = sha256_of(path) if os.path.exists(path) else "no such file"
-                if digest != shard.sha256:
-                    fix = "the file was damaged or changed: make the dataset again"
-                    raise InputError(path, digest, f"sha256 {shard.sha256}", fix)
+    for shard in dataset.shards:
+        path = os.path.join(directory, shard.path)
+        digest = sha256_of(path) if os.path.exists(path) else "no such file"
+        if digest != shard.sha256:
+            fix = "the file was damaged or changed: make the dataset again"
+            raise InputError(path, digest, f"sha256 {shard.sha256}", fix)

@@ -14,7 +14,7 @@ from transforms.input import parsed, serialized
 from transforms.integrity import check_files
 from transforms.records import MANIFEST, Dataset, load_dataset, shard_paths
 from transforms.stream import check_order
-from transforms.writing import new_dataset, write_serialized
+from transforms.writing import copy_items, new_dataset, write_serialized
 
 PREFIX = "span-"
 _READ_AT_ONCE = 4096
@@ -72,7 +72,11 @@ def cut_spans(directory: str | os.PathLike[str], out: str | os.PathLike[str], co
     for number, (records, times, labels) in enumerate(_cut(files, ends)):
         names.append(f"{PREFIX}{first + number:05d}")
         origin = {**dataset.origin, "span": number + 1, "of": count, "dataset_sha256": dataset.sha256}
-        with new_dataset(Path(out) / names[-1], dataset.source, dataset.feature_set, origin) as unfinished:
+        # What is known of items from the start stands in the first span alone.
+        items = None if number else dataset.items
+        with new_dataset(Path(out) / names[-1], dataset.source, dataset.feature_set, origin, items) as unfinished:
+            if items is not None:
+                copy_items(directory, dataset, unfinished)
             write_serialized(
                 unfinished.directory, "row", "train", "part", records, times, len(records), int((labels > 0).sum())
             )

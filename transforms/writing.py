@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from transforms.batches import Batch, counts, encode_flat, flat_columns
+from transforms.batches import Batch, ItemBatch, counts, encode_flat, flat_columns, flat_values
 from transforms.domains import faults
 from transforms.errors import InputError
-from transforms.features import RECORD_KINDS, SPLITS, FeatureSet, RecordKind, Split
+from transforms.features import RECORD_KINDS, SPLITS, TIMESTAMP, FeatureSet, RecordKind, Split
 from transforms.files import check_folder, check_local, new_directory, sha256_of
-from transforms.records import Dataset, ShardInfo, SplitInfo
+from transforms.records import ITEMS, Dataset, Items, ShardInfo, SplitInfo
 
 _INFO_SUFFIX = ".info.json"
 
@@ -48,6 +49,38 @@ def write_shard(
     return write_serialized(directory, batch.record, batch.split, name, serialized, times, examples, positives)
 
 
+def write_items(
+    directory: str | os.PathLike[str], name: str, batch: ItemBatch, items: Items, feature_set: FeatureSet
+) -> None:
+    """Writes some rows of a table of items as one shard `items/<table>/<name>.tfrecord`, with its `ShardInfo`.
+
+    Args:
+      directory, name, feature_set: as in `write_shard`.
+      items: what the dataset keeps of items.
+
+    Raises:
+      InputError: a value is none that its column may have.
+      ValueError: as `flat_columns`.
+    """
+    all_columns = items.columns_of(batch.table, feature_set)
+    columns = flat_values(batch.columns, all_columns)
+    limited = [column for column in all_columns if column.name != TIMESTAMP]
+    for fault in faults(feature_set, "row", lambda column: columns[column.name], limited):
+        raise fault.error(os.path.join(ITEMS, batch.table, name))
+    if serialized := encode_flat(columns):
+        times = np.asarray(batch.columns[TIMESTAMP]) if TIMESTAMP in batch.columns else None
+        _write(directory, os.path.join(ITEMS, batch.table, name), serialized, times, len(serialized), 0)
+
+
+def copy_items(directory: str | os.PathLike[str], dataset: Dataset, unfinished: "Unfinished") -> None:
+    """Copies the tables of items of a dataset into one that is being written with the same `items`."""
+    for shard in dataset.items.shards if dataset.items else ():
+        path = unfinished.directory / shard.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(Path(directory) / shard.path, path)
+        Path(f"{path}{_INFO_SUFFIX}").write_text(shard.model_dump_json())
+
+
 def write_serialized(
     directory: str | os.PathLike[str],
     record: RecordKind,
@@ -64,9 +97,20 @@ def write_serialized(
       times: of the records, seconds.
       examples, positives: what `ShardInfo` says of them.
     """
+    return _write(directory, os.path.join(record, split, name), serialized, times, examples, positives)
+
+
+def _write(
+    directory: str | os.PathLike[str],
+    place: str,
+    serialized: Sequence[bytes],
+    times: np.ndarray | None,
+    examples: int,
+    positives: int,
+) -> ShardInfo:
     import tensorflow as tf
 
-    relative = os.path.join(record, split, f"{name}.tfrecord")
+    relative = f"{place}.tfrecord"
     path = Path(directory) / relative
     path.parent.mkdir(parents=True, exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -77,8 +121,8 @@ def write_serialized(
         records=len(serialized),
         examples=examples,
         positives=positives,
-        first_timestamp=int(times.min()),
-        last_timestamp=int(times.max()),
+        first_timestamp=None if times is None else int(times.min()),
+        last_timestamp=None if times is None else int(times.max()),
         sha256=sha256_of(path),
     )
     Path(f"{path}{_INFO_SUFFIX}").write_text(info.model_dump_json())
@@ -95,7 +139,9 @@ class Unfinished:
 
     def records_written(self) -> int:
         """Returns the number of records in the shards that are there already; cheap when called again."""
-        for info in self.directory.rglob(f"*{_INFO_SUFFIX}"):
+        for info in self.directory.glob(f"*/*/*{_INFO_SUFFIX}"):
+            if info.parts[-3] not in RECORD_KINDS:
+                continue
             if str(info) not in self._counted:
                 with contextlib.suppress(ValueError):  # It may be under way.
                     self._counted[str(info)] = ShardInfo.model_validate_json(info.read_text()).records
@@ -104,9 +150,18 @@ class Unfinished:
 
 @contextlib.contextmanager
 def new_dataset(
-    out: str | os.PathLike[str], source: str, feature_set: FeatureSet, origin: dict[str, Any]
+    out: str | os.PathLike[str],
+    source: str,
+    feature_set: FeatureSet,
+    origin: dict[str, Any],
+    items: Items | None = None,
 ) -> Iterator[Unfinished]:
     """Gives an unfinished dataset; on a clean exit it becomes `out`, else nothing is left.
+
+    Args:
+      out: folder, new or empty.
+      source, feature_set, origin: as in `Dataset`.
+      items: what it keeps of items; the shards are those that are written.
 
     Raises:
       InputError: `out` is in use, or no record was written.
@@ -120,8 +175,15 @@ def new_dataset(
             records = _collect(temporary)
             if not records:
                 raise InputError(source, "no records", "at least one record", "check the input files")
+            if items is not None:
+                items = items.with_shards(lambda name, _: _number_shards(temporary, ITEMS, name))
             Dataset(
-                source=source, feature_set=feature_set, records=records, origin=origin, notes=unfinished.notes
+                source=source,
+                feature_set=feature_set,
+                records=records,
+                items=items,
+                origin=origin,
+                notes=unfinished.notes,
             ).write(temporary)
     except FileExistsError as error:
         raise InputError(str(out), "a path in use", "a new or empty directory", "choose another --out") from error
@@ -149,21 +211,21 @@ def write_dataset(
 def _collect(directory: Path) -> dict[RecordKind, dict[Split, SplitInfo]]:
     records: dict[RecordKind, dict[Split, SplitInfo]] = {}
     for record in RECORD_KINDS:
-        splits = {split: _number_shards(directory, record, split) for split in SPLITS}
+        splits = {split: SplitInfo(shards=_number_shards(directory, record, split)) for split in SPLITS}
         present = {split: info for split, info in splits.items() if info.shards}
         if present:
             records[record] = present
     return records
 
 
-def _number_shards(directory: Path, record: RecordKind, split: Split) -> SplitInfo:
-    folder = directory / record / split
+def _number_shards(directory: Path, kind: str, part: str) -> tuple[ShardInfo, ...]:
+    folder = directory / kind / part
     infos = sorted(folder.glob(f"*{_INFO_SUFFIX}"))
     shards = []
     for index, info_path in enumerate(infos):
         written = ShardInfo.model_validate_json(info_path.read_text())
-        relative = os.path.join(record, split, f"data-{index:05d}-of-{len(infos):05d}.tfrecord")
+        relative = os.path.join(kind, part, f"data-{index:05d}-of-{len(infos):05d}.tfrecord")
         os.rename(directory / written.path, directory / relative)
         info_path.unlink()
         shards.append(written.model_copy(update={"path": relative}))
-    return SplitInfo(shards=tuple(shards))
+    return tuple(shards)

@@ -181,6 +181,7 @@ class _Learner:
         dataset = self._checked(span)
         files = files_of(span, dataset)
         check_files(files, dataset.feature_set, "row")
+        self._pusher.begin(span, dataset)
         if state.span != span.name:
             with self._strategy.scope():
                 self._model.reset_metrics()

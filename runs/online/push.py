@@ -10,7 +10,7 @@ from runs.online.state import OnlineState
 from serving.retrieval.catalogue import NewestItems
 from serving.versions import next_version, versions_in
 from transforms.features import TIMESTAMP
-from transforms.records import load_dataset
+from transforms.records import Dataset, items_in, load_dataset
 from transforms.spans import files_of, spans_in
 
 
@@ -26,7 +26,7 @@ class Pusher:
     def __init__(self, setup: Setup, serve: Path | None, say: Callable[[str], None]):
         self._setup, self._say = setup, say
         self._base = None if serve is None else serve / setup.config.name
-        self._items = NewestItems(setup.feature_set)
+        self._items, self._begun = NewestItems(setup.feature_set), set[str]()
         self._exporter = Exporter()
 
     @property
@@ -37,11 +37,17 @@ class Pusher:
     def recall(self, state: OnlineState) -> None:
         """Reads the items of all events before `state` again: they are in the stream, so no checkpoint holds them."""
         for span in spans_in(self._setup.stream) if self.is_on else ():
-            if span.name in state.spans:
-                self._items.read(files_of(span, load_dataset(span)))
-            elif span.name == state.span:
-                files = files_of(span, load_dataset(span))
-                self._items.read(files, state.step_in_epoch * self._setup.config.training.rows_at_once)
+            if span.name in (*state.spans, state.span):
+                dataset = load_dataset(span)
+                self.begin(span, dataset)
+                rows = state.step_in_epoch * self._setup.config.training.rows_at_once
+                self._items.read(files_of(span, dataset), None if span.name in state.spans else rows)
+
+    def begin(self, span: Path, dataset: Dataset) -> None:
+        """Takes the tables of items of a span that begins."""
+        if self.is_on and span.name not in self._begun:
+            self._begun.add(span.name)
+            self._items.add(items_in(span, dataset))
 
     def see(self, raw: Mapping[str, Any]) -> None:
         """Takes the items of a batch."""

@@ -110,5 +110,6 @@ def _trial_data(plan: Plan) -> TrialData:
         eval_files=transformed_files(transformed, "eval"),
         dataset_sha256=plan.dataset.sha256,
         raw_files=plan.raw_files(),
+        items=plan.items,
         first_time=plan.facts.first_time,
     )

@@ -80,6 +80,7 @@ def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[st
     from runs.external_inputs import checked_inputs
     from runs.fitting import fit_task
     from transforms.features import FeatureSet
+    from transforms.records import Items
     from transforms.transform_graph import read_transform
 
     config, feature_set = parse_config(task["config"], "trial"), FeatureSet.model_validate(task["feature_set"])
@@ -92,6 +93,7 @@ def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[st
         run={"dataset_sha256": task["dataset_sha256"]},
         warmup_examples=(),
         raw_files=task["raw_files"],
+        items=Items.model_validate(task["items"]) if task["items"] else None,
         first_time=task["first_time"],
     )
     training = replace(training, inputs=checked_inputs(training.facts))

@@ -20,6 +20,7 @@ from runs.tuning.trial import CHECKPOINTS, LOG, RESULT, TASK, Outcome, read_outc
 from transforms.errors import InputError
 from transforms.features import FeatureSet
 from transforms.files import write_text
+from transforms.records import Items
 
 _MODULE = "runs.tuning.trial"
 
@@ -34,6 +35,7 @@ class TrialData:
       train_files, eval_files: transformed TFRecords.
       dataset_sha256: of the raw data.
       raw_files: raw TFRecords of each split, in the order of time.
+      items: the dataset's tables of items, with full paths.
       first_time: timestamp of the first event; None: not known.
     """
 
@@ -43,6 +45,7 @@ class TrialData:
     eval_files: Sequence[str]
     dataset_sha256: str
     raw_files: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    items: Items | None = None
     first_time: int | None = None
 
 
@@ -127,6 +130,7 @@ class TrialRunner:
             "train_files": list(self._data.train_files),
             "eval_files": list(self._data.eval_files),
             "raw_files": {split: list(files) for split, files in self._data.raw_files.items()},
+            "items": self._data.items.model_dump(mode="json") if self._data.items else None,
             "dataset_sha256": self._data.dataset_sha256,
             "first_time": self._data.first_time,
         }

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from serving.retrieval.known_items import KnownItems
+from transforms.batches import MARKERS
 from transforms.errors import InputError
 from transforms.features import (
     CANDIDATE,
@@ -20,6 +22,7 @@ from transforms.features import (
     RecordKind,
 )
 from transforms.input import parsed, serialized
+from transforms.records import Items
 from transforms.schema import parse_spec
 
 _MEMORY: dict[str, Any] = {"string": object, "int64": np.int64, "float": np.float32}
@@ -62,8 +65,12 @@ def catalogue_of(
     record: RecordKind,
     batch_size: int | None = None,
     earliest: bool = False,
+    items: Items | None = None,
 ) -> Catalogue:
     """Returns every item of raw shards, with the values of its newest record; of equally new ones the last read.
+
+    Items of the dataset's tables count as well, and have the latest values of these. What neither says of an item is
+    missing.
 
     Memory grows with the number of items, not of records.
 
@@ -72,10 +79,22 @@ def catalogue_of(
       feature_set, record: as the dataset says; of requests, the real candidates count.
       batch_size: records read at once; None takes some thousand rows.
       earliest: take an item's earliest record instead; of equally old ones the first read.
+      items: the dataset's tables of items, of `transforms.records.items_in`.
 
     Raises:
       InputError: there is no item with an id, or a file is missing or damaged.
     """
+    kept = _read(files, feature_set, record, batch_size, earliest)
+    return _with_tables(kept.catalogue(), _known(items, feature_set), feature_set, kept.last)
+
+
+def _read(
+    files: Sequence[str | os.PathLike[str]],
+    feature_set: FeatureSet,
+    record: RecordKind,
+    batch_size: int | None = None,
+    earliest: bool = False,
+) -> "Newest":
     columns, names = item_columns(feature_set), [str(name) for name in files]
     kept = (Earliest if earliest else Newest)((feature_set.column(ITEM_ID), *columns))
     names_read = (ITEM_ID, TIMESTAMP, CANDIDATE, *(column.name for column in columns))
@@ -89,7 +108,33 @@ def catalogue_of(
     if not kept.slots:
         expected, fix = f"records with an {ITEM_ID}", "name the shards of a log in which items were shown"
         raise InputError(", ".join(names) or "no file", "no item", expected, fix)
-    return kept.catalogue()
+    return kept
+
+
+def _known(items: Items | None, feature_set: FeatureSet) -> KnownItems:
+    known = KnownItems(feature_set)
+    known.add(items)
+    return known
+
+
+def _with_tables(
+    seen: Catalogue, known: KnownItems, feature_set: FeatureSet, now: int, until: int | None = None
+) -> Catalogue:
+    """Returns the items of records together with those of tables, whose values come first; see `KnownItems.at`."""
+    if not known:
+        return seen
+    tables = [(seen.ids, seen.columns), *known.at(now, until)]
+    ids = np.unique(np.concatenate([of for of, _ in tables]))
+    places = [np.searchsorted(ids, of) for of, _ in tables]
+    columns = {}
+    for column in item_columns(feature_set):
+        sizes = column.shape("row").sizes(len(ids), None, None, column.width)
+        values = np.full(sizes, known.unseen.get(column.name, MARKERS[column.dtype]), _MEMORY[column.dtype])
+        for place, (_, of_table) in zip(places, tables, strict=True):
+            if column.name in of_table:
+                values[place] = of_table[column.name]
+        columns[column.name] = values
+    return Catalogue(ids, columns)
 
 
 def catalogue_at(
@@ -97,23 +142,30 @@ def catalogue_at(
     since: Sequence[str | os.PathLike[str]],
     feature_set: FeatureSet,
     record: RecordKind,
+    items: Items | None = None,
 ) -> Catalogue:
     """Returns every item of raw shards, with the values that it had when the later shards began.
 
     Those are the values of its newest record before. An item that came later has those of its first record: what is
-    known of it when it can first be retrieved, counters not yet moved by what the later shards ask about.
+    known of it when it can first be retrieved, counters not yet moved by what the later shards ask about. Tables of
+    items count likewise: the row that held then or, of an item that came while the later shards last, its first one.
 
     Args:
       before, since: TFRecord files of raw records, the earlier and the later ones; either may be none.
       feature_set, record: as the dataset says.
+      items: the dataset's tables of items, of `transforms.records.items_in`.
 
     Raises:
       InputError: there is no item with an id, or a file is missing or damaged.
     """
     if not since:
-        return catalogue_of(before, feature_set, record)
-    first = catalogue_of(since, feature_set, record, earliest=True)
-    return joined(catalogue_of(before, feature_set, record), first) if before else first
+        return catalogue_of(before, feature_set, record, items=items)
+    later = _read(since, feature_set, record, earliest=True)
+    earlier = _read(before, feature_set, record) if before else None
+    seen = joined(earlier.catalogue(), later.catalogue()) if earlier else later.catalogue()
+    # Splits that are not by time overlap: then it is the end of the earlier one that counts.
+    now = max(later.first, earlier.last + 1) if earlier else later.first
+    return _with_tables(seen, _known(items, feature_set), feature_set, now, max(now, later.last))
 
 
 def joined(one: Catalogue, other: Catalogue) -> Catalogue:
@@ -138,12 +190,17 @@ _KEYS = (TIMESTAMP, CANDIDATE)
 
 
 class Newest:
-    """The newest values of each id, in arrays that double when they are full."""
+    """The newest values of each id, in arrays that double when they are full.
+
+    Attributes:
+      first, last: times of the records so far.
+    """
 
     _NEVER = np.iinfo(np.int64).min
 
     def __init__(self, columns: Sequence[Column]):
         self.slots: dict[Any, int] = {}
+        self.first, self.last = np.iinfo(np.int64).max, np.iinfo(np.int64).min
         self._missing = MISSING_STRING if columns[0].dtype == "string" else MISSING_INT
         self._times = np.empty(0, np.int64)
         sizes = {column.name: column.shape("row").sizes(0, None, None, column.width) for column in columns}
@@ -152,6 +209,8 @@ class Newest:
 
     def take(self, times: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
         """Adds a batch of items."""
+        self.first = min(self.first, int(times.min(initial=self.first)))
+        self.last = max(self.last, int(times.max(initial=self.last)))
         known = values[ITEM_ID] != self._missing
         times, ids = times[known], values[ITEM_ID][known]
         order = self._order(times)
@@ -214,12 +273,16 @@ class NewestItems:
     def __init__(self, feature_set: FeatureSet):
         columns = (feature_set.column(ITEM_ID), *item_columns(feature_set))
         self.names = tuple(column.name for column in columns)
-        self._newest = Newest(columns)
+        self._newest, self._known, self._feature_set = Newest(columns), KnownItems(feature_set), feature_set
         self._spec = parse_spec(feature_set, "row", (*self.names, TIMESTAMP))
 
     def take(self, columns: Mapping[str, np.ndarray]) -> None:
         """Adds rows: raw values of `names` and the timestamp, by column."""
         self._newest.take(columns[TIMESTAMP], columns)
+
+    def add(self, items: Items | None) -> None:
+        """Adds the tables of a span that begins; items that they alone have count as well."""
+        self._known.add(items)
 
     def read(self, files: Sequence[str], rows: int | None = None) -> None:
         """Adds the rows of raw shards, or the first `rows` of them."""
@@ -237,4 +300,5 @@ class NewestItems:
         """
         if not self._newest.slots:
             raise InputError("the stream", "no item", f"rows with an {ITEM_ID}", "look at the first span")
-        return self._newest.catalogue()
+        now = self._newest.last + 1
+        return _with_tables(self._newest.catalogue(), self._known, self._feature_set, now, now - 1)

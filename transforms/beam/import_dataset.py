@@ -9,15 +9,15 @@ from typing import Any
 
 import apache_beam as beam
 
-from transforms.batches import Batch
+from transforms.batches import Batch, ItemBatch
 from transforms.beam.credentials import check_credentials
 from transforms.beam.options import local_parts_folder, pipeline_options
 from transforms.errors import InputError
 from transforms.features import FeatureSet
 from transforms.progress import progress
-from transforms.records import Dataset, load_dataset
+from transforms.records import Dataset, Items, load_dataset
 from transforms.sources.base import Source
-from transforms.writing import new_dataset, write_shard
+from transforms.writing import new_dataset, write_items, write_shard
 
 DEFAULT_BEAM_ARGS = ("--runner=FnApiRunner",)
 """Named explicitly: newer Beam would try to download another runner first."""
@@ -48,17 +48,22 @@ class WriteShards(beam.DoFn):
 
     Args:
       directory: the unfinished dataset, on a file system that workers and launcher share.
+      feature_set, items: of the dataset.
     """
 
-    def __init__(self, directory: str, feature_set: FeatureSet):
-        self._directory, self._feature_set = directory, feature_set
+    def __init__(self, directory: str, feature_set: FeatureSet, items: Items | None = None):
+        self._directory, self._feature_set, self._items = directory, feature_set, items
 
-    def process(self, element: tuple[str, Batch | InputError]) -> Iterator[int]:
+    def process(self, element: tuple[str, Batch | ItemBatch | InputError]) -> Iterator[int]:
         name, batch = element
         if isinstance(batch, InputError):
             self._report(batch)
             raise batch
         try:
+            if isinstance(batch, ItemBatch):
+                if self._items is not None:
+                    write_items(self._directory, name, batch, self._items, self._feature_set)
+                return
             info = write_shard(self._directory, name, batch, self._feature_set)
         except InputError as error:
             self._report(error)
@@ -100,8 +105,8 @@ def import_dataset(
     options = pipeline_options(beam_args)
     source.check(input_dir)
     check_credentials(beam_args)
-    feature_set = source.feature_set()
-    with new_dataset(out, source.name, feature_set, source.origin(input_dir)) as unfinished:
+    feature_set, items = source.feature_set(), source.item_tables()
+    with new_dataset(out, source.name, feature_set, source.origin(input_dir), items) as unfinished:
         directory = str(unfinished.directory)
         try:
             with (
@@ -112,7 +117,7 @@ def import_dataset(
                 read = pipeline | "Read" >> source.read(input_dir)
                 # Each by itself, so that an error is reported where it arises and not when all else is done.
                 for number, batches in enumerate(read if isinstance(read, tuple) else (read,)):
-                    _ = batches | f"Write{number}" >> beam.ParDo(WriteShards(directory, feature_set))
+                    _ = batches | f"Write{number}" >> beam.ParDo(WriteShards(directory, feature_set, items))
         except Exception as error:
             raise _reported_error(directory) or error from error
     return load_dataset(out)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args, get
 from pydantic import BaseModel, ConfigDict
 
 from transforms.features import FeatureSet, RecordKind
+from transforms.records import Items
 
 if TYPE_CHECKING:
     import apache_beam as beam
@@ -98,6 +99,10 @@ class Source(ABC, Generic[OptionsT]):
     @abstractmethod
     def feature_set(self) -> FeatureSet:
         """The declaration that this source's records follow."""
+
+    def item_tables(self) -> Items | None:
+        """Returns which tables of items `read` gives beside the records, as `ItemBatch`; None: none."""
+        return None
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:
         """Looks at the raw files before anything is written: present, not empty, the expected columns.

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 
 from transforms.arrow import pa, pc
-from transforms.batches import MARKERS, Batch, Ragged, Values, padded
+from transforms.batches import MARKERS, Batch, ItemBatch, Ragged, Values, padded
 from transforms.errors import InputError
 from transforms.features import (
     CANDIDATE,
     EXPOSED,
+    ITEM_ID,
     LABEL,
     MISSING_INT,
     MISSING_STRING,
@@ -80,6 +81,25 @@ class BatchesOf:
             where = f"request {rows['request_id'][int(first[worst])].as_py()!r}"
             raise InputError(where, received, f"at most {most}, the list size", "choose a larger list size")
         return request, place, first
+
+
+@dataclass(frozen=True)
+class ItemBatches:
+    """Makes batches of the rows of a table of items: the `finish` of a `Kept`.
+
+    Args:
+      table: its name.
+      columns: of its shards.
+      key: column of the rows that holds the item's id.
+    """
+
+    table: str
+    columns: tuple[Column, ...]
+    key: str
+
+    def __call__(self, rows: pa.Table) -> ItemBatch:
+        named = rows.append_column(ITEM_ID, rows[self.key]) if self.key != ITEM_ID else rows
+        return ItemBatch(self.table, {column.name: values_of(named, column) for column in self.columns})
 
 
 def values_of(rows: pa.Table, column: Column) -> Values:

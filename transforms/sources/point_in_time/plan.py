@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from transforms.arrow import pa
-from transforms.batches import Batch
+from transforms.batches import Batch, ItemBatch
 from transforms.errors import InputError
 from transforms.features import Split
 from transforms.sources.point_in_time.splits import SplitRule
@@ -153,6 +153,25 @@ class Once:
         return ()
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A table of items that the dataset keeps, beside the records that it is joined to.
+
+    Args:
+      table: name of the PCollection.
+      key: its column of the item's id; rows without one are left out.
+      finish: makes the batch of a shard from rows in order of time.
+      timed: the table has times.
+      shards: in which its rows are cut, by item.
+    """
+
+    table: str
+    key: str
+    finish: Callable[[pa.Table], ItemBatch]
+    timed: bool = False
+    shards: int = 1
+
+
 Operation: TypeAlias = History | Count | Join | Once
 Finish: TypeAlias = Callable[[pa.Table, Split], Iterable[Batch]]
 """Makes batches of the rows of a shard, which are in order; histories are lists."""
@@ -181,6 +200,7 @@ class Plan:
       partitions: parts in which each key's rows are computed; one is in memory at once.
       shard_rows: rows of a shard, about.
       events_first: most rows are no records: they are dropped before tables are joined, where order allows it.
+      kept: tables of items that the dataset keeps.
     """
 
     operations: tuple[Operation, ...]
@@ -190,6 +210,7 @@ class Plan:
     partitions: int = 8
     shard_rows: int = 50_000
     events_first: bool = False
+    kept: tuple[Kept, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from transforms.arrow import pa
-from transforms.batches import Batch
+from transforms.batches import Batch, ItemBatch
 from transforms.beam.options import PartOptions
 from transforms.errors import InputError
 from transforms.features import SPLITS
@@ -16,7 +16,7 @@ from transforms.sources.point_in_time.batches_of import REQUEST
 from transforms.sources.point_in_time.compute import compute, with_request_times
 from transforms.sources.point_in_time.keys import key_codes, key_hashes
 from transforms.sources.point_in_time.parts import Part, PartStore, Reference
-from transforms.sources.point_in_time.plan import FILE, RECORD, REQUEST_ID, ROW, TIME, Plan, Stage, stages
+from transforms.sources.point_in_time.plan import FILE, RECORD, REQUEST_ID, ROW, TIME, Kept, Plan, Stage, stages
 from transforms.sources.point_in_time.splits import ByTime, Layout, TimeCounts
 
 LOG = "log"
@@ -32,7 +32,8 @@ class PointInTime(beam.PTransform):
     Input: a dictionary of `log` and of the tables that are joined, by name; see `plan`. An InputError among the tables
     is passed on.
 
-    Output: a tuple of PCollections for `import_dataset`; the first has `(shard name, Batch)`, the others errors.
+    Output: a tuple of PCollections for `import_dataset`: the first has `(shard name, Batch)`, those after it
+    `(shard name, ItemBatch)` of each table that is kept, the others errors.
 
     Args:
       plan: what to compute.
@@ -65,10 +66,15 @@ class PointInTime(beam.PTransform):
             parts = self._do(f"Compute{name}", grouped, _Compute(store, stage))
         sent = self._do("SendShards", parts, _SendToShards(store, plan), layout)
         shards = self._do("Finish", sent | "ByShard" >> beam.GroupByKey(), _Finish(store, plan), layout)
+        kept = []
+        for table in plan.kept:
+            of_items = self._do(f"SendItems:{table.table}", inputs[table.table], _SendItems(store, table))
+            grouped = of_items | f"Items:{table.table}" >> beam.GroupByKey()
+            kept.append(self._do(f"KeepItems:{table.table}", grouped, _KeepItems(store, table)))
         # Errors of what is read are reported while the rest is read.
         read = [errors for errors in self._errors if errors.producer.inputs[0] in inputs.values()]
         late = [errors for errors in self._errors if errors not in read]
-        return (shards, *read, late | "Errors" >> beam.Flatten())
+        return (shards, *kept, *read, late | "Errors" >> beam.Flatten())
 
     def _layout(self, parts: PCollection) -> AsSingleton:
         counted = (
@@ -191,6 +197,33 @@ class _Finish(_Guarded):
             rows = ordered.take(np.lexsort((row, file, request))).to_table()
         for batch in self._plan.finish(rows, SPLITS[split]):
             yield name, batch
+
+
+class _SendItems(_Guarded):
+    """Sends the rows of a table of items to their shards."""
+
+    def __init__(self, store: PartStore, table: Kept):
+        super().__init__(store)
+        self._table = table
+
+    def work(self, element: pa.Table | Part, *sides: Any) -> Iterator[Sent]:
+        part, key = _part(element), self._table.key
+        part = part.take(np.flatnonzero(key_codes([(part.rows, (key,))])[0] >= 0))
+        shard = key_hashes(part.rows, (key,)) % np.uint64(self._table.shards)
+        yield from self.sent(self._table.table, part, shard.astype(np.int64))
+
+
+class _KeepItems(_Guarded):
+    """Makes the batch of a shard of items."""
+
+    def __init__(self, store: PartStore, table: Kept):
+        super().__init__(store)
+        self._table = table
+
+    def work(self, element: Received, *sides: Any) -> Iterator[tuple[str, ItemBatch]]:
+        rows = self.received(element)[self._table.table].rows
+        order = np.lexsort([rows[name].to_numpy() for name in (ROW, FILE, *([TIME] if self._table.timed else []))])
+        yield f"{element[0]:06d}", self._table.finish(rows.take(pa.array(order)))
 
 
 class _JoinCounts(beam.CombineFn):

@@ -13,8 +13,8 @@ from transforms.arrow import pa, pc
 from transforms.batches import Batch
 from transforms.errors import InputError
 from transforms.features import MISSING_INT, Split
-from transforms.sources.point_in_time.batches_of import BatchesOf
-from transforms.sources.point_in_time.plan import Count, History, Join, Operation, Plan, Requests
+from transforms.sources.point_in_time.batches_of import BatchesOf, ItemBatches
+from transforms.sources.point_in_time.plan import Count, History, Join, Kept, Operation, Plan, Requests
 from transforms.sources.point_in_time.splits import ByColumn, ByHash, SplitRule, fixed_times, time_shares
 from transforms.sources.point_in_time.transform import LOG, PointInTime
 from transforms.sources.table.bigquery import read_bigquery
@@ -23,7 +23,7 @@ from transforms.sources.table.files import Chunk, LogFile, chunks_of, find_files
 from transforms.sources.table.formats import RawRows, column_names, read_rows
 from transforms.sources.table.log_columns import LogColumns, table_columns
 from transforms.sources.table.rows import log_rows, table_rows
-from transforms.sources.table.schema import dtype_of, feature_set_of
+from transforms.sources.table.schema import dtype_of, feature_set_of, items_of
 from transforms.sources.table.times import seconds
 from transforms.sources.table.values import ages
 
@@ -128,7 +128,21 @@ def plan_of(log: Declaration, folder: Path) -> Plan:
         finish=_Finish(log, BatchesOf(feature_set_of(log), log.record_kinds)),
         requests=requests,
         partitions=max(8, -(-sum(sizes) // PARTITION_BYTES)),
+        kept=tuple(_kept(log, folder)),
     )
+
+
+def _kept(log: Declaration, folder: Path) -> Iterator[Kept]:
+    """Tables of items, which the dataset keeps: the catalogue of retrieval has items that nobody was shown."""
+    items, feature_set = items_of(log), feature_set_of(log)
+    if items is None:
+        return
+    for name, kept in items.tables.items():
+        table, size = log.tables[name], 1 << 30
+        if table.format != "bigquery":
+            size = sum(os.path.getsize(file.path) for file in find_files(table, folder))
+        finish = ItemBatches(name, items.columns_of(name, feature_set), "_key")
+        yield Kept(name, "_key", finish, kept.timed, -(-size // PARTITION_BYTES))
 
 
 def _operations(log: Declaration, folder: Path) -> Iterator[Operation]:

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from transforms.columns import WEIGHT_COLUMN, Column
 from transforms.errors import InputError
 from transforms.features import VOCABULARY_ENCODINGS, Encoding, Feature, FeatureSet
+from transforms.records import Items, ItemTable
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
 from transforms.sources.table.parts import Entity
 
@@ -51,6 +52,22 @@ def feature_set_of(declaration: Declaration) -> FeatureSet:
         list_size=declaration.list_size if "request" in declaration.record_kinds else None,
         requires_item_id=True,
     )
+
+
+def items_of(declaration: Declaration) -> Items | None:
+    """Returns what the dataset keeps of tables of items; None: there are none."""
+    names = [name for name in declaration.tables if declaration.entity_of(name) == "item"]
+    tables = {}
+    for name in names:
+        table = declaration.tables[name]
+        times = [one for one, feature in table.features.items() if feature.is_time]
+        ages = tuple(one for one in times if dtype_of(declaration, one) == "float")
+        # The catalogue holds no lists of any length.
+        columns = tuple(one for one, feature in table.features.items() if feature.sequence is None)
+        tables[name] = ItemTable(columns=columns, times=ages, timed=table.timestamp is not None)
+    counts = {name: feature.count for name, feature in declaration.features.items() if feature.count is not None}
+    unseen = {name: 0.0 for name, count in counts.items() if count.per == ("item_id",)}
+    return Items(tables=tables, unseen=unseen) if tables else None
 
 
 def _role_columns(declaration: Declaration) -> list[Column]:

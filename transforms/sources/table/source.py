@@ -5,13 +5,14 @@ from pathlib import Path, PurePath
 from typing import Any, ClassVar
 
 from transforms.features import FeatureSet, RecordKind
+from transforms.records import Items
 from transforms.sources.base import Source
 from transforms.sources.table.declaration import Declaration
 from transforms.sources.table.files import find_files
 from transforms.sources.table.first_look import check
 from transforms.sources.table.load import load_declaration
 from transforms.sources.table.read import ReadLog
-from transforms.sources.table.schema import feature_set_of
+from transforms.sources.table.schema import feature_set_of, items_of
 
 
 class TableSource(Source):
@@ -35,6 +36,9 @@ class TableSource(Source):
 
     def feature_set(self) -> FeatureSet:
         return feature_set_of(self.declaration)
+
+    def item_tables(self) -> Items | None:
+        return items_of(self.declaration)
 
     def check(self, input_dir: str | os.PathLike[str]) -> None:
         check(self.declaration, Path(input_dir))
