@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from evaluation.metrics import evaluate as evaluate_rows
-from evaluation.metrics import evaluate_requests
+from evaluation.metrics import Prepared, request_data, row_data
 from evaluation.ranking import CUT_OFFS, RankingDefinition
 from evaluation.units import Resample, group_indices
 from serving.contract import read_contract
@@ -277,7 +276,7 @@ def metrics_of(
 ) -> dict[str, float]:
     """Metrics with confidence intervals; on simulated data also the oracle's and the logging policy's.
 
-    Rows have the metrics of `evaluation.metrics.evaluate`, requests those of `evaluate_requests`.
+    Rows have the metrics of `evaluation.metrics.evaluate`, requests those of `evaluate_requests` there.
 
     Args:
       scored: of `score`.
@@ -292,12 +291,22 @@ def metrics_of(
       InputError: the truth or the logging policy's score is missing in some records, the model gives something else
         than probabilities, or what is to be drawn has no ids.
     """
+    return prepared_of(scored, cut_offs, definition, resample).report(resamples, seed)
+
+
+def prepared_of(
+    scored: Scored,
+    cut_offs: Sequence[int] = CUT_OFFS,
+    definition: RankingDefinition = "standard",
+    resample: Resample | None = None,
+) -> Prepared:
+    """Returns what the metrics are computed from; arguments and errors are those of `metrics_of`."""
     requests = scored.requests
     _check_resample(scored, resample)
     _check_probabilities(scored)
     if requests is not None:
         extra = {name: _complete(name, values, requests.candidate) for name, values in requests.extra.items()}
-        return evaluate_requests(
+        return request_data(
             requests.probability,
             requests.candidate,
             requests.exposed,
@@ -307,8 +316,6 @@ def metrics_of(
             requests.user_id,
             cut_offs,
             definition,
-            resamples,
-            seed,
             resample,
             requests.extra.get(WEIGHT),
         )
@@ -316,7 +323,7 @@ def metrics_of(
     references = (extra.get(TRUTH), extra.get(LOGGED_SCORE))
     ids = (scored.user_id, scored.request_id)
     weight = scored.extra.get(WEIGHT)
-    return evaluate_rows(scored.label, scored.probability, *ids, *references, resamples, seed, resample, weight)
+    return row_data(scored.label, scored.probability, *ids, *references, resample, weight)
 
 
 def _check_resample(scored: Scored, resample: Resample | None) -> None:

@@ -44,6 +44,10 @@ class Scorer:
         scores: np.ndarray = self._signature(examples=examples)[PROBABILITY].numpy()
         return scores
 
+    def has(self, signature: str) -> bool:
+        """Returns True if the model has a signature of that name."""
+        return signature in self._loaded.signatures
+
     def ask(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Returns the outputs of any signature; all inputs are required, as Python's loader has no defaults."""
         function = self._loaded.signatures[signature]

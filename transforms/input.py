@@ -24,6 +24,7 @@ def serialized(
     seed: int | None = None,
     drop_remainder: bool = False,
     parallel_files: int = 4,
+    every: int = 1,
 ) -> tf.data.Dataset:
     """Batches of serialized examples, string [B].
 
@@ -34,6 +35,7 @@ def serialized(
       seed: of the shuffle of files and examples: equal seeds give equal orders, however often they are read.
       drop_remainder: leave out the last batch if it is short.
       parallel_files: files read at once when shuffling.
+      every: leave out all but the first of so many records; 1 leaves out none.
     """
     compression = "GZIP" if files and all(str(name).endswith(".gz") for name in files) else None
     paths = tf.data.Dataset.from_tensor_slices([str(name) for name in files])
@@ -49,6 +51,8 @@ def serialized(
         records = records.shuffle(shuffle_buffer, seed=seed, reshuffle_each_iteration=False)
     else:
         records = paths.flat_map(read)
+    if every > 1:
+        records = records.shard(every, 0)
     return records.batch(batch_size, drop_remainder=drop_remainder)
 
 

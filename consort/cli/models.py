@@ -6,10 +6,33 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from consort.cli.options import Data, JsonFile, Model, Run, RunOut, Seed, SeedOverride, Set, check_unused, overrides
-from consort.cli.output import clock, describe_best, progress, report_changed, report_warnings, save, say, show
+from consort.cli.options import (
+    Baselines,
+    Data,
+    JsonFile,
+    Model,
+    Run,
+    RunOut,
+    Seed,
+    SeedOverride,
+    Set,
+    check_unused,
+    overrides,
+)
+from consort.cli.output import (
+    clock,
+    describe_best,
+    progress,
+    report_changed,
+    report_warnings,
+    save,
+    say,
+    show,
+    show_baselines,
+)
 
 if TYPE_CHECKING:
+    from evaluation.comparison import Comparison
     from evaluation.ranking import RankingDefinition
     from runs.evaluate import Scored
 
@@ -73,6 +96,7 @@ def evaluate(
     ranking_definition: Annotated[
         _Definition, typer.Option("--ranking-definition", help=_DEFINITION_HELP)
     ] = _Definition.STANDARD,
+    baselines: Baselines = True,
     seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
@@ -92,25 +116,53 @@ def evaluate(
 
     model = find_saved_model(directory)
     load_dataset(data)
-    from runs.evaluate import metrics_of, retrieval_metrics, score
+    from runs.evaluate import retrieval_metrics, score
 
     with progress("scoring", "records") as update:
         scored = score(model, data, split, progress=update)
     report_changed(scored.changed_shards)
-    with clock(f"computing metrics, {resamples} resamples" if resamples else "computing metrics"):
-        metrics = metrics_of(scored, cut_offs=cut_offs, definition=definition, **bootstrap)
+    compared, notes = _compared(scored, (model, data, split), (cut_offs, definition), bootstrap, baselines)
     with clock("retrieving"):
         retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap)
     result = {"model": str(model), "data": str(data), "split": split, **_sizes(scored, definition)}
     if resamples:
-        result["resample"] = _drawn(metrics)
+        result["resample"] = _drawn(compared.metrics)
     shown = {**result, **({"retrieval": _with_intervals(retrieval)} if retrieval else {})}
-    result |= _warnings(metrics)
-    show({**shown, "metrics": _with_intervals(metrics)})
+    show({**shown, "metrics": _with_intervals(compared.metrics)})
+    show_baselines(compared.metrics, compared.baselines, compared.gain)
     from runs.provenance import machine
 
     reported = {"retrieval": {"exclude_seen": exclude_seen, **retrieval}} if retrieval else {}
-    save({**result, **reported, "metrics": metrics, "machine": machine()}, json_file)
+    result |= {**_warnings(compared), **reported, **notes, "metrics": compared.metrics, "machine": machine()}
+    save(result, json_file)
+
+
+def _compared(
+    scored: "Scored",
+    where: tuple[Path, Path, str],
+    ranking: tuple[tuple[int, ...], "RankingDefinition"],
+    bootstrap: dict[str, Any],
+    baselines: bool,
+) -> tuple["Comparison", dict[str, Any]]:
+    """Returns the model's metrics beside those of baselines, and what the result reports of these."""
+    from evaluation.comparison import compare
+    from runs.baselines.beside import ranking_baselines, scores_of
+    from runs.evaluate import prepared_of
+
+    prepared = prepared_of(scored, *ranking, bootstrap["resample"])
+    fitted = None
+    if baselines:
+        with clock("fitting baselines"):
+            fitted = ranking_baselines(*where)
+    resamples, seed = bootstrap["resamples"], bootstrap["seed"]
+    with clock(f"computing metrics, {resamples} resamples" if resamples else "computing metrics"):
+        compared = compare(prepared, scores_of(scored, fitted) if baselines else {}, resamples, seed)
+    if not baselines:
+        return compared, {}
+    if fitted is None:
+        say("no baselines: the dataset has no train and eval split, or the model exports no transform_features")
+    notes = {} if fitted is None else fitted.notes
+    return compared, {"baselines": compared.baselines, "gain": compared.gain, "baselines_fitted": notes}
 
 
 def _sizes(scored: "Scored", definition: "RankingDefinition") -> dict[str, Any]:
@@ -132,16 +184,20 @@ def _sizes(scored: "Scored", definition: "RankingDefinition") -> dict[str, Any]:
     }
 
 
-def _warnings(metrics: dict[str, float]) -> dict[str, list[str]]:
-    """Reports a model that is no better than the mean click rate; returns that as `warnings`."""
-    if metrics.get("ne", 0.0) < 1:
-        return {}
-    warning = (
-        f"the model is no better than the mean click rate: ne is {metrics['ne']:.4f}; expected below 1; train it for "
-        "more steps (training.epochs, a smaller training.batch_size), or check that the data is of the same kind"
-    )
-    say(f"warning: {warning}")
-    return {"warnings": [warning]}
+def _warnings(compared: "Comparison") -> dict[str, list[str]]:
+    """Reports a model that is no better than the mean click rate or a baseline; returns that as `warnings`."""
+    from runs.baselines.verdict import warnings_of
+
+    warnings, ne = warnings_of(compared), compared.metrics.get("ne", 0.0)
+    if ne >= 1:
+        warnings.insert(
+            0,
+            f"the model is no better than the mean click rate: ne is {ne:.4f}; expected below 1; train it for more "
+            "steps (training.epochs, a smaller training.batch_size), or check that the data is of the same kind",
+        )
+    for warning in warnings:
+        say(f"warning: {warning}")
+    return {"warnings": warnings} if warnings else {}
 
 
 def _drawn(metrics: dict[str, float]) -> str | None:

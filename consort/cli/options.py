@@ -49,6 +49,9 @@ Seed = Annotated[int, typer.Option("--seed", metavar="N", help="Random seed.", m
 SeedOverride = Annotated[
     int | None, typer.Option("--seed", metavar="N", help="Random seed; overrides the file's.", min=0, max=MAX_SEED)
 ]
+Baselines = Annotated[
+    bool, typer.Option("--baselines/--no-baselines", help="Compare with simple models (docs/metrics.md).")
+]
 Rounds = Annotated[int, typer.Option(metavar="N", help="Number of rounds; the median is reported.", min=1)]
 Threads = Annotated[int, typer.Option(metavar="N", help="Number of threads.", min=1)]
 Fast = Annotated[bool, typer.Option("--fast", help="Tiny sizes, for trying the command; not for measuring.")]

@@ -9,7 +9,10 @@ from typing import Any
 from transforms.files import write_text
 from transforms.progress import clock, progress, say
 
-__all__ = ["clock", "describe_best", "progress", "report_changed", "report_warnings", "save", "say", "show", "table"]
+__all__ = [
+    "clock", "describe_best", "progress", "report_changed", "report_warnings", "save", "say", "show",
+    "show_baselines", "table",
+]  # fmt: skip
 
 
 def show(result: Mapping[str, Any], json_file: Path | None = None) -> None:
@@ -38,6 +41,47 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -
     for row in rows:
         drawn.add_row(*(_text(cell) for cell in row))
     Console(width=None if sys.stdout.isatty() else 110).print(drawn)
+
+
+_SHOWN = ("auc", "logloss", "gauc_user", "gauc_request", "auc_entire", "auc_unexposed")
+_MOST_COLUMNS = 5
+
+
+def show_baselines(metrics: Mapping[str, Any], baselines: Mapping[str, Any], gain: Mapping[str, Any]) -> None:
+    """Prints the model beside its baselines, the best value of each metric marked with a star.
+
+    Args:
+      metrics: of the model.
+      baselines, gain: by the baseline's name, as `evaluation.comparison.Comparison` has them.
+    """
+    from evaluation.comparison import HIGHER_IS_BETTER
+    from runs.baselines.verdict import decisive_metric
+
+    if not baselines:
+        return
+    recalls = [key for key in metrics if key.startswith("catalogue_recall@") and key.rpartition("@")[2].isdigit()]
+    keys = (recalls or [key for key in _SHOWN if key in metrics])[-_MOST_COLUMNS:]
+    decisive = decisive_metric(metrics)
+    rows = {"model": metrics, **baselines}
+    lines = [["", *keys, f"gain of the model in {decisive}"]]
+    for name, values in rows.items():
+        cells = [name]
+        for key in keys:
+            known = [one[key] for one in rows.values() if key in one]
+            best = max(known) if HIGHER_IS_BETTER[key.partition("@")[0]] else min(known)
+            cells.append(f"{values[key]:.4f}{'*' if values[key] == best else ' '}" if key in values else "")
+        lines.append([*cells, _interval(gain.get(name, {}), decisive)])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    for line in lines:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
+    print("* best value of the column")
+
+
+def _interval(gains: Mapping[str, float], key: str | None) -> str:
+    if key is None or key not in gains:
+        return ""
+    low, high = gains.get(f"{key}_low"), gains.get(f"{key}_high")
+    return f"{gains[key]:+.4f}" + ("" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]")
 
 
 def report_changed(shards: Sequence[str]) -> None:

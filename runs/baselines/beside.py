@@ -1,0 +1,110 @@
+"""Baselines beside an exported model: fitted on the train split of the dataset that it is evaluated on."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation.comparison import BaselineScores
+from runs.baselines.cache import Predictions, cached
+from runs.baselines.ranking import LOGGING_POLICY, Encode, Reader, Split, predict
+from runs.evaluate import LOGGED_SCORE, Scored, splits_of
+from serving.contract import read_contract
+from serving.export.signatures import EXAMPLES, TRANSFORM
+from serving.loading import Scorer
+from transforms.features import FeatureSet, RecordKind
+from transforms.features import Split as SplitName
+from transforms.records import Dataset, load_dataset, shard_paths
+
+_FITTED_ON: tuple[SplitName, ...] = ("train", "eval")
+
+
+def ranking_baselines(
+    model_dir: str | os.PathLike[str], data_dir: str | os.PathLike[str], split: str
+) -> Predictions | None:
+    """Returns what simple models predict for a split, on the features of an exported model.
+
+    Args:
+      model_dir, data_dir, split: as in `runs.evaluate.score`, which has checked them.
+
+    Returns:
+      None where the dataset has no train and eval split to fit them on, or the model no `transform_features`.
+    """
+    contract, dataset = read_contract(model_dir), load_dataset(data_dir)
+    record: RecordKind = contract["record"]
+    features = FeatureSet.model_validate(contract["feature_set"])
+    # The transform was learned on the data that the model was trained on, which may be other data.
+    learned_on = contract.get("run", {}).get("dataset_sha256", "")
+
+    def encode() -> Encode | None:
+        scorer = Scorer(model_dir)
+        return (lambda examples: scorer.ask(TRANSFORM, {EXAMPLES: examples})) if scorer.has(TRANSFORM) else None
+
+    files = [
+        path for name in splits_of(dataset, record, split) for path in shard_paths(data_dir, dataset, record, name)
+    ]
+    return predictions(data_dir, dataset, features, record, encode, files, {"learned_on": learned_on})
+
+
+def predictions(
+    data_dir: str | os.PathLike[str],
+    dataset: Dataset,
+    features: FeatureSet,
+    record: RecordKind,
+    encode: Callable[[], Encode | None],
+    files: Sequence[str],
+    identity: Mapping[str, Any],
+    every: int = 1,
+) -> Predictions | None:
+    """Returns what baselines predict for some files, from the cache where it was computed before.
+
+    Args:
+      data_dir, dataset: to fit them on.
+      features: of the model.
+      record: `row` or `request`.
+      encode: makes the learned transform, or None where there is none; called where there is work for it.
+      files: TFRecords to predict for.
+      identity: of the learned transform, besides the features.
+      every: predict for one record of so many.
+    """
+    known = dataset.records.get(record, {})
+    if any(name not in known or not known[name].examples for name in _FITTED_ON):
+        return None
+    fitted_on = (Split(shard_paths(data_dir, dataset, record, name), known[name].examples) for name in _FITTED_ON)
+    train, held_out = fitted_on
+    read = [*train.files, *held_out.files, *files]
+    identity = {
+        **identity,
+        "dataset_sha256": dataset.sha256,
+        "files": [[os.path.relpath(one, data_dir), os.path.getsize(one), os.stat(one).st_mtime_ns] for one in read],
+        "features": features.digest(),
+        "record": record,
+        "every": every,
+        "predicted": [os.path.relpath(one, data_dir) for one in files],
+    }
+
+    def make() -> Predictions:
+        transform = encode()
+        if transform is None:
+            return Predictions({})
+        reader = Reader(dataset.feature_set, features.model_inputs(record), record, transform)
+        return predict(reader, train, held_out, files, every)
+
+    made = cached(Path(data_dir), identity, make)
+    return made if made.arrays else None
+
+
+def scores_of(scored: Scored, fitted: Predictions | None) -> dict[str, BaselineScores]:
+    """Returns the baselines' scores for what a model was evaluated on, the logging policy's among them.
+
+    Args:
+      scored: the model's.
+      fitted: of `ranking_baselines`.
+    """
+    scores = {name: BaselineScores(values) for name, values in ({} if fitted is None else fitted.arrays).items()}
+    logged = scored.extra if scored.requests is None else scored.requests.extra
+    if LOGGED_SCORE in logged:
+        scores[LOGGING_POLICY] = BaselineScores(np.asarray(logged[LOGGED_SCORE]), are_probabilities=False)
+    return scores

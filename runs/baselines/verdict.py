@@ -1,0 +1,69 @@
+"""What a comparison with baselines means: warnings for the user, and the gate `min_gain_over_baseline`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from evaluation.comparison import Comparison
+
+NAIVE = ("mean_rate", "logging_policy", "most_popular", "recently_popular")
+"""Baselines that know nothing of the features; a model that is not better than these has learned nothing of use."""
+_DECISIVE = ("auc_entire", "auc")
+
+
+def decisive_metric(metrics: Mapping[str, Any]) -> str | None:
+    """Returns the metric by which model and baseline are judged: recall at the largest k, `auc_entire` or `auc`."""
+    recalls = [key for key in metrics if key.startswith("catalogue_recall@") and key.rpartition("@")[2].isdigit()]
+    if recalls:
+        return max(recalls, key=lambda key: int(key.rpartition("@")[2]))
+    return next((key for key in _DECISIVE if key in metrics), None)
+
+
+def warnings_of(comparison: Comparison) -> list[str]:
+    """Returns a line for each naive baseline that the model is not significantly better than, and each better one."""
+    key = decisive_metric(comparison.metrics)
+    lines = []
+    for name, gains in comparison.gain.items():
+        if key not in gains:
+            continue
+        low, high = gains.get(f"{key}_low"), gains.get(f"{key}_high")
+        if name in NAIVE and (gains[key] <= 0 if low is None else low <= 0):
+            said, fix = "not significantly better than", "train longer or on more data, or look at the features"
+        elif high is not None and high < 0:
+            said, fix = (
+                "significantly worse than",
+                "search for better settings with `consort tune`, or serve that instead",
+            )
+        else:
+            continue
+        lines.append(f"the model is {said} the baseline {name}: {_gain(key, gains)}; {fix}")
+    return lines
+
+
+def failed_gains(comparison: Comparison, least: float | None) -> list[str]:
+    """Returns why a model is rejected by `gate.min_gain_over_baseline`; nothing where it is not.
+
+    Args:
+      comparison: on the split that decides.
+      least: gain over the best baseline that is needed; besides, the model must be significantly better than each
+        naive baseline. None: nothing is needed.
+    """
+    key = decisive_metric(comparison.metrics)
+    if least is None:
+        return []
+    gains = {name: values for name, values in comparison.gain.items() if key in values}
+    if key is None or not gains:
+        return ["min_gain_over_baseline: there is no baseline to compare with; see the lines above, or leave it out"]
+    reasons = []
+    best = min(gains, key=lambda name: gains[name][key])
+    if not gains[best][key] >= least:
+        reasons.append(f"{_gain(key, gains[best])} over the baseline {best}; at least {least:+g} is needed")
+    for name in (name for name in NAIVE if name in gains):
+        if not gains[name].get(f"{key}_low", gains[name][key]) > 0:
+            reasons.append(f"not significantly better than the baseline {name}: {_gain(key, gains[name])}")
+    return reasons
+
+
+def _gain(key: str, gains: Mapping[str, float]) -> str:
+    low, high = gains.get(f"{key}_low"), gains.get(f"{key}_high")
+    interval = "" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]"
+    return f"gain in {key} {gains[key]:+.4f}{interval}"

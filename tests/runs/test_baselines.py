@@ -1,0 +1,129 @@
+"""Baselines of rankers on a small log: what is fitted, what is kept, and what the verdict says."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
+
+from evaluation.comparison import BaselineScores, Comparison, compare
+from evaluation.metrics import row_data
+from runs.baselines.beside import predictions
+from runs.baselines.cache import FOLDER, Predictions
+from runs.baselines.verdict import failed_gains, warnings_of
+from tests.helpers.toy_data import write_learnable
+from transforms.features import Encoding, Feature, FeatureSet, Split
+from transforms.records import Dataset, load_dataset, shard_paths
+from transforms.schema import parse_spec
+
+
+@pytest.fixture(scope="module")
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("log") / "data"
+    write_learnable(folder)
+    return folder
+
+
+def _features(dataset: Dataset) -> FeatureSet:
+    chosen = (Feature(name="item_id", encoding=Encoding.ID), Feature(name="price", encoding=Encoding.IDENTITY))
+    return FeatureSet(columns=dataset.feature_set.columns, features=chosen)
+
+
+def _raw(log: Path, split: Split) -> dict[str, np.ndarray]:
+    dataset = load_dataset(log)
+    spec = parse_spec(dataset.feature_set, "row", ("item_id", "price", "label"))
+    examples = list(tf.data.TFRecordDataset(shard_paths(log, dataset, "row", split)))
+    return {name: values.numpy() for name, values in tf.io.parse_example(examples, spec).items()}
+
+
+def _items(values: np.ndarray) -> np.ndarray:
+    return np.array([int(value[1:]) + 1 for value in values])
+
+
+def _predicted(log: Path, calls: list[str]) -> Predictions:
+    dataset = load_dataset(log)
+    spec = parse_spec(dataset.feature_set, "row", ("item_id", "price"))
+
+    def encode(examples: tf.Tensor) -> dict[str, np.ndarray]:
+        raw = {name: values.numpy() for name, values in tf.io.parse_example(examples, spec).items()}
+        return {"item_id": _items(raw["item_id"]), "price": raw["price"]}
+
+    def learned():
+        calls.append("asked")
+        return encode
+
+    files = shard_paths(log, dataset, "row", "test")
+    made = predictions(log, dataset, _features(dataset), "row", learned, files, {})
+    assert made is not None
+    return made
+
+
+def test_logistic_regression_and_the_mean_rate_are_those_of_train(log: Path) -> None:
+    result, train, test = _predicted(log, []), _raw(log, "train"), _raw(log, "test")
+
+    def columns(raw: dict[str, np.ndarray]) -> np.ndarray:
+        price = (raw["price"] - train["price"].mean()) / train["price"].std()
+        return np.column_stack([np.eye(21)[_items(raw["item_id"])], price])
+
+    c = result.notes["logistic_regression"]["c"]
+    reference = LogisticRegression(C=c, tol=1e-8, max_iter=2000).fit(columns(train), train["label"])
+    expected = reference.predict_proba(columns(test))[:, 1]
+    np.testing.assert_allclose(result.arrays["logistic_regression"], expected, atol=1e-3)
+    np.testing.assert_allclose(result.arrays["mean_rate"], train["label"].mean())
+    assert result.notes["fitted_on"] == 3000
+
+
+def test_predictions_are_kept_beside_the_dataset_until_it_changes(log: Path) -> None:
+    calls: list[str] = []
+    first = _predicted(log, calls)
+    (kept,) = (log / FOLDER).glob("*.npz")
+    calls.clear()
+    again = _predicted(log, calls)
+    assert not calls and again.notes == first.notes
+    np.testing.assert_array_equal(again.arrays["logistic_regression"], first.arrays["logistic_regression"])
+    kept.write_bytes(kept.read_bytes()[:100])
+    assert _predicted(log, calls).notes == first.notes and len(calls) == 1
+    dataset = load_dataset(log)
+    os.utime(shard_paths(log, dataset, "row", "train")[0], (1, 1))
+    _predicted(log, calls)
+    assert len(calls) == 2
+
+
+def test_nothing_is_kept_in_a_folder_that_is_read_only(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kept in (log / FOLDER).glob("*.npz"):
+        kept.unlink()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert _predicted(log, []).arrays
+    assert not list((log / FOLDER).glob("*.npz"))
+
+
+@pytest.fixture
+def comparisons() -> dict[str, Comparison]:
+    random = np.random.default_rng(0)
+    label = (random.random(800) < 0.4).astype(float)
+    good = np.clip(0.4 + 0.2 * (label - 0.4) + random.normal(0, 0.15, 800), 0.01, 0.99)
+    others = {"mean_rate": BaselineScores(np.full(800, 0.4)), "logistic_regression": BaselineScores(good)}
+    better = np.clip(good + 0.1 * (label - 0.5), 0.01, 0.99)
+    models = {"noise": random.random(800), "same": good, "better": better}
+    return {name: compare(row_data(label, model), others, 60) for name, model in models.items()}
+
+
+def test_a_model_that_learned_nothing_is_said_to_be_no_better(comparisons: dict[str, Comparison]) -> None:
+    naive, worse = warnings_of(comparisons["noise"])
+    assert "not significantly better than the baseline mean_rate: gain in auc" in naive
+    assert "significantly worse than the baseline logistic_regression" in worse
+    assert warnings_of(comparisons["same"]) == [] and warnings_of(comparisons["better"]) == []
+
+
+def test_the_gate_wants_the_gain_over_the_best_and_more_than_chance_over_the_naive(
+    comparisons: dict[str, Comparison],
+) -> None:
+    assert failed_gains(comparisons["noise"], None) == []
+    assert failed_gains(comparisons["same"], 0.0) == [] and failed_gains(comparisons["better"], 0.01) == []
+    (reason,) = failed_gains(comparisons["same"], 0.01)
+    assert "over the baseline logistic_regression; at least +0.01 is needed" in reason
+    # However low the bound, noise is not significantly better than the mean rate.
+    assert any("mean_rate" in reason for reason in failed_gains(comparisons["noise"], -1.0))
+    assert failed_gains(Comparison({"auc": 0.7}, {}, {}), 0.0)
