@@ -106,6 +106,7 @@ def test_histories_and_counters_are_those_of_a_plain_loop(rows, last, lag, parti
 @given(rows=st.lists(EVENT, min_size=1, max_size=12), prices=st.lists(PRICE, max_size=12), seed=st.integers(0, 9))
 def test_a_timed_table_gives_the_latest_row_strictly_before(rows, prices, seed):
     rows = placed(rows)
+    prices = list({(price["item"], price["timestamp"]): price for price in prices}.values())
     prices = [price | {"price": number} for number, price in enumerate(placed(prices))]
     join = Join("prices", ("item_id",), ("price",), ("item",), timed=True)
     tables = {"prices": table_of(random.Random(seed).sample(prices, len(prices)))} if prices else {}
@@ -113,7 +114,7 @@ def test_a_timed_table_gives_the_latest_row_strictly_before(rows, prices, seed):
     for row, result in zip(rows, by_place(part), strict=True):
         earlier = [price for price in prices if price["item"] == row["item_id"]]
         earlier = [price for price in earlier if price["timestamp"] < row["timestamp"]]
-        latest = max(earlier, key=lambda price: (price["timestamp"], price["_file"], price["_row"]), default=None)
+        latest = max(earlier, key=lambda price: price["timestamp"], default=None)
         assert result["price"] == (latest["price"] if latest else None)
 
 
@@ -126,6 +127,21 @@ def test_a_table_without_times_has_each_key_once():
     prices.append({"item": "y", "price": 4, "_file": 0, "_row": 9})
     with pytest.raises(InputError, match="prices.csv, line 9, field item: received y again; expected each item once"):
         compute(Part(table_of(rows)), Stage(join.per, (join,), ()), {"prices": table_of(prices)})
+
+
+def test_a_timed_table_has_each_key_once_at_a_time():
+    rows = placed([{"item_id": "x", "timestamp": 5}])
+    prices = [
+        {"item": "x", "timestamp": time, "price": time, "_file": 0, "_row": row} for row, time in enumerate((1, 2))
+    ]
+    join = Join("prices", ("item_id",), ("price",), ("item",), True, "prices.csv, line {1}".format, "article")
+    stage = Stage(join.per, (join,), ())
+    assert by_place(compute(Part(table_of(rows)), stage, {"prices": table_of(prices)}))[0]["price"] == 2
+    prices.append(prices[0] | {"price": 7, "_row": 9})
+    with pytest.raises(
+        InputError, match="line 9, field article: received x again; expected each article once at a time"
+    ):
+        compute(Part(table_of(rows)), stage, {"prices": table_of(prices)})
 
 
 def test_events_of_one_moment_are_in_order_of_file_and_row_and_know_nothing_of_each_other():

@@ -252,5 +252,7 @@ def test_conditions_are_comparisons_joined_by_and() -> None:
     ["", "label", "label = 1", "label == 1 and", "label == 1 or x == 2", "x in [1", "x in []", "__import__('os')"],
 )
 def test_what_is_no_condition_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="compare with '' for a missing value"):
+        parse_condition("x != null")
     with pytest.raises(InputError, match="comparisons joined by"):
         parse_condition(text)

@@ -14,9 +14,10 @@ from transforms.arrow import pa, pq
 from transforms.errors import InputError
 from transforms.sources.table.convert import texts
 from transforms.sources.table.files import Chunk, chunks_of, find_files
-from transforms.sources.table.first_look import check_columns
+from transforms.sources.table.first_look import check, check_columns
 from transforms.sources.table.formats import LOOK_BYTES, RawRows, column_names, read_rows
 from transforms.sources.table.lists import lists
+from transforms.sources.table.load import parse_declaration
 from transforms.sources.table.parts import Csv, Files
 
 ROWS: list[dict[str, Any]] = [
@@ -124,6 +125,14 @@ def test_folders_give_columns_and_hidden_files_are_left_aside(tmp_path: Path) ->
         ]
 
 
+def test_partitions_are_written_as_hive_writes_them(tmp_path: Path) -> None:
+    for value in ("__HIVE_DEFAULT_PARTITION__", "a%20b%2Fc"):
+        (tmp_path / f"shop={value}").mkdir()
+        (tmp_path / f"shop={value}" / "part.csv").write_text("id\n1\n")
+    rows = _read(tmp_path, Files(files=("*/part.csv",)), ["shop"])
+    assert [part.columns["shop"].to_pylist() for part in rows] == [[None], ["a b/c"]]
+
+
 def test_members_of_structs_have_dotted_names(tmp_path: Path) -> None:
     records = [{"user": {"id": 3}}, {"user": {"id": 4}}]
     pq.write_table(pa.Table.from_pylist(records), tmp_path / "log.parquet")
@@ -169,10 +178,33 @@ def test_a_late_chunk_names_its_line_in_the_file(tmp_path: Path) -> None:
         _read(tmp_path, Files(files=("log.csv",)), ["id"], chunk_bytes=50)
 
 
+def test_names_that_stand_twice_are_refused_where_they_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("item,price,click,price,x_1,x_1\na,1,0,2,3,4\n")
+    log = {"name": "shop", "files": "log.csv", "item_id": "item", "label": "click", "splits": "random"}
+    check(parse_declaration(log), tmp_path)
+    for feature in ({"type": "float"}, {"vector": 2, "column": "x_*"}):
+        declared = parse_declaration(log | {"features": {"price": feature | {"entity": "item"}}})
+        with pytest.raises(InputError, match=r"log.csv: received two columns '(price|x_1)'; expected each name once"):
+            check(declared, tmp_path)
+
+
+def test_lines_of_old_macs_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_bytes(b"id,price\r1,2\r")
+    with pytest.raises(InputError, match=r"log.csv: received lines that end with a carriage return alone"):
+        column_names(find_files(Files(files=("log.csv",)), tmp_path)[0], Csv())
+
+
+def test_a_dialect_of_csv_belongs_to_csv_files(tmp_path: Path) -> None:
+    (tmp_path / "log.jsonl").write_bytes(JSON)
+    log = {"name": "shop", "files": "log.jsonl", "item_id": "id", "label": "price", "splits": "random"}
+    with pytest.raises(InputError, match="received a jsonl file; expected a CSV or TSV file"):
+        check(parse_declaration(log | {"csv": {"decimal": ","}}), tmp_path)
+
+
 def test_what_matches_nothing_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for pattern in ("log.csv", "*.csv", "empty"):
-        with pytest.raises(InputError, match=r"no such file|without such files"):
+    for pattern in ("log.csv", "*.csv", "empty", "***/["):
+        with pytest.raises(InputError, match=r"no such file|without such files|\*\* alone between slashes"):
             find_files(Files(files=(pattern,)), tmp_path)
 
 

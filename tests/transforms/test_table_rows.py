@@ -114,7 +114,7 @@ def test_numbers_of_csv_files_may_have_a_decimal_comma(tmp_path: Path) -> None:
     [
         ([["a"], ["b", "c"]], pa.list_(pa.string()), 2, "2 values"),
         ([["a", "b"], ["c", "d"]], pa.list_(pa.string(), 2), 1, "a column of type fixed_size_list"),
-        ([{"name": "a"}, {"name": "b"}], None, 1, "a column of type struct"),
+        ([{"name": "a"}, {"name": "b"}], None, 1, "an object of name"),
     ],
 )
 def test_a_history_of_a_column_of_lists_is_refused(
@@ -270,6 +270,43 @@ def test_splits_by_files_go_by_their_names(tmp_path: Path) -> None:
         (tmp_path / folder / "log.csv").write_text(f"item,y,at\na,1,{NEW_YEAR}\n")
     tables = [row for file in find_files(log, tmp_path) for row in read_chunk(chunks_of(file, log.csv)[0], log)]
     assert pa.concat_tables(tables)["_split"].to_pylist() == ["eval", "test", "train"]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"test": ["b.csv", "c*.csv"]}, "'c*.csv', which no file matches; expected a pattern of a.csv, b.csv"),
+        ({"eval": "a.csv", "test": "b.csv"}, "a file that is left for train"),
+    ],
+)
+def test_a_split_by_files_has_files_in_each_split(values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text(f"item,y,at\na,1,{NEW_YEAR}\n")
+    log = {"name": "shop", "files": "*.csv", "item_id": "item", "label": "y", "timestamp": "at"}
+    with pytest.raises(InputError) as error:
+        check(parse_declaration(log | {"splits": {"by": "files", "values": values}}), tmp_path)
+    assert message in str(error.value) and error.value.where.startswith("shop, key 'splits.values")
+
+
+def test_a_weight_or_label_that_is_missing_has_the_declared_value(tmp_path: Path) -> None:
+    weighted = ROWS.replace("weight: w", "weight: {column: w, missing: 2}")
+    assert rows_of(tmp_path, weighted, [ROW, ROW | {"w": None}])["weight"] == [0.5, 2]
+    labels = "{timestamp: at, list_size: 4, candidates: {items: pool, labels: y, weight: {column: w, missing: 1}%s}}"
+    records = [{"at": NEW_YEAR, "pool": ["a", "b"], "y": [1, None], "w": [None, 3]}]
+    rows = rows_of(tmp_path, labels % ", missing: negative", records)
+    assert (rows["label"], rows["weight"]) == ([1, 0], [1, 3])
+    with pytest.raises(InputError, match=r"column y: received nothing; .* set candidates: {missing: negative}"):
+        rows_of(tmp_path, labels % "", records)
+
+
+@pytest.mark.parametrize("role", ["clicked", "shown"])
+def test_an_id_that_is_no_candidate_is_refused(role: str, tmp_path: Path) -> None:
+    lists = {"clicked": ["a"], "shown": ["b", None, "a"]}
+    declared = "{timestamp: at, list_size: 4, candidates: {items: pool, clicked: clicked, shown: shown}}"
+    record = {"at": NEW_YEAR, "pool": ["a", "b"]}
+    assert rows_of(tmp_path, declared, [record | lists])["label"] == [1, 0]
+    with pytest.raises(InputError, match=rf"line 1, column {role}: received 'x'; expected ids of the record's cand"):
+        rows_of(tmp_path, declared, [record | lists | {role: ["a", "x"]}])
 
 
 KEYS = """

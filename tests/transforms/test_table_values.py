@@ -177,6 +177,12 @@ def test_times_far_away_and_around_1970_are_times(zone: str | None) -> None:
         seconds(eve, where)
 
 
+def test_numbers_may_have_a_sign_in_front() -> None:
+    assert convert.numbers(pa.array(["+5.5", "+.5", "-5.", "+1e-2"]), where, ".").tolist() == [5.5, 0.5, -5, 0.01]
+    assert convert.integers(pa.array(["+5", "-5", "+7.0"]), where).tolist() == [5, -5, 7]
+    assert convert.numbers(pa.array(["+5,5"]), where, ",").tolist() == [5.5]
+
+
 def test_numbers_are_finite_and_ids_keep_their_digits() -> None:
     assert convert.texts(pa.array([2.0**53 - 1, -1.5]), where).to_pylist() == ["9007199254740991", "-1.5"]
     assert convert.texts(pa.array([1.1, 16777215], pa.float32()), where).to_pylist() == ["1.1", "16777215"]
@@ -189,6 +195,8 @@ def test_lists_are_lists_delimited_texts_or_json() -> None:
     assert lists(pa.array(["a|b", "", None]), "|", where).to_pylist() == [["a", "b"], [], []]
     assert lists(pa.array(["[1, 2]", ""]), None, where).to_pylist() == [[1, 2], []]
     assert lists(pa.array([[1, 2], None, []]), None, where).to_pylist() == [[1, 2], [], []]
+    mixed = pa.array(['[1, "a", true]', "[99999999999999999999]", '[{"b": 1}]'])
+    assert lists(mixed, None, where).to_pylist() == [["1", "a", "true"], ["99999999999999999999"], ['{"b": 1}']]
     sliced = pa.array([[1], [2, 3], [4]]).slice(1)
     assert lists(sliced, None, where).to_pylist() == [[2, 3], [4]]
 
@@ -207,11 +215,29 @@ def test_lists_are_cut_at_either_end(last: bool, expected: list[int]) -> None:
         ("x >= 1 and x < 2", [True, False, False]),
         ("x != 2", [True, False, True]),
         ("x in [1, 2]", [True, True, False]),
+        ("x == ''", [False, False, True]),
+        ("x != ''", [True, True, False]),
     ],
 )
 def test_conditions_compare_texts_of_numbers_as_numbers(condition: str, expected: list[bool]) -> None:
     for values in (pa.array(["1.0", "2", None]), pa.array([1, 2, None])):
         assert convert.holds(parse_condition(condition), {"x": values}.__getitem__, where).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        (f"x == {2**53 + 1}", [False, True, False]),
+        (f"x != {2**53 + 1}", [True, False, True]),
+        (f"x in [1, {2**53 + 1}]", [False, True, False]),
+    ],
+)
+def test_whole_numbers_are_compared_to_the_last_digit(condition: str, expected: list[bool]) -> None:
+    large = [2**53, 2**53 + 1, None]
+    for values in (pa.array(large), pa.array(large, pa.uint64()), pa.array([one and str(one) for one in large])):
+        assert convert.holds(parse_condition(condition), {"x": values}.__getitem__, where).tolist() == expected
+    above = convert.holds(parse_condition(f"x > {2**53}"), {"x": pa.array(large)}.__getitem__, where)
+    assert above.tolist() == [False, True, False]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Histories, counters and joins of all rows of some keys, in NumPy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -21,7 +21,8 @@ def compute(part: Part, stage: Stage, tables: Mapping[str, pa.Table]) -> Part:
       tables: for joins, by name: the rows of these keys; those without a row may be left out.
 
     Raises:
-      InputError: a table that is not timed has a key in two rows, or a row comes twice that may come once.
+      InputError: a table has a key in two rows, of the same time if it is timed; or a row comes twice that may come
+        once.
     """
     for join in stage.joins:
         part = part.with_columns(_joined(part.rows, join, tables.get(join.table)))
@@ -107,11 +108,12 @@ def _joined(rows: pa.Table, join: Join, table: pa.Table | None) -> dict[str, pa.
     if join.timed:
         times = table[TIME].to_numpy()
         order = order[np.lexsort([values[order] for values in (*_places(table), times, keys)])]
+        _refuse_repeated(table, [keys, times], order, join)
         start, stop = Events.of(keys[order], times[order]).before(codes, rows[TIME].to_numpy())
         known = stop > start
     else:
         order = order[np.lexsort([values[order] for values in (*_places(table), keys)])]
-        _refuse_repeated(table, keys, order, join)
+        _refuse_repeated(table, [keys], order, join)
         stop = np.searchsorted(keys[order], codes, "right")
         known = np.searchsorted(keys[order], codes, "left") < stop
     index = order[np.maximum(stop - 1, 0)] if len(order) else np.zeros(len(codes), np.int64)
@@ -128,8 +130,8 @@ def _places(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     return table[ROW].to_numpy(), table[FILE].to_numpy()
 
 
-def _refuse_repeated(table: pa.Table, keys: np.ndarray, order: np.ndarray, join: Join) -> None:
-    again = order[1:][np.diff(keys[order]) == 0]
+def _refuse_repeated(table: pa.Table, keys: Sequence[np.ndarray], order: np.ndarray, join: Join) -> None:
+    again = order[1:][np.all([np.diff(key[order]) == 0 for key in keys], axis=0)]
     if not len(again):
         return
     row, file = (values[again] for values in _places(table))
@@ -137,5 +139,6 @@ def _refuse_repeated(table: pa.Table, keys: np.ndarray, order: np.ndarray, join:
     row, file = _places(table)
     where = join.place(int(file[first]), int(row[first]))
     key = ", ".join(str(table[name][int(first)].as_py()) for name in join.key_columns)
-    names = ", ".join(join.key_columns)
-    raise InputError(f"{where}, field {names}", f"{key} again", f"each {names} once", "remove the repeated line")
+    names = join.called or ", ".join(join.key_columns)
+    expected = f"each {names} once" + (" at a time" if join.timed else "")
+    raise InputError(f"{where}, field {names}", f"{key} again", expected, "remove the repeated line")

@@ -101,8 +101,9 @@ class Join:
       per: the columns of the log that make the key.
       key: the same columns in the table; default: of the same names.
       columns: what is added.
-      timed: take the latest row strictly before the event; otherwise each key stands in one row.
+      timed: take the latest row strictly before the event, one of each key and time; otherwise each key stands in one.
       place: names a row of the table in a message, from its `_file` and `_row`.
+      called: the key's columns in a message; default: their names.
     """
 
     table: str
@@ -111,6 +112,7 @@ class Join:
     key: tuple[str, ...] = ()
     timed: bool = False
     place: Callable[[int, int], str] = "file {}, row {}".format
+    called: str = ""
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ class Comparison:
 
     column: str
     op: str
-    literals: tuple[bool | float | str, ...]
+    literals: tuple[bool | int | float | str, ...]
 
 
 def parse_condition(text: str) -> tuple[Comparison, ...]:
@@ -75,14 +75,19 @@ def _comparison(
     raise refused()
 
 
-def _literal(token: tuple[str, str]) -> bool | float | str:
+def _literal(token: tuple[str, str]) -> bool | int | float | str:
     kind, text = token
     if kind == "text":
         return text[1:-1]
-    try:
+    if text.lower() in ("null", "none", "nan", "na"):
+        raise InputError(
+            "", text, "a number or a text", "compare with '' for a missing value, or put the word in quotes"
+        )
+    if re.fullmatch(r"[+-]?\d+", text):
+        return int(text)
+    if re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text):
         return float(text)
-    except ValueError:
-        return {"true": True, "false": False}.get(text.lower(), text)
+    return {"true": True, "false": False}.get(text.lower(), text)
 
 
 def _refused(text: str) -> InputError:

@@ -3,7 +3,7 @@
 import operator
 import re
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -58,7 +58,17 @@ def texts(array: pa.Array, where: Where, exact: bool = True) -> pa.Array:
     except pa.ArrowInvalid as error:
         raise InputError(where(0), f"bytes that are not UTF-8 ({error})", "text", "correct the file") from error
     except pa.ArrowNotImplementedError as error:
-        raise InputError(where(0), f"a column of type {kind}", "one value", "name another column") from error
+        raise InputError(where(0), *_other_kind(kind, "one value", "name another column")) from error
+
+
+def _other_kind(kind: pa.DataType, expected: str, fix: str) -> tuple[str, str, str]:
+    """Returns what was received, what was expected, and the fix."""
+    if pa.types.is_struct(kind) and kind.num_fields:
+        members = [field.name for field in kind]
+        return f"an object of {', '.join(members)}", expected, f"name a member of it with a dot: .{members[0]}"
+    if pa.types.is_struct(kind) or pa.types.is_map(kind):
+        return "an object without members of its own", expected, "name another column"
+    return f"a column of type {kind}", expected, fix
 
 
 def numbers(array: pa.Array, where: Where, decimal: Decimal | None = None) -> np.ndarray:
@@ -82,7 +92,7 @@ def _floats(array: pa.Array, where: Where, decimal: Decimal | None) -> np.ndarra
     elif pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     elif not (pa.types.is_integer(array.type) or pa.types.is_floating(array.type) or pa.types.is_decimal(array.type)):
-        raise InputError(where(0), f"a column of type {array.type}", "numbers", "correct the type in the declaration")
+        raise InputError(where(0), *_other_kind(array.type, "numbers", "correct the type in the declaration"))
     values: np.ndarray = array.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
 
@@ -114,7 +124,7 @@ def _numerals(array: pa.Array, where: Where, decimal: Decimal | None, pattern: s
     pointed = _with_point(written, decimal)
     bad = ~matching(pointed, pattern)
     refuse(bad, written, where, expected, _fix_of(bad, written, decimal))
-    return pointed
+    return pc.replace_substring_regex(pointed, r"^\+", "")
 
 
 def _with_point(array: pa.Array, decimal: Decimal | None) -> pa.Array:
@@ -193,8 +203,23 @@ def matches(array: pa.Array, values: Sequence[Value], where: Where, decimal: Dec
         elif isinstance(value, str):
             result |= _among(written, (value,))
         else:
-            result |= _numbers_or_none(array, decimal) == float(value)
+            result |= _equal(array, written, value, decimal)
     return result
+
+
+def _equal(array: pa.Array, written: pa.Array, value: float, decimal: Decimal | None) -> np.ndarray:
+    """Returns True where a number is `value`; whole ones are compared to the last digit."""
+    if isinstance(value, int) and pa.types.is_integer(array.type):
+        return _whole(array, operator.eq, value)
+    if isinstance(value, int) and abs(value) >= 2**53:
+        return _among(written, (str(value),))
+    return _numbers_or_none(array, decimal) == float(value)
+
+
+def _whole(array: pa.Array, compare: Callable[[Any, int], Any], value: int) -> np.ndarray:
+    """Compares integers; a missing one with nothing."""
+    present = array.is_valid().to_numpy(zero_copy_only=False)
+    return present & np.asarray(compare(array.fill_null(0).to_numpy(zero_copy_only=False), value), bool)
 
 
 def _numbers_or_none(array: pa.Array, decimal: Decimal | None) -> np.ndarray:
@@ -211,7 +236,7 @@ def holds(
     where: Where,
     decimal: Decimal | None = None,
 ) -> np.ndarray:
-    """Returns True where all comparisons hold; a missing value is equal to nothing, and unequal to everything.
+    """Returns True where all comparisons hold; a missing value is the empty text, and unequal to all else.
 
     Args:
       comparisons: of `parse_condition`.
@@ -229,9 +254,12 @@ def holds(
             limit = one.literals[0]
             if isinstance(limit, str):
                 raise InputError(f"condition on {one.column!r}", repr(limit), "a number", "compare texts by == or in")
-            values = numbers(array, where, decimal)
-            with np.errstate(invalid="ignore"):
-                true = _COMPARE[one.op](values, limit)
+            array = scalars(array, where)
+            if isinstance(limit, int) and pa.types.is_integer(array.type):
+                true = _whole(array, _COMPARE[one.op], limit)
+            else:
+                with np.errstate(invalid="ignore"):
+                    true = _COMPARE[one.op](numbers(array, where, decimal), limit)
         result = result & true
     return result
 

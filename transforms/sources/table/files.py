@@ -8,6 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
+from urllib.parse import unquote
 
 from transforms.arrow import pa, pq, reading
 from transforms.beam.line_chunks import line_chunks
@@ -29,7 +30,7 @@ class LogFile:
       number: its place among the files, which are sorted by name.
       format: see `Files.format_of`.
       compression: `gzip`, `zstd`, `bz2` or None.
-      partitions: columns by the folders in which it lies, `date=2026-01-01`.
+      partitions: columns by the folders in which it lies, `date=2026-01-01`; None: Hive's partition of missing values.
     """
 
     path: str
@@ -37,7 +38,7 @@ class LogFile:
     number: int
     format: Format
     compression: str | None
-    partitions: tuple[tuple[str, str], ...]
+    partitions: tuple[tuple[str, str | None], ...]
 
 
 @dataclass(frozen=True)
@@ -76,18 +77,27 @@ def find_files(files: Files, folder: str | os.PathLike[str]) -> list[LogFile]:
             number,
             files.format_of(path),
             COMPRESSIONS.get(path.suffix.lower()),
-            tuple(
-                (key, value) for key, _, value in (part.partition("=") for part in PurePath(name).parts[:-1]) if value
-            ),
+            _partitions(name),
         )
         for number, (name, path) in enumerate(sorted(names.items()))
     ]
 
 
+def _partitions(name: str) -> tuple[tuple[str, str | None], ...]:
+    """Columns by the folders of a path, written as Hive does: other characters as %20, and a missing value by name."""
+    pairs = (part.partition("=") for part in PurePath(name).parts[:-1])
+    values = ((unquote(key), unquote(value)) for key, _, value in pairs if value)
+    return tuple((key, None if value == "__HIVE_DEFAULT_PARTITION__" else value) for key, value in values)
+
+
 def _matches(folder: str | os.PathLike[str], pattern: str) -> list[Path]:
     # A pattern may be absolute, which Path.glob refuses.
     root = Path(PurePath(pattern).anchor or folder)
-    return [path for path in root.glob(pattern.removeprefix(PurePath(pattern).anchor)) if path.is_file()]
+    try:
+        return [path for path in root.glob(pattern.removeprefix(PurePath(pattern).anchor)) if path.is_file()]
+    except (ValueError, NotImplementedError, OSError) as error:
+        expected = "a pattern such as clicks/*.csv or logs/**/*.parquet, with ** alone between slashes"
+        raise InputError("key 'files'", repr(pattern), expected, "correct the pattern") from error
 
 
 def _in_folder(folder: Path, files: Files) -> list[Path]:
@@ -97,7 +107,11 @@ def _in_folder(folder: Path, files: Files) -> list[Path]:
         known = files.format is not None or (bool(suffixes) and suffixes[-1] in FORMATS_BY_SUFFIX)
         return path.is_file() and not hidden and known
 
-    return [path for path in folder.rglob("*") if is_data(path)]
+    try:
+        return [path for path in folder.rglob("*") if is_data(path)]
+    except OSError as error:
+        received, fix = "a folder with files that cannot be read", "name the folder of the log alone"
+        raise InputError(str(folder), received, "a folder of files", fix) from error
 
 
 def chunks_of(file: LogFile, dialect: Csv, chunk_bytes: int = CHUNK_BYTES) -> list[Chunk]:

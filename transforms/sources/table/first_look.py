@@ -1,12 +1,14 @@
 """The first look at the files of a log, before anything is written: are they there, and have they the columns?"""
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
 from transforms.arrow import pq
 from transforms.errors import InputError
+from transforms.features import SPLITS
 from transforms.import_path import nearest
 from transforms.sources.table.bigquery import check_name
 from transforms.sources.table.declaration import Declaration, Table
@@ -26,6 +28,8 @@ def check(declaration: Declaration, folder: Path) -> None:
         raise InputError(f"{declaration.name}, key 'questions'", repr(declaration.questions[0]), "no question", fix)
     columns = LogColumns(declaration)
     _check_files(declaration, folder, columns.wanted, columns.required)
+    if declaration.splits.by == "files":
+        _check_split_files(declaration, [file.name for file in find_files(declaration, folder)])
     for name, table in declaration.tables.items():
         times = {table.timestamp.column} if table.timestamp else set()
         _check_files(table, folder, table_columns(name, table), {*table.key, *times})
@@ -40,7 +44,13 @@ def _check_files(files: Declaration | Table, folder: Path, wanted: dict[str, str
     for file in find_files(files, folder):
         chunks_of(file, files.csv)
         names_of[file] = column_names(file, files.csv)
+    if "csv" in files.model_fields_set and not any(file.format in ("csv", "tsv") for file in names_of):
+        first = next(iter(names_of))
+        expected = "a CSV or TSV file, as csv says its dialect"
+        raise InputError(first.name, f"a {first.format} file", expected, "leave csv out, or set format")
     names_of = {file: names for file, names in names_of.items() if names} or names_of  # Without records all lack.
+    for file, names in names_of.items():
+        _check_once(file, names, wanted, [feature.column or "" for feature in files.features.values()])
     check_columns(names_of, wanted, required)
     for name, feature in files.features.items():
         pattern = feature.column or name
@@ -48,6 +58,28 @@ def _check_files(files: Declaration | Table, folder: Path, wanted: dict[str, str
             first, names = next(iter(names_of.items()))
             received = f"no columns {pattern!r} (features.{name})"
             raise InputError(first.name, received, f"some of {', '.join(names)}", nearest(pattern, names))
+
+
+def _check_split_files(declaration: Declaration, names: Sequence[str]) -> None:
+    """Refuses a split by files that would leave a split of the declaration without any."""
+    where, rest = f"{declaration.name}, key 'splits.values", set(names)
+    for split, patterns in declaration.splits.values.items():
+        for pattern in patterns:
+            matches = {name for name in names if fnmatch(name, str(pattern))}
+            rest -= matches if split != SPLITS[0] else set()
+            if not matches:
+                expected = f"a pattern of {', '.join(names[:5])}" + (" and others" if len(names) > 5 else "")
+                raise InputError(f"{where}.{split}'", f"{pattern!r}, which no file matches", expected, "correct it")
+    if not rest:
+        raise InputError(f"{where}'", "patterns of all files", "a file that is left for train", "name fewer of them")
+
+
+def _check_once(file: LogFile, names: Sequence[str], wanted: Mapping[str, str], patterns: Sequence[str]) -> None:
+    """Refuses columns of equal names, if the declaration asks for them."""
+    for name, count in Counter(names).items():
+        if count > 1 and (name in wanted or any("*" in pattern and fnmatch(name, pattern) for pattern in patterns)):
+            fix = "rename one of them in the first line of the file, or in csv.columns"
+            raise InputError(file.name, f"two columns {name!r}", "each name once", fix)
 
 
 def check_columns(

@@ -2,10 +2,8 @@
 
 import csv as python_csv
 import io
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, cast
@@ -16,6 +14,7 @@ from transforms.arrow import csv, pa, pc, pq, reading
 from transforms.errors import InputError
 from transforms.plain_text import parse_json
 from transforms.sources.table.files import WHOLE_FILE, Chunk, LogFile, header_line, opened
+from transforms.sources.table.lists import array_of
 from transforms.sources.table.parts import Csv, Decimal
 
 BATCH_RECORDS = 50_000
@@ -103,7 +102,15 @@ def _csv_names(file: LogFile, dialect: Csv) -> list[str]:
         ) from error
     quote = _quote(file, dialect)
     options = {"quotechar": quote} if quote else {"quoting": python_csv.QUOTE_NONE}
-    names = next(python_csv.reader([text], delimiter=_delimiter(file, dialect), **options), [])
+    try:
+        names = next(python_csv.reader([text], delimiter=_delimiter(file, dialect), **options), [])
+    except python_csv.Error as error:
+        if "\r" not in text:
+            raise InputError(
+                f"{file.name}, line 1", f"no header ({error})", "names of columns", "correct it"
+            ) from error
+        received, fix = "lines that end with a carriage return alone", "convert the line ends, e.g. by `mac2unix`"
+        raise InputError(file.name, received, "lines that end with a line feed", fix) from error
     return [name.strip() or f"_{place}" for place, name in enumerate(names)]
 
 
@@ -344,32 +351,14 @@ def from_records(records: list[dict[str, Any]], columns: Sequence[str]) -> pa.Ta
         values = [record.get(name) for record in records]
         if "." in name and all(value is None for value in values):
             values = [_dotted(record, name) for record in records]
-        arrays.append(_array(values))
+        arrays.append(array_of(values))
     return pa.Table.from_arrays(arrays, list(names))
-
-
-def _array(values: list[Any]) -> pa.Array:
-    """Returns values of one type; those of several become texts, or where lists or objects are among them JSON."""
-    errors = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)
-    with suppress(*errors):
-        return pa.array(values)
-    with suppress(*errors):
-        return pa.array([_as_text(value) for value in values])
-    return pa.array([one if one is None or isinstance(one, str) else json.dumps(one, default=str) for one in values])
 
 
 def _dotted(record: Any, name: str) -> Any:
     for part in name.split("."):
         record = record.get(part) if isinstance(record, dict) else None
     return record
-
-
-def _as_text(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_as_text(one) for one in value]
-    if isinstance(value, bool):
-        return str(value).lower()
-    return None if value is None else str(value)
 
 
 _READERS: dict[str, Callable[[Chunk, Csv, Sequence[str]], Iterator[RawRows]]] = {

@@ -1,5 +1,9 @@
 """Raw columns of lists, delimited texts or JSON lists as offsets and elements."""
 
+import json
+from contextlib import suppress
+from typing import Any
+
 import numpy as np
 
 from transforms.arrow import pa, pc
@@ -28,7 +32,25 @@ def lists(array: pa.Array, separator: str | None, where: Where) -> pa.ListArray:
         if not isinstance(value, list):
             raise InputError(where(row), repr(text), "a list", "give the separator of delimited texts: separator: '|'")
         values.append(value)
-    return pa.array(values, None if any(values) else pa.list_(pa.string()))
+    return array_of(values) if any(values) else pa.array(values, pa.list_(pa.string()))
+
+
+def array_of(values: list[Any]) -> pa.Array:
+    """Returns values of one type; those of several become texts, or where lists or objects are among them JSON."""
+    errors = (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError)
+    with suppress(*errors):
+        return pa.array(values)
+    with suppress(*errors):
+        return pa.array([_as_text(value) for value in values])
+    return pa.array([one if one is None or isinstance(one, str) else json.dumps(one, default=str) for one in values])
+
+
+def _as_text(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_as_text(one) for one in value]
+    if isinstance(value, bool | dict):
+        return json.dumps(value, default=str)
+    return None if value is None else str(value)
 
 
 def list_parts(array: pa.Array) -> tuple[np.ndarray, pa.Array]:

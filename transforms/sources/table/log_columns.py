@@ -97,7 +97,8 @@ class LogColumns:
     def required(self) -> set[str]:
         """Columns that every file must have; where it lacks another one, the values are missing."""
         log = self.declaration
-        keys = {"item_id", "timestamp", "exposed", "weight", "splits.column"}
+        keys = {"item_id", "timestamp", "exposed", "splits.column"}
+        keys |= {"weight"} if log.weight is not None and log.weight.missing == "refused" else set()
         keys |= {"label"} if log.label is not None and log.label.missing == "refused" else set()
         return {column for column, key in self.wanted.items() if key in keys or key.startswith("candidates.")}
 

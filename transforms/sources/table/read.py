@@ -153,6 +153,7 @@ def _operations(log: Declaration, folder: Path) -> Iterator[Operation]:
             columns=tuple(table.features),
             key=("_key",),
             timed=table.timestamp is not None,
+            called=" and ".join(table.key),
             place=_TablePlace(table.files if table.format == "bigquery" else _names(table, folder)),
         )
     columns = LogColumns(log)

@@ -326,14 +326,23 @@ def _cut_labels(items: pa.Array, mark: str, where: convert.Where) -> tuple[pa.Ar
 
 
 def _is_among(items: pa.Array, record: np.ndarray, raw: _Raw, column: str, separator: str | None) -> np.ndarray:
-    """Returns True where a candidate's id is in its record's list."""
+    """Returns True where a candidate's id is in its record's list.
+
+    Raises:
+      InputError: the list has an id that is no candidate of its record.
+    """
     offsets, ids = list_parts(lists(raw(column), separator, raw.where(column)))
     of = np.repeat(np.arange(raw.count), np.diff(offsets))
-    listed = convert.texts(ids, lambda row: raw.where(column)(int(of[row])))
+    listed = _ids(ids, lambda row: raw.where(column)(int(of[row])))
     codes = pa.chunked_array([items, listed]).combine_chunks()
     codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
     code = codes.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
     keys = np.concatenate([record, of]) * (len(code) + 1) + code
+    strange = ~np.isin(keys[len(record) :], keys[: len(record)]) & pc.not_equal(listed, "").to_numpy(
+        zero_copy_only=False
+    )
+    fix = "correct the record, or list all candidates"
+    convert.refuse(strange, listed, lambda row: raw.where(column)(int(of[row])), "ids of the record's candidates", fix)
     return np.isin(keys[: len(record)], keys[len(record) :])
 
 
