@@ -214,11 +214,7 @@ def check_run(
     for one in recipe_of(config).external_inputs():
         one.check_exists()
     dataset, changed = checked(data_dir, dataset, config.record, tuple(dataset.records[config.record]))
-    try:
-        _check_splits(config, data_dir, dataset)
-    except FaultyData as error:
-        # It was not empty when it was written: the file is damaged.
-        raise InputError(error.where, error.received, error.expected, error.fix) from error
+    _check_splits(config, data_dir, dataset)  # A shard may be empty that was not when it was written.
     check_needs(config, recipe_of(config), feature_set, dataset, data_dir)
     inputs = checked_inputs(facts_of(config, dataset))
     return dataset, tuple(changed), inputs

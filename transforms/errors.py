@@ -31,7 +31,7 @@ class InputError(ConsortError, ValueError):
 
 
 class FaultyData(InputError):
-    """A dataset as it should be by its form, whose content is of no use: a pipeline's data gate rejects it."""
+    """A dataset whose content is of no use, or whose shards are damaged: a pipeline's data gate rejects it."""
 
 
 class MissingPart(ConsortError):

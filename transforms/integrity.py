@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import tensorflow as tf
 
 from transforms.domains import Fault, elements_of, faults
-from transforms.errors import InputError
+from transforms.errors import FaultyData, InputError
 from transforms.features import LABEL, FeatureSet, RecordKind, Split
 from transforms.files import sha256_of
 from transforms.input import parsed, serialized
@@ -28,7 +28,8 @@ def checked(
       The dataset with hashes and record counts as they are now, and the paths of the shards that had changed.
 
     Raises:
-      InputError: a shard is missing, or holds a record whose checksum is wrong.
+      InputError: a shard is missing.
+      FaultyData: a shard holds a record whose checksum is wrong.
     """
     changed: list[str] = []
     splits_now: dict[Split, SplitInfo] = dict(dataset.records[record])
@@ -98,7 +99,7 @@ def count_records(path: str) -> int:
     """Records of a TFRecord file, every checksum verified.
 
     Raises:
-      InputError: a record is damaged or cut off.
+      FaultyData: a record is damaged or cut off.
     """
     count = 0
     try:
@@ -106,7 +107,7 @@ def count_records(path: str) -> int:
             count += 1
     except tf.errors.DataLossError as error:
         where = f"{path}, after record {count}"
-        raise InputError(where, "a damaged record", "records whose checksums fit", "make the dataset again") from error
+        raise FaultyData(where, "a damaged record", "records whose checksums fit", "make the dataset again") from error
     return count
 
 

@@ -217,17 +217,23 @@ def _check_places(path: Path, dataset: Dataset, fix: str) -> None:
                 seen.add(shard.path)
 
 
-def warnings_of(dataset: Dataset) -> list[str]:
-    """Returns what will keep a dataset from being trained on or tested with: splits without records or of one class."""
+def warnings_of(dataset: Dataset, mean_label: Callable[[RecordKind, Split], float | None]) -> list[str]:
+    """Returns what will keep a dataset from being trained on or tested with: splits without records or of one class.
+
+    Args:
+      dataset: as it was written.
+      mean_label: of a split, asked where no label is 1: labels may be shares, such as 0.3.
+    """
     lines = []
     for record, splits in dataset.records.items():
         for split in SPLITS:
             info = splits.get(split)
             if info is None or not info.records:
                 lines.append(f"{record} records: split {split} is empty; change the splits, or import more data")
-            elif not 0 < info.positives < info.examples:
-                which = "no label is 1" if not info.positives else "all labels are 1"
-                lines.append(f"{record} records: in split {split} {which}; check the label and the splits")
+            elif not info.positives and not mean_label(record, split):
+                lines.append(f"{record} records: in split {split} no label is 1; check the label and the splits")
+            elif info.positives == info.examples:
+                lines.append(f"{record} records: in split {split} all labels are 1; check the label and the splits")
     return lines
 
 

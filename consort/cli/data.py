@@ -122,14 +122,25 @@ def import_(
 
     say(f"importing {chosen.name} from {input_dir}")
     dataset = import_dataset(chosen, input_dir, out, beam_arg or DEFAULT_BEAM_ARGS)
-    from transforms.records import warnings_of
-
-    warnings = warnings_of(dataset)
+    warnings = _warnings(out, dataset)
     for warning in warnings:
         say(f"warning: {warning}")
     audited, summary = _audited(out), _summary(out, dataset)
-    show(summary)
+    show(_with_readable_times(summary))
     save({**summary, "warnings": warnings, "audit": audited}, json_file)
+
+
+def _warnings(out: Path, dataset: Any) -> list[str]:
+    from runs.data import mean_label
+    from transforms.features import CANDIDATE, EXPOSED, LABEL, WEIGHT
+    from transforms.records import shard_paths, warnings_of
+    from transforms.schema import parse_spec
+
+    def mean(record: Any, split: Any) -> float | None:
+        spec = parse_spec(dataset.feature_set, record, (LABEL, EXPOSED, CANDIDATE, WEIGHT))
+        return mean_label(shard_paths(out, dataset, record, split), spec)
+
+    return warnings_of(dataset, mean)
 
 
 def _audited(out: Path) -> dict[str, Any]:
@@ -296,7 +307,8 @@ def describe(
     summary["never_inputs"] = [c.name for c in dataset.feature_set.columns if not c.model_input]
     summary["origin"] = dataset.origin
     summary["notes"] = dataset.notes
-    show(summary, json_file)
+    show(_with_readable_times(summary))
+    save(summary, json_file)
 
 
 @app.command()
@@ -345,3 +357,21 @@ def _summary(directory: Path, dataset: Any) -> dict[str, Any]:
         for record, splits in dataset.records.items()
     }
     return {"directory": str(directory), "source": dataset.source, "sha256": dataset.sha256, "records": counts}
+
+
+def _with_readable_times(summary: dict[str, Any]) -> dict[str, Any]:
+    """Returns a summary with times of a clock as text, UTC."""
+    from datetime import UTC, datetime
+
+    from transforms.domains import FIRST_PLAUSIBLE
+
+    def text(time: int) -> str:
+        return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}" if time >= FIRST_PLAUSIBLE else str(time)
+
+    def split(info: dict[str, Any]) -> dict[str, Any]:
+        return {**info, "time_range": " to ".join(map(text, info["time_range"]))}
+
+    records = {
+        record: {name: split(info) for name, info in splits.items()} for record, splits in summary["records"].items()
+    }
+    return {**summary, "records": records}

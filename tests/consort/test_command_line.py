@@ -11,6 +11,7 @@ import typer
 
 from consort import __main__ as front_door
 from consort.cli.app import app
+from consort.cli.data import _with_readable_times
 from consort.cli.output import describe_best
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import learnable_rows, toy_features, write_toy
@@ -89,6 +90,12 @@ def test_describe_prints_what_is_there_and_writes_the_same_as_json(consort, tmp_
     result = json.loads((tmp_path / "out.json").read_text())
     assert code == 0 and result["records"]["row"]["train"]["positives"] == 3
     assert "records.row.train.positives" in out and "truth" in result["never_inputs"]
+    assert result["records"]["row"]["train"]["time_range"] == [345600, 345600 + 5 * 3600]
+    assert "345600 to 363600" in out, "ordinals, as there are no clocks before 1990"
+    summary = {"records": {"row": {"eval": {"time_range": [1_767_225_600, 1_767_225_661]}}}}
+    assert _with_readable_times(summary)["records"]["row"] == {
+        "eval": {"time_range": "2026-01-01 00:00:00 to 2026-01-01 00:01:01"}
+    }
 
 
 def test_sources_are_listed_with_their_licences(consort):

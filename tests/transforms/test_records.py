@@ -195,11 +195,14 @@ def test_splits_that_are_empty_or_of_one_class_are_warned_of(tmp_path):
 
     splits = {"train": split(9, 3), "eval": split(5, 0)}
     dataset = Dataset(source="toy", feature_set=toy_features(), records={"row": splits})
-    assert warnings_of(dataset) == [
+    assert warnings_of(dataset, lambda record, split: 0.0) == [
         "row records: in split eval no label is 1; check the label and the splits",
         "row records: split test is empty; change the splits, or import more data",
     ]
-    assert warnings_of(dataset.model_copy(update={"records": {}})) == []
+    assert warnings_of(dataset, lambda record, split: 0.3) == [
+        "row records: split test is empty; change the splits, or import more data"
+    ], "labels that are shares"
+    assert warnings_of(dataset.model_copy(update={"records": {}}), lambda record, split: 0.0) == []
 
 
 def test_no_dataset_is_refused(tmp_path):
