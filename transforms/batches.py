@@ -1,14 +1,14 @@
-"""Columns of many records at once, and their encoding as tf.Example (in C++, by tfx_bsl)."""
+"""Columns of many records at once."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from transforms.arrow import pa
+from transforms.example_bytes import encode_examples
 from transforms.features import (
     CANDIDATE,
     EXPOSED,
@@ -177,20 +177,7 @@ def encode(batch: Batch, feature_set: FeatureSet) -> list[bytes]:
     Raises:
       ValueError: as `flat_columns`.
     """
-    return encode_flat(flat_columns(batch, feature_set))
-
-
-def encode_flat(columns: FlatColumns) -> list[bytes]:
-    """As `encode`, of what `flat_columns` gave."""
-    arrays = {
-        name: pa.LargeListArray.from_arrays(pa.array(offsets), values) for name, (values, offsets) in columns.items()
-    }
-    if not len(next(iter(arrays.values()))):
-        return []
-    encoded = _encoder().encode(pa.RecordBatch.from_arrays(list(arrays.values()), list(arrays)))
-    # The encoder writes an example's features in an order that changes from call to call.
-    parse = _example_class().FromString
-    return [parse(example).SerializeToString(deterministic=True) for example in encoded]
+    return encode_examples(flat_columns(batch, feature_set))
 
 
 def counts(batch: Batch) -> tuple[int, int]:
@@ -200,20 +187,6 @@ def counts(batch: Batch) -> tuple[int, int]:
         return label.size, int((label == 1).sum())
     shown = (np.asarray(batch.columns[EXPOSED]) == 1) & (np.asarray(batch.columns[CANDIDATE]) == 1)
     return int(shown.sum()), int((label[shown] == 1).sum())
-
-
-@lru_cache(maxsize=1)
-def _encoder() -> Any:
-    from tfx_bsl.coders import example_coder
-
-    return example_coder.RecordBatchToExamplesEncoder()
-
-
-@lru_cache(maxsize=1)
-def _example_class() -> Any:
-    import tensorflow as tf
-
-    return tf.train.Example
 
 
 def _flat(

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from transforms.batches import Batch, ItemBatch, counts, encode_flat, flat_columns, flat_values
+from transforms.batches import Batch, ItemBatch, counts, flat_columns, flat_values
 from transforms.domains import faults
 from transforms.errors import InputError
+from transforms.example_bytes import encode_examples
 from transforms.features import RECORD_KINDS, SPLITS, TIMESTAMP, FeatureSet, RecordKind, Split
 from transforms.files import check_folder, check_local, new_directory, sha256_of
 from transforms.records import ITEMS, Dataset, Items, ShardInfo, SplitInfo
@@ -41,7 +42,7 @@ def write_shard(
     columns = flat_columns(batch, feature_set)
     for fault in faults(feature_set, batch.record, lambda column: columns[column.name]):
         raise fault.error(os.path.join(batch.record, batch.split, name))
-    serialized = encode_flat(columns)
+    serialized = encode_examples(columns)
     if not serialized:
         return None
     examples, positives = counts(batch)
@@ -67,7 +68,7 @@ def write_items(
     limited = [column for column in all_columns if column.name != TIMESTAMP]
     for fault in faults(feature_set, "row", lambda column: columns[column.name], limited):
         raise fault.error(os.path.join(ITEMS, batch.table, name))
-    if serialized := encode_flat(columns):
+    if serialized := encode_examples(columns):
         times = np.asarray(batch.columns[TIMESTAMP]) if TIMESTAMP in batch.columns else None
         _write(directory, os.path.join(ITEMS, batch.table, name), serialized, times, len(serialized), 0)
 
