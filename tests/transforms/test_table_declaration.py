@@ -159,6 +159,8 @@ def test_a_feature_that_contradicts_itself_is_refused(feature: dict[str, Any], k
         ({"seed": 3}, "splits.seed", "it only for user, random"),
         ({"shares": [0.5, 0.5, 0], "dates": {"eval": "2026-01-01", "test": "2026-01-02"}}, "splits", "shares and"),
         ({"dates": {"eval": "2026-01-01"}}, "splits.dates.test", "when it begins"),
+        ({"dates": {"eval": "2026-01-02", "test": "2026-01-01"}}, "splits.dates.test", "a time after 2026-01-02"),
+        ({"dates": {"eval": "1.1.2026", "test": "2026-01-02"}}, "splits.dates.eval", "such as 2026-01-31"),
         ({"by": "column", "column": "day", "values": {"eval": [6], "test": [7, 6]}}, "splits.values.test", "6, which"),
     ],
 )  # fmt: skip

@@ -127,18 +127,26 @@ class ByColumn:
 SplitRule: TypeAlias = ByTime | ByHash | ByColumn
 
 
-def time_shares(shares: tuple[float, float, float], where: str, fix: str) -> ByTime:
+def time_shares(shares: tuple[float, float, float], where: str, fix: str, shown: Callable[[int], str] = str) -> ByTime:
     """The last records in order of time are `test`, those before them `eval`; those of one moment are never parted."""
-    return ByTime(partial(_starts_at_shares, shares=shares, where=where, fix=fix))
+    return ByTime(partial(_starts_at_shares, shares=shares, where=where, fix=fix, shown=shown))
 
 
-def fixed_times(starts: Starts, where: str, fix: str) -> ByTime:
+def fixed_times(starts: Starts, where: str, fix: str, shown: Callable[[int], str] = str) -> ByTime:
     """`eval` and `test` begin at given times."""
-    return ByTime(partial(_fixed, starts=starts, where=where, fix=fix))
+    return ByTime(partial(checked_starts, starts=starts, where=where, fix=fix, shown=shown))
 
 
-def checked_starts(times: TimeCounts, starts: Starts, where: str, fix: str) -> Starts:
+def checked_starts(
+    times: TimeCounts, starts: Starts, where: str, fix: str, shown: Callable[[int], str] = str
+) -> Starts:
     """First times of `eval` and of `test`, if there are records before, between and after them.
+
+    Args:
+      times: of all records.
+      starts: first times of `eval` and of `test`.
+      where, fix: of the error.
+      shown: writes a time in the error.
 
     Raises:
       InputError: there are none at all, none before `eval`, or none from the start of `test` on.
@@ -146,19 +154,19 @@ def checked_starts(times: TimeCounts, starts: Starts, where: str, fix: str) -> S
     if not times.total:
         raise InputError(where, "no rows", "at least one row", "check the files")
     if not times.first < starts[0] < starts[1] <= times.last:
-        received = f"times {times.first} to {times.last}"
-        expected = f"rows before {starts[0]}, where eval begins, and from {starts[1]} on, where test begins"
+        received = f"times {shown(times.first)} to {shown(times.last)}"
+        expected = (
+            f"rows before {shown(starts[0])}, where eval begins, and from {shown(starts[1])} on, where test begins"
+        )
         raise InputError(where, received, expected, fix)
     return starts
 
 
-def _starts_at_shares(times: TimeCounts, shares: tuple[float, float, float], where: str, fix: str) -> Starts:
+def _starts_at_shares(
+    times: TimeCounts, shares: tuple[float, float, float], where: str, fix: str, shown: Callable[[int], str]
+) -> Starts:
     starts = times.at_share(shares[0]), times.at_share(1 - shares[2])
-    return starts if 0 in shares else checked_starts(times, starts, where, fix)
-
-
-def _fixed(times: TimeCounts, starts: Starts, where: str, fix: str) -> Starts:
-    return checked_starts(times, starts, where, fix)
+    return starts if 0 in shares else checked_starts(times, starts, where, fix, shown)
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,10 @@ def find_files(files: Files, folder: str | os.PathLike[str]) -> list[LogFile]:
         if not matches:
             received = "a folder without such files" if path.is_dir() else "no such file"
             expected = f"files that end with one of {', '.join((*FORMATS_BY_SUFFIX, *COMPRESSIONS))}"
-            fix = "correct `files`, which is relative to the declaration's folder; set `format` for other names"
-            raise InputError(str(path), received, expected if path.is_dir() else "a file, a folder or a pattern", fix)
+            fix = "correct the path, in a declaration relative to its folder; set `format` there for other names"
+            raise InputError(
+                os.path.normpath(path), received, expected if path.is_dir() else "a file, a folder or a pattern", fix
+            )
         names.update({os.path.relpath(match, folder): match for match in matches})
     return [
         LogFile(

@@ -16,6 +16,7 @@ from transforms.sources.table.conditions import Comparison, parse_condition
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
 from transforms.sources.table.log_columns import LogColumns
 from transforms.sources.table.schema import dtype_of, feature_set_of
+from transforms.sources.table.times import split_starts
 from transforms.validation import input_error
 
 
@@ -111,6 +112,8 @@ def _check_roles(declaration: Declaration) -> None:
     if declaration.timestamp is None and declaration.splits.by == "time":
         fix = "declare timestamp, or split by random, user, column or files"
         raise InputError("splits.by", "time", "a log with a timestamp", fix)
+    if declaration.splits.dates is not None:
+        split_starts(declaration.splits, declaration.timestamp.timezone if declaration.timestamp else None)
     if declaration.splits.by == "user" and not declaration.user_id:
         raise InputError("splits.by", "user", "a log with a user_id", "declare user_id, or split otherwise")
 

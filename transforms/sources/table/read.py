@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from transforms.sources.table.formats import RawRows, column_names, read_rows
 from transforms.sources.table.log_columns import LogColumns, table_columns
 from transforms.sources.table.rows import log_rows, table_rows
 from transforms.sources.table.schema import dtype_of, feature_set_of, items_of
-from transforms.sources.table.times import seconds
+from transforms.sources.table.times import split_starts, written
 from transforms.sources.table.values import ages
 
 PARTITION_BYTES = 64 << 20
@@ -183,17 +184,16 @@ class _TablePlace:
 
 
 def _split_rule(log: Declaration) -> SplitRule:
-    splits, where = log.splits, f"{log.name}, key 'splits'"
+    splits, where = log.splits, f"{log.name}, splits"
     if splits.by in ("column", "files"):
         return ByColumn("_split")
     if splits.by in ("user", "random"):
         return ByHash(("user_id",) if splits.by == "user" else (), splits.shares, splits.seed)
-    if splits.dates is None:
-        return time_shares(splits.shares, where, "set other shares, or split by random")
     zone = log.timestamp.timezone if log.timestamp else None
-    dates = pa.array([splits.dates.get("eval"), splits.dates.get("test")], pa.string())
-    starts = seconds(dates, lambda row: f"{where}.dates", timezone=zone)
-    return fixed_times((int(starts[0]), int(starts[1])), where, "set dates within the log")
+    shown = partial(written, timezone=zone)
+    if splits.dates is None:
+        return time_shares(splits.shares, where, "set other shares, or split by random", shown)
+    return fixed_times(split_starts(splits, zone), f"{where}.dates", "set dates within the log", shown)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import re
 from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ from transforms.domains import FIRST_PLAUSIBLE
 from transforms.errors import InputError
 from transforms.features import LAST_TIMESTAMP, MISSING_INT
 from transforms.sources.table.convert import Where, is_text, matching, numbers, refuse, scalars, shown, texts, trimmed
-from transforms.sources.table.parts import Unit
+from transforms.sources.table.parts import Splits, Unit
 
 _ISO = r"^\d{4}-?\d{2}-?\d{2}([T ]\d{2}:?\d{2}(:?\d{2}([.,]\d+)?)?)?( ?(Z|UTC|[+-]\d{2}(:?\d{2})?))?$"
 _ZONED = r"(Z|UTC|[+-]\d{2}(:?\d{2})?)$"
@@ -63,6 +64,30 @@ def seconds(
         value = array[row].as_py()
         raise InputError(where(row), shown(value), *_about_range(value, int(result[row]), pattern, unit or "s"))
     return np.where(result == _NAT, MISSING_INT, _beside_marker(result))
+
+
+def split_starts(splits: Splits, timezone: str | None) -> tuple[int, int]:
+    """Returns when eval and test begin, of splits by dates.
+
+    Raises:
+      InputError: a date is none, or test does not begin after eval; `where` is the dotted key.
+    """
+    starts: dict[str, int] = {}
+    for split, day in (splits.dates or {}).items():
+        try:
+            (starts[split],) = seconds(pa.array([day]), f"splits.dates.{split}".format, timezone=timezone).tolist()
+        except InputError as error:
+            expected = "a day or time from 1990 to 2099, such as 2026-01-31"
+            raise InputError(error.where, error.received, expected, "correct it") from error
+    if starts["eval"] >= starts["test"]:
+        received, expected = written(starts["test"], timezone), f"a time after {written(starts['eval'], timezone)}"
+        raise InputError("splits.dates.test", received, f"{expected}, where eval begins", "correct one of them")
+    return starts["eval"], starts["test"]
+
+
+def written(time: int, timezone: str | None = None) -> str:
+    """Returns a time as messages show it, by the clock of a time zone."""
+    return datetime.fromtimestamp(time, ZoneInfo(timezone or "UTC")).isoformat(" ")
 
 
 def _beside_marker(times: np.ndarray) -> np.ndarray:
