@@ -20,6 +20,7 @@ from transforms.sources.table.parts import Csv, Decimal
 BATCH_RECORDS = 50_000
 LOOK_BYTES = 1 << 20
 """Bytes of a file of JSON Lines at which the first look looks."""
+_MARK = b"\xef\xbb\xbf"
 _FAULT = re.compile(r"Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
@@ -74,8 +75,9 @@ def column_names(file: LogFile, dialect: Csv) -> list[str]:
             with opened(file) as stream:
                 names = _avro_names(stream)
         else:
-            first = next(_READERS[file.format](Chunk(file, 0, WHOLE_FILE, LOOK_BYTES), dialect, ()), None)
-            names = [] if first is None else first.columns.column_names
+            # A last line without an end is a block by itself.
+            first = islice(_READERS[file.format](Chunk(file, 0, WHOLE_FILE, LOOK_BYTES), dialect, ()), 2)
+            names = list(dict.fromkeys(name for rows in first for name in rows.columns.column_names))
     return [*names, *(name for name, _ in file.partitions if name not in names)]
 
 
@@ -93,7 +95,7 @@ def _avro_names(stream: Any) -> list[str]:
 def _csv_names(file: LogFile, dialect: Csv) -> list[str]:
     if not dialect.header:
         return list(dialect.columns)
-    line = header_line(file).removeprefix(b"\xef\xbb\xbf")
+    line = header_line(file).removeprefix(_MARK)
     try:
         text = line.decode().rstrip("\r\n")
     except UnicodeDecodeError as error:
@@ -187,9 +189,11 @@ def _read_csv(chunk: Chunk, dialect: Csv, columns: Sequence[str]) -> Iterator[Ra
         return
     for offset, data in _blocks(chunk, header):
         place = _line_place(chunk, offset, data)
-        read.block_size = len(data) + 1
+        read.block_size = len(data) + len(_MARK) + 1
+        # Arrow takes a byte order mark from the start of whatever it reads, also where it is the first value's.
+        mark = _MARK if offset and data.startswith(_MARK) else b""
         try:
-            table = csv.read_csv(io.BytesIO(data), read, parse, convert)
+            table = csv.read_csv(io.BytesIO(mark + data), read, parse, convert)
         except pa.ArrowInvalid as error:
             raise _csv_error(error, place, data) from error
         lines = sum(1 for _ in _lines_of(data)) if quote and quote.encode() in data else table.num_rows
@@ -234,7 +238,7 @@ def _read_jsonl(chunk: Chunk, _: Csv, columns: Sequence[str]) -> Iterator[RawRow
     for offset, data in _blocks(chunk, 0):
         place = _line_place(chunk, offset, data)
         records = []
-        for row, line in enumerate(_lines_of(data.removeprefix(b"\xef\xbb\xbf") if offset == 0 else data)):
+        for row, line in enumerate(_lines_of(data.removeprefix(_MARK) if offset == 0 else data)):
             try:
                 record = parse_json(line.decode())
             except UnicodeDecodeError as error:
