@@ -218,13 +218,15 @@ def _check_places(path: Path, dataset: Dataset, fix: str) -> None:
 
 
 def warnings_of(dataset: Dataset, mean_label: Callable[[RecordKind, Split], float | None]) -> list[str]:
-    """Returns what will keep a dataset from being trained on or tested with: splits without records or of one class.
+    """Returns what the import noticed, and what will keep a dataset from being trained on or tested with.
+
+    The latter are splits without records or of one class.
 
     Args:
       dataset: as it was written.
       mean_label: of a split, asked where no label is 1: labels may be shares, such as 0.3.
     """
-    lines = []
+    lines = [str(notice) for notice in dataset.notes.get("notices", ())]
     for record, splits in dataset.records.items():
         for split in SPLITS:
             info = splits.get(split)

@@ -44,7 +44,7 @@ class ReadChunks(beam.DoFn):
 
 
 class WriteShards(beam.DoFn):
-    """Writes each `(name, Batch)` as one shard; leaves an InputError as a file and stops.
+    """Writes each `(name, Batch)` as one shard; leaves a notice as a file, and an InputError, with which it stops.
 
     Args:
       directory: the unfinished dataset, on a file system that workers and launcher share.
@@ -54,8 +54,11 @@ class WriteShards(beam.DoFn):
     def __init__(self, directory: str, feature_set: FeatureSet, items: Items | None = None):
         self._directory, self._feature_set, self._items = directory, feature_set, items
 
-    def process(self, element: tuple[str, Batch | ItemBatch | InputError]) -> Iterator[int]:
+    def process(self, element: tuple[str, Batch | ItemBatch | InputError | str]) -> Iterator[int]:
         name, batch = element
+        if isinstance(batch, str):
+            self._leave("notice", batch)
+            return
         if isinstance(batch, InputError):
             self._report(batch)
             raise batch
@@ -73,12 +76,19 @@ class WriteShards(beam.DoFn):
 
     def _report(self, error: InputError) -> None:
         fields = [error.where, str(error.received), error.expected, error.fix]
-        Path(self._directory, f"error-{uuid.uuid4().hex}.json").write_text(json.dumps(fields))
+        self._leave("error", fields)
+
+    def _leave(self, kind: str, values: object) -> None:
+        Path(self._directory, f"{kind}-{uuid.uuid4().hex}.json").write_text(json.dumps(values))
 
 
-def _reported_error(directory: str) -> InputError | None:
-    errors = [json.loads(path.read_text()) for path in Path(directory).glob("error-*.json")]
-    return InputError(*min(errors)) if errors else None
+def _reported(kind: str, directory: str) -> list[Any]:
+    """Takes what workers left, in an order that does not depend on them."""
+    paths = list(Path(directory).glob(f"{kind}-*.json"))
+    values = sorted(json.loads(path.read_text()) for path in paths)
+    for path in paths:
+        path.unlink()
+    return values
 
 
 def import_dataset(
@@ -119,5 +129,8 @@ def import_dataset(
                 for number, batches in enumerate(read if isinstance(read, tuple) else (read,)):
                     _ = batches | f"Write{number}" >> beam.ParDo(WriteShards(directory, feature_set, items))
         except Exception as error:
-            raise _reported_error(directory) or error from error
+            errors = _reported("error", directory)
+            raise (InputError(*errors[0]) if errors else error) from error
+        if notices := _reported("notice", directory):
+            unfinished.notes["notices"] = notices
     return load_dataset(out)

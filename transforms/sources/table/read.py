@@ -1,7 +1,7 @@
 """Read a declared log in Beam: chunks of files become tables of typed rows, and these the records of a dataset."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
 
 from transforms.arrow import pa, pc
 from transforms.batches import Batch
@@ -23,11 +24,13 @@ from transforms.sources.table.declaration import Declaration, Table
 from transforms.sources.table.files import Chunk, LogFile, chunks_of, find_files
 from transforms.sources.table.formats import RawRows, column_names, read_rows
 from transforms.sources.table.log_columns import LogColumns, table_columns
+from transforms.sources.table.named_values import Named, absences, named_values, occurring
 from transforms.sources.table.rows import log_rows, table_rows
 from transforms.sources.table.schema import dtype_of, feature_set_of, items_of
 from transforms.sources.table.times import split_starts, written
 from transforms.sources.table.values import ages
 
+_OCCURRED = "occurred"
 PARTITION_BYTES = 64 << 20
 """Raw bytes whose rows are in memory at once, about."""
 
@@ -46,41 +49,63 @@ class ReadLog(beam.PTransform):
 
     def expand(self, root: beam.Pipeline) -> Any:  # A tuple of PCollections.
         log = self._declaration
-        inputs = {LOG: root | "Log" >> _ReadRows(log, self._folder)}
+        rows, occurred = root | "Log" >> _ReadRows(log, self._folder)
+        inputs = {LOG: rows}
         for name in log.tables:
-            inputs[name] = root | f"Table {name}" >> _ReadRows(log, self._folder, name)
-        return inputs | PointInTime(plan_of(log, self._folder))
+            inputs[name], _ = root | f"Table {name}" >> _ReadRows(log, self._folder, name)
+        computed = inputs | PointInTime(plan_of(log, self._folder))
+        if occurred is None:
+            return computed
+        together = occurred | beam.CombineGlobally(_joined).without_defaults()
+        return (*computed, together | "Absences" >> beam.FlatMap(absences, log))
+
+
+def _joined(parts: Iterable[frozenset[Named]]) -> frozenset[Named]:
+    return frozenset().union(*parts)
 
 
 class _ReadRows(beam.PTransform):
-    """Gives the rows of a log, or of one of its tables, as tables; see `rows.py`. An `InputError` is an element."""
+    """Gives the rows of a log, or of one of its tables, as tables (see `rows.py`), and of a log the named values.
+
+    An `InputError` is an element of the rows. The second PCollection is None where there are no named values.
+    """
 
     def __init__(self, declaration: Declaration, folder: Path, table: str | None = None):
         super().__init__()
         self._declaration, self._folder, self._table = declaration, folder, table
 
-    def expand(self, root: beam.Pipeline) -> beam.PCollection:
+    def expand(self, root: beam.Pipeline) -> tuple[beam.PCollection, beam.PCollection | None]:
         part: Declaration | Table = self._declaration.tables[self._table] if self._table else self._declaration
         if part.format == "bigquery":
-            return root | read_bigquery(part.files, ToRows(self._declaration, self._table))
+            return root | read_bigquery(part.files, ToRows(self._declaration, self._table)), None
         chunks = [chunk for file in find_files(part, self._folder) for chunk in chunks_of(file, part.csv)]
-        read = _ReadChunk(self._declaration, self._table)
-        return root | "Chunks" >> beam.Create(chunks) | beam.Reshuffle() | "Rows" >> beam.ParDo(read)
+        read = beam.ParDo(_ReadChunk(self._declaration, self._table)).with_outputs(_OCCURRED, main="rows")
+        outputs = root | "Chunks" >> beam.Create(chunks) | beam.Reshuffle() | "Rows" >> read
+        has_named = self._table is None and named_values(self._declaration)
+        return outputs.rows, outputs[_OCCURRED] if has_named else None
 
 
 class _ReadChunk(beam.DoFn):
     def __init__(self, declaration: Declaration, table: str | None):
         self._declaration, self._table = declaration, table
 
-    def process(self, chunk: Chunk) -> Iterator[pa.Table | InputError]:
+    def process(self, chunk: Chunk) -> Iterator[Any]:
+        occurred: set[Named] = set()
         try:
-            yield from read_chunk(chunk, self._declaration, self._table)
+            yield from read_chunk(chunk, self._declaration, self._table, occurred)
         except InputError as error:
             yield error
+            # What the rest of the chunk has is not known; one error is enough.
+            named = named_values(self._declaration)
+            occurred = {(key, value) for key, (_, values) in named.items() for value in values}
+        if self._table is None:
+            yield TaggedOutput(_OCCURRED, frozenset(occurred))
 
 
-def read_chunk(chunk: Chunk, declaration: Declaration, table: str | None = None) -> Iterator[pa.Table]:
-    """Reads the rows of a chunk of the log, or of one of its tables.
+def read_chunk(
+    chunk: Chunk, declaration: Declaration, table: str | None = None, occurred: set[Named] | None = None
+) -> Iterator[pa.Table]:
+    """Reads the rows of a chunk of the log, or of one of its tables, and adds the named values that `occurred`.
 
     Raises:
       InputError: the file is malformed, or a value is not what the declaration says.
@@ -90,6 +115,8 @@ def read_chunk(chunk: Chunk, declaration: Declaration, table: str | None = None)
     to_rows = ToRows(declaration, table)
     for raw in read_rows(chunk, part.csv, _with_patterns(list(wanted), part, file)):
         yield to_rows(raw, file.number, file.name)
+        if table is None and occurred is not None:
+            occurred |= occurring(raw, declaration, occurred)
 
 
 @dataclass(frozen=True)
