@@ -11,6 +11,7 @@ from runs.audit.faults import faults
 from runs.audit.findings import GRADES, Audit, Finding
 from runs.audit.label_counts import label_counts
 from runs.audit.leaks import leaks
+from runs.audit.splits import splits
 from runs.audit.table import MAX_EXAMPLES, Table, read_table
 from transforms.errors import InputError
 from transforms.features import SPLITS, FeatureSet, RecordKind, Split
@@ -85,7 +86,7 @@ def audit_of(
     """
     expected: tuple[Split, ...] = tuple(split for split in SPLITS if split in what.files)
     findings = [*faults(table, expected, time.time() if now is None else now), *more]
-    findings += [*leaks(table.of("train")), *label_counts(table)]
+    findings += [*splits(table), *leaks(table.of("train")), *label_counts(table)]
     if baseline is not None:
         findings += drift(baseline, table)
     ranked = sorted(findings, key=lambda one: (GRADES.index(one.grade), one.check, one.column))
@@ -112,13 +113,12 @@ def input_of(
     if record not in dataset.records:
         fix = "choose another --record"
         raise InputError(str(directory), f"records of kind {', '.join(dataset.records)}", f"kind {record}", fix)
-    splits = dataset.records[record]
+    present = dataset.records[record]
     files: dict[Split, list[str]] = {
-        split: shard_paths(directory, dataset, record, split) if splits[split].records else []
+        split: shard_paths(directory, dataset, record, split) if split in present and present[split].records else []
         for split in SPLITS
-        if split in splits
     }
-    examples = sum(info.examples for info in splits.values())
+    examples = sum(info.examples for info in present.values())
     accepted = accepted_in(dataset.origin)
     features = feature_set or dataset.feature_set
     return AuditInput(files, features, record, dataset.source, dataset.sha256, examples, accepted)

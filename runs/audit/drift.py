@@ -39,16 +39,18 @@ class Distance(NamedTuple):
       far: share of the values far outside of the range.
       change: what differs most, in words.
       usual: divergence of the last third of that data from its first: counts so far grow in any log.
+      missing: share of missing values before, and now.
     """
 
     divergence: float
     far: float
     change: str
     usual: float
+    missing: tuple[float, float]
 
     @property
     def stands_out(self) -> bool:
-        if self.usual >= MOVES:
+        if self.usual >= MOVES and self.missing[1] - self.missing[0] < 0.5:
             return self.far >= 0.5
         return self.divergence >= LIMIT or self.far >= 0.05
 
@@ -64,7 +66,7 @@ class Distribution(_Frozen):
       edges: upper bounds of the bins of numbers; empty: the column has categories.
       low, high: between which values are not far from the range.
       middle: median.
-      categories: hashes of the values.
+      categories: hashes of the values; empty, as are edges: only how many are missing is known.
       shares: of the bins or categories, then of all other values, then of missing ones.
       usual: divergence of the last third of the time from the first.
     """
@@ -80,11 +82,14 @@ class Distribution(_Frozen):
     def distance(self, values: Values) -> Distance:
         """How far the values of another column are from it."""
         numbers = _numbers(values)
-        if self.categories:
+        if not self.edges:
             shares = _category_shares(values, self.categories)
             most = int(np.argmax(np.abs(shares - self.shares)))
             change = f"a value's share is {shares[most]:.2f}, was {self.shares[most]:.2f}"
-            return Distance(_divergence(np.array(self.shares), shares), 0.0, change, self.usual)
+            missing = (self.shares[-1], float(shares[-1]))
+            if most == len(shares) - 1 or not self.categories:
+                change = f"missing {missing[1]:.0%}, was {missing[0]:.0%}"
+            return Distance(_divergence(np.array(self.shares), shares), 0.0, change, self.usual, missing)
         real = numbers[~np.isnan(numbers)]
         shares = _bin_shares(numbers, np.array(self.edges))
         far = float(((real < self.low) | (real > self.high)).mean()) if len(real) else 0.0
@@ -92,20 +97,24 @@ class Distribution(_Frozen):
         change = f"median {middle:.4g}, was {self.middle:.4g}"
         if shares[-1] - self.shares[-1] > 0.1:
             change += f"; missing {shares[-1]:.0%}, was {self.shares[-1]:.0%}"
-        return Distance(_divergence(np.array(self.shares), shares), far, change, self.usual)
+        missing = (self.shares[-1], float(shares[-1]))
+        return Distance(_divergence(np.array(self.shares), shares), far, change, self.usual, missing)
 
 
-def distribution_of(values: Values) -> Distribution | None:
-    """The distribution of a column; None for ids of many values, for too few values, and for a number that is constant.
+def distribution_of(values: Values, most_categories: int = _CATEGORIES) -> Distribution | None:
+    """The distribution of a column; None for too few values, and for a number that is constant.
+
+    Of ids of many values it has only how many are missing.
 
     Counts so far are 0 at the beginning of a log: what comes next is no drift.
     """
     numbers = _numbers(values)
     if values.tokens is not None and values.starts is None:
         codes, counts = np.unique(values.values[values.values >= 0], return_counts=True)
-        if not 0 < len(codes) <= _CATEGORIES or counts.sum() < 100:
+        if counts.sum() < 100:
             return None
-        categories = tuple(sorted(int(one) for one in hashes_of(np.asarray(values.tokens)[codes])))
+        few = 0 < len(codes) <= most_categories
+        categories = tuple(sorted(int(one) for one in hashes_of(np.asarray(values.tokens)[codes]))) if few else ()
         return Distribution(categories=categories, shares=tuple(_category_shares(values, categories)))
     real = numbers[~np.isnan(numbers)]
     if len(real) < 100 or real.min() == real.max():
@@ -123,14 +132,18 @@ def distribution_of(values: Values) -> Distribution | None:
 
 
 def distributions(train: Table) -> dict[str, Distribution]:
-    """The distribution of each column that a model sees, but for the ids of users and items."""
+    """The distribution of each column that a model sees."""
     first, last = np.quantile(train.time, [1 / 3, 2 / 3]) if len(train) else (0, 0)
     early, late = train.where(train.time <= first), train.where(train.time > last)
     distributions = {}
     for name, values in train.inputs():
-        distribution = None if name in (USER_ID, ITEM_ID) else distribution_of(values)
+        if name in (USER_ID, ITEM_ID):
+            # Who comes and what is shown is for `unknown_ids`.
+            distribution = None if values.tokens is None else distribution_of(values, 0)
+        else:
+            distribution = distribution_of(values)
         if distribution is not None:
-            before = distribution_of(early.columns[name])
+            before = distribution_of(early.columns[name]) if distribution.edges or distribution.categories else None
             usual = 0.0 if before is None or not len(late) else before.distance(late.columns[name]).divergence
             distributions[name] = distribution.model_copy(update={"usual": usual})
     return distributions
@@ -206,9 +219,7 @@ def profile_of(table: Table, dataset_sha256: str) -> Profile:
             # Ids come and go in any log: how many, its own halves say.
             shares.append(_known_ids(halves[0].columns[name]).unknown_share(halves[1].columns[name])[0])
             ids[name] = known.model_copy(update={"unknown": max(shares)})
-    rates = {
-        split: float(table.of(split).label.mean()) for split in SPLITS if (table.split == SPLITS.index(split)).any()
-    }
+    rates = {split: table.of(split).rate for split in SPLITS if (table.split == SPLITS.index(split)).any()}
     return Profile(
         dataset_sha256=dataset_sha256,
         record=table.record,
@@ -249,7 +260,7 @@ def drift(profile: Profile, table: Table) -> Iterator[Finding]:
             yield Finding("unknown_ids", "error", name, message, share, limit, example)
     expected_rate = profile.label_rate.get("train", math.nan)
     for split, part in parts.items():
-        rate = float(part.label.mean())
+        rate = part.rate
         before = profile.label_rate.get(split, expected_rate)
         factor = max(rate, before) / max(min(rate, before), 1e-9)
         if factor >= LABEL_FACTOR and abs(rate - before) > 6 * part.rate_error(before):

@@ -1,17 +1,19 @@
-"""Checks for faults of a dataset: labels, times, duplicates, splits, ids and columns."""
+"""Checks for faults of a dataset: labels, times, duplicates and columns."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 import numpy as np
 
-from runs.audit.drift import LIMIT, distributions
+from evaluation.ranks import RankedGroups
 from runs.audit.findings import Finding, Grade
-from runs.audit.strength import area
+from runs.audit.strength import FEWEST
 from runs.audit.table import ITEM_ID, REQUEST_ID, USER_ID, Table, Values
-from transforms.features import SPLITS, TIME_ENCODINGS, VOCABULARY_ENCODINGS, Split
+from transforms.features import SPLITS, TIME_ENCODINGS, TIMESTAMP, VOCABULARY_ENCODINGS, Split
 
 DAY, YEAR = 86_400, 31_557_600
+CONSTANT, SAME_ORDER = 0.995, 0.95
+ORDER_AUC, ORDER_LEAK = 0.9, 0.95
 _LAST = 253_402_300_799
 FIRST_CLOCK = 631_152_000
 """1990: earlier times are numbers of rows, or of another unit."""
@@ -47,8 +49,6 @@ def faults(table: Table, expected_splits: tuple[Split, ...], now: float) -> Iter
     yield from _times(table, now)
     yield from _duplicates(table)
     yield from _repeated_periods(table)
-    yield from _splits(table)
-    yield from _label_shift(table)
     train = table.of("train")
     for name, values in table.inputs():
         yield from _garbage(name, values, len(table))
@@ -65,7 +65,8 @@ def _labels(table: Table) -> Iterator[Finding]:
         message = f"{int(wrong.sum()):,} labels are missing or outside of 0 to 1"
         yield Finding("labels", "error", "label", message, float(wrong.mean()), 0.0, example)
     for index in np.unique(table.split):
-        labels = table.label[table.split == index]
+        part = table.split == index
+        labels = table.label[part & (table.weight > 0)] if table.weight[part].any() else table.label[part]
         if (labels == labels[0]).all() and labels[0] in (0.0, 1.0):
             message = f"all {len(labels):,} labels of split {SPLITS[index]} are {labels[0]:g}"
             yield Finding("labels", "error", SPLITS[index], message, float(labels[0]), 0.0)
@@ -93,24 +94,28 @@ def _times(table: Table, now: float) -> Iterator[Finding]:
                     "stray_times", "error", "timestamp", message, len(few) / len(time), 0.1, _day(int(few[0]))
                 )
     clocks = {f.column for f in table.feature_set.features if f.encoding in TIME_ENCODINGS}
-    for name in sorted(clocks & set(table.columns)):
+    for name in sorted((clocks | {TIMESTAMP}) & set(table.columns)):
         values = table.columns[name].numbers
         values = values[~np.isnan(values)]
-        yield from _unit(name, values, now)
+        yield from _unit(name, values, now, name in clocks)
 
 
-def _unit(name: str, times: np.ndarray, now: float) -> Iterator[Finding]:
-    """A column of which features take the hour or the day."""
+def _unit(name: str, times: np.ndarray, now: float, is_clock: bool) -> Iterator[Finding]:
+    """Times of which features take the hour or the day, or that would be times of a clock in another unit."""
     if not len(times) or FIRST_CLOCK <= np.median(times) <= now + DAY:
         return
     low, high = np.quantile(times, [0.01, 0.99])
     likely = [unit for factor, unit in _UNITS.items() if low * factor >= FIRST_CLOCK and high * factor <= now + DAY]
+    if not likely and not is_clock:
+        return  # Numbers of rows, where a log has no times.
     what = f"look like {' or '.join(likely)}" if likely else "are no seconds of a clock"
-    message = f"times from {low:.6g} to {high:.6g} {what}, and features take their hour or weekday"
+    message = f"times from {low:.6g} to {high:.6g} {what}" + (
+        ", and features take their hour or weekday" if is_clock else ""
+    )
     yield Finding("time_unit", "warning", name, message, float(np.median(times)), FIRST_CLOCK)
 
 
-def _hashed(table: Table, names: list[str]) -> np.ndarray:
+def hashed(table: Table, names: Sequence[str]) -> np.ndarray:
     """A number for each example that is equal where all these scalars are equal."""
     mixed = np.zeros(len(table), np.uint64)
     for name in names:
@@ -132,20 +137,24 @@ def _scalars(table: Table) -> list[str]:
 
 
 def _duplicates(table: Table) -> Iterator[Finding]:
+    # An ad that is shown twice within a day leaves equal rows, if they have the day alone.
+    coarse = not (table.time % 60).any()
     for index in np.unique(table.split):
         part = table.where(table.split == index)
-        _, first, counts = np.unique(_hashed(part, _scalars(part)), return_index=True, return_counts=True)
+        _, first, counts = np.unique(hashed(part, _scalars(part)), return_index=True, return_counts=True)
         share = float((counts - 1).sum() / len(part))
         if share >= 0.01:
-            grade: Grade = "error" if share >= 0.1 else "warning"
-            example = _row(part, int(first[np.argmax(counts)]))
+            grade: Grade = "error" if share >= (0.4 if coarse else 0.1) else "warning"
+            example = row_text(part, int(first[np.argmax(counts)]))
             message = f"{share:.1%} of the rows of split {SPLITS[index]} are copies of others"
             yield Finding("duplicates", grade, SPLITS[index], message, share, 0.1, f"{counts.max()} times {example}")
 
 
 def _repeated_periods(table: Table) -> Iterator[Finding]:
     keys = [name for name in (USER_ID, ITEM_ID) if name in table.columns and not table.columns[name].missing.all()]
-    same = _hashed(table, [*(keys or [name for name in _scalars(table) if name != "timestamp"]), "label"])
+    if not np.ptp(table.time):
+        return
+    same = hashed(table, [*(keys or [name for name in _scalars(table) if name != "timestamp"]), "label"])
     for length, what in ((3600, "hour"), (DAY, "day")):
         worst = _most_repeated(same, table.time, length)
         if worst is not None:
@@ -154,7 +163,10 @@ def _repeated_periods(table: Table) -> Iterator[Finding]:
             message = f"{share:.0%} of the {rows:,} rows of the {what} of {_minute(first)} stand there {again}"
             if periods > 1:
                 message += f"; {periods} such {what}s"
-            yield Finding("repeated_period", "error", "timestamp", message, share, 0.5, _minute(first))
+            # What happens in most hours is a habit of this log, or is reported as duplicates.
+            habit = periods > max(2, len(np.unique(table.time // length)) / 2)
+            grade: Grade = "warning" if habit else "error"
+            yield Finding("repeated_period", grade, "timestamp", message, share, 0.5, _minute(first))
             return
 
 
@@ -183,87 +195,6 @@ def _most_repeated(same: np.ndarray, time: np.ndarray, length: int) -> tuple[flo
     first, second = distinct[worst]
     share = min(float(shares[worst]), 1.0)
     return share, int(size[worst, 0]), int(first) * length, int(second) * length, int(repeated.sum())
-
-
-def _splits(table: Table) -> Iterator[Finding]:
-    train = table.of("train")
-    if not len(train):
-        return
-    usual = distributions(train)
-    for split in SPLITS[1:]:
-        later = table.of(split)
-        if not len(later):
-            continue
-        yield from _overlap(table, train, later, split)
-        late = float((train.time > np.quantile(later.time, 0.01)).mean())
-        if late >= 0.001 and late < 0.5:
-            message = f"{late:.1%} of the train rows are later than the first rows of {split}"
-            yield Finding("split_order", "warning", split, message, late, 0.001)
-        elif late >= 0.5:
-            message = (
-                f"train and {split} are not cut by time: {late:.0%} of the train rows are later than its first rows"
-            )
-            yield Finding("split_order", "info", split, message, late, 0.5)
-        for key in (USER_ID, ITEM_ID):
-            ids = table.columns.get(key)
-            if ids is None or ids.missing.all():
-                continue
-            codes = later.columns[key].values
-            unseen = ~np.isin(codes, train.columns[key].values) & ~later.columns[key].missing
-            share = float(unseen.mean())
-            if share >= 0.2:
-                grade: Grade = "warning" if share >= 0.95 else "info"
-                message = f"{share:.0%} of the rows of {split} have a {key} that train does not have"
-                example = later.columns[key].text(int(np.argmax(unseen)))
-                yield Finding("unseen_ids", grade, key, message, share, 0.95, example)
-        for name, expected in usual.items():
-            if (distance := expected.distance(later.columns[name])).stands_out:
-                message = f"distributed otherwise in {split} than in train: {distance}"
-                yield Finding("split_shift", "warning", name, message, distance.divergence, LIMIT)
-
-
-def _overlap(table: Table, train: Table, later: Table, split: str) -> Iterator[Finding]:
-    """Rows that train has, too, are an error; rows of a request that it has a part of are a warning."""
-    keys: tuple[tuple[Grade, str, tuple[str, ...]], ...] = (
-        ("error", "are events that train has", (USER_ID, ITEM_ID, "timestamp", "label")),
-        ("warning", "are of requests of which train has a part", (REQUEST_ID, USER_ID)),
-    )
-    for grade, what, names in keys:
-        if any(name not in table.columns for name in names) or table.columns[names[0]].missing.all():
-            continue
-        # Codes of numbers are by table: hashed together.
-        both = _hashed(table, list(names))
-        known, asked = both[table.split == SPLITS.index("train")], both[table.split == later.split[0]]
-        twice = np.isin(asked, known)
-        if twice.mean() >= 0.01:
-            example = _row(later, int(np.argmax(twice)))
-            message = f"{twice.mean():.1%} of the rows of {split} {what}"
-            yield Finding("split_overlap", grade, split, message, float(twice.mean()), 0.01, example)
-            return
-
-
-def _label_shift(table: Table) -> Iterator[Finding]:
-    train = table.of("train")
-    if not len(train):
-        return
-    rate = float(train.positive.mean())
-    for split in SPLITS[1:]:
-        part = table.of(split)
-        if len(part) and (other := _differs(part, rate, 1.5)) is not None:
-            message = f"label rate {other:.3g} in {split}, {rate:.3g} in train"
-            yield Finding("label_shift", "warning", split, message, other / max(rate, 1e-9), 1.5)
-    for number, tenth in enumerate(np.array_split(np.argsort(train.time, kind="stable"), 10)):
-        if len(tenth) and (other := _differs(train.where(tenth), rate, 2.0)) is not None:
-            message = f"label rate {other:.3g} in tenth {number + 1} of the time of train, {rate:.3g} in all of it"
-            yield Finding("label_shift", "warning", "train", message, other / max(rate, 1e-9), 2.0)
-            return
-
-
-def _differs(part: Table, rate: float, factor: float) -> float | None:
-    """The label rate of some rows if it differs from another by a factor and beyond 5 standard errors."""
-    part_rate = float(part.positive.mean())
-    ratio = max(part_rate, rate) / max(min(part_rate, rate), 1e-9)
-    return part_rate if ratio >= factor and abs(part_rate - rate) > 5 * part.rate_error(rate) else None
 
 
 def _garbage(name: str, values: Values, rows: int) -> Iterator[Finding]:
@@ -296,14 +227,24 @@ def _column(name: str, values: Values, train: Table) -> Iterator[Finding]:
         if empty >= 0.99:
             message = f"an empty list in {empty:.1%} of the rows of train"
             yield Finding("almost_empty", "warning", name, message, empty, 0.99)
+        places = values.pairs()[1]
+        yield from _cardinality(name, values, values.codes[places], train)
         return
     missing, codes = float(values.missing.mean()), values.codes
     real = codes[codes >= 0]
     if missing >= 0.99:
         yield Finding("almost_empty", "warning", name, f"missing in {missing:.1%} of the rows of train", missing, 0.99)
-    elif len(real) and (real == real[0]).all() and missing == 0 and len(train) >= 100:
-        message = f"{values.text(0)} in all {len(train):,} rows of train"
-        yield Finding("constant", "warning", name, message, 1.0, 1.0)
+    elif len(real) and missing < 1 - CONSTANT and len(train) >= 100:
+        counts = np.bincount(codes + 1)
+        share, usual = float(counts.max() / len(train)), int(np.argmax(counts)) - 1
+        if share >= CONSTANT:
+            rows = f"all {len(train):,}" if share == 1.0 else f"{share:.2%} of the"
+            message = f"{values.text(int(np.argmax(codes == usual)))} in {rows} rows of train"
+            yield Finding("constant", "warning", name, message, share, CONSTANT)
+    yield from _cardinality(name, values, real, train)
+
+
+def _cardinality(name: str, values: Values, real: np.ndarray, train: Table) -> Iterator[Finding]:
     ids = [f for f in train.feature_set.features if f.column == name and f.encoding in VOCABULARY_ENCODINGS]
     vocabularies = {one.name: one for one in train.feature_set.id_vocabularies}
     open_ended = [
@@ -313,32 +254,72 @@ def _column(name: str, values: Values, train: Table) -> Iterator[Finding]:
     ]
     distinct = len(np.unique(real))
     if open_ended and len(real) >= 1000 and distinct >= 0.5 * len(real):
-        message = f"{distinct:,} distinct ids in {len(real):,} rows of train"
+        what = "rows" if values.starts is None else "list elements"
+        message = f"{distinct:,} distinct ids in {len(real):,} {what} of train"
         yield Finding("cardinality", "warning", name, message, distinct / len(real), 0.5, values.text(0))
 
 
 def _positions(train: Table) -> Iterator[Finding]:
-    y = train.positive
+    y, weight = train.positive, train.weight
     if y.all() or not y.any():
         return
-    if train.record == "request" and (strength := area(y, train.place)) >= 0.9:
-        message = f"the place of a candidate in the record predicts the label: AUC {strength:.3f}"
-        yield Finding("candidate_order", "warning", "", message, strength, 0.9)
+    yield from _candidate_order(train)
     position = train.columns.get("position")
     if position is None or position.tokens is not None or position.missing.all():
         return
     numbers = position.numbers
     low, high = np.nanquantile(numbers, [0.25, 0.75])
-    first, last = y[numbers <= low], y[numbers >= high]
-    if low < high and len(first) and len(last):
-        factor = float(max(first.mean(), 1e-9) / max(last.mean(), 1e-9))
+    first, last = numbers <= low, numbers >= high
+    if low < high and weight[first].any() and weight[last].any():
+        rates = [float(np.average(y[rows], weights=weight[rows])) for rows in (first, last)]
+        factor = max(rates[0], 1e-9) / max(rates[1], 1e-9)
         if max(factor, 1 / factor) >= 1.2:
             grade: Grade = "warning" if "position" in train.read_by_features else "info"
-            message = f"label rate {first.mean():.3g} up to position {low:g}, {last.mean():.3g} from {high:g} on"
+            message = f"label rate {rates[0]:.3g} up to position {low:g}, {rates[1]:.3g} from {high:g} on"
             yield Finding("position", grade, "position", message, factor, 1.2)
+    ranks = _ranks(numbers)
+    for name, values in train.inputs():
+        if name == "position" or values.starts is not None or values.tokens is not None or values.missing.all():
+            continue
+        both = ~values.missing & ~position.missing
+        other = _ranks(values.numbers[both])
+        spread = float(other.std() * ranks[both].std())
+        alike = abs(float(np.mean((other - other.mean()) * (ranks[both] - ranks[both].mean())))) / max(spread, 1e-9)
+        if spread > 0 and alike >= SAME_ORDER:
+            message = f"orders rows as the position does: rank correlation {alike:.3f}"
+            yield Finding("position", "warning", name, message, alike, SAME_ORDER)
 
 
-def _row(table: Table, example: int) -> str:
+def _candidate_order(train: Table) -> Iterator[Finding]:
+    """Clicks that stand first, or last, in their requests."""
+    requests = train.columns.get(REQUEST_ID)
+    if requests is None or not train.place.any():
+        return
+    rows = requests.codes >= 0
+    groups = np.unique(requests.codes[rows], return_inverse=True)[1].reshape(-1)
+    positive, negative = train.positive[rows].astype(np.float64), (~train.positive[rows]).astype(np.float64)
+    areas = RankedGroups(groups, -train.place[rows].astype(np.float64)).auc(positive, negative)
+    areas = areas[~np.isnan(areas)]
+    if len(areas) < FEWEST:
+        return
+    strength = float(max(areas.mean(), 1 - areas.mean()))
+    least = ORDER_AUC if train.record == "request" else ORDER_LEAK
+    if strength >= least:
+        where = "first" if areas.mean() > 0.5 else "last"
+        grade: Grade = "leak" if train.record == "request" and strength >= ORDER_LEAK else "warning"
+        what = "candidates" if train.record == "request" else "rows"
+        message = f"clicks stand {where} among the {what} of their requests: AUC {strength:.3f} of the place"
+        yield Finding("candidate_order", grade, "", f"{message}, in {len(areas):,} requests", strength, least)
+
+
+def _ranks(numbers: np.ndarray) -> np.ndarray:
+    """The rank of each number, ties in the middle; of missing ones the highest."""
+    _, place, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    return np.asarray((np.cumsum(counts) - counts / 2)[place.reshape(-1)])
+
+
+def row_text(table: Table, example: int) -> str:
+    """An example for people: its user, item and time."""
     names = (USER_ID, ITEM_ID, "timestamp")
     return ", ".join(f"{name} {table.columns[name].text(example)}" for name in names if name in table.columns)
 

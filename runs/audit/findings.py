@@ -37,9 +37,9 @@ CHECKS: dict[str, Check] = {
         "a column that predicts the label by itself: numbers by value, bins and missing values; ids by the label rate "
         "of their other rows; lists by length, last value and most telling value; vectors by component and direction; "
         "times by their place in the minute, hour and day",
-        "AUC of at least 0.95; or at least 0.85, with over twice the lift above 0.5 of every other column, or with 0.8 "
-        "among rows of which all other columns say the same, where the column is not one of the user or item alone; "
-        "from 0.8 on a warning",
+        "AUC of at least 0.95; or at least 0.85, and still 0.8 among rows of which all other columns say the same (of "
+        "lists, vectors and times: over twice the lift above 0.5 of every other column), where the column is not one "
+        "of the user or the item alone; from 0.8 on a warning",
         "leave the column out (features.drop), or compute it from what was known before the event",
     ),
     "after_click": Check(
@@ -73,7 +73,8 @@ CHECKS: dict[str, Check] = {
     ),
     "split_overlap": Check(
         "error",
-        "rows of the same user, item, time and label in train and in a later split; a warning: parts of one request",
+        "rows of the same user, item, time and label in train and in a later split; a warning: parts of one request, "
+        "or equal rows where there are no times",
         "at least 1 % of the later split's rows",
         "split by whole requests, or by time",
     ),
@@ -93,13 +94,13 @@ CHECKS: dict[str, Check] = {
     "duplicates": Check(
         "error",
         "rows that are equal in everything but the request's id",
-        "a warning from 1 % on, an error from 10 % on",
+        "a warning from 1 % on, an error from 10 % on; from 40 % on where times are of whole minutes or longer",
         "import each event once",
     ),
     "repeated_period": Check(
         "error",
         "an hour or day whose rows stand there twice, at the same time or moved by whole hours",
-        "at least half of the rows of the period, and at least 10",
+        "at least half of the rows of the period, and at least 10; a warning where most periods are like that",
         "import each file once, and look at the files of that time",
     ),
     "future_times": Check(
@@ -148,16 +149,25 @@ CHECKS: dict[str, Check] = {
         "a factor of 1.5 between splits, 2 over time, beyond 5 standard errors",
         "check late labels at the end of the log, and whether the splits are drawn alike",
     ),
+    "label_relation": Check(
+        "error",
+        "labels of a later split that the values of train do not predict, though they predict those of train: flipped "
+        "or misjoined labels",
+        "AUC of the label rates of train's values below 0.5, or a warning: less than half of the lift above 0.5 "
+        "that they have in train, beyond 4 standard errors",
+        "look how the labels of this split are made",
+    ),
     "split_shift": Check(
-        "warning",
+        "error",
         "a column distributed otherwise in a later split than in train",
-        "as for drift",
+        "a warning: as for drift; an error: half of the values far outside their range in train, or 99 % missing where "
+        "train has most of them",
         "check how the splits are cut",
     ),
     "split_order": Check(
         "warning",
-        "train rows later than the first rows of a later split",
-        "0.1 % to 50 % of the rows; more is reported as splits that are not by time",
+        "train rows later than the first rows of a later split, or rows of a later split that are not later than train",
+        "0.1 % to 50 % of the rows of train, 1 % to 50 % of the later split; more is reported as no split by time",
         "split by time: a model is asked about later events than it has learned from",
     ),
     "time_unit": Check(
@@ -167,33 +177,34 @@ CHECKS: dict[str, Check] = {
         "give times in seconds since 1970, UTC",
     ),
     "constant": Check(
-        "warning", "a feature with one value only", "one value in all rows of train", "leave the feature out"
+        "warning", "a feature with hardly more than one value", "one value in 99.5 % of train", "leave the feature out"
     ),
     "almost_empty": Check(
         "warning", "a feature whose value is nearly always missing", "99 % missing", "leave the feature out, or join it"
     ),
     "cardinality": Check(
         "warning",
-        "an id feature with about as many ids as rows",
-        "one id for each two rows or fewer",
+        "an id feature with about as many ids as rows, or as elements of its lists",
+        "one id for each two of them or fewer",
         "set a frequency_threshold, top_k or hash_buckets for its vocabulary, or drop it",
     ),
     "unseen_ids": Check(
         "warning",
-        "users or items of a later split that train does not have",
-        "20 % of its rows; a warning from 95 % on",
+        "users, items or other ids of a later split that train does not have",
+        "20 % of its rows, of users and items; a warning from 95 % on",
         "expected for splits by user and for fresh items; else check how the splits are cut",
     ),
     "candidate_order": Check(
-        "warning",
-        "requests whose order of candidates tells the label",
-        "AUC of at least 0.9",
+        "leak",
+        "requests whose order of candidates, or of rows, tells the label: clicks first, or last",
+        "mean AUC of a request of at least 0.95; a warning from 0.9 on, and of rows",
         "do not let a model or a metric see the order of the file; shuffle the candidates",
     ),
     "position": Check(
         "info",
-        "label rates that depend on the position at which an item was shown; a warning where the position is a feature",
-        "a factor of 1.2 between the first and the last positions",
+        "label rates that depend on the position at which an item was shown; a warning where the position, or a number "
+        "in the same order, is a feature",
+        "a factor of 1.2 between the first and the last positions; a rank correlation of 0.95",
         "keep the position out of the served inputs, or treat it as bias (docs/duet.md)",
     ),
 }

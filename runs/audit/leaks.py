@@ -46,20 +46,20 @@ def leaks(train: Table, seed: int = 1) -> Iterator[Finding]:
 
 
 def _single_features(telling: dict[str, Strength], table: Table, labels: Labels) -> Iterator[Finding]:
-    usual = max((one.auc for one in telling.values() if one.auc < SUSPICIOUS_AUC), default=0.5)
     for name, one in telling.items():
         if one.auc < NOTABLE_AUC:
             continue
+        usual = max((other.auc for key, other in telling.items() if key != name), default=0.5)
         message = f"predicts the label by itself: AUC {one.auc:.3f} by {one.by}; the next best column has {usual:.3f}"
-        alone = one.auc >= SUSPICIOUS_AUC and one.auc - 0.5 > 2 * (usual - 0.5)
-        within = 0.5 if one.auc >= LEAK_AUC or alone else _within(name, one, telling, table, labels)
-        if one.auc >= LEAK_AUC or alone or (one.auc >= SUSPICIOUS_AUC and within >= WITHIN_AUC):
-            limit = LEAK_AUC if one.auc >= LEAK_AUC else SUSPICIOUS_AUC
-            if within >= WITHIN_AUC:
-                message += f"; {within:.3f} among rows of which all other columns say the same"
-            yield Finding("single_feature", "leak", name, message, one.auc, limit, one.example)
-        elif within >= NOTABLE_AUC - 0.03:
+        within = _within(name, one, telling, table, labels) if one.auc < LEAK_AUC else None
+        if within is not None:
             message += f"; {within:.3f} among rows of which all other columns say the same"
+        stands_out = one.auc - 0.5 > 2 * (usual - 0.5) if within is None else within >= WITHIN_AUC
+        of_id = name in (USER_ID, ITEM_ID) or belongs_to_id(table.columns[name], table)
+        if one.auc >= LEAK_AUC or (one.auc >= SUSPICIOUS_AUC and stands_out and not of_id):
+            limit = LEAK_AUC if one.auc >= LEAK_AUC else SUSPICIOUS_AUC
+            yield Finding("single_feature", "leak", name, message, one.auc, limit, one.example)
+        elif stands_out or (within is not None and within >= WITHIN_AUC - 0.03):
             yield Finding("single_feature", "warning", name, message, one.auc, NOTABLE_AUC, one.example)
     if telling:
         best = max(telling, key=lambda name: telling[name].auc)
@@ -68,13 +68,13 @@ def _single_features(telling: dict[str, Strength], table: Table, labels: Labels)
             yield Finding("single_feature", "info", best, message, telling[best].auc, NOTABLE_AUC)
 
 
-def _within(name: str, one: Strength, telling: dict[str, Strength], table: Table, labels: Labels) -> float:
+def _within(name: str, one: Strength, telling: dict[str, Strength], table: Table, labels: Labels) -> float | None:
     """AUC of a column among rows of which all others say the same: of a leak it is as high as among all rows.
 
-    What users and items are like may well predict that much (habits); what is of the row alone hardly does.
+    None of columns that have no label rates, and of ids: what users and items are like may well predict that much.
     """
     if one.rates is None or name in (USER_ID, ITEM_ID) or belongs_to_id(table.columns[name], table):
-        return 0.5
+        return None
     others = [other.rates for key, other in telling.items() if key != name and other.rates is not None]
     return labels.within(one.rates, others)
 

@@ -55,10 +55,11 @@ def out_of_fold(
     return np.asarray((clicks + _PRIOR * rate) / (rest + _PRIOR))
 
 
-def binned(numbers: np.ndarray, bins: int = _BINS) -> np.ndarray:
-    """Codes of quantile bins, -1 where missing; equal numbers share a bin."""
-    real = ~np.isnan(numbers)
-    edges = np.unique(np.quantile(numbers[real], np.linspace(0, 1, bins + 1)[1:])) if real.any() else np.empty(0)
+def binned(numbers: np.ndarray, bins: int = _BINS, edges_of: np.ndarray | None = None) -> np.ndarray:
+    """Codes of quantile bins, of these numbers or of others, -1 where missing; equal numbers share a bin."""
+    others = numbers if edges_of is None else edges_of
+    others, real = others[~np.isnan(others)], ~np.isnan(numbers)
+    edges = np.unique(np.quantile(others, np.linspace(0, 1, bins + 1)[1:])) if len(others) else np.empty(0)
     return np.where(real, np.searchsorted(edges, numbers), -1)
 
 
@@ -215,6 +216,8 @@ def is_constant_per(codes: np.ndarray, values: np.ndarray) -> bool:
 
 def belongs_to_id(values: Values, table: Table) -> bool:
     """True if a scalar column says the same in all rows of a user, or of an item."""
+    if values.starts is not None:
+        return False
     content = values.numbers if values.tokens is None else values.codes.astype(np.float64)
     content = np.nan_to_num(content, nan=-1e30)
     keys = [table.columns[key] for key in (USER_ID, ITEM_ID) if key in table.columns]

@@ -83,6 +83,12 @@ def test_a_leak_stops_unless_the_declaration_accepts_it(tmp_path: Path) -> None:
     assert "accepted by the dataset's declaration" in text(accepted)
 
 
+def test_a_dataset_without_a_split_has_an_empty_one(tmp_path: Path) -> None:
+    write_dataset([learnable_rows("train", 800, 1)], tmp_path / "data", "toy", toy_features(), {})
+    stopping = {finding.key for finding in audit(tmp_path / "data").stopping()}
+    assert stopping == {"empty_split:eval", "empty_split:test"}
+
+
 def test_acceptance_is_read_from_the_origin_of_a_dataset() -> None:
     assert accepted_in({"audit": {"accept": ["drift"]}}) == ("drift",)
     assert accepted_in({"seed": 1}) == accepted_in({"audit": {}}) == ()

@@ -1,6 +1,7 @@
 """Each fault that is planted in a clean log is found, and none in the log itself."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from runs.audit.faults import faults
 from runs.audit.findings import CHECKS, Audit, Finding, Grade, check_keys
 from runs.audit.label_counts import label_counts
 from runs.audit.leaks import leaks
+from runs.audit.splits import splits
 from runs.audit.strength import out_of_fold
 from runs.audit.table import Values
 from tests.helpers.audited_log import DAY, FEATURES, FIRST, NOW, Log, later, log, table, taken
@@ -20,7 +22,7 @@ from transforms.features import SPLITS, Split
 
 def audited(columns: Log) -> list[Finding]:
     rows = table(columns)
-    return [*faults(rows, SPLITS, NOW), *leaks(rows.of("train")), *label_counts(rows)]
+    return [*faults(rows, SPLITS, NOW), *splits(rows), *leaks(rows.of("train")), *label_counts(rows)]
 
 
 def found(columns: Log, grades: tuple[str, ...] = ("leak", "error", "warning")) -> set[str]:
@@ -188,6 +190,35 @@ def late_clicks_are_not_there_yet(columns: Log) -> None:
     columns["label"][4400:4800] = 0.0
 
 
+def labels_of_eval_are_flipped(columns: Log) -> None:
+    columns["label"] = np.where(columns["split"] == 1, 1 - columns["label"], columns["label"])
+
+
+def labels_of_test_belong_to_other_rows(columns: Log) -> None:
+    columns["split"] = np.where(np.arange(6000) >= 4000, 2, np.where(np.arange(6000) >= 3800, 1, 0))
+    test = np.arange(4000, 6000)
+    columns["label"][test] = np.random.default_rng(1).permutation(columns["label"][test])
+
+
+def shop_is_missing_in_eval(columns: Log) -> None:
+    columns["shop"] = [
+        b"" if split == 1 else shop + b"%d" % (row % 90)
+        for row, (split, shop) in enumerate(zip(columns["split"], columns["shop"]))
+    ]
+
+
+def price_is_the_position(columns: Log) -> None:
+    columns["price"] = (1 / columns["position"]).astype(np.float32)
+
+
+def some_of_test_is_drawn_from_all_times(columns: Log) -> None:
+    columns["split"] = np.where(np.arange(6000) % 80 == 0, 2, columns["split"])
+
+
+def price_is_zero_but_for_some(columns: Log) -> None:
+    columns["price"] = (np.arange(6000) % 300 == 0).astype(np.float32)
+
+
 def prices_of_test_are_in_cents(columns: Log) -> None:
     columns["price"] = np.where(columns["split"] == 2, 100 * columns["price"], columns["price"])
 
@@ -242,6 +273,12 @@ PLANTED: dict[Callable[[Log], None], str] = {
     text_is_garbage: "garbage_text:shop",
     clicks_of_test_come_otherwise: "label_shift:test",
     late_clicks_are_not_there_yet: "label_shift:train",
+    labels_of_eval_are_flipped: "label_relation:eval",
+    labels_of_test_belong_to_other_rows: "label_relation:test",
+    shop_is_missing_in_eval: "split_shift:shop",
+    price_is_the_position: "position:price",
+    some_of_test_is_drawn_from_all_times: "split_order:test",
+    price_is_zero_but_for_some: "constant:price",
     prices_of_test_are_in_cents: "split_shift:price",
     train_runs_into_test: "split_order:eval",
     shop_is_constant: "constant:shop",
@@ -253,6 +290,67 @@ PLANTED: dict[Callable[[Log], None], str] = {
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_clean_log_gives_no_alarm(seed: int) -> None:
     assert found(log(seed=seed)) == set()
+
+
+def test_clicks_that_stand_first_in_their_requests_are_a_leak_of_candidates_and_a_warning_of_rows() -> None:
+    columns = log()
+    requests = np.arange(6000) // 4
+    order = np.lexsort((-columns["label"], requests))
+    columns = taken(columns, order)
+    columns["request_id"] = [b"r%d" % request for request in requests]
+    rows = table(columns)
+    candidates = replace(rows, record="request")
+    for one, grade in ((candidates, "leak"), (rows, "warning")):
+        findings = [finding for finding in faults(one, SPLITS, NOW) if finding.check == "candidate_order"]
+        assert [finding.grade for finding in findings] == [grade]
+        assert findings[0].figure == 1.0
+    columns["label"] = columns["label"][np.random.default_rng(1).permutation(6000)]
+    assert "candidate_order" not in found(columns)
+
+
+def negatives_are_sampled_and_weighted(columns: Log) -> None:
+    train, y = columns["split"] == 0, y_of(columns)
+    kept = np.flatnonzero(~train | y | (np.arange(6000) % 5 == 0))
+    columns.update(taken(columns, kept))
+    train, y = columns["split"] == 0, y_of(columns)
+    columns["weight"] = np.where(train & ~y, 5, 1).astype(np.float32)
+
+
+def there_are_no_times(columns: Log) -> None:
+    columns["timestamp"] = np.full(6000, FIRST)
+
+
+def users_have_habits(columns: Log) -> None:
+    users = np.unique(columns["user_id"], return_inverse=True)[1]
+    habit = np.random.default_rng(1).normal(0, 3, 150)[users]
+    columns["label"] = (np.random.default_rng(2).random(6000) < 1 / (1 + np.exp(-habit))).astype(np.float32)
+    columns["history"] = [[b"i1"]] * 6000
+
+
+def items_are_sampled_by_popularity_for_clicks_alone(columns: Log) -> None:
+    rng = np.random.default_rng(1)
+    item = np.where(y_of(columns), rng.zipf(1.4, 6000) % 60, rng.integers(0, 60, 6000))
+    columns["item_id"] = [b"i%d" % one for one in item]
+    columns["visits"] = (
+        np.where(item < 3, 9, 1) * columns["visits"] * 0 + 1000 // (1 + item) + rng.integers(0, 20, 6000)
+    )
+    columns["history"] = [[b"i1"]] * 6000
+
+
+CLEAN = (
+    negatives_are_sampled_and_weighted,
+    there_are_no_times,
+    users_have_habits,
+    items_are_sampled_by_popularity_for_clicks_alone,
+)
+
+
+@pytest.mark.parametrize("change", CLEAN, ids=lambda change: change.__name__)
+def test_what_a_good_log_may_have_stops_nothing(change: Callable[[Log], None]) -> None:
+    columns = log()
+    change(columns)
+    assert found(columns, ("leak", "error")) == set()
+    assert not {key for key in found(columns) if key.startswith("label_shift")}
 
 
 def test_one_click_in_each_request_is_no_leak_of_what_the_request_has() -> None:
