@@ -191,7 +191,7 @@ CHECKS: dict[str, Check] = {
     "unseen_ids": Check(
         "warning",
         "users, items or other ids of a later split that train does not have",
-        "20 % of its rows, of users and items; a warning from 95 % on",
+        "20 % of its rows, of users and items; a warning from 95 % on, unless splits are by it and not by time",
         "expected for splits by user and for fresh items; else check how the splits are cut",
     ),
     "candidate_order": Check(

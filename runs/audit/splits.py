@@ -84,6 +84,7 @@ def _order(train: Table, later: Table, split: str) -> Iterator[Finding]:
 
 
 def _unseen_ids(train: Table, later: Table, split: str) -> Iterator[Finding]:
+    is_by_time = bool((train.time > np.quantile(later.time, 0.01)).mean() < 0.5)
     learned = {one.column for one in train.feature_set.features if one.encoding in VOCABULARY_ENCODINGS}
     for name, values in later.columns.items():
         is_key = name in (USER_ID, ITEM_ID)
@@ -92,8 +93,10 @@ def _unseen_ids(train: Table, later: Table, split: str) -> Iterator[Finding]:
         unseen = ~np.isin(values.values, train.columns[name].values) & ~values.missing
         share = float(unseen.mean())
         if share >= UNSEEN or (is_key and share >= 0.2):
-            grade: Grade = "warning" if share >= UNSEEN else "info"
+            by_id = share == 1.0 and not is_by_time
+            grade: Grade = "warning" if share >= UNSEEN and not by_id else "info"
             message = f"{share:.0%} of the rows of {split} have a {name} that train does not have"
+            message += ", as where splits are by it" if by_id else ""
             yield Finding("unseen_ids", grade, name, message, share, UNSEEN, values.text(int(np.argmax(unseen))))
 
 

@@ -4,8 +4,13 @@ from typing import Any
 
 import numpy as np
 
+from runs.audit.faults import faults
+from runs.audit.findings import Finding
+from runs.audit.label_counts import label_counts
+from runs.audit.leaks import leaks
+from runs.audit.splits import splits
 from runs.audit.table import Table, Values, strings, table_of
-from transforms.features import Column, Feature, FeatureSet
+from transforms.features import SPLITS, Column, Feature, FeatureSet
 
 NOW = 1_800_000_000.0
 FIRST = 1_700_000_000
@@ -85,6 +90,22 @@ def taken(columns: Log, rows: np.ndarray) -> Log:
         name: column[rows] if isinstance(column, np.ndarray) else [column[row] for row in rows]
         for name, column in columns.items()
     }
+
+
+def audited(columns: Log) -> list[Finding]:
+    """The findings of all checks."""
+    rows = table(columns)
+    return [*faults(rows, SPLITS, NOW), *splits(rows), *leaks(rows.of("train")), *label_counts(rows)]
+
+
+def found(columns: Log, grades: tuple[str, ...] = ("leak", "error", "warning")) -> set[str]:
+    """The names of the findings of some grades."""
+    return {finding.key for finding in audited(columns) if finding.grade in grades}
+
+
+def y_of(columns: Log) -> np.ndarray:
+    """True where the label is positive."""
+    return np.asarray(columns["label"] > 0)
 
 
 def _values(column: Any) -> Values:
