@@ -111,6 +111,8 @@ class TrainingConfig(_Section):
         power of two from 16 to 1024 rows, or 4 to 64 requests.
       min_steps_per_epoch: on data so small that an epoch would have fewer steps, batches are smaller.
       epochs: passes over the training split.
+      linear_start: linear terms begin as a logistic regression on the same features, which is kept if no epoch has a
+        lower eval log loss; of models that have them, on rows. None: on at most 100,000 of them.
       learning_rate: of the dense part and of the tables.
       decay_epochs: epochs in which the learning rate falls to a tenth, exponentially; None keeps it.
       optimizer: `adam`, `adagrad` or `ftrl`; each moves only the rows of a table that a batch looks up.
@@ -134,6 +136,7 @@ class TrainingConfig(_Section):
     batch_size: int | None = Field(default=None, ge=1)
     min_steps_per_epoch: int = Field(default=1, ge=1)
     epochs: int = Field(default=1, ge=1)
+    linear_start: bool | None = None
     learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     decay_epochs: float | None = Field(default=None, gt=0)
     optimizer: Literal["adam", "adagrad", "ftrl"] = "adam"

@@ -21,6 +21,8 @@ from transforms.stream import RowEncoder, transformed_stream
 _FIRST_RECORDS = 10_000
 """Of the train split, by which an untrained model's share of clicks is chosen."""
 _READ_AT_ONCE = 4096
+LINEAR_START_ROWS = 100_000
+"""Rows of a train split, at most, on which a model begins as a logistic regression where the run file does not say."""
 GOOD_STEPS = 400
 """Optimizer steps of a run whose batch size is chosen by its data."""
 
@@ -139,6 +141,18 @@ def batch_size_of(training: TrainingConfig, examples: int, record: RecordKind = 
         needed = min(examples * training.epochs // GOOD_STEPS, most)
         size = max(least, 1 << max(needed, 1).bit_length() - 1)
     return max(1, min(size, examples // training.min_steps_per_epoch))
+
+
+def starts_linear(training: TrainingConfig, examples: int) -> bool:
+    """Returns whether linear terms begin as a logistic regression: `linear_start`, or as the size of the log asks for.
+
+    Args:
+      training: of the run.
+      examples: records of the train split.
+    """
+    if training.linear_start is not None:
+        return training.linear_start
+    return training.distribution == "none" and examples <= LINEAR_START_ROWS
 
 
 def changed_batches(training: TrainingConfig, examples: int, record: RecordKind = "row") -> str | None:

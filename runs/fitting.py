@@ -17,7 +17,15 @@ from models.training.job import FitSettings, TrainingJob
 from models.training.memory import check_memory, table_bytes
 from runs.building import model_of, recipe_of
 from runs.config import RunConfig, TrainingConfig
-from runs.data import Task, TrainingData, batch_size_of, changed_batches, data_in_time_order, transformed_data
+from runs.data import (
+    Task,
+    TrainingData,
+    batch_size_of,
+    changed_batches,
+    data_in_time_order,
+    starts_linear,
+    transformed_data,
+)
 from runs.external_inputs import load_inputs, reports
 from runs.workers import check_one_process
 from transforms.features import RecordKind
@@ -102,6 +110,7 @@ def _job(task: Task, sizes: dict[str, int], data: TrainingData, external: Mappin
         seed=config.seed,
         in_vocabulary_ids=in_vocabulary_ids(task.feature_set, sizes),
         base_rate=data.base_rate,
+        linear_start=starts_linear(settings, data.examples),
         external=external,
     )
 

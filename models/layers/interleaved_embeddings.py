@@ -121,6 +121,10 @@ class InterleavedEmbeddings(keras.layers.Layer):
         self._widths = [part.embedding_dim for part in self.parts]
         self._num_linear = sum(part.linear for part in self.parts)
         self._groups = _grouped(self.inputs)
+        numbers = [item for (_, is_id), fields in self._groups.items() if not is_id for item in fields]
+        ends = list(accumulate((item.width or 1 for item in numbers), initial=0))
+        self.number_rows = {item.name: row for item, row in zip(numbers, ends, strict=False)}
+        self.num_numbers = ends[-1]
         self.table: Any = None
         self.number_vectors: Any = None
 
@@ -147,11 +151,10 @@ class InterleavedEmbeddings(keras.layers.Layer):
         if self.table_sizes:
             start = _Start(self, self.table_sizes)
             self.table = self.add_weight(name="table", shape=[self.num_rows, self.row_width], initializer=start)
-        count = sum(item.width or 1 for item in self.inputs if item.vocabulary is None)
-        if count:
-            start = _Start(self, {"number_vectors": count}, zero_rows=0)
+        if self.num_numbers:
+            start = _Start(self, {"number_vectors": self.num_numbers}, zero_rows=0)
             self.number_vectors = self.add_weight(
-                name="number_vectors", shape=[count, self.row_width], initializer=start
+                name="number_vectors", shape=[self.num_numbers, self.row_width], initializer=start
             )
         super().build(input_shape)
 

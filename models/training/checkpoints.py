@@ -27,10 +27,12 @@ class RunState:
       epoch: the epoch under way, from 0.
       step: optimizer steps so far.
       step_in_epoch: steps so far in the epoch under way.
-      best_epoch: the epoch with the least eval log loss, from 1; None before the first evaluation.
+      best_epoch: the epoch with the least eval log loss, from 1; None before the first evaluation; 0 at the end of a
+        run whose `start` is better than all.
       best_logloss: that log loss.
       epochs_without_gain: evaluations since.
       history: metrics of each whole epoch.
+      start: metrics of the weights that the run began with, if they predict already; they are kept as `best-0`.
       ends_here: the run ended with the weights as they are, inside an epoch or without eval data, and not with those
         of the best epoch.
     """
@@ -42,6 +44,7 @@ class RunState:
     best_logloss: float | None = None
     epochs_without_gain: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
+    start: dict[str, float] = field(default_factory=dict)
     ends_here: bool = False
 
 
@@ -95,7 +98,7 @@ class Checkpoints:
         past = [step for step in steps if step <= state.step]
         # A checkpoint of a later step is one that could not be read when this run began.
         self._remove("step-", set(steps) - set(past[-self._keep :]))
-        self._remove("best-", set(_numbers(self._directory, "best-")) - {state.best_epoch})
+        self._remove("best-", set(_numbers(self._directory, "best-")) - {state.best_epoch, 0 if state.start else None})
 
     def restore(self) -> Any:
         """Restores the latest intact checkpoint; returns its state, or None, with nothing changed, if there is none.

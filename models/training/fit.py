@@ -29,7 +29,7 @@ class FitResult:
       steps: optimizer steps, those before a resume included.
       epochs: completed epochs, likewise.
       best_epoch: the epoch whose weights the model now holds, from 1; without eval data, the last epoch, even if
-        incomplete.
+        incomplete; 0: the weights that `start` gave it.
       history: for each completed epoch `epoch`, `step`, `seconds`, and the metrics: `loss`, `auc`,
         `logloss` on the training data during the epoch, `eval_...` on the eval data after it. In an epoch
         that was resumed the former cover the steps since.
@@ -70,6 +70,7 @@ def fit(
     steps_per_epoch: int | None = None,
     log_dir: str | os.PathLike[str] | None = None,
     base_rate: float | None = None,
+    start: Callable[[keras.Model], bool] | None = None,
     progress: bool | Callable[[Progress], None] = True,
     title: str = "",
 ) -> FitResult:
@@ -77,8 +78,7 @@ def fit(
 
     A model that is not compiled is compiled by `compile_model`; a compiled one keeps its optimizer, losses and metrics,
     must report `loss`, and does not use `learning_rate` and `optimizer`. With eval data the model ends with the weights
-    of the epoch with the least eval log loss, whether or not `patience` is set; without, with the last. A model built
-    under a strategy of `tf.distribute` is trained under it.
+    of the epoch with the least eval log loss; without, with the last. A strategy that it was built under is used.
 
     Args:
       model: gives logits `[B]` or `[B, M]`. Its method `reset_state`, if it has one, is called before each epoch.
@@ -90,11 +90,11 @@ def fit(
       patience: evaluations without a lower log loss before stopping; None never stops early.
       checkpoint_steps, keep_checkpoints: steps between checkpoints, beside an epoch's last; how many to keep.
       steps_per_execution: steps between two reports of the loss, at which checkpoints may be saved.
-      max_steps: stop after this number of steps, those before a resume included.
+      max_steps, steps_per_epoch: stop after so many, those before a resume included; if known, the time left is shown.
       seed: seed of TensorFlow's and NumPy's global generators, which Consort's models do not use.
-      steps_per_epoch: if known, progress includes the time left.
       log_dir: directory of TensorBoard's event files; None writes none.
       base_rate: share of clicks, for a model with a method `initialize_bias`; None does not call it.
+      start: called with the built model of a new run; True if that now predicts: its weights are those of epoch 0.
       progress, title: True writes lines on stderr that begin with `title`; or a function that takes `Progress`.
 
     Raises:
@@ -111,7 +111,7 @@ def fit(
         reports = Reporter(progress, BoardLog(log_dir), title, epochs, _total_steps(epochs, steps_per_epoch, max_steps))
         with reports.shown(), loop_of(model, first, eval_dataset, steps_per_execution) as loop:
             run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, reports)
-            return run.to_the_end(epochs, patience)
+            return run.to_the_end(epochs, patience, start)
 
 
 def build_to_train(
@@ -174,7 +174,12 @@ class _Run:
         self.resumed_from = restored.step if restored else None
         self.state = restored or RunState()
 
-    def to_the_end(self, epochs: int, patience: int | None) -> FitResult:
+    def to_the_end(
+        self, epochs: int, patience: int | None, start: Callable[[keras.Model], bool] | None = None
+    ) -> FitResult:
+        if self.resumed_from is None and start is not None and start(self.model) and self.eval_dataset is not None:
+            self.state.start = {"epoch": 0, "step": 0, **self._evaluate()}
+            self.checkpoints.save_best(0)
         while self.state.epoch < epochs and not self._is_out_of_patience(patience) and not self._is_out_of_steps():
             started = time.perf_counter()
             metrics = self._train()
@@ -259,6 +264,9 @@ class _Run:
         under_way = state.epoch + (state.step_in_epoch > 0)
         if self.eval_dataset is None:
             return self._end_here(under_way, {})
+        if state.start and (state.best_logloss is None or _monitored(state.start) <= state.best_logloss):
+            state.best_logloss, state.best_epoch = _monitored(state.start), 0
+            self.checkpoints.save(state)
         if state.step_in_epoch > 0 or state.best_epoch is None:  # None: the run so far had no eval data.
             row = {"epoch": under_way, "step": state.step, **self._evaluate()}
             if state.best_logloss is None or _monitored(row) < state.best_logloss:
@@ -267,7 +275,7 @@ class _Run:
         if best is None:
             raise RuntimeError("no epoch is the best one")
         self.checkpoints.restore_best(best)
-        return best, state.history[best - 1]
+        return best, state.history[best - 1] if best else state.start
 
     def _end_here(self, epoch: int, metrics: dict[str, float]) -> tuple[int, dict[str, float]]:
         if not self.state.ends_here:

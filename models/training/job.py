@@ -11,6 +11,7 @@ import tf_keras as keras
 
 from models.training.compiling import OptimizerName, exponential_decay
 from models.training.fit import FitResult, fit
+from models.training.linear_start import start_linear_terms
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class TrainingJob:
       seed: seed of the run.
       in_vocabulary_ids: number of ids of each vocabulary without the out-of-vocabulary buckets.
       base_rate: share of clicks among the first training records; None: not known.
+      linear_start: a new model with linear terms begins as a logistic regression; see `start_linear_terms`.
       external: what the recipe's external inputs loaded, by the option that names each.
       log_dir: maps the folder of the checkpoints to that of TensorBoard's event files; None: `tensorboard` in it.
     """
@@ -63,6 +65,7 @@ class TrainingJob:
     seed: int
     in_vocabulary_ids: Mapping[str, int] = field(default_factory=dict)
     base_rate: float | None = None
+    linear_start: bool = False
     external: Mapping[str, Any] = field(default_factory=dict)
     log_dir: Callable[[Path], Path] | None = None
 
@@ -80,6 +83,9 @@ class TrainingJob:
         decay_epochs, tensorboard = arguments.pop("decay_epochs"), arguments.pop("tensorboard")
         if decay_epochs is not None:
             arguments["learning_rate"] = exponential_decay(settings.learning_rate, decay_epochs, self.steps_per_epoch)
+        changes = {"base_rate": self.base_rate, **changes}
+        if self.linear_start and changes["base_rate"] is not None:
+            changes["start"] = lambda built: start_linear_terms(built, self.train_dataset(seed, 0), self.eval_dataset)
         return fit(
             model,
             lambda epoch: self.train_dataset(seed, epoch),
@@ -89,7 +95,7 @@ class TrainingJob:
             seed=seed,
             steps_per_epoch=self.steps_per_epoch,
             log_dir=self._logs_of(directory) if tensorboard else None,
-            **{"base_rate": self.base_rate, **changes},
+            **changes,
         )
 
     def _logs_of(self, directory: Path) -> Path:

@@ -47,6 +47,7 @@ _OTHER: dict[str, Any] = {
     "training.batch_size": 50,
     "training.min_steps_per_epoch": 300,
     "training.epochs": 2,
+    "training.linear_start": False,
     "training.learning_rate": 0.5,
     "training.decay_epochs": 2.0,
     "training.optimizer": "ftrl",
@@ -156,7 +157,8 @@ def _training() -> list[Any]:
     job, model = Recording.last["job"], Recording.last["model"]
     first = next(iter(job.train_dataset(1, 0)))
     return [
-        {name: value for name, value in Recording.last["fit"].items() if name != "learning_rate"},
+        {name: value for name, value in Recording.last["fit"].items() if name not in ("learning_rate", "start")},
+        "start" in Recording.last["fit"],
         _rates(Recording.last["fit"]["learning_rate"]),
         job.steps_per_epoch,
         first[1].numpy().tolist(),

@@ -11,7 +11,7 @@ from consort.config import load_config
 from models.cotraining.base import Trained
 from models.training.fit import FitResult
 from runs.config import TrainingConfig
-from runs.data import batch_size_of, changed_batches, mean_label
+from runs.data import batch_size_of, changed_batches, mean_label, starts_linear
 from runs.fitting import warnings_of
 from tests.helpers.toy_data import learnable_rows, toy_features, write_learnable
 from transforms.features import RecordKind
@@ -39,6 +39,14 @@ def test_batches_are_smaller_where_an_epoch_would_be_too_short(
     assert (told is not None) == (expected < batch_size)
     if told is not None:
         assert f"batches of {expected} in the place of batch_size {batch_size}" in told
+
+
+def test_a_small_log_starts_from_a_logistic_regression_unless_the_run_file_decides() -> None:
+    assert starts_linear(TrainingConfig(), 100_000)
+    assert not starts_linear(TrainingConfig(), 100_001)
+    assert not starts_linear(TrainingConfig(distribution="multi_worker"), 10)
+    assert starts_linear(TrainingConfig(linear_start=True), 10**6)
+    assert not starts_linear(TrainingConfig(linear_start=False), 10)
 
 
 @pytest.mark.parametrize(
