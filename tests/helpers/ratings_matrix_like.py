@@ -12,6 +12,7 @@ from transforms.portable_random import gumbel, normal
 from transforms.sources.ratings_matrix.ratings import (
     COAT_FEATURES,
     COAT_PROPENSITIES,
+    COAT_RANDOM_RATINGS,
     COAT_RATINGS,
     JESTER_COLUMNS,
     JESTER_FILES,
@@ -58,7 +59,7 @@ def write_jester_like(
 
 
 def write_coat_like(folder: str | os.PathLike[str], users: int, items: int, rated: int = 24, seed: int = 0) -> None:
-    """Writes `train.ascii`, `propensities.ascii` and `user_item_features/`.
+    """Writes `train.ascii`, `test.ascii` with 16 random items a user, `propensities.ascii`, `user_item_features/`.
 
     Args:
       folder: made where it is missing.
@@ -72,6 +73,8 @@ def write_coat_like(folder: str | os.PathLike[str], users: int, items: int, rate
     chosen = np.argsort(np.argsort(-(tastes + gumbel(rng, tastes.shape)), axis=1, kind="stable"), axis=1) < rated
     propensities = exp(tastes) / total(exp(tastes))[:, None]
     _write_matrix(Path(folder) / COAT_RATINGS, np.where(chosen, ratings, 0), "%d")
+    drawn = np.argsort(np.random.default_rng([seed, 1]).random(ratings.shape), axis=1) < 16
+    _write_matrix(Path(folder) / COAT_RANDOM_RATINGS, np.where(drawn, ratings, 0), "%d")
     _write_matrix(Path(folder) / COAT_PROPENSITIES, propensities, "%.18e")
     for entity, members in (("user", users), ("item", items)):
         columns, names = [], []

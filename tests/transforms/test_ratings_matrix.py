@@ -9,6 +9,7 @@ from simulation.parameters import World
 from tests.helpers.imported_records import all_records, records_of
 from tests.helpers.ratings_matrix_like import write_coat_like, write_jester_like
 from transforms.beam.import_dataset import import_dataset
+from transforms.errors import InputError
 from transforms.features import SPLITS, Feature, FeatureSet
 from transforms.sources.ratings_matrix.ratings import Ratings, read_ratings
 from transforms.sources.ratings_matrix.read import preferences, rounds, yes_probability
@@ -291,3 +292,52 @@ def test_the_real_coat_imports(tmp_path, data_folder):
     found = records_of(tmp_path / "out", "row", "train")[0]
     assert found["user_gender"] in (b"men", b"women")
     assert found["item_onfrontpage"] in (b"yes", b"no")
+
+
+def test_real_exposure_learns_from_chosen_coats_and_is_judged_on_random_ones(tmp_path):
+    write_coat_like(tmp_path / "raw", users=12, items=50, rated=20)
+    dataset = imported(tmp_path / "raw", tmp_path / "out", format="coat", exposure="real", candidates=40)
+    assert dataset.origin["random_exposure"] == ["test"]
+    chosen, drawn = (np.loadtxt(tmp_path / "raw" / name) for name in ("train.ascii", "test.ascii"))
+    cells: dict[str, set[tuple[int, int]]] = {split: set() for split in SPLITS}
+    for split in SPLITS:
+        for record in records_of(tmp_path / "out", "row", split):
+            user, item = int(record["user_id"][1:]), int(record["item_id"][1:])
+            cells[split].add((user, item))
+            rating = (drawn if split == "test" else chosen)[user, item]
+            graded = 1 / (1 + np.exp(-(rating - 3.5) / 0.5))
+            assert record["label"] == pytest.approx(graded if split == "train" else float(rating >= 4), abs=1e-6)
+    assert cells["test"] == set(zip(*np.nonzero(drawn), strict=True))
+    assert cells["train"] | cells["eval"] == set(zip(*np.nonzero(chosen), strict=True))
+    assert not cells["train"] & cells["eval"] and 10 < len(cells["eval"]) < 40
+    for record in records_of(tmp_path / "out", "request", "train"):
+        user = int(record["user_id"][1:])
+        items = [int(name[1:]) for name in record["item_id"]]
+        shown = {item for item, is_shown in zip(items, record["exposed"], strict=True) if is_shown}
+        assert len(items) == len(set(items)) == 40
+        assert shown == {item for one, item in cells["train"] if one == user}
+        assert not {(user, item) for item in items} & cells["eval"]
+
+
+def test_thresholded_labels_of_real_exposure_are_the_same_in_all_splits(tmp_path):
+    write_coat_like(tmp_path / "raw", users=5, items=30)
+    imported(tmp_path / "raw", tmp_path / "out", format="coat", exposure="real", preference="thresholded")
+    assert {float(record["label"]) for record in records_of(tmp_path / "out", "row", "train")} == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "jester"}, "exposure 'real' with format 'jester': only 'coat' has ratings of items drawn at random"),
+        ({"bias_strength": 1.0}, "exposure 'real' with bias_strength, of the simulated policy; leave them out"),
+    ],
+)
+def test_options_of_the_simulated_policy_are_refused_with_real_exposure(options, message):
+    with pytest.raises(ValueError, match=message):
+        RatingsMatrixOptions(**{"format": "coat", "exposure": "real", **options})
+
+
+def test_a_user_with_more_ratings_than_candidates_is_refused(tmp_path):
+    write_coat_like(tmp_path / "raw", users=5, items=30)
+    with pytest.raises(InputError, match="option candidates: received candidates 20, and a user with 24 ratings"):
+        imported(tmp_path / "raw", tmp_path / "out", format="coat", exposure="real", candidates=20)

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     import apache_beam as beam
 
 
+RANDOM_EXPOSURE = "random_exposure"
+"""Key of `Source.origin`: names of the splits whose items were shown at random, so that no policy biases them."""
+
+
 class SourceOptions(BaseModel):
     """Options of an import; unknown names are refused.
 

@@ -13,7 +13,7 @@ from transforms.sources.ratings_matrix.schema import COAT_ITEM_FIELDS, COAT_USER
 
 JESTER_FILES = ("ratings.csv.gz", "ratings.csv")
 JESTER_COLUMNS = ("user", "joke", "rating", "user_complete")
-COAT_RATINGS, COAT_PROPENSITIES = "train.ascii", "propensities.ascii"
+COAT_RATINGS, COAT_RANDOM_RATINGS, COAT_PROPENSITIES = "train.ascii", "test.ascii", "propensities.ascii"
 COAT_FEATURES = "user_item_features"
 _LOWEST, _HIGHEST = -10.0, 10.0
 _COAT_RATINGS = (0, 1, 2, 3, 4, 5)
@@ -29,6 +29,7 @@ class Ratings:
       users, items: ids, bytes.
       user_fields, item_fields: values by column name, bytes [users] and [items].
       cells: values of each user and item by column name, float32 [users, items].
+      at_random: ratings of items that were drawn at random for a user, as `values`; None: none were read.
     """
 
     values: np.ndarray
@@ -37,16 +38,22 @@ class Ratings:
     user_fields: dict[str, np.ndarray] = field(default_factory=dict)
     item_fields: dict[str, np.ndarray] = field(default_factory=dict)
     cells: dict[str, np.ndarray] = field(default_factory=dict)
+    at_random: np.ndarray | None = None
 
 
-def read_ratings(input_dir: str | os.PathLike[str], layout: Format) -> Ratings:
+def read_ratings(input_dir: str | os.PathLike[str], layout: Format, with_random: bool = False) -> Ratings:
     """Reads a folder of raw files whole.
+
+    Args:
+      input_dir: the folder.
+      layout: of its files.
+      with_random: True reads Coat's ratings of random coats, too.
 
     Raises:
       InputError: a file is missing or malformed; it, the line and the value are named.
     """
     folder = Path(input_dir)
-    return _read_jester(folder) if layout == "jester" else _read_coat(folder)
+    return _read_jester(folder) if layout == "jester" else _read_coat(folder, with_random)
 
 
 def _read_jester(folder: Path) -> Ratings:
@@ -99,29 +106,38 @@ def _jester_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _read_coat(folder: Path) -> Ratings:
+def _read_coat(folder: Path, with_random: bool) -> Ratings:
     ratings_path = folder / COAT_RATINGS
-    values = _numbers(ratings_path)
-    _refuse_cells(ratings_path, values, ~np.isin(values, _COAT_RATINGS), "a rating of 1 to 5, or 0 for none")
-    silent = (values == 0).all(axis=1)
+    values = _coat_ratings(ratings_path)
+    silent = np.isnan(values).all(axis=1)
     if silent.any():
         where = f"{ratings_path}, line {int(np.argmax(silent)) + 1}"
         raise InputError(where, "no rating", "a user with ratings", "remove the user from all files")
+    at_random = _coat_ratings(folder / COAT_RANDOM_RATINGS) if with_random else None
     propensities_path = folder / COAT_PROPENSITIES
     propensities = _numbers(propensities_path)
-    if propensities.shape != values.shape:
-        received, expected = (f"{len(m)} lines of {m.shape[1]} numbers" for m in (propensities, values))
-        raise InputError(str(propensities_path), received, f"{expected}, as {COAT_RATINGS}", _AGAIN)
+    for path, matrix in ((folder / COAT_RANDOM_RATINGS, at_random), (propensities_path, propensities)):
+        if matrix is not None and matrix.shape != values.shape:
+            received, expected = (f"{len(m)} lines of {m.shape[1]} numbers" for m in (matrix, values))
+            raise InputError(str(path), received, f"{expected}, as {COAT_RATINGS}", _AGAIN)
     _refuse_cells(propensities_path, propensities, ~((propensities > 0) & (propensities <= 1)), "a probability above 0")
     users, items = values.shape
     return Ratings(
-        np.where(values == 0, np.nan, values),
+        values,
         _names("u", users),
         _names("i", items),
         _one_hot_fields(folder / COAT_FEATURES, "user", COAT_USER_FIELDS, users),
         _one_hot_fields(folder / COAT_FEATURES, "item", COAT_ITEM_FIELDS, items),
         {PROPENSITY: propensities.astype(np.float32)},
+        at_random,
     )
+
+
+def _coat_ratings(path: Path) -> np.ndarray:
+    """Ratings of each user and coat, NaN for none."""
+    values = _numbers(path)
+    _refuse_cells(path, values, ~np.isin(values, _COAT_RATINGS), "a rating of 1 to 5, or 0 for none")
+    return np.where(values == 0, np.nan, values)
 
 
 def _one_hot_fields(folder: Path, entity: str, fields: tuple[str, ...], members: int) -> dict[str, np.ndarray]:

@@ -15,6 +15,8 @@ from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, MISSING_INT, MISSING_STRING, SPLITS, Split
 from transforms.portable_math import sigmoid, total
 from transforms.portable_random import SIMULATOR_VERSION, gumbel
+from transforms.sources.base import RANDOM_EXPOSURE
+from transforms.sources.ratings_matrix import collected
 from transforms.sources.ratings_matrix.ratings import Ratings, read_ratings
 from transforms.sources.ratings_matrix.schema import HISTORY, Policy, RatingsMatrixOptions
 from transforms.splits import SPLIT_ENDS
@@ -273,17 +275,24 @@ def check(input_dir: str | os.PathLike[str], options: RatingsMatrixOptions) -> N
     Raises:
       InputError: what is wrong.
     """
-    check_enough(read_ratings(input_dir, options.format), options.resolved(), str(input_dir))
+    if options.exposure == "real":
+        collected.check(input_dir, options)
+    else:
+        check_enough(read_ratings(input_dir, options.format), options.resolved(), str(input_dir))
 
 
 def read(input_dir: str | os.PathLike[str], options: RatingsMatrixOptions) -> beam.PTransform:
     """Returns the Beam transform that reads a folder."""
     folder = os.fspath(input_dir)
+    if options.exposure == "real":
+        return beam.Create([folder]) | "Read" >> beam.ParDo(ReadChunks(collected.Read(options)))
     # Counters know all users' earlier clicks, so the rounds follow each other in one place; their records do not.
     simulated = "Folder" >> beam.Create([folder]) | "Simulate" >> beam.ParDo(ReadChunks(Simulate(options)))
     return simulated | "Spread" >> beam.Reshuffle() | "Build" >> beam.ParDo(ReadChunks(Build(folder, options)))
 
 
 def origin(input_dir: str | os.PathLike[str], options: RatingsMatrixOptions) -> dict[str, Any]:
-    """Returns the policy that was simulated."""
+    """Returns the policy that was simulated, or how the items of the test split were chosen."""
+    if options.exposure == "real":
+        return {RANDOM_EXPOSURE: ["test"]}
     return {"policy": asdict(options.resolved()), "semi_synthetic": True, "simulator_version": SIMULATOR_VERSION}

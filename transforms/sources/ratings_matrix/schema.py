@@ -30,6 +30,10 @@ DEFAULTS: dict[Format, Defaults] = {
     "coat": Defaults(threshold=3.5, softness=0.5, requests_per_user=4, candidates=12, exposed_items=3),
 }
 RANKED_PER_EXPOSED = 3
+COLLECTED_CANDIDATES = 300
+"""M of a request about ratings as they were collected: Coat has 300 coats."""
+_OF_BOTH = {"seed", "records", "format", "exposure", "preference", "threshold", "softness", "candidates"}
+_OF_BOTH |= {"frequency_threshold"}
 
 
 class RatingsMatrixOptions(RecordOptions):
@@ -39,9 +43,13 @@ class RatingsMatrixOptions(RecordOptions):
       seed: of the candidates, the policy's noise and the answers.
       records: which record kinds to write.
       format: of the raw files, `jester` or `coat`.
+      exposure: `simulated`: a policy shows items, as the other options say; `real`, of coat: the ratings as they were
+        collected. Models train on the coats that users chose themselves, and `test` holds those that were drawn for
+        them at random (`test.ascii`).
       preference: how a rating becomes the probability of a yes. `sampled`: sigmoid((rating - threshold) /
         softness), so that a lukewarm rating is a yes now and then; `thresholded`: 1 if the rating is at
-        least the threshold, else 0.
+        least the threshold, else 0. With real exposure this probability is the label of `train`; labels of `eval`
+        and `test` are 1 if the rating is at least the threshold.
       threshold: rating (points) at which a yes begins, or is as likely as a no. jester 5, coat 3.5.
       softness: rating points for one logit, with `sampled`. jester 1.5, coat 0.5.
       label_noise: share of the answers that are the toss of a fair coin, in [0, 1).
@@ -51,7 +59,8 @@ class RatingsMatrixOptions(RecordOptions):
         themselves); 1: what all users rate high on average; between: the mixture.
       requests_per_user: an item is shown to a user once at most, so this times `exposed_items` must not
         be more than the items that a user has rated. jester 10, coat 4.
-      candidates: M, items of a request, drawn at random from those rated and not yet shown. jester 50, coat 12.
+      candidates: M, items of a request, drawn at random from those rated and not yet shown. jester 50, coat 12. With real exposure, what
+        a user rated and further coats at random, 300.
       ranked_items: candidates that get as far as `stage` 2; None: three times `exposed_items`, at most M.
       exposed_items: items shown in a request. jester 5, coat 3.
       history_length: clicks of earlier requests kept, the most recent ones.
@@ -59,6 +68,7 @@ class RatingsMatrixOptions(RecordOptions):
     """
 
     format: Format = "jester"
+    exposure: Literal["simulated", "real"] = "simulated"
     preference: Literal["sampled", "thresholded"] = "sampled"
     threshold: float | None = Field(default=None, allow_inf_nan=False)
     softness: float | None = Field(default=None, gt=0, allow_inf_nan=False)
@@ -82,10 +92,24 @@ class RatingsMatrixOptions(RecordOptions):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_exposure(self) -> "RatingsMatrixOptions":
+        if self.exposure == "simulated":
+            return self
+        if self.format != "coat":
+            raise ValueError(
+                f"exposure 'real' with format {self.format!r}: only 'coat' has ratings of items drawn at random"
+            )
+        unread = sorted(self.model_fields_set - _OF_BOTH)
+        if unread:
+            raise ValueError(f"exposure 'real' with {', '.join(unread)}, of the simulated policy; leave them out")
+        return self
+
     def resolved(self) -> "Policy":
         """The options with the format's values filled in."""
         default = DEFAULTS[self.format]
-        candidates = _filled(self.candidates, default.candidates)
+        usual = default.candidates if self.exposure == "simulated" else COLLECTED_CANDIDATES
+        candidates = _filled(self.candidates, usual)
         exposed_items = _filled(self.exposed_items, default.exposed_items)
         return Policy(
             threshold=default.threshold if self.threshold is None else self.threshold,
@@ -145,7 +169,9 @@ class RatingsMatrixSource(Source[RatingsMatrixOptions]):
     `coat`: `train.ascii`, `propensities.ascii` and `user_item_features/`. Each user rated 24 coats of
     their own choice, and only these can be candidates: exposure is biased by the policy *within* the
     self-selected coats. What a model does on the 276 others is not measured, and click rates are above
-    those of the whole catalogue. `self_selection_propensity`, the authors' estimate that a user rates a
+    those of the whole catalogue. With `exposure=real` nothing is simulated: `train` and `eval` are the ratings
+    of these coats, `test` those of 16 coats drawn at random for each user (`test.ascii`), so that it tells how
+    well a model that learned from biased exposure knows the others. `self_selection_propensity`, the authors' estimate that a user rates a
     coat, stands in the records (never a model input) for whoever wants to weight back.
     """
 
@@ -158,9 +184,10 @@ class RatingsMatrixSource(Source[RatingsMatrixOptions]):
     def feature_set(self) -> FeatureSet:
         fields = coat_fields() if self.options.format == "coat" else ()
         policy = self.options.resolved()
+        is_simulated = self.options.exposure == "simulated"
         columns = (
             *(Column(name=name, dtype="string", entity=entity) for name, entity in fields),
-            *_columns(self.options.history_length, policy.exposed_items),
+            *(_columns(self.options.history_length, policy.exposed_items) if is_simulated else ()),
         )
         if fields:
             columns += (
@@ -168,7 +195,7 @@ class RatingsMatrixSource(Source[RatingsMatrixOptions]):
             )
         return FeatureSet(
             columns=columns,
-            features=(*_features(), *features(name for name, _ in fields)),
+            features=(*_features(is_simulated), *features(name for name, _ in fields)),
             vocabularies=vocabularies(("user_id", "item_id"), self.options.frequency_threshold),
             list_size=policy.candidates,
             requires_item_id=True,
@@ -190,10 +217,12 @@ def _columns(history_length: int, exposed_items: int) -> tuple[Column, ...]:
     )
 
 
-def _features() -> tuple[Feature, ...]:
+def _features(is_simulated: bool) -> tuple[Feature, ...]:
+    past = (Feature(name=HISTORY, encoding=Encoding.ID, vocabulary="item_id"),)
+    counters = features(_COUNTERS, Encoding.LOG_ZSCORE)
     return (
         Feature(name="user_id", encoding=Encoding.ID),
-        Feature(name=HISTORY, encoding=Encoding.ID, vocabulary="item_id"),
+        *(past if is_simulated else ()),
         Feature(name="item_id", encoding=Encoding.ID),
-        *features(_COUNTERS, Encoding.LOG_ZSCORE),
+        *(counters if is_simulated else ()),
     )
