@@ -1,7 +1,7 @@
 """Estimates, from a log with propensities, what a model would earn that chooses the item itself."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,11 @@ from serving.contract import read_contract
 from serving.loading import Scorer
 from serving.retrieval.catalogue import Catalogue, catalogue_at, item_columns
 from transforms.errors import InputError
-from transforms.features import ITEM_ID, LABEL, Column, FeatureSet
+from transforms.features import ITEM_ID, LABEL, SPLITS, Column, FeatureSet, Split
 from transforms.input import serialized
-from transforms.records import load_dataset, shard_paths
+from transforms.records import Dataset, load_dataset, shard_paths
 from transforms.schema import parse_spec
+from transforms.sources.base import RANDOM_EXPOSURE
 
 PROPENSITY = "propensity"
 """Column of logs whose policy chose at random, in part at least: the probability with which it showed this item."""
@@ -46,8 +47,8 @@ def off_policy_metrics(
       progress: called with rows done and rows in all.
 
     Returns:
-      What `evaluation.off_policy.off_policy_value` gives, and the number of `items`; empty also for models of
-      requests and for more than `MOST_ITEMS` items.
+      What `evaluation.off_policy.off_policy_value` gives, the number of `items`, and `equal_propensities`, 1 if the
+      logging policy chose uniformly at random; empty also for models of requests and for more than `MOST_ITEMS` items.
 
     Raises:
       InputError: a propensity is no probability above 0.
@@ -59,13 +60,17 @@ def off_policy_metrics(
     if PROPENSITY not in {column.name for column in dataset.feature_set.columns_of("row")}:
         return {}
     asked, present = splits_of(dataset, "row", split), splits_of(dataset, "row", "all")
-    before = [path for name in present[: present.index(asked[0])] for path in shard_paths(data_dir, dataset, "row", name)]
-    files = [path for name in asked for path in shard_paths(data_dir, dataset, "row", name)]
-    items = catalogue_at(before, files, features, "row")
+
+    def paths(splits: Sequence[Split]) -> list[str]:
+        return [path for name in splits for path in shard_paths(data_dir, dataset, "row", name)]
+
+    files = paths(asked)
+    # Of the records alone: what never was shown, the policy may not have had.
+    items = catalogue_at(paths(present[: present.index(asked[0])]), files, features, "row")
     if len(items) > MOST_ITEMS:
         return {}
     total = sum(dataset.records["row"][name].records for name in asked)
-    rows = _Rows(Scorer(model_dir), items, features, dataset.feature_set)
+    rows = EveryItem(Scorer(model_dir), items, features, dataset.feature_set)
     parts: list[dict[str, np.ndarray]] = []
     for batch in serialized(files, max(_SCORES_AT_ONCE // len(items), 1)):
         parts.append(rows(batch))
@@ -90,13 +95,36 @@ def off_policy_metrics(
         seed=seed,
         resample=resample,
     )
-    return {**value, "items": float(len(items))}
+    is_uniform = np.ptp(columns[PROPENSITY]) <= 1e-6 * columns[PROPENSITY].max()
+    return {**value, "items": float(len(items)), "equal_propensities": float(is_uniform)}
 
 
-class _Rows:
-    """Scores all items in the context of each row."""
+def shown_at_random(dataset: Dataset, split: str, off_policy: Mapping[str, float]) -> bool:
+    """Returns whether the items of a split were shown uniformly at random, so that metrics on it have no policy's bias.
 
-    def __init__(self, scorer: Scorer, items: Catalogue, features: FeatureSet, logged: FeatureSet):
+    Args:
+      dataset: its source says so in its origin, or its propensities do.
+      split: as in `off_policy_metrics`.
+      off_policy: what `off_policy_metrics` gave.
+    """
+    named = SPLITS if split == "all" else split.split("+")
+    at_random = dataset.origin.get(RANDOM_EXPOSURE, ())
+    return all(name in at_random for name in named) or off_policy.get("equal_propensities") == 1.0
+
+
+class EveryItem:
+    """Scores all items in the context of each row.
+
+    Args:
+      scorer: gives the scores of serialized rows, `[B]`.
+      items: what could have been shown.
+      features: of the model.
+      logged: of the dataset.
+    """
+
+    def __init__(
+        self, scorer: Callable[[tf.Tensor], np.ndarray], items: Catalogue, features: FeatureSet, logged: FeatureSet
+    ):
         self._scorer, self._ids = scorer, items.ids
         columns = item_columns(features)
         self._of_items = {ITEM_ID, *(column.name for column in columns)}
@@ -106,6 +134,7 @@ class _Rows:
         self._spec = parse_spec(logged, "row", (LABEL, PROPENSITY, ITEM_ID, "request_id", "user_id"))
 
     def __call__(self, batch: tf.Tensor) -> dict[str, np.ndarray]:
+        """Returns the label, propensity and ids of rows, `scores` `[B, items]`, and the logged item's `place` or -1."""
         columns = {name: value.numpy() for name, value in tf.io.parse_example(batch, self._spec).items()}
         examples = []
         for record in batch.numpy():

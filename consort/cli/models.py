@@ -115,8 +115,9 @@ def evaluate(
     from transforms.records import load_dataset
 
     model = find_saved_model(directory)
-    load_dataset(data)
+    dataset = load_dataset(data)
     from runs.evaluate import retrieval_metrics, score
+    from runs.off_policy import off_policy_metrics, shown_at_random
 
     with progress("scoring", "records") as update:
         scored = score(model, data, split, progress=update)
@@ -124,15 +125,20 @@ def evaluate(
     compared, notes = _compared(scored, (model, data, split), (cut_offs, definition), bootstrap, baselines)
     with clock("retrieving"):
         retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap)
+    with progress("estimating what the model would earn", "rows") as update:
+        off_policy = off_policy_metrics(model, data, split, progress=update, **bootstrap)
     result = {"model": str(model), "data": str(data), "split": split, **_sizes(scored, definition)}
+    if shown_at_random(dataset, split, off_policy):
+        result["exposure"] = "random: no policy's choice biases these metrics"
     if resamples:
         result["resample"] = _drawn(compared.metrics)
-    shown = {**result, **({"retrieval": _with_intervals(retrieval)} if retrieval else {})}
-    show({**shown, "metrics": _with_intervals(compared.metrics)})
+    apart = {name: _with_intervals(one) for name, one in (("retrieval", retrieval), ("off_policy", off_policy)) if one}
+    show({**result, **apart, "metrics": _with_intervals(compared.metrics)})
     show_baselines(compared.metrics, compared.baselines, compared.gain)
     from runs.provenance import machine
 
     reported = {"retrieval": {"exclude_seen": exclude_seen, **retrieval}} if retrieval else {}
+    reported |= {"off_policy": off_policy} if off_policy else {}
     result |= {**_warnings(compared), **reported, **notes, "metrics": compared.metrics, "machine": machine()}
     save(result, json_file)
 

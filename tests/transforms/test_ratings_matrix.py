@@ -328,7 +328,10 @@ def test_thresholded_labels_of_real_exposure_are_the_same_in_all_splits(tmp_path
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "jester"}, "exposure 'real' with format 'jester': only 'coat' has ratings of items drawn at random"),
+        (
+            {"format": "jester"},
+            "exposure 'real' with format 'jester': only 'coat' has",
+        ),
         ({"bias_strength": 1.0}, "exposure 'real' with bias_strength, of the simulated policy; leave them out"),
     ],
 )

@@ -13,6 +13,7 @@ import numpy as np
 from transforms.arrow import pa, pc
 from transforms.errors import InputError
 from transforms.features import LABEL
+from transforms.sources.base import RANDOM_EXPOSURE
 from transforms.sources.kuairand.schema import (
     DAY_MS,
     EVAL_DAY,
@@ -224,6 +225,7 @@ def read(input_dir: str | os.PathLike[str], options: KuairandOptions) -> ReadTex
 
 
 def origin(input_dir: str | os.PathLike[str], options: KuairandOptions) -> dict[str, Any]:
-    """Returns the version of the data set and the names of the files."""
+    """Returns the version of the data set, the names of the files, and the splits of videos put in at random."""
     files = find_files(input_dir, options)
-    return {"version": files.version, "files": [path.name for path in files.all]}
+    at_random = {RANDOM_EXPOSURE: ["test"]} if options.logs == "random" else {}
+    return {"version": files.version, "files": [path.name for path in files.all], **at_random}

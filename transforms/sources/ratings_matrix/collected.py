@@ -23,7 +23,6 @@ def check(input_dir: str | os.PathLike[str], options: RatingsMatrixOptions) -> N
       InputError: what is wrong.
     """
     ratings, size = read_ratings(input_dir, options.format, with_random=True), options.resolved().candidates
-    assert ratings.at_random is not None
     most = max(int((~np.isnan(values)).sum(axis=1).max()) for values in (ratings.values, ratings.at_random))
     if most > size:
         received = f"candidates {size}, and a user with {most} ratings"
@@ -63,15 +62,13 @@ def splits_of(ratings: Ratings, options: RatingsMatrixOptions) -> Iterator[tuple
     # A held-out coat is no candidate: that it stands there unexposed would tell that it is not chosen.
     order[is_eval] = np.inf
     place = np.argsort(np.argsort(order, axis=1, kind="stable"), axis=1, kind="stable")
-    of_eval, at_random = np.where(is_eval, ratings.values, np.nan), ratings.at_random
-    assert at_random is not None
     yield "train", train, (place < options.resolved().candidates) & np.isfinite(order)
-    yield "eval", of_eval, is_eval
-    yield "test", at_random, ~np.isnan(at_random)
+    yield "eval", np.where(is_eval, ratings.values, np.nan), is_eval
+    yield "test", ratings.at_random, ~np.isnan(ratings.at_random)
 
 
 def labels_of(values: np.ndarray, split: Split, options: RatingsMatrixOptions) -> np.ndarray:
-    """Returns the labels of ratings: of `train` graded, unless they are to be thresholded, and 0 where there is none."""
+    """Returns the labels of ratings, 0 where there is none; those of `train` are graded, unless `thresholded`."""
     policy, known = options.resolved(), ~np.isnan(values)
     labels = np.zeros(values.shape, np.float32)
     if split == "train" and options.preference == "sampled":

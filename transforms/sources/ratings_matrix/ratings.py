@@ -29,7 +29,7 @@ class Ratings:
       users, items: ids, bytes.
       user_fields, item_fields: values by column name, bytes [users] and [items].
       cells: values of each user and item by column name, float32 [users, items].
-      at_random: ratings of items that were drawn at random for a user, as `values`; None: none were read.
+      at_random: ratings of items that were drawn at random for a user, as `values`; `[0, 0]` if none were read.
     """
 
     values: np.ndarray
@@ -38,7 +38,7 @@ class Ratings:
     user_fields: dict[str, np.ndarray] = field(default_factory=dict)
     item_fields: dict[str, np.ndarray] = field(default_factory=dict)
     cells: dict[str, np.ndarray] = field(default_factory=dict)
-    at_random: np.ndarray | None = None
+    at_random: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
 
 def read_ratings(input_dir: str | os.PathLike[str], layout: Format, with_random: bool = False) -> Ratings:
@@ -129,7 +129,7 @@ def _read_coat(folder: Path, with_random: bool) -> Ratings:
         _one_hot_fields(folder / COAT_FEATURES, "user", COAT_USER_FIELDS, users),
         _one_hot_fields(folder / COAT_FEATURES, "item", COAT_ITEM_FIELDS, items),
         {PROPENSITY: propensities.astype(np.float32)},
-        at_random,
+        np.empty((0, 0)) if at_random is None else at_random,
     )
 
 

@@ -59,8 +59,8 @@ class RatingsMatrixOptions(RecordOptions):
         themselves); 1: what all users rate high on average; between: the mixture.
       requests_per_user: an item is shown to a user once at most, so this times `exposed_items` must not
         be more than the items that a user has rated. jester 10, coat 4.
-      candidates: M, items of a request, drawn at random from those rated and not yet shown. jester 50, coat 12. With real exposure, what
-        a user rated and further coats at random, 300.
+      candidates: M, items of a request, drawn at random from those rated and not yet shown. jester 50, coat 12. With
+        real exposure, what a user rated and further coats at random, 300.
       ranked_items: candidates that get as far as `stage` 2; None: three times `exposed_items`, at most M.
       exposed_items: items shown in a request. jester 5, coat 3.
       history_length: clicks of earlier requests kept, the most recent ones.
@@ -171,8 +171,9 @@ class RatingsMatrixSource(Source[RatingsMatrixOptions]):
     self-selected coats. What a model does on the 276 others is not measured, and click rates are above
     those of the whole catalogue. With `exposure=real` nothing is simulated: `train` and `eval` are the ratings
     of these coats, `test` those of 16 coats drawn at random for each user (`test.ascii`), so that it tells how
-    well a model that learned from biased exposure knows the others. `self_selection_propensity`, the authors' estimate that a user rates a
-    coat, stands in the records (never a model input) for whoever wants to weight back.
+    well a model that learned from biased exposure knows the others. `self_selection_propensity`, the authors'
+    estimate that a user rates a coat, stands in the records (never a model input) for whoever wants to weight
+    back.
     """
 
     name = "ratings_matrix"
