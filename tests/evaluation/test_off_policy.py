@@ -7,9 +7,11 @@ from evaluation.off_policy import LEAST_PROPENSITY, off_policy_value
 
 
 def _value(reward, propensity, target, estimate, target_estimate, resamples=0):
-    size = len(reward)
-    arrays = [np.asarray(one, float) for one in (reward, propensity, target, estimate, target_estimate)]
-    return off_policy_value(*arrays, np.full(size, b""), np.full(size, b""), resamples)
+    names = ("reward", "propensity", "target", "estimate", "target_estimate")
+    given = zip(names, (reward, propensity, target, estimate, target_estimate), strict=True)
+    arrays = {name: np.asarray(values, float) for name, values in given}
+    ids = np.full(len(reward), b"")
+    return off_policy_value(**arrays, user_id=ids, request_id=ids, resamples=resamples)
 
 
 def test_snips_and_doubly_robust_by_hand():

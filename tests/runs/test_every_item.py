@@ -66,5 +66,5 @@ def test_every_item_is_scored_in_the_context_of_each_row():
     ],
 )
 def test_a_split_is_random_where_its_source_or_its_propensities_say_so(origin, split, off_policy, expected):
-    dataset = Dataset.model_construct(origin=origin)
+    dataset = Dataset(source="log", feature_set=FEATURES, records={}, origin=origin)
     assert shown_at_random(dataset, split, off_policy) == expected
