@@ -7,11 +7,9 @@ from evaluation.off_policy import LEAST_PROPENSITY, off_policy_value
 
 
 def _value(reward, propensity, target, estimate, target_estimate, resamples=0):
-    names = ("reward", "propensity", "target", "estimate", "target_estimate")
-    given = zip(names, (reward, propensity, target, estimate, target_estimate), strict=True)
-    arrays = {name: np.asarray(values, float) for name, values in given}
+    first, second, *others = (np.asarray(one, float) for one in (reward, propensity, target, estimate, target_estimate))
     ids = np.full(len(reward), b"")
-    return off_policy_value(**arrays, user_id=ids, request_id=ids, resamples=resamples)
+    return off_policy_value(first, second, others[0], others[1], others[2], ids, ids, resamples)
 
 
 def test_snips_and_doubly_robust_by_hand():
