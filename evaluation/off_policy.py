@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.bootstrap import Statistic, with_intervals
+from evaluation.bootstrap import with_intervals
 from evaluation.pointwise import ratio
 from evaluation.units import Resample, group_indices, units_of
 
@@ -44,36 +44,27 @@ def off_policy_value(
     Source: Swaminathan & Joachims, "The Self-Normalized Estimator for Counterfactual Learning" (NIPS 2015); Dudik et
     al., "Doubly Robust Policy Evaluation and Learning" (ICML 2011).
     """
-    size = len(reward)
     weight = target / np.maximum(propensity, LEAST_PROPENSITY)
     groups: dict[Resample, np.ndarray] = {
-        "user": group_indices(user_id, size),
-        "request": group_indices(request_id, size),
+        "user": group_indices(user_id, len(reward)),
+        "request": group_indices(request_id, len(reward)),
     }
-    units = units_of(size, groups, resample)
-    sums = [
-        np.bincount(units.index, values, len(units))
-        for values in (
-            np.ones(size),
-            reward,
-            weight,
-            weight * reward,
-            target_estimate + weight * (reward - estimate),
-        )
-    ]
+    units = units_of(len(reward), groups, resample)
+    robust = target_estimate + weight * (reward - estimate)
+    per_row = (np.ones(len(reward)), reward, robust, weight, weight * reward)
+    sums = [np.bincount(units.index, values, len(units)) for values in per_row]
 
     def values(counts: np.ndarray) -> dict[str, float | None]:
-        rows, rewards, weights, weighted, robust = (float(counts @ one) for one in sums)
+        rows, rewards, robust_sum, weights, weighted = (float(counts @ one) for one in sums)
         return {
             "logged_value": ratio(rewards, rows),
             "snips_value": ratio(weighted, weights),
-            "doubly_robust_value": ratio(robust, rows),
+            "doubly_robust_value": ratio(robust_sum, rows),
         }
 
-    statistic: Statistic = values
     squares = float((weight**2).sum())
     return {
-        **with_intervals([statistic], len(units), resamples, seed),
+        **with_intervals([values], len(units), resamples, seed),
         "effective_sample_size": float(weight.sum() ** 2 / squares) if squares else 0.0,
         "matched_rows": float((target > 0).sum()),
         "clipped_propensities": float((propensity < LEAST_PROPENSITY).sum()),

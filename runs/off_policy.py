@@ -78,25 +78,30 @@ def off_policy_metrics(
             progress(sum(len(part[LABEL]) for part in parts), total)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     _check(columns[PROPENSITY], str(data_dir))
-    logged = columns["scores"][np.arange(total), np.maximum(columns["place"], 0)]
-    best = columns["scores"].max(axis=1)
+    return {**_value_of_best(columns, resamples, seed, resample), "items": float(len(items))}
+
+
+def _value_of_best(
+    columns: Mapping[str, np.ndarray], resamples: int, seed: int, resample: Resample | None
+) -> dict[str, float]:
+    scores, place, propensity = columns["scores"], columns["place"], columns[PROPENSITY]
+    logged = scores[np.arange(len(scores)), np.maximum(place, 0)]
+    best = scores.max(axis=1)
     # Equal scores share the choice.
-    is_best = columns["scores"] == best[:, np.newaxis]
-    chosen = np.where((columns["place"] >= 0) & (logged == best), 1 / is_best.sum(axis=1), 0.0)
+    equals = (scores == best[:, np.newaxis]).sum(axis=1)
     value = off_policy_value(
-        reward=columns[LABEL].astype(np.float64),
-        propensity=columns[PROPENSITY].astype(np.float64),
-        target=chosen,
-        estimate=logged,
-        target_estimate=best,
-        user_id=columns["user_id"],
-        request_id=columns["request_id"],
-        resamples=resamples,
-        seed=seed,
-        resample=resample,
+        columns[LABEL].astype(np.float64),
+        propensity.astype(np.float64),
+        np.where((place >= 0) & (logged == best), 1 / equals, 0.0),
+        logged,
+        best,
+        columns["user_id"],
+        columns["request_id"],
+        resamples,
+        seed,
+        resample,
     )
-    is_uniform = np.ptp(columns[PROPENSITY]) <= 1e-6 * columns[PROPENSITY].max()
-    return {**value, "items": float(len(items)), "equal_propensities": float(is_uniform)}
+    return {**value, "equal_propensities": float(np.ptp(propensity) <= 1e-6 * propensity.max())}
 
 
 def shown_at_random(dataset: Dataset, split: str, off_policy: Mapping[str, float]) -> bool:
