@@ -127,7 +127,23 @@ def import_(
         say(f"warning: {warning}")
     audited, summary = _audited(out), _summary(out, dataset)
     show(_with_readable_times(summary))
+    for line in _written(out, dataset, bool(audited.get("stops"))):
+        say(line)
     save({**summary, "warnings": warnings, "audit": audited}, json_file)
+
+
+def _written(out: Path, dataset: Any, stops: bool) -> list[str]:
+    """What an import has written, and what to do next."""
+    kinds = []
+    for record, splits in dataset.records.items():
+        parts = ", ".join(f"{split} {info.records:,}" for split, info in splits.items())
+        kinds.append(f"{sum(info.records for info in splits.values()):,} {record} records ({parts})")
+    items = sum(shard.records for shard in dataset.items.shards) if dataset.items else 0
+    kinds += [f"{items:,} rows of items"] if items else []
+    todo = f"consort train RUN.yaml --data {out} --out RUN, or consort pipeline run RUN.yaml --data {out} --root ROOT"
+    if stops:
+        todo = f"see consort data audit {out}: findings that stop a pipeline; correct the log, or accept them by name"
+    return [f"wrote {out}: {'; '.join(kinds)}", f"next: {todo}"]
 
 
 def _warnings(out: Path, dataset: Any) -> list[str]:

@@ -7,7 +7,7 @@ import apache_beam as beam
 import pytest
 
 from transforms import progress as lines
-from transforms.beam.counting import Count, counted
+from transforms.beam.counting import Count, ImportCounts, counted
 
 
 @pytest.mark.parametrize(
@@ -80,6 +80,29 @@ def test_the_speed_is_that_since_the_first_rows_were_done(monkeypatch, capsys):
             "reading: 100 of 400 rows",
             "reading: 300 of 400 rows, 100 rows/s, 0:01 left",
         ]
+
+
+def test_an_import_goes_through_phases_whose_end_is_known(tmp_path):
+    counts = ImportCounts(tmp_path)
+    counts.counter("read").add(5)
+    counts.create()
+    assert counts.phase() is None
+    for name, size in (("all_bytes", 1000), ("read", 30), ("stages", 2)):
+        counts.counter(name).add(size)
+    assert counts.phase() == ("reading", 30, None)
+    # Two workers have read a quarter of the files.
+    for _ in range(2):
+        counts.counter("bytes").add(125)
+    assert counts.phase() == ("reading", 30, 120)
+    counts.counter("read").add(90)
+    counts.counter("computed").add(100)
+    assert counts.phase() == ("computing", 100, 240)
+    counts.counter("computed").add(140)
+    counts.counter("sent").add(110)
+    assert counts.phase() == ("writing", 0, 110)
+    counts.counter("finished").add(50)
+    assert counts.phase() == ("writing", 50, 110)
+    assert ImportCounts(None).phase() is None
 
 
 def test_records_are_counted_as_they_pass(tmp_path):

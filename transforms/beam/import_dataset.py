@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 
 from transforms.batches import Batch, ItemBatch
+from transforms.beam.counting import ImportCounts
 from transforms.beam.credentials import check_credentials
 from transforms.beam.options import local_parts_folder, pipeline_options
 from transforms.errors import InputError
@@ -17,7 +18,7 @@ from transforms.features import FeatureSet
 from transforms.progress import progress
 from transforms.records import Dataset, Items, load_dataset
 from transforms.sources.base import Source
-from transforms.writing import new_dataset, write_items, write_shard
+from transforms.writing import Unfinished, new_dataset, write_items, write_shard
 
 DEFAULT_BEAM_ARGS = ("--runner=FnApiRunner",)
 """Named explicitly: newer Beam would try to download another runner first."""
@@ -91,6 +92,20 @@ def _reported(kind: str, directory: str) -> list[Any]:
     return values
 
 
+def _phases(unfinished: Unfinished, parts: str | None) -> Callable[[], tuple[str, int, int | None]]:
+    """Returns what `progress` asks for: reading, computing and writing by rows, then the records that are written."""
+    counts = ImportCounts(parts)
+    if parts is not None:
+        counts.create()
+
+    def poll() -> tuple[str, int, int | None]:
+        phase = counts.phase()
+        begun = phase is not None and (phase[0] != "writing" or phase[1] != phase[2])
+        return phase if phase is not None and begun else ("importing", unfinished.records_written(), None)
+
+    return poll
+
+
 def import_dataset(
     source: Source,
     input_dir: str | os.PathLike[str],
@@ -120,8 +135,8 @@ def import_dataset(
         directory = str(unfinished.directory)
         try:
             with (
-                local_parts_folder(options, directory),
-                progress("importing", "records", lambda: ("importing", unfinished.records_written(), None)),
+                local_parts_folder(options, directory) as parts,
+                progress("importing", "records", _phases(unfinished, parts)),
                 beam.Pipeline(options=options) as pipeline,
             ):
                 read = pipeline | "Read" >> source.read(input_dir)

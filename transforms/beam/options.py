@@ -29,8 +29,10 @@ class PartOptions(PipelineOptions):
 
 
 @contextlib.contextmanager
-def local_parts_folder(options: PipelineOptions, folder: str) -> Iterator[None]:
+def local_parts_folder(options: PipelineOptions, folder: str) -> Iterator[str | None]:
     """Lets rows wait in a temporary folder, not in memory, if the runner is a local one and no folder is chosen.
+
+    Gives the folder; None: there is no temporary one.
 
     Args:
       options: of the pipeline.
@@ -38,11 +40,11 @@ def local_parts_folder(options: PipelineOptions, folder: str) -> Iterator[None]:
     """
     parts, runner = options.view_as(PartOptions), options.view_as(StandardOptions).runner
     if parts.parts_folder is not None or runner not in (None, *LOCAL_RUNNERS):
-        yield
+        yield None
         return
     with tempfile.TemporaryDirectory(prefix="parts-", dir=folder) as temporary:
         parts.parts_folder = temporary
-        yield
+        yield temporary
 
 
 def pipeline_options(beam_args: Sequence[str]) -> PipelineOptions:

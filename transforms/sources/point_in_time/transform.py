@@ -9,6 +9,7 @@ from apache_beam.pvalue import AsSingleton, PCollection, TaggedOutput
 
 from transforms.arrow import pa
 from transforms.batches import Batch, ItemBatch
+from transforms.beam.counting import Counter, ImportCounts
 from transforms.beam.options import PartOptions
 from transforms.errors import InputError
 from transforms.features import SPLITS
@@ -45,8 +46,10 @@ class PointInTime(beam.PTransform):
 
     def expand(self, inputs: Any) -> Any:  # Beam warns of any narrower type of several PCollections.
         self._errors, plan = [], self._plan
-        store = PartStore(inputs[LOG].pipeline.options.view_as(PartOptions).parts_folder)
-        parts, requests = inputs[LOG], plan.requests
+        folder = inputs[LOG].pipeline.options.view_as(PartOptions).parts_folder
+        store, counts = PartStore(folder), ImportCounts(folder)
+        log = parts = inputs[LOG] | "Read" >> beam.Map(_counted, counts.counter("read"))
+        requests = plan.requests
         if requests is not None and requests.scattered:
             request = Stage((REQUEST_ID,), (), ())
             sent = self._do("SendRequests", parts, _Send(store, LOG, request.per, plan.partitions))
@@ -63,16 +66,18 @@ class PointInTime(beam.PTransform):
                 send = _Send(store, join.table, join.key_columns, plan.partitions)
                 sent.append(self._do(f"Send{name}:{join.table}", inputs[join.table], send))
             grouped = sent | f"Flatten{name}" >> beam.Flatten() | f"By{name}" >> beam.GroupByKey()
-            parts = self._do(f"Compute{name}", grouped, _Compute(store, stage))
-        sent = self._do("SendShards", parts, _SendToShards(store, plan), layout)
-        shards = self._do("Finish", sent | "ByShard" >> beam.GroupByKey(), _Finish(store, plan), layout)
+            parts = self._do(f"Compute{name}", grouped, _Compute(store, stage, counts.counter("computed")))
+        counts.counter("stages").add(len(computed))
+        sent = self._do("SendShards", parts, _SendToShards(store, plan, counts.counter("sent")), layout)
+        finish = _Finish(store, plan, counts.counter("finished"))
+        shards = self._do("Finish", sent | "ByShard" >> beam.GroupByKey(), finish, layout)
         kept = []
         for table in plan.kept:
             of_items = self._do(f"SendItems:{table.table}", inputs[table.table], _SendItems(store, table))
             grouped = of_items | f"Items:{table.table}" >> beam.GroupByKey()
             kept.append(self._do(f"KeepItems:{table.table}", grouped, _KeepItems(store, table)))
         # Errors of what is read are reported while the rest is read.
-        read = [errors for errors in self._errors if errors.producer.inputs[0] in inputs.values()]
+        read = [errors for errors in self._errors if errors.producer.inputs[0] in (log, *inputs.values())]
         late = [errors for errors in self._errors if errors not in read]
         return (shards, *kept, *read, late | "Errors" >> beam.Flatten())
 
@@ -151,22 +156,23 @@ class _RequestTimes(_Guarded):
 
 
 class _Compute(_Guarded):
-    def __init__(self, store: PartStore, stage: Stage):
+    def __init__(self, store: PartStore, stage: Stage, counter: Counter):
         super().__init__(store)
-        self._stage = stage
+        self._stage, self._counter = stage, counter
 
     def work(self, element: Received, *sides: Any) -> Iterator[Part]:
         received = self.received(element)
         if LOG in received:
             yield compute(received[LOG], self._stage, {name: part.rows for name, part in received.items()})
+            self._counter.add(len(received[LOG]))
 
 
 class _SendToShards(_Guarded):
     """Sends records to their shards."""
 
-    def __init__(self, store: PartStore, plan: Plan):
+    def __init__(self, store: PartStore, plan: Plan, counter: Counter):
         super().__init__(store)
-        self._plan = plan
+        self._plan, self._counter = plan, counter
 
     def work(self, element: Part | Reference, *sides: Any) -> Iterator[Sent]:
         part, layout = _records(element if isinstance(element, Part) else self._store.get(element)), sides[0]
@@ -176,14 +182,15 @@ class _SendToShards(_Guarded):
         splits = None if isinstance(rule, ByTime) else rule(rows)
         hashes = key_hashes(rows, (REQUEST_ID,) if self._plan.requests else ())
         yield from self.sent(LOG, part, layout.pieces_of(rows[TIME].to_numpy(), splits, hashes))
+        self._counter.add(len(part))
 
 
 class _Finish(_Guarded):
     """Makes the batches of a shard."""
 
-    def __init__(self, store: PartStore, plan: Plan):
+    def __init__(self, store: PartStore, plan: Plan, counter: Counter):
         super().__init__(store)
-        self._plan = plan
+        self._plan, self._counter = plan, counter
 
     def work(self, element: Received, *sides: Any) -> Iterator[tuple[str, Batch]]:
         part = self.received(element)[LOG]
@@ -197,6 +204,7 @@ class _Finish(_Guarded):
             rows = ordered.take(np.lexsort((row, file, request))).to_table()
         for batch in self._plan.finish(rows, SPLITS[split]):
             yield name, batch
+        self._counter.add(len(part))
 
 
 class _SendItems(_Guarded):
@@ -242,6 +250,11 @@ class _JoinCounts(beam.CombineFn):
 
     def extract_output(self, accumulator: Counted) -> Counted:
         return accumulator
+
+
+def _counted(element: pa.Table | InputError, counter: Counter) -> pa.Table | InputError:
+    counter.add(0 if isinstance(element, InputError) else element.num_rows)
+    return element
 
 
 def _record_times(element: pa.Table | Part | InputError, plan: Plan) -> Counted:

@@ -1,6 +1,7 @@
 """Read a declared log in Beam: chunks of files become tables of typed rows, and these the records of a dataset."""
 
 import os
+from collections import Counter as Counts
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -13,6 +14,8 @@ from apache_beam.pvalue import TaggedOutput
 
 from transforms.arrow import pa, pc
 from transforms.batches import Batch
+from transforms.beam.counting import Counter, ImportCounts
+from transforms.beam.options import PartOptions
 from transforms.errors import InputError
 from transforms.features import MISSING_INT, Split
 from transforms.sources.point_in_time.batches_of import BatchesOf, ItemBatches
@@ -78,21 +81,33 @@ class _ReadRows(beam.PTransform):
         part: Declaration | Table = self._declaration.tables[self._table] if self._table else self._declaration
         if part.format == "bigquery":
             return root | read_bigquery(part.files, ToRows(self._declaration, self._table)), None
-        chunks = [chunk for file in find_files(part, self._folder) for chunk in chunks_of(file, part.csv)]
-        read = beam.ParDo(_ReadChunk(self._declaration, self._table)).with_outputs(_OCCURRED, main="rows")
-        outputs = root | "Chunks" >> beam.Create(chunks) | beam.Reshuffle() | "Rows" >> read
+        files = find_files(part, self._folder)
+        chunks = [chunk for file in files for chunk in chunks_of(file, part.csv)]
+        of_log = None if self._table else root.pipeline.options.view_as(PartOptions).parts_folder
+        sizes, counts = {file.path: os.path.getsize(file.path) for file in files}, ImportCounts(of_log)
+        counts.counter("all_bytes").add(sum(sizes.values()))
+        parts = Counts(chunk.file.path for chunk in chunks)
+        sized = [(chunk, sizes[chunk.file.path] // parts[chunk.file.path]) for chunk in chunks]
+        read = _ReadChunk(self._declaration, self._table, counts.counter("bytes"))
+        outputs = (
+            root
+            | "Chunks" >> beam.Create(sized)
+            | beam.Reshuffle()
+            | "Rows" >> beam.ParDo(read).with_outputs(_OCCURRED, main="rows")
+        )
         has_named = self._table is None and named_values(self._declaration)
         return outputs.rows, outputs[_OCCURRED] if has_named else None
 
 
 class _ReadChunk(beam.DoFn):
-    def __init__(self, declaration: Declaration, table: str | None):
-        self._declaration, self._table = declaration, table
+    def __init__(self, declaration: Declaration, table: str | None, counter: Counter):
+        self._declaration, self._table, self._counter = declaration, table, counter
 
-    def process(self, chunk: Chunk) -> Iterator[Any]:
-        occurred: set[Named] = set()
+    def process(self, sized: tuple[Chunk, int]) -> Iterator[Any]:
+        (chunk, size), occurred = sized, set[Named]()
         try:
             yield from read_chunk(chunk, self._declaration, self._table, occurred)
+            self._counter.add(size)
         except InputError as error:
             yield error
             # What the rest of the chunk has is not known; one error is enough.
