@@ -121,7 +121,8 @@ def distribution_of(values: Values, most_categories: int = _CATEGORIES) -> Distr
         return None
     edges = np.unique(np.quantile(real, np.linspace(0.1, 1.0, 10), method="inverted_cdf"))
     lowest, highest = float(real.min()), float(real.max())
-    margin = max(highest - lowest, abs(highest) / 2, 1e-6)
+    # Histories and counts of a young log may well double: that is not far.
+    margin = max(3 * (highest - lowest), abs(highest) / 2, 1e-6)
     return Distribution(
         edges=tuple(float(edge) for edge in edges),
         low=lowest - margin,
@@ -179,7 +180,7 @@ class KnownIds(_Frozen):
         known = np.isin(hashes, np.frombuffer(base64.b64decode(self.hashes), np.uint32))
         unknown = judged & ~known
         # Rows with the same id are no independent ones.
-        error = 0.5 / math.sqrt(max(len(np.unique(hashes)), 1))
+        error = math.sqrt(max(self.unknown * (1 - self.unknown), 0.1) / max(len(np.unique(hashes[judged])), 1))
         share = float(unknown.sum() / judged.sum()) if judged.any() else 0.0
         return share, error, int(present[np.argmax(unknown)])
 
@@ -252,7 +253,7 @@ def drift(profile: Profile, table: Table) -> Iterator[Finding]:
         split = max(shares, key=lambda one: shares[one][0])
         share, error, example = shares[split]
         limit = known.unknown + UNKNOWN_MORE * (1 - known.unknown)
-        if share - 3 * error >= limit:
+        if share >= limit and share - known.unknown >= 4 * error:
             message = (
                 f"{share:.0%} of the ids of split {split} are unknown to the served model's data; "
                 f"{known.unknown:.0%} were new in its own later parts"

@@ -128,7 +128,7 @@ CHECKS: dict[str, Check] = {
     "unknown_ids": Check(
         "error",
         "ids that the data of the served model does not have",
-        "40 % of the rows that would have known ids at the usual turnover, beyond 3 standard errors",
+        "40 % of the rows that would have known ids at the usual turnover, beyond 4 standard errors",
         "check the id columns and their joins; where the change is real, set the check to `report` for one run",
     ),
     "label_rate": Check(
@@ -143,10 +143,18 @@ CHECKS: dict[str, Check] = {
         "AUC below 0.5, or less than half of the lift above 0.5 that the model had, beyond 3 standard errors",
         "look for flipped or misjoined labels, and for features that stand in the wrong columns",
     ),
+    "flipped_labels": Check(
+        "error",
+        "histories to which negative rows add their item, and positive rows do not",
+        "the share of negative rows that do is larger by 0.5 than that of positive rows, and no other history is of "
+        "positive rows",
+        "check which value of the label is a click; of a history of refused items, accept the finding",
+    ),
     "label_shift": Check(
-        "warning",
+        "error",
         "label rates that differ between splits, or between tenths of the time of train",
-        "a factor of 1.5 between splits, 2 over time, beyond 5 standard errors",
+        "a warning: a factor of 1.5 between splits, 2 over time, beyond 5 standard errors; an error: the rate of the "
+        "negatives of train",
         "check late labels at the end of the log, and whether the splits are drawn alike",
     ),
     "label_relation": Check(

@@ -143,6 +143,22 @@ def _parts_of_id(values: Values) -> dict[str, np.ndarray]:
 
 def _histories(table: Table) -> Iterator[Finding]:
     """Lists that hold a value of the same row, of features with one vocabulary."""
+    gains = {}
+    for name, key in _history_pairs(table):
+        lists, ids = table.columns[name], table.columns[key]
+        if (lists.tokens is None) == (ids.tokens is None):
+            elements, own = _in_one_code(lists, ids)
+            yield from _held(name, key, elements, own, lists, table)
+            if key == ITEM_ID and (both := _gains(elements, own, lists, table)) is not None:
+                gains[name] = both
+    if gains and all(negative - positive >= 0.5 for positive, negative in gains.values()):
+        name = next(iter(gains))
+        positive, negative = gains[name]
+        message = f"gains the item of {negative:.0%} of negative rows, and of {positive:.0%} of positive ones"
+        yield Finding("flipped_labels", "error", name, message, negative - positive, 0.5)
+
+
+def _history_pairs(table: Table) -> list[tuple[str, str]]:
     features = [feature for feature in table.feature_set.features if feature.column in table.columns]
     pairs = {
         (one.column, other.column)
@@ -153,28 +169,55 @@ def _histories(table: Table) -> Iterator[Finding]:
         and table.columns[other.column].starts is None
         and table.feature_set.column(one.column).variable_length
     }
-    for name, key in sorted(pairs):
-        lists, ids = table.columns[name], table.columns[key]
-        if (lists.tokens is None) != (ids.tokens is None):
-            continue
-        yield from _held(name, key, lists, ids, table)
+    return sorted(pairs)
 
 
-def _held(name: str, key: str, lists: Values, ids: Values, table: Table) -> Iterator[Finding]:
+def _in_one_code(lists: Values, ids: Values) -> tuple[np.ndarray, np.ndarray]:
+    """The elements of lists, and the value of each row, such that equal ones are equal numbers."""
+    if lists.tokens is None or ids.tokens is None:
+        return lists.values, ids.values
+    known = {token: index for index, token in enumerate(ids.tokens)}
+    names = np.array([known.get(token, -2) for token in lists.tokens] + [-2])
+    return names[lists.values], ids.values
+
+
+def _gains(elements: np.ndarray, own: np.ndarray, lists: Values, table: Table) -> tuple[float, float] | None:
+    """Shares of positive and of negative rows whose item stands in the user's next history, and not yet in theirs."""
+    users = table.columns.get(USER_ID)
+    if users is None or users.missing.all() or not len(elements):
+        return None
+    order = np.lexsort((table.time, users.codes))
+    order = order[users.codes[order] >= 0]
+    # The first row of the user's next moment; requests have many rows of one moment.
+    moment = np.flatnonzero(
+        (np.diff(users.codes[order], prepend=-2) != 0) | (np.diff(table.time[order], prepend=-1) != 0)
+    )
+    number = np.searchsorted(moment, np.arange(len(order)), side="right")
+    follower = order[moment[np.minimum(number, len(moment) - 1)]]
+    follows = (number < len(moment)) & (users.codes[follower] == users.codes[order]) & (own[order] >= 0)
+    rows, follower = order[follows], follower[follows]
+    example, place = lists.pairs()
+    largest = int(max(own.max(initial=0), elements.max(initial=0))) + 3
+    held = np.unique(example.astype(np.int64) * largest + elements[place] + 2)
+    fresh = ~np.isin(rows * largest + own[rows] + 2, held)
+    rows, follower = rows[fresh], follower[fresh]
+    gained, y = np.isin(follower * largest + own[rows] + 2, held), table.positive[rows]
+    if min(y.sum(), (~y).sum()) < FEWEST:
+        return None
+    return float(gained[y].mean()), float(gained[~y].mean())
+
+
+def _held(
+    name: str, key: str, elements: np.ndarray, item: np.ndarray, lists: Values, table: Table
+) -> Iterator[Finding]:
     y = table.positive
     example, place = lists.pairs()
     last = np.full(len(table), -1, np.int64)
     last[example] = place
-    if lists.tokens is not None and ids.tokens is not None:
-        known = {token: index for index, token in enumerate(ids.tokens)}
-        names = np.array([known.get(token, -2) for token in lists.tokens] + [-2])
-        elements, item = names[lists.values], ids.values
-    else:
-        elements, item = lists.values, ids.values
     if not len(elements):
         return
     for where, held in (
-        ("as its last value", (last >= 0) & ~ids.missing & (elements[last] == item)),
+        ("as its last value", (last >= 0) & ~table.columns[key].missing & (elements[last] == item)),
         ("in it", np.bincount(example[elements[place] == item[example]], minlength=len(table)) > 0),
     ):
         gap = float(held[y].mean() - held[~y].mean())

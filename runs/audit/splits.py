@@ -104,7 +104,11 @@ def _label_shift(train: Table, later: dict[Split, Table]) -> Iterator[Finding]:
     for split, part in later.items():
         if (other := _differs(part, train.rate, 1.5)) is not None:
             message = f"label rate {other:.3g} in {split}, {train.rate:.3g} in train"
-            yield Finding("label_shift", "warning", split, message, other / max(train.rate, 1e-9), 1.5)
+            error = part.rate_error(train.rate)
+            flipped = abs(other - (1 - train.rate)) <= 3 * error and abs(other - train.rate) > 10 * error
+            message += ", as if labels were flipped" if flipped else ""
+            grade: Grade = "error" if flipped else "warning"
+            yield Finding("label_shift", grade, split, message, other / max(train.rate, 1e-9), 1.5)
     for number, tenth in enumerate(np.array_split(np.argsort(train.time, kind="stable"), 10)):
         if len(tenth) and (other := _differs(train.where(tenth), train.rate, 2.0)) is not None:
             message = (

@@ -93,6 +93,10 @@ def labels_of_eval_are_flipped(columns: Log) -> None:
     columns["label"] = np.where(columns["split"] == 1, 1 - columns["label"], columns["label"])
 
 
+def labels_are_flipped(columns: Log) -> None:
+    columns["label"] = 1 - columns["label"]
+
+
 def labels_of_test_belong_to_other_rows(columns: Log) -> None:
     columns["split"] = np.where(np.arange(6000) >= 4000, 2, np.where(np.arange(6000) >= 3800, 1, 0))
     test = np.arange(4000, 6000)
@@ -156,6 +160,7 @@ PLANTED: dict[Callable[[Log], None], str] = {
     text_is_garbage: "garbage_text:shop",
     clicks_of_test_come_otherwise: "label_shift:test",
     late_clicks_are_not_there_yet: "label_shift:train",
+    labels_are_flipped: "flipped_labels:history",
     labels_of_eval_are_flipped: "label_relation:eval",
     labels_of_test_belong_to_other_rows: "label_relation:test",
     shop_is_missing_in_eval: "split_shift:shop",
@@ -180,6 +185,12 @@ def test_a_planted_fault_is_found(plant: Callable[[Log], None]) -> None:
     columns = log()
     plant(columns)
     assert PLANTED[plant] in found(columns)
+
+
+def test_a_rate_of_labels_that_is_that_of_the_negatives_stops() -> None:
+    columns = log()
+    labels_of_eval_are_flipped(columns)
+    assert {one.key for one in audited(columns) if one.grade == "error"} == {"label_relation:eval", "label_shift:eval"}
 
 
 def test_events_in_two_splits_are_an_error_and_parts_of_a_request_a_warning() -> None:
@@ -279,6 +290,7 @@ POISONS: dict[Callable[[Log], None], str] = {
     times_lie_ahead: "future_times:timestamp",
     text_is_garbage: "garbage_text:shop",
     a_split_is_empty: "empty_split:eval",
+    labels_are_flipped: "flipped_labels:history",
 }
 """Flipped labels are for the served model, missing columns for the schema: tests/e2e/test_pipeline_gates.py."""
 

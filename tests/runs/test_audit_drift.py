@@ -22,6 +22,13 @@ def test_a_count_that_has_not_begun_yet_may_begin() -> None:
     assert compared(later(), before) == set()
 
 
+def test_histories_of_a_young_log_may_double() -> None:
+    before, after = log(), later()
+    before["history"] = [history[-2:] for history in before["history"]]
+    after["history"] = [history[-4 if row % 10 else -7 :] for row, history in enumerate(after["history"])]
+    assert compared(after, before) == set()
+
+
 def test_numbers_times_100_are_drift() -> None:
     columns = later()
     for name in ("price", "embedding", "visits"):
