@@ -12,12 +12,13 @@ import tensorflow as tf
 from evaluation.metrics import Prepared, request_data, row_data
 from evaluation.ranking import CUT_OFFS, RankingDefinition
 from evaluation.units import Resample, group_indices
+from runs.baselines.retrieval import EvaluatedSplits, beside
 from serving.contract import read_contract
 from serving.export.golden import GOLDEN_SCORES, check_golden
 from serving.export.signatures import request_columns
 from serving.loading import Scorer
 from serving.retrieval.catalogue import catalogue_at, user_columns
-from serving.retrieval.recall import SeenItems, catalogued_export, recall_of
+from serving.retrieval.recall import SeenItems, catalogued_export, retrieved
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, WEIGHT, Column, FeatureSet, RecordKind, Split
 from transforms.input import serialized
@@ -170,6 +171,7 @@ def retrieval_metrics(
     resamples: int = 200,
     seed: int = 1,
     resample: Resample | None = None,
+    baselines: bool = False,
 ) -> dict[str, Any]:
     """How often exported towers find what was clicked among all their items; empty for a model without a catalogue.
 
@@ -179,9 +181,10 @@ def retrieval_metrics(
       model_dir, data_dir, split: as in `score`, which has checked them.
       exclude_seen: leave out what a user was shown in the splits before.
       resamples, seed, resample: of the intervals, as in `metrics_of`, which has checked them.
+      baselines: report those of `runs.baselines.retrieval`, too.
 
     Returns:
-      What `recall_of` gives.
+      What `recall_of` gives; with baselines also `baselines`, `gain`, `baselines_fitted` and perhaps `warnings`.
     """
     contract, dataset = read_contract(model_dir), load_dataset(data_dir)
     if "retrieval" not in contract:
@@ -198,7 +201,12 @@ def retrieval_metrics(
     items = catalogued_export(model_dir, then)
     seen = SeenItems(earlier, dataset.feature_set, record) if exclude_seen else None
     columns = [column.name for column in user_columns(features)]
-    return recall_of(items, files(asked), columns, dataset.feature_set, record, seen, resamples, seed, resample)
+    result = retrieved(items, files(asked), columns, dataset.feature_set, record, seen)
+    report = result.report(resamples, seed, resample)
+    if baselines:
+        where = EvaluatedSplits(data_dir, dataset, features, record, tuple(asked))
+        report |= beside(where, result, items.places.ids, seen, resamples, seed, resample)[1]
+    return report
 
 
 def score_files(

@@ -42,6 +42,10 @@ _SEEN_HELP = "For two-tower models: exclude items that the user was shown in ear
 _DEFINITION_HELP = "standard: averaged over requests, NDCG divided by the ideal DCG; recflow: as in RecFlow's paper."
 
 
+_APART = ("baselines", "gain", "baselines_fitted", "warnings")
+"""Of a result, what has lines of its own."""
+
+
 class _Definition(StrEnum):
     STANDARD = "standard"
     RECFLOW = "recflow"
@@ -109,8 +113,7 @@ def evaluate(
     """
     cut_offs = _cut_offs(ranking_k)
     definition: RankingDefinition = ranking_definition.value
-    bootstrap: Any = {"resamples": resamples, "seed": seed}
-    bootstrap["resample"] = None if resample is None else resample.value
+    bootstrap: Any = {"resamples": resamples, "seed": seed, "resample": None if resample is None else resample.value}
     from serving.versions import find_saved_model
     from transforms.records import load_dataset
 
@@ -124,7 +127,7 @@ def evaluate(
     report_changed(scored.changed_shards)
     compared, notes = _compared(scored, (model, data, split), (cut_offs, definition), bootstrap, baselines)
     with clock("retrieving"):
-        retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap)
+        retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap, baselines=baselines)
     with progress("estimating what the model would earn", "rows") as update:
         off_policy = off_policy_metrics(model, data, split, progress=update, **bootstrap)
     result = {"model": str(model), "data": str(data), "split": split, **_sizes(scored, definition)}
@@ -134,7 +137,8 @@ def evaluate(
         result["resample"] = _drawn(compared.metrics)
     apart = {name: _with_intervals(one) for name, one in (("retrieval", retrieval), ("off_policy", off_policy)) if one}
     show({**result, **apart, "metrics": _with_intervals(compared.metrics)})
-    show_baselines(compared.metrics, compared.baselines, compared.gain)
+    show_baselines(retrieval)
+    show_baselines({**compared.metrics, **notes})
     from runs.provenance import machine
 
     reported = {"retrieval": {"exclude_seen": exclude_seen, **retrieval}} if retrieval else {}
@@ -224,7 +228,7 @@ def _with_intervals(metrics: dict[str, Any]) -> dict[str, str]:
     """Formats each metric with its interval."""
     bounds = {f"{key}_{end}" for key in metrics for end in ("low", "high")}
     lines = {}
-    for key in (key for key in metrics if key not in bounds):
+    for key in (key for key in metrics if key not in bounds and key not in _APART):
         low, high = metrics.get(f"{key}_low"), metrics.get(f"{key}_high")
         interval = "" if low is None or high is None else f"  [{low:.6g}, {high:.6g}]"
         lines[key] = f"{metrics[key]:.6g}{interval}" if isinstance(metrics[key], float) else str(metrics[key])

@@ -47,23 +47,24 @@ _SHOWN = ("auc", "logloss", "gauc_user", "gauc_request", "auc_entire", "auc_unex
 _MOST_COLUMNS = 5
 
 
-def show_baselines(metrics: Mapping[str, Any], baselines: Mapping[str, Any], gain: Mapping[str, Any]) -> None:
+def show_baselines(metrics: Mapping[str, Any]) -> None:
     """Prints the model beside its baselines, the best value of each metric marked with a star.
 
     Args:
-      metrics: of the model.
-      baselines, gain: by the baseline's name, as `evaluation.comparison.Comparison` has them.
+      metrics: of the model, with `baselines` and `gain` as `evaluation.comparison.Comparison` has them and perhaps
+        `warnings`, which are reported; without baselines nothing is printed.
     """
     from evaluation.comparison import HIGHER_IS_BETTER
     from runs.baselines.verdict import decisive_metric
 
+    baselines, gain = metrics.get("baselines", {}), metrics.get("gain", {})
     if not baselines:
         return
     recalls = [key for key in metrics if key.startswith("catalogue_recall@") and key.rpartition("@")[2].isdigit()]
     keys = (recalls or [key for key in _SHOWN if key in metrics])[-_MOST_COLUMNS:]
     decisive = decisive_metric(metrics)
     rows = {"model": metrics, **baselines}
-    lines = [["", *keys, f"gain of the model in {decisive}"]]
+    lines = [["", *(key.replace("catalogue_", "") for key in keys), f"gain in {decisive}".replace("catalogue_", "")]]
     for name, values in rows.items():
         cells = [name]
         for key in keys:
@@ -75,6 +76,8 @@ def show_baselines(metrics: Mapping[str, Any], baselines: Mapping[str, Any], gai
     for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
     print("* best value of the column")
+    for warning in metrics.get("warnings", ()):
+        say(f"warning: {warning}")
 
 
 def _interval(gains: Mapping[str, float], key: str | None) -> str:

@@ -8,17 +8,14 @@ from typing import Any
 import numpy as np
 
 from evaluation.comparison import BaselineScores
-from runs.baselines.cache import Predictions, cached
+from runs.baselines.cache import FITTED_ON, Predictions, cached, files_identity
 from runs.baselines.ranking import LOGGING_POLICY, Encode, Reader, Split, predict
 from runs.evaluate import LOGGED_SCORE, Scored, splits_of
 from serving.contract import read_contract
 from serving.export.signatures import EXAMPLES, TRANSFORM
 from serving.loading import Scorer
 from transforms.features import FeatureSet, RecordKind
-from transforms.features import Split as SplitName
 from transforms.records import Dataset, load_dataset, shard_paths
-
-_FITTED_ON: tuple[SplitName, ...] = ("train", "eval")
 
 
 def ranking_baselines(
@@ -70,15 +67,15 @@ def predictions(
       every: predict for one record of so many.
     """
     known = dataset.records.get(record, {})
-    if any(name not in known or not known[name].examples for name in _FITTED_ON):
+    if any(name not in known or not known[name].examples for name in FITTED_ON):
         return None
-    fitted_on = (Split(shard_paths(data_dir, dataset, record, name), known[name].examples) for name in _FITTED_ON)
+    fitted_on = (Split(shard_paths(data_dir, dataset, record, name), known[name].examples) for name in FITTED_ON)
     train, held_out = fitted_on
     read = [*train.files, *held_out.files, *files]
     identity = {
         **identity,
         "dataset_sha256": dataset.sha256,
-        "files": [[os.path.relpath(one, data_dir), os.path.getsize(one), os.stat(one).st_mtime_ns] for one in read],
+        "files": files_identity(data_dir, read),
         "features": features.digest(),
         "record": record,
         "every": every,

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,10 +13,13 @@ from typing import Any
 import numpy as np
 
 from runs.provenance import code_version
+from transforms.features import Split
 from transforms.files import replacing_file
 
 FOLDER = "baselines"
 """In the folder of the dataset."""
+FITTED_ON: tuple[Split, ...] = ("train", "eval")
+"""Splits that every baseline needs: one to fit on, one to choose settings by."""
 OPTIONAL = ("lightgbm", "implicit")
 _NOTES = "notes"
 
@@ -32,6 +35,11 @@ class Predictions:
 
     arrays: Mapping[str, np.ndarray]
     notes: dict[str, Any] = field(default_factory=dict)
+
+
+def files_identity(data_dir: str | os.PathLike[str], files: Sequence[str]) -> list[list[Any]]:
+    """Returns name, size and time of change of some files of a dataset."""
+    return [[os.path.relpath(one, data_dir), os.path.getsize(one), os.stat(one).st_mtime_ns] for one in files]
 
 
 def cached(

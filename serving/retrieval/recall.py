@@ -11,7 +11,7 @@ import tensorflow as tf
 from evaluation.bootstrap import with_intervals
 from evaluation.catalogue import CatalogueRecall, Search
 from evaluation.statistics import Means
-from evaluation.units import Resample, group_indices, units_of
+from evaluation.units import Resample, Units, group_indices, units_of
 from models.retrieval.factorized_top_k import brute_force
 from serving.export.requests import as_request
 from serving.loading import load_saved_model
@@ -132,6 +132,45 @@ def _embedded(loaded: Any, items: Catalogue, ids: np.ndarray) -> np.ndarray:
     return np.concatenate(parts)
 
 
+@dataclass(frozen=True)
+class Retrieved:
+    """How the clicked items of a split were retrieved, click by click.
+
+    Args:
+      hits: True for each click whose item is among the k best, `[clicks]`, by `catalogue_recall@k`.
+      user, request: ids, `[clicks]`.
+      items: number of items in the catalogue.
+      not_in_catalogue: number of clicks on other items, which are not found.
+      clicks_of_seen_items: number of clicks that were left out, as the user had seen the item; None: none were.
+    """
+
+    hits: dict[str, np.ndarray]
+    user: np.ndarray
+    request: np.ndarray
+    items: int
+    not_in_catalogue: int
+    clicks_of_seen_items: int | None = None
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+    def units(self, resample: Resample | None = None) -> Units:
+        """Returns the units of the bootstrap; a row is a click."""
+        ids: dict[Resample, np.ndarray] = {"user": self.user, "request": self.request}
+        count = len(self)
+        return units_of(count, {kind: group_indices(values, count) for kind, values in ids.items()}, resample)
+
+    def report(self, resamples: int = 200, seed: int = 1, resample: Resample | None = None) -> dict[str, Any]:
+        """Returns the numbers of clicks and items, and recall with its intervals, as `recall_of` describes them."""
+        of_seen = {} if self.clicks_of_seen_items is None else {"clicks_of_seen_items": self.clicks_of_seen_items}
+        if not len(self):
+            return {"clicks": 0, **of_seen} if any(of_seen.values()) else {}
+        units = self.units(resample)
+        means = with_intervals([Means(self.hits, units.index, len(units))], len(units), resamples, seed)
+        counts = {"clicks": len(self), "items": self.items, "not_in_catalogue": self.not_in_catalogue, **of_seen}
+        return {**counts, **means, **(units.counts() if resamples else {})}
+
+
 def recall_of(
     items: Catalogued,
     files: Sequence[str],
@@ -146,12 +185,7 @@ def recall_of(
     """Returns how often clicked items are retrieved.
 
     Args:
-      items: of the model.
-      files: TFRecord files of raw records.
-      columns: that the model's user tower reads.
-      feature_set, record: as the dataset says.
-      seen: items that users have seen, which are then not retrieved for them; clicks of such items are left out. None:
-        all items are retrieved.
+      items, files, columns, feature_set, record, seen: as in `retrieved`.
       resamples, seed, resample: of the bootstrap, as `metrics.evaluate` has them; a row is a click.
 
     Returns:
@@ -163,10 +197,35 @@ def recall_of(
     Raises:
       InputError: the model gives NaN, or there are no ids of what is to be drawn.
     """
+    return retrieved(items, files, columns, feature_set, record, seen).report(resamples, seed, resample)
+
+
+def retrieved(
+    items: Catalogued,
+    files: Sequence[str],
+    columns: Sequence[str],
+    feature_set: FeatureSet,
+    record: RecordKind,
+    seen: "SeenItems | None" = None,
+) -> Retrieved:
+    """Searches the catalogue for each click.
+
+    Args:
+      items: of the model.
+      files: TFRecord files of raw records.
+      columns: that the model's user tower reads.
+      feature_set, record: as the dataset says.
+      seen: items that users have seen, which are then not retrieved for them; clicks of such items are left out. None:
+        all items are retrieved.
+
+    Raises:
+      InputError: the model gives NaN.
+    """
     recall = CatalogueRecall(items.search, len(items.places.ids))
-    parts: list[_Clicks] = []
+    users: list[np.ndarray] = [np.empty(0, object)]
+    requests: list[np.ndarray] = [np.empty(0, object)]
     unknown = of_seen = 0
-    for clicks in _clicks(files, columns, feature_set, record):
+    for clicks in clicks_in(files, columns, feature_set, record):
         places = items.places.of(clicks.item)
         if seen is not None:
             new = ~seen.has(clicks.user, clicks.item)
@@ -174,23 +233,15 @@ def recall_of(
         if len(places):
             recall.update(clicks.raw, places, None if seen is None else seen.of(clicks.user, items.places))
         unknown += int((places < 0).sum())
-        parts.append(clicks)
-    result: dict[str, Any] = {} if seen is None else {"clicks_of_seen_items": of_seen}
-    ids: dict[Resample, np.ndarray] = {
-        "user": np.concatenate([np.empty(0, object), *(part.user for part in parts)]),
-        "request": np.concatenate([np.empty(0, object), *(part.request for part in parts)]),
-    }
-    count = len(ids["user"])
-    if not count:
-        return {"clicks": 0, **result} if of_seen else {}
-    units = units_of(count, {kind: group_indices(values, count) for kind, values in ids.items()}, resample)
-    means = with_intervals([Means(recall.hits(), units.index, len(units))], len(units), resamples, seed)
-    result = {"clicks": count, "items": len(items.places.ids), "not_in_catalogue": unknown, **result, **means}
-    return result | units.counts() if resamples else result
+        users.append(clicks.user)
+        requests.append(clicks.request)
+    left_out = None if seen is None else of_seen
+    ids = np.concatenate(users), np.concatenate(requests)
+    return Retrieved(recall.hits(), *ids, len(items.places.ids), unknown, left_out)
 
 
 @dataclass(frozen=True)
-class _Clicks:
+class Clicks:
     """A batch of clicks: the raw columns of their users, and ids of users, requests and items."""
 
     raw: dict[str, tf.Tensor]
@@ -198,26 +249,26 @@ class _Clicks:
     request: np.ndarray
     item: np.ndarray
 
-    def where(self, mask: np.ndarray) -> "_Clicks":
+    def where(self, mask: np.ndarray) -> "Clicks":
         raw = {name: tf.boolean_mask(values, mask) for name, values in self.raw.items()}
-        return _Clicks(raw, self.user[mask], self.request[mask], self.item[mask])
+        return Clicks(raw, self.user[mask], self.request[mask], self.item[mask])
 
 
-def _clicks(
-    files: Sequence[str], columns: Sequence[str], feature_set: FeatureSet, record: RecordKind
-) -> Iterator[_Clicks]:
-    """Yields the clicks of records, a few thousand at once."""
+def clicks_in(
+    files: Sequence[str], columns: Sequence[str], feature_set: FeatureSet, record: RecordKind, every: int = 1
+) -> Iterator[Clicks]:
+    """Yields the clicks of records, a few thousand at once; of one record of so many where `every` is above 1."""
     keys = ("user_id", "request_id")
     spec = parse_spec(feature_set, record, (*columns, *keys, ITEM_ID, LABEL, *_masks(record)))
     read = [feature_set.column(name) for name in columns]
-    for batch in parsed(serialized(files, _AT_ONCE), spec):
+    for batch in parsed(serialized(files, _AT_ONCE, every=every), spec):
         clicked = _shown(batch, record) & (batch[LABEL].numpy() > 0)
         rows, ids = np.nonzero(clicked)[0], batch[ITEM_ID].numpy()[clicked]
         raw = as_request(read, {name: tf.gather(batch[name], rows) for name in columns})
         user, request = (batch[key].numpy()[rows] for key in keys)
         for start in range(0, len(rows), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
-            yield _Clicks({name: values[part] for name, values in raw.items()}, user[part], request[part], ids[part])
+            yield Clicks({name: values[part] for name, values in raw.items()}, user[part], request[part], ids[part])
 
 
 def _masks(record: RecordKind) -> tuple[str, ...]:
