@@ -30,7 +30,8 @@ EVENT = st.fixed_dictionaries(
 )
 PRICE = st.fixed_dictionaries({"item": st.sampled_from(["x", "y", "w", None]), "timestamp": MOMENT})
 TYPES = {"user_id": pa.string(), "item_id": pa.string(), "timestamp": pa.int64(), "click": pa.bool_(),
-         "_file": pa.int64(), "_row": pa.int64(), "item": pa.string(), "price": pa.int64()}  # fmt: skip
+         "_file": pa.int64(), "_row": pa.int64(), "item": pa.string(), "price": pa.int64(),
+         "worth": pa.float64(), "tags": pa.list_(pa.string())}  # fmt: skip
 
 
 def table_of(rows: Sequence[Row]) -> pa.Table:
@@ -127,6 +128,21 @@ def test_a_table_without_times_has_each_key_once():
     prices.append({"item": "y", "price": 4, "_file": 0, "_row": 9})
     with pytest.raises(InputError, match="prices.csv, line 9, field item: received y again; expected each item once"):
         compute(Part(table_of(rows)), Stage(join.per, (join,), ()), {"prices": table_of(prices)})
+
+
+def test_a_row_of_a_table_may_repeat_where_it_says_the_same():
+    rows = placed([{"item_id": name, "timestamp": 5} for name in "xy"])
+    nan = float("nan")
+    values = [("x", 1.0, ["a"]), ("y", nan, []), ("x", 1.0, ["a"]), ("y", nan, [])]
+    prices = [{"item": item, "worth": worth, "tags": tags, "_file": 0, "_row": row}
+              for row, (item, worth, tags) in enumerate(values)]  # fmt: skip
+    join = Join("prices", ("item_id",), ("worth", "tags"), ("item",), may_repeat=True)
+    stage = Stage(join.per, (join,), ())
+    part = compute(Part(table_of(rows)), stage, {"prices": table_of(prices)})
+    assert [row["tags"] for row in by_place(part)] == [["a"], []]
+    with pytest.raises(InputError, match="row 4, field item: received x again, with other values"):
+        other = prices[0] | {"tags": ["b"], "_row": 4}
+        compute(Part(table_of(rows)), stage, {"prices": table_of([*prices, other])})
 
 
 def test_a_timed_table_has_each_key_once_at_a_time():

@@ -131,7 +131,15 @@ def _places(table: pa.Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _refuse_repeated(table: pa.Table, keys: Sequence[np.ndarray], order: np.ndarray, join: Join) -> None:
-    again = order[1:][np.all([np.diff(key[order]) == 0 for key in keys], axis=0)]
+    places = np.flatnonzero(np.all([np.diff(key[order]) == 0 for key in keys], axis=0))
+    again, before = order[places + 1], order[places]
+    if join.may_repeat and len(again):
+        differ = np.zeros(len(again), bool)
+        for name in join.columns:
+            # As text NaN is equal to itself, in lists, too.
+            values = (table[name].take(pa.array(index)).to_pylist() for index in (again, before))
+            differ |= np.array([repr(one) != repr(other) for one, other in zip(*values, strict=True)])
+        again = again[differ]
     if not len(again):
         return
     row, file = (values[again] for values in _places(table))
@@ -141,4 +149,5 @@ def _refuse_repeated(table: pa.Table, keys: Sequence[np.ndarray], order: np.ndar
     key = ", ".join(str(table[name][int(first)].as_py()) for name in join.key_columns)
     names = join.called or ", ".join(join.key_columns)
     expected = f"each {names} once" + (" at a time" if join.timed else "")
-    raise InputError(f"{where}, field {names}", f"{key} again", expected, "remove the repeated line")
+    received = f"{key} again, with other values" if join.may_repeat else f"{key} again"
+    raise InputError(f"{where}, field {names}", received, expected, "remove the repeated line")

@@ -104,6 +104,7 @@ class Join:
       timed: take the latest row strictly before the event, one of each key and time; otherwise each key stands in one.
       place: names a row of the table in a message, from its `_file` and `_row`.
       called: the key's columns in a message; default: their names.
+      may_repeat: a row may stand twice, as long as it says the same.
     """
 
     table: str
@@ -113,6 +114,7 @@ class Join:
     timed: bool = False
     place: Callable[[int, int], str] = "file {}, row {}".format
     called: str = ""
+    may_repeat: bool = False
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -197,6 +197,7 @@ def _operations(log: Declaration, folder: Path) -> Iterator[Operation]:
             key=("_key",),
             timed=table.timestamp is not None,
             called=" and ".join(table.key),
+            may_repeat=True,
             place=_TablePlace(table.files if table.format == "bigquery" else _names(table, folder)),
         )
     columns = LogColumns(log)
