@@ -52,12 +52,15 @@ def write_shard(
 
 def write_items(
     directory: str | os.PathLike[str], name: str, batch: ItemBatch, items: Items, feature_set: FeatureSet
-) -> None:
+) -> ShardInfo | None:
     """Writes some rows of a table of items as one shard `items/<table>/<name>.tfrecord`, with its `ShardInfo`.
 
     Args:
       directory, name, feature_set: as in `write_shard`.
       items: what the dataset keeps of items.
+
+    Returns:
+      What was written; None for no rows, which leave no file.
 
     Raises:
       InputError: a value is none that its column may have.
@@ -68,9 +71,11 @@ def write_items(
     limited = [column for column in all_columns if column.name != TIMESTAMP]
     for fault in faults(feature_set, "row", lambda column: columns[column.name], limited):
         raise fault.error(os.path.join(ITEMS, batch.table, name))
-    if serialized := encode_examples(columns):
-        times = np.asarray(batch.columns[TIMESTAMP]) if TIMESTAMP in batch.columns else None
-        _write(directory, os.path.join(ITEMS, batch.table, name), serialized, times, len(serialized), 0)
+    serialized = encode_examples(columns)
+    if not serialized:
+        return None
+    times = np.asarray(batch.columns[TIMESTAMP]) if TIMESTAMP in batch.columns else None
+    return _write(directory, os.path.join(ITEMS, batch.table, name), serialized, times, len(serialized), 0)
 
 
 def copy_items(directory: str | os.PathLike[str], dataset: Dataset, unfinished: "Unfinished") -> None:

@@ -58,7 +58,7 @@ class KnownItems:
                 self._tables.append(_Rows(columns, table.times))
 
     def at(self, now: int, until: int | None = None) -> Sequence[tuple[np.ndarray, dict[str, np.ndarray]]]:
-        """Returns of each table its ids, each once, and the columns of their rows.
+        """Returns of each table its ids, each once, and the columns of their rows, the ids among them.
 
         Of the rows of an item it is the latest one that holds before `now` or, of an item that is known only later,
         its first one.
@@ -86,7 +86,7 @@ class _Rows:
         chosen = np.concatenate([known[::-1], later])
         ids, first = np.unique(self._ids[chosen], return_index=True)
         rows = chosen[first]
-        columns = {name: values[rows] for name, values in self._columns.items()}
+        columns = {ITEM_ID: ids} | {name: values[rows] for name, values in self._columns.items()}
         for name in self._times:
             days = (now - columns[name]) / _DAY
             columns[name] = np.where(columns[name] == MISSING_INT, np.nan, days).astype(np.float32)

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from serving.retrieval.item_table import read_items
 from serving.versions import find_saved_model
 from tests.helpers.command_line import consort
 from tests.helpers.toy_data import toy_features, write_learnable
-from transforms.records import load_dataset, shard_paths
+from transforms.batches import ItemBatch
+from transforms.records import Items, ItemTable, load_dataset, shard_paths
 from transforms.schema import parse_spec
+from transforms.writing import write_items
 
 pytestmark = pytest.mark.e2e
 
@@ -52,10 +55,21 @@ def _recall_at_10(folder: Path, split: str, before: list[str]) -> float:
     return float(((scores >= own[:, np.newaxis]).sum(axis=1) <= 10).mean())
 
 
+def _know_unshown(log: Path) -> None:
+    """Gives the dataset a table with an item that no record has."""
+    dataset, items = load_dataset(log), Items(tables={"items": ItemTable(columns=("price",))})
+    rows = ItemBatch("items", {"item_id": np.array([b"unshown"]), "price": np.array([2.0], np.float32)})
+    shard = write_items(log, "part", rows, items, dataset.feature_set)
+    dataset.model_copy(update={"items": items.with_shards(lambda *_: [shard] if shard else [])}).write(log)
+
+
 @pytest.mark.parametrize(("model", "recipe"), [("dssm", "cs3"), ("int_tower", "single")])
 def test_training_and_evaluation_tell_the_same_recall(tmp_path: Path, model: str, recipe: str) -> None:
     (tmp_path / "run.yaml").write_text(_RUN % (model, recipe))
     write_learnable(tmp_path / "log")
+    unshown = [b"unshown"] if model == "int_tower" else []
+    if unshown:
+        _know_unshown(tmp_path / "log")
     trained = consort("train", tmp_path / "run.yaml", "--data", tmp_path / "log", "--out", tmp_path / "run")
     assert trained.code == 0, trained.err
     told = json.loads((tmp_path / "run" / "run.json").read_text())["retrieval"]
@@ -64,7 +78,13 @@ def test_training_and_evaluation_tell_the_same_recall(tmp_path: Path, model: str
     assert float(shown[0]) == pytest.approx(told["catalogue_recall@10"], rel=1e-5)
     assert float(shown[1].strip("[,")) == pytest.approx(told["catalogue_recall@10_low"], rel=1e-5)
     assert lines["retrieval.split"] == told.pop("split") == "eval"
-    assert told["items"] == 20 and told["not_in_catalogue"] == 0 and 0 < told["catalogue_recall@10"] < 1
+    catalogue = read_items(find_saved_model(tmp_path / "run")).columns
+    assert catalogue["item_id"].tolist()[20:] == unshown and catalogue["price"].tolist()[20:] == [2.0] * len(unshown)
+    assert (
+        told["items"] == len(catalogue["item_id"])
+        and told["not_in_catalogue"] == 0
+        and 0 < told["catalogue_recall@10"] < 1
+    )
 
     for split in ("eval", "test"):
         out = tmp_path / f"{split}.json"

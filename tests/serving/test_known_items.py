@@ -87,6 +87,7 @@ def test_items_without_a_record_are_in_the_catalogue_with_the_values_of_their_ta
     found = catalogue_of(files, dataset.feature_set, "row", items=items_in(data, dataset))
     # `d` is in no table, `c` in none and in the eval split; both have what their records say.
     assert found.ids.tolist() == [b"a", b"b", b"c", b"d", b"late", b"later", b"never"]
+    assert found.columns["item_id"].tolist() == found.ids.tolist()
     assert found.columns["genre"].tolist() == [
         [b"x", b"y"], [b"y", b""], [b"", b""], [b"", b""], [b"", b""], [b"", b""], [b"z", b""]
     ]  # fmt: skip

@@ -77,7 +77,7 @@ class _ReadRows(beam.PTransform):
         super().__init__()
         self._declaration, self._folder, self._table = declaration, folder, table
 
-    def expand(self, root: beam.Pipeline) -> tuple[beam.PCollection, beam.PCollection | None]:
+    def expand(self, root: beam.Pipeline) -> Any:  # Beam warns of types of several PCollections.
         part: Declaration | Table = self._declaration.tables[self._table] if self._table else self._declaration
         if part.format == "bigquery":
             return root | read_bigquery(part.files, ToRows(self._declaration, self._table)), None
