@@ -44,6 +44,13 @@ def parse_yaml(text: str) -> Any:
             loader.dispose()
     except RecursionError as error:
         raise yaml.YAMLError("values nested too deeply") from error
+    except yaml.MarkedYAMLError as error:
+        if error.problem_mark is None:
+            raise
+        line, column = error.problem_mark.line + 1, error.problem_mark.column + 1
+        raise yaml.YAMLError(f"line {line}, column {column}: {error.problem or error.context}") from error
+    except yaml.reader.ReaderError as error:
+        raise yaml.YAMLError(f"character {error.position + 1}: {error.reason}") from error
     except ValueError as error:
         raise yaml.YAMLError(f"a value that cannot be ({error})") from error
 

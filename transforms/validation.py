@@ -4,6 +4,7 @@ import difflib
 import json
 import re
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from typing import Any
 
 from pydantic import ValidationError
@@ -33,7 +34,7 @@ _SENTENCE = re.compile(r"(.*?)[;,] expected (.*?)[;:] (.*)", re.DOTALL)
 def input_error(
     error: ValidationError, where: str, known: Iterable[str] | Callable[[Sequence[str]], Iterable[str]] = ()
 ) -> InputError:
-    """Returns the first error of pydantic in our words; of several an unknown key, which may be what is missing.
+    """Returns the first error of pydantic in our words; of several one of sections or keys, which may cause the others.
 
     Args:
       error: of a model.
@@ -41,7 +42,7 @@ def input_error(
       known: keys that may stand where an unknown one stands; or a function from the keys above it to these.
     """
     errors = error.errors()
-    first = min(errors, key=lambda one: one["type"] != "extra_forbidden")
+    first = min(errors, key=lambda one: one["type"] not in ("extra_forbidden", "model_type"))
     location, cause = _keys_of(first), first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
         whole = cause.where.startswith("key ")  # Else it is below that of the section.
@@ -61,7 +62,10 @@ def input_error(
     expected = " or ".join(dict.fromkeys(map(expected_by, alike)))
     options = [option for one in alike for option in re.findall("'([^']*)'", one.get("ctx", {}).get("expected", ""))]
     close = difflib.get_close_matches(str(first["input"]), options, n=1)
-    return InputError(place, received, expected, f"did you mean {close[0]!r}?" if close else "correct the value")
+    fix = "correct the value"
+    if expected == "text" and isinstance(first["input"], bool | int | float | date):
+        fix = "put it in quotes"
+    return InputError(place, received, expected, f"did you mean {close[0]!r}?" if close else fix)
 
 
 def _place(where: str, key: str) -> str:
@@ -71,7 +75,9 @@ def _place(where: str, key: str) -> str:
 def _keys_of(error: Any) -> tuple[str, ...]:
     """Returns where an error stands, without pydantic's names of the types that a value may have."""
     parts = [str(part) for part in error["loc"] if part != "[key]"]
-    while parts and (parts[-1] in _TYPES or parts[-1].startswith(("literal[", "constrained-", "function-"))):
+    while parts and (
+        parts[-1] in _TYPES or parts[-1].startswith(("literal[", "str-enum[", "constrained-", "function-"))
+    ):
         parts.pop()
     return tuple(parts)
 
@@ -81,6 +87,9 @@ def expected_by(first: Any) -> str:
     for name, bound in first.get("ctx", {}).items():
         if name in _BOUNDS:
             return _BOUNDS[name].format(bound)
+    if first["type"] == "string_too_long":
+        length = first["ctx"]["max_length"]
+        return "one character" if length == 1 else f"text of at most {length} characters"
     if first["type"] in ("literal_error", "enum"):
         options = re.split(", | or ", first["ctx"]["expected"])
         return f"one of {', '.join(options)}" if len(options) > 1 else options[0]

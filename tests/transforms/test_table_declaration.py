@@ -74,6 +74,12 @@ def test_short_forms_stand_for_sections(tmp_path: Path) -> None:
         ("timestamp", None, "splits.by", "declare timestamp"),
         ("csv", {"header": False}, "csv.columns", "names of the columns"),
         ("candidates", {"items": "shown", "clicked": "clicks"}, "item_id", "as there are candidates"),
+        ("item_id", 3, "item_id", "put it in quotes"),
+        ("features.price.encoding", "zcore", "features.price.encoding", "did you mean 'zscore'?"),
+        ("features.price.vector", True, "features.price.vector", "a whole number"),
+        ("features.price.min", True, "features.price.min", "a number"),
+        ("csv", {"delimiter": "tab"}, "csv.delimiter", "one character"),
+        ("tables", {"files": "items.csv", "key": "id", "features": {"price": "float"}}, "tables.files", "a mapping"),
         ("name", "My Shop", "name", "small letters, digits and underscores"),
         ("features.class", "float", "features.class", "a name that is no word of a program"),
         ("timestamp", {"column": "at", "format": "%Y %Y"}, "timestamp.format", "a pattern of strptime with a year"),
@@ -236,6 +242,9 @@ def test_missing_files_and_other_texts_are_refused(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(InputError, match="expected a YAML mapping"):
         load_declaration(tmp_path / "list.yaml")
+    (tmp_path / "tab.yaml").write_text("name: shop\nfeatures:\n\tprice: float\n")
+    with pytest.raises(InputError, match=r"line 3, column 1: found character '\\t' that cannot start any token"):
+        load_declaration(tmp_path / "tab.yaml")
     (tmp_path / "twice.yaml").write_text(SHOP + "label: clicked\n")
     with pytest.raises(InputError, match=r"the key 'label' twice, in lines 8 and 20"):
         load_declaration(tmp_path / "twice.yaml")

@@ -40,7 +40,7 @@ class _Section(BaseModel):
         ({"kind": "x"}, "file, key 'kind': received 'x'; expected one of 'plain', 'fancy'. Fix: correct the value"),
         ({"flag": "x"}, "file, key 'flag': received 'x'; expected true or false. Fix: correct the value"),
         ({"names": 3}, "file, key 'names': received 3; expected a list. Fix: correct the value"),
-        ({"names": [3]}, "file, key 'names.0': received 3; expected text. Fix: correct the value"),
+        ({"names": [3]}, "file, key 'names.0': received 3; expected text. Fix: put it in quotes"),
         ({"names": ["x"]}, "file, key 'names': received names hold x; expected other names. Fix: rename it"),
         ({"word": "A"}, "file, key 'word': received 'A'; expected text of the form ^[a-z]+$. Fix: correct the value"),
         ({"cont": 1}, "file, key 'cont': received an unknown key; expected one of count. Fix: did you mean 'count'?"),

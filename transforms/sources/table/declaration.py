@@ -51,7 +51,7 @@ class History(Section):
 
     of: str
     where: Condition | None = None
-    last: int = Field(default=50, ge=1)
+    last: int = Field(default=50, ge=1, strict=True)
     per: str = "user_id"
     lag: Duration = 0
 
@@ -114,15 +114,15 @@ class FeatureDeclaration(Section):
     entity: Entity | None = None
     encoding: Literal["age"] | Encoding | None = None
     vocabulary: Name | None = None
-    num_buckets: int = Field(default=10, ge=2)
+    num_buckets: int = Field(default=10, ge=2, strict=True)
     missing: Values = ()
     min: Finite | None = None
     max: Finite | None = None
     input: bool = True
-    list: int | None = Field(default=None, ge=1)
+    list: int | None = Field(default=None, ge=1, strict=True)
     pooling: Literal["mean", "sum", "max"] | None = None
-    sequence: int | None = Field(default=None, ge=1)
-    vector: int | None = Field(default=None, ge=1)
+    sequence: int | None = Field(default=None, ge=1, strict=True)
+    vector: int | None = Field(default=None, ge=1, strict=True)
     separator: str | None = Field(default=None, min_length=1)
     history: History | None = None
     count: Count | None = None
@@ -235,10 +235,10 @@ class VocabularyDeclaration(Section):
       hash_buckets: no vocabulary: values are hashed into this number of ids.
     """
 
-    frequency_threshold: int = Field(default=1, ge=1)
-    top_k: int | None = Field(default=None, ge=1)
-    num_oov_buckets: int = Field(default=1, ge=1)
-    hash_buckets: int | None = Field(default=None, ge=2)
+    frequency_threshold: int = Field(default=1, ge=1, strict=True)
+    top_k: int | None = Field(default=None, ge=1, strict=True)
+    num_oov_buckets: int = Field(default=1, ge=1, strict=True)
+    hash_buckets: int | None = Field(default=None, ge=2, strict=True)
 
     @model_validator(mode="after")
     def _check(self) -> "VocabularyDeclaration":
@@ -290,7 +290,7 @@ class Declaration(Files):
     stage: str | None = None
     candidates: Candidates | None = None
     records: Annotated[tuple[RecordKind, ...], BeforeValidator(several), AfterValidator(distinct)] = ()
-    list_size: int | None = Field(default=None, ge=1)
+    list_size: int | None = Field(default=None, ge=1, strict=True)
     features: dict[Name, FeatureDeclaration] = Field(default_factory=dict)
     tables: dict[Name, Table] = Field(default_factory=dict)
     vocabularies: dict[Name, VocabularyDeclaration] = Field(default_factory=dict)

@@ -65,6 +65,12 @@ def _checked_pattern(pattern: str) -> str:
     return pattern
 
 
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise InputError("", str(value).lower(), "a number", "correct the value")
+    return value
+
+
 def _checked_name(name: str) -> str:
     if not re.fullmatch("[a-z][a-z0-9_]*", name):
         raise InputError("", repr(name), "a small letter, then small letters, digits and underscores", "rename it")
@@ -98,7 +104,7 @@ Condition = Annotated[str, AfterValidator(_checked_condition)]
 Zone = Annotated[str, AfterValidator(_checked_timezone)]
 Pattern = Annotated[str, AfterValidator(_checked_pattern)]
 """How times are written, in the directives of strptime."""
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+Finite = Annotated[float, BeforeValidator(_no_truth_value), Field(allow_inf_nan=False)]
 Value: TypeAlias = bool | int | float | str
 Values = Annotated[tuple[Value, ...], BeforeValidator(several)]
 
@@ -134,7 +140,7 @@ class Csv(Section):
 
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     header: bool = True
-    columns: tuple[str, ...] = ()
+    columns: Annotated[tuple[str, ...], BeforeValidator(several)] = ()
     quote: str | None = Field(default=None, max_length=1)
     multiline: bool = False
     decimal: Decimal = "."
@@ -363,7 +369,7 @@ class Splits(Section):
     dates: dict[Literal["eval", "test"], str] | None = None
     column: str | None = None
     values: dict[Split, Values] = Field(default_factory=dict)
-    seed: int = 0
+    seed: int = Field(default=0, strict=True)
 
     @model_validator(mode="before")
     @classmethod
