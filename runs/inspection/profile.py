@@ -12,7 +12,7 @@ from runs.audit.strength import binned
 from transforms.arrow import pa, pc
 from transforms.domains import FIRST_PLAUSIBLE
 from transforms.features import LAST_TIMESTAMP
-from transforms.sources.table.parts import Unit
+from transforms.sources.table.key_types import Unit
 
 Kind: TypeAlias = Literal["empty", "bool", "int", "float", "string", "date", "datetime", "list"]
 

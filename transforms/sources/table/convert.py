@@ -11,7 +11,8 @@ from transforms.arrow import pa, pc
 from transforms.errors import InputError
 from transforms.features import MISSING_INT
 from transforms.sources.table.conditions import Comparison
-from transforms.sources.table.parts import Decimal, Label, Value
+from transforms.sources.table.key_types import Decimal, Value
+from transforms.sources.table.parts import Label
 
 Where: TypeAlias = Callable[[int], str]
 """From the place of a record to where its value stands: `clicks.csv, line 7, column price`."""

@@ -10,32 +10,25 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from transforms.errors import InputError
 from transforms.features import ID_ENCODINGS, Encoding, RecordKind, Vocabulary
 from transforms.names import Name
-from transforms.sources.table.parts import (
-    Candidates,
+from transforms.sources.table.key_types import (
     Condition,
     Duration,
     Entity,
-    Files,
     Finite,
     Keys,
-    Label,
     LogName,
     Pattern,
-    Position,
-    RequestId,
     Section,
-    Splits,
     Texts,
-    Timestamp,
     Unit,
     Values,
-    Weight,
     Window,
     Zone,
     distinct,
     refuse_unit_and_format,
     several,
 )
+from transforms.sources.table.parts import Candidates, Files, Label, Position, RequestId, Splits, Timestamp, Weight
 
 
 class History(Section):

@@ -13,7 +13,8 @@ from urllib.parse import unquote
 from transforms.arrow import pa, pq, reading
 from transforms.beam.line_chunks import line_chunks
 from transforms.errors import InputError
-from transforms.sources.table.parts import COMPRESSIONS, FORMATS_BY_SUFFIX, Csv, Files, Format
+from transforms.sources.table.key_types import Format
+from transforms.sources.table.parts import COMPRESSIONS, FORMATS_BY_SUFFIX, Csv, Files
 
 CHUNK_BYTES = 16 << 20
 """Raw bytes of text in memory at once; `_row` of text depends on it."""

@@ -14,8 +14,9 @@ from transforms.arrow import csv, pa, pc, pq, reading
 from transforms.errors import InputError
 from transforms.plain_text import parse_json
 from transforms.sources.table.files import WHOLE_FILE, Chunk, LogFile, header_line, opened
+from transforms.sources.table.key_types import Decimal
 from transforms.sources.table.lists import array_of
-from transforms.sources.table.parts import Csv, Decimal
+from transforms.sources.table.parts import Csv
 
 BATCH_RECORDS = 50_000
 LOOK_BYTES = 1 << 20

@@ -6,7 +6,7 @@ from transforms.errors import InputError
 from transforms.sources.table.convert import matches
 from transforms.sources.table.declaration import Declaration
 from transforms.sources.table.formats import RawRows
-from transforms.sources.table.parts import Value
+from transforms.sources.table.key_types import Value
 
 Named = tuple[str, Value]
 """A key of the declaration, and a value that it names."""

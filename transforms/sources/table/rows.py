@@ -19,9 +19,10 @@ from transforms.sources.table.conditions import parse_condition
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration, Table
 from transforms.sources.table.formats import RawRows
 from transforms.sources.table.identity import identities
+from transforms.sources.table.key_types import Decimal
 from transforms.sources.table.lists import list_parts, lists
 from transforms.sources.table.log_columns import LogColumns
-from transforms.sources.table.parts import Candidates, Decimal, Label, Timestamp, Weight
+from transforms.sources.table.parts import Candidates, Label, Timestamp, Weight
 from transforms.sources.table.schema import LOCAL_TIME, column_of, dtype_of
 from transforms.sources.table.times import local_seconds, seconds
 from transforms.sources.table.values import ages, typed

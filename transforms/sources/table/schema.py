@@ -9,7 +9,7 @@ from transforms.errors import InputError
 from transforms.features import VOCABULARY_ENCODINGS, Encoding, Feature, FeatureSet
 from transforms.records import Items, ItemTable
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
-from transforms.sources.table.parts import Entity
+from transforms.sources.table.key_types import Entity
 
 LOCAL_TIME = "local_time"
 """The clock of the timestamp's zone, for hours and weekdays, where a zone is declared."""

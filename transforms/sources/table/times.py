@@ -12,7 +12,8 @@ from transforms.domains import FIRST_PLAUSIBLE
 from transforms.errors import InputError
 from transforms.features import LAST_TIMESTAMP, MISSING_INT
 from transforms.sources.table.convert import Where, is_text, matching, numbers, refuse, scalars, shown, texts, trimmed
-from transforms.sources.table.parts import Splits, Unit
+from transforms.sources.table.key_types import Unit
+from transforms.sources.table.parts import Splits
 
 _ISO = r"^\d{4}-?\d{2}-?\d{2}([T ]\d{2}:?\d{2}(:?\d{2}([.,]\d+)?)?)?( ?(Z|UTC|[+-]\d{2}(:?\d{2})?))?$"
 _ZONED = r"(Z|UTC|[+-]\d{2}(:?\d{2})?)$"

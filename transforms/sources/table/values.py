@@ -9,8 +9,8 @@ from transforms.errors import InputError
 from transforms.features import MISSING_INT
 from transforms.sources.table import convert
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
+from transforms.sources.table.key_types import Decimal
 from transforms.sources.table.lists import cut, list_parts, lists
-from transforms.sources.table.parts import Decimal
 from transforms.sources.table.schema import dtype_of
 from transforms.sources.table.times import local_seconds, seconds
 
