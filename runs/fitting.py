@@ -81,7 +81,7 @@ def fit_task(
         trained,
         report={**trained.report, **reports(task.inputs)},
         warnings=tuple(warnings_of(trained, settings, data.examples, data.eval_rate, config.record)),
-        changes=() if lowered is None else (lowered,),
+        changes=tuple(line for line in (lowered, _start_of(trained)) if line is not None),
     )
     is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
     if is_plain or not isinstance(trained.model, TableModel):
@@ -165,7 +165,8 @@ def warnings_of(
     else:
         fix = "train on more records or for more epochs (training.epochs)"
     warnings = []
-    if steps < FEW_STEPS:
+    # One that ran out of patience would not gain by more steps.
+    if steps < FEW_STEPS and not trained.result.stopped_early:
         warnings.append(f"the run was short: {ran}; expected at least {FEW_STEPS} steps; {fix}")
     entropy = _normalized_entropy(trained, eval_rate)
     if entropy is not None and entropy >= 1:
@@ -174,6 +175,15 @@ def warnings_of(
         # What to do about a short run has been said.
         warnings.append(f"{what}; expected below 1" if warnings else f"{what} after {ran}; expected below 1; {fix}")
     return warnings
+
+
+def _start_of(trained: Trained) -> str | None:
+    """Returns what to report of a model that began as a logistic regression; None if it did not."""
+    start, result = trained.result.start, trained.result
+    if not start:
+        return None
+    kept = "kept, as no epoch was better" if result.best_epoch == 0 else f"left for epoch {result.best_epoch}"
+    return f"began as a logistic regression of eval log loss {start['eval_logloss']:.4f}, {kept}"
 
 
 def _steps(trained: Trained) -> int:

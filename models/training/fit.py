@@ -39,6 +39,7 @@ class FitResult:
       stopped_early: True if patience ran out.
       best: metrics of the weights that the model now holds, as in `history`; those of an epoch that `max_steps`
         ended are `eval_...` alone; empty if there was no eval data.
+      start: metrics of the weights that `start` gave the model, in the same form; empty without.
     """
 
     steps: int
@@ -50,6 +51,7 @@ class FitResult:
     resumed_from: int | None
     stopped_early: bool
     best: dict[str, float] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
 
 
 def fit(
@@ -198,6 +200,7 @@ class _Run:
             resumed_from=self.resumed_from,
             stopped_early=self._is_out_of_patience(patience),
             best=dict(best),
+            start=dict(self.state.start),
         )
 
     def _is_out_of_patience(self, patience: int | None) -> bool:

@@ -139,3 +139,9 @@ def test_the_mean_label_of_requests_is_over_what_was_shown(tmp_path: Path) -> No
     spec = {name: tf.io.FixedLenFeature([4], kind) for name, kind in kinds.items()}
     assert mean_label([str(tmp_path / "x")], spec) == 0.5
     assert mean_label([], spec) is None
+
+
+def test_a_run_that_ran_out_of_patience_is_not_too_short() -> None:
+    stopped = Trained(None, FitResult(52, 2, 0, (), None, None, None, True, {"eval_logloss": 0.4}), {})
+    assert warnings_of(stopped, TrainingConfig(batch_size=256, epochs=5), 6400, 0.5) == []
+    assert len(warnings_of(_trained(52, eval_logloss=0.4), TrainingConfig(batch_size=256), 6400, 0.5)) == 1
