@@ -372,7 +372,11 @@ def _summary(directory: Path, dataset: Any) -> dict[str, Any]:
         }
         for record, splits in dataset.records.items()
     }
-    return {"directory": str(directory), "source": dataset.source, "sha256": dataset.sha256, "records": counts}
+    summary = {"directory": str(directory), "source": dataset.source, "sha256": dataset.sha256, "records": counts}
+    tables = dataset.items.tables if dataset.items else {}
+    if tables:
+        summary["items"] = {name: sum(shard.records for shard in table.shards) for name, table in tables.items()}
+    return summary
 
 
 def _with_readable_times(summary: dict[str, Any]) -> dict[str, Any]:
