@@ -25,8 +25,8 @@ from transforms.validation import input_error
 
 MAX_ROWS = 1024
 """Rows of a batch, at most, where the run file does not say how many."""
-NOT_TRAINING = ("gate", "pipeline", "tuning")
-"""Sections that decide what is done with a model, where, and what is searched, but not what is trained."""
+NOT_TRAINING = ("gate", "pipeline", "tuning", "baselines")
+"""Keys that decide what is done with a model, where, and what is searched, but not what is trained."""
 
 
 class _Section(BaseModel):
@@ -181,12 +181,15 @@ class GateConfig(_Section):
       min_auc: AUC on the evaluated split.
       max_calibration_error: |sum of predictions / sum of labels - 1|.
       min_auc_gain: AUC above the blessed model's; negative lets a slightly worse one pass.
+      min_gain_over_baseline: gain over the best baseline, in AUC or in recall of the catalogue; the model must also be
+        significantly better than the naive ones. None asks for nothing.
     """
 
     checks: dict[str, Mode] = Field(default_factory=dict)
     min_auc: float = Field(default=0.5, ge=0.0, le=1.0)
     max_calibration_error: float = Field(default=0.5, gt=0)
     min_auc_gain: float = -1e-3
+    min_gain_over_baseline: float | None = Field(default=None, allow_inf_nan=False)
 
     @field_validator("checks", mode="before")
     @classmethod
@@ -224,12 +227,14 @@ class RunConfig(_Section):
       source: the data source whose datasets it takes; None: any.
       record: `row` or `request`.
       seed: of every random thing.
+      baselines: compare the trained model with simple ones (docs/metrics.md).
     """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
     source: str | None = None
     record: RecordKind = "row"
     seed: int = Field(default=1, ge=0, lt=2**32)
+    baselines: bool = True
     features: FeaturesConfig = FeaturesConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()

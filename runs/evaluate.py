@@ -140,11 +140,17 @@ def score(
     check_values(data_dir, dataset, record, splits)
     files = [path for name in splits for path in shard_paths(data_dir, dataset, record, name)]
     total = sum(dataset.records[record][name].records for name in splits)
-    extras = [name for name in (TRUTH, LOGGED_SCORE, WEIGHT) if name in {c.name for c in dataset.feature_set.columns}]
+    extras = extra_columns(dataset.feature_set)
     scorer = Scorer(model_dir)
     check_signatures(model_dir, scorer)
     scored = score_files(scorer, files, dataset.feature_set, record, extras, batch_size, total, progress)
     return replace(scored, dataset_sha256=dataset.sha256, changed_shards=tuple(changed))
+
+
+def extra_columns(feature_set: FeatureSet) -> list[str]:
+    """Returns the columns besides labels that metrics are computed from, as far as the data has them."""
+    known = {column.name for column in feature_set.columns}
+    return [name for name in (TRUTH, LOGGED_SCORE, WEIGHT) if name in known]
 
 
 def check_signatures(model_dir: str | os.PathLike[str], scorer: Scorer) -> None:
@@ -218,6 +224,7 @@ def score_files(
     batch_size: int,
     total: int,
     progress: Callable[[int, int], None] | None = None,
+    every: int = 1,
 ) -> Scored:
     """Scores raw records in the order of the files.
 
@@ -230,12 +237,13 @@ def score_files(
       batch_size: records scored at once.
       total: number of records.
       progress: called with records done and records in all.
+      every: score one record of so many.
     """
     masks = (CANDIDATE, EXPOSED) if record == "request" else ()
     spec = parse_spec(feature_set, record, (LABEL, "request_id", "user_id", *masks, *extras))
     parts: list[dict[str, np.ndarray]] = []
     done = 0
-    for examples in serialized(files, batch_size):
+    for examples in serialized(files, batch_size, every=every):
         columns = {name: value.numpy() for name, value in tf.io.parse_example(examples, spec).items()}
         columns["probability"] = scorer(examples)
         parts.append(columns)

@@ -13,6 +13,9 @@ import tf_keras as keras
 
 from models.cotraining.base import Trained
 from models.retrieval.tower_model import TowerModel
+from runs.baselines.after_training import on_eval
+from runs.baselines.retrieval import EvaluatedSplits, beside
+from runs.baselines.verdict import failed_gains
 from runs.building import recipe_of
 from runs.config import RunConfig
 from runs.data import Task
@@ -32,11 +35,11 @@ from runs.workers import ProcessRole
 from serving.export.export import export_model
 from serving.export.signatures import ServedModel
 from serving.retrieval.catalogue import Catalogue, catalogue_at, catalogue_of, user_columns
-from serving.retrieval.recall import catalogued, recall_of
+from serving.retrieval.recall import catalogued, retrieved
 from serving.retrieval.signatures import ServedTowers
 from transforms.beam.credentials import check_credentials
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
-from transforms.errors import InputError
+from transforms.errors import GateRefused, InputError
 from transforms.features import Split
 from transforms.files import write_text
 from transforms.input import first_examples
@@ -108,7 +111,7 @@ def train_run(
         say("exporting")
         # The model is the sign of a finished run, so it comes last.
         with clock("exporting"):
-            return export_run(task, trained, plan.root / RUN_FILE, plan.root / MODEL_DIR)
+            return export_run(task, trained, plan.root / RUN_FILE, plan.root / MODEL_DIR, plan)
 
 
 def _prepare(plan: Plan, info: dict[str, Any], transformed: Path, say: Callable[[str], None]) -> None:
@@ -182,7 +185,9 @@ def finished_run(task: Task, trained: Trained) -> dict[str, Any]:
     return {**run, "recipe": {**trained.report, **run.get("recipe", {})}} if trained.report else run
 
 
-def export_run(task: Task, trained: Trained, run_file: Path, directory: str | os.PathLike[str]) -> dict[str, Any]:
+def export_run(
+    task: Task, trained: Trained, run_file: Path, directory: str | os.PathLike[str], plan: Plan | None = None
+) -> dict[str, Any]:
     """Records the run and exports its model, with its preprocessing, warm-up, contract and, of towers, the catalogue.
 
     Args:
@@ -190,13 +195,27 @@ def export_run(task: Task, trained: Trained, run_file: Path, directory: str | os
       trained: what `fit_task` returned.
       run_file: gets the record.
       directory: becomes the SavedModel.
+      plan: of the run, whose data simple models are fitted on, to be compared with; None: nothing is compared.
 
     Returns:
-      The record: `finished_run`, and of towers their recall.
+      The record: `finished_run`, and what the model reaches on the eval split: `retrieval` of towers and, beside
+      baselines, `evaluation` of other models.
+
+    Raises:
+      GateRefused: the model misses `gate.min_gain_over_baseline`.
     """
     items = _catalogue(task, trained.model)
-    run = finished_run(task, trained) | _recall(task, trained.model, items)
+    if plan is not None and not task.config.baselines:
+        plan = None
+    figures = _recall(task, trained.model, items, plan)
+    if plan is not None and not isinstance(trained.model, TowerModel):
+        figures = {"evaluation": on_eval(plan, task, trained.model)}
+    run = finished_run(task, trained) | figures
     write_text(run_file, json.dumps(run, indent=2) + "\n")
+    if plan is not None:
+        reasons = failed_gains(next(iter(figures.values()), {}), task.config.gate.min_gain_over_baseline)
+        if reasons:
+            raise GateRefused("the model gate", reasons, str(run_file))
     config = task.config
     export_model(
         directory,
@@ -220,7 +239,7 @@ def _catalogue(task: Task, model: keras.Model) -> Catalogue | None:
     return catalogue_of(files, task.feature_set, task.config.record, items=task.items)
 
 
-def _recall(task: Task, model: keras.Model, items: Catalogue | None) -> dict[str, Any]:
+def _recall(task: Task, model: keras.Model, items: Catalogue | None, plan: Plan | None) -> dict[str, Any]:
     """Returns how often towers find what was clicked in the eval split among all items, as `retrieval` of `run.json`.
 
     The items are those of the catalogue, with the values that they had when the eval split began: newer ones know of
@@ -234,5 +253,9 @@ def _recall(task: Task, model: keras.Model, items: Catalogue | None) -> dict[str
     then = catalogue_at(task.raw_files["train"], files, feature_set, record, task.items)
     towers = catalogued(ServedTowers(model, served.features, feature_set, record, then))
     columns = [column.name for column in user_columns(feature_set)]
-    recall = recall_of(towers, files, columns, feature_set, record)
-    return {"retrieval": {"split": "eval", **recall}} if recall else {}
+    result = retrieved(towers, files, columns, feature_set, record)
+    report = result.report()
+    if plan is not None:
+        where = EvaluatedSplits(plan.data_dir, plan.dataset, feature_set, record, ("eval",))
+        report |= beside(where, result, towers.places.ids)[1]
+    return {"retrieval": {"split": "eval", **report}} if report else {}

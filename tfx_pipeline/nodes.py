@@ -154,6 +154,14 @@ def evaluation(plan: Plan, examples: BaseChannel, model: BaseChannel) -> tuple[l
         evaluation=evaluator.outputs["evaluation"],
         report_dir=str(plan.reports_dir),
         serving_base=str(plan.serving_base),
+        comparison=json.dumps(
+            {
+                "data": str(plan.data_dir),
+                "split": plan.config.pipeline.evaluate_split,
+                "baselines": plan.config.baselines,
+                "min_gain": plan.config.gate.min_gain_over_baseline,
+            }
+        ),
     )
     return [baseline, evaluator, gate], evaluator.outputs["blessing"]
 

@@ -41,8 +41,8 @@ def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> di
 
     Returns:
       `seconds` by node; `model`: the directory of the newest version; `version`; `new`: True if this run pushed it,
-      False if it was this very model already; `metrics` and, of the model that was served before, `baseline`; `gate`,
-      the verdict; and `report`, its file.
+      False if it was this very model already; `metrics` and, of the model that was served before, `baseline`;
+      `evaluation`, the model beside simple ones; `gate`, the verdict; and `report`, its file.
 
     Raises:
       InputError: training is to be spread over several processes, another run is at work in the root, or there are
@@ -62,6 +62,7 @@ def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> di
         "new": number not in before,
         "metrics": verdict["metrics"],
         "baseline": verdict["baseline"],
+        "evaluation": verdict["evaluation"],
         "gate": "passed" if verdict["passed"] else "rejected",
         "report": str(plan.reports_dir / REPORT),
     }

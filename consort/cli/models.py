@@ -62,6 +62,7 @@ def train(
     data: Data,
     out: RunOut,
     set_: Set = None,
+    baselines: Baselines = True,
     seed: SeedOverride = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -71,7 +72,7 @@ def train(
     """
     from consort.config import load_config
 
-    config = load_config(run, overrides(set_, {"seed": seed}))
+    config = load_config(run, overrides(set_, {"seed": seed, "baselines": None if baselines else False}))
     check_unused(out, config)
     from runs.train import train_run
 
@@ -80,8 +81,9 @@ def train(
     apart = ("history", "best", "warnings", "changes")
     training = {key: value for key, value in result["training"].items() if key not in apart}
     summary = {"run": str(out), "seed": result["seed"], "training": training, **describe_best(result)}
-    retrieval = {"retrieval": _with_intervals(result["retrieval"])} if "retrieval" in result else {}
-    show(summary | retrieval)
+    show(summary | {key: _with_intervals(result[key]) for key in ("retrieval", "evaluation") if key in result})
+    for key in ("retrieval", "evaluation"):
+        show_baselines(result.get(key, {}))
     save(result, json_file)
 
 

@@ -43,48 +43,19 @@ def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -
     Console(width=None if sys.stdout.isatty() else 110).print(drawn)
 
 
-_SHOWN = ("auc", "logloss", "gauc_user", "gauc_request", "auc_entire", "auc_unexposed")
-_MOST_COLUMNS = 5
-
-
-def show_baselines(metrics: Mapping[str, Any]) -> None:
-    """Prints the model beside its baselines, the best value of each metric marked with a star.
+def show_baselines(report: Mapping[str, Any]) -> None:
+    """Prints a model beside its baselines, the best value of each metric marked with a star.
 
     Args:
-      metrics: of the model, with `baselines` and `gain` as `evaluation.comparison.Comparison` has them and perhaps
-        `warnings`, which are reported; without baselines nothing is printed.
+      report: metrics of the model, with `baselines` and `gain` as `evaluation.comparison.Comparison` has them and
+        perhaps `warnings`, which are reported; without baselines nothing is printed.
     """
-    from evaluation.comparison import HIGHER_IS_BETTER
-    from runs.baselines.verdict import decisive_metric
+    from runs.baselines.verdict import baseline_lines
 
-    baselines, gain = metrics.get("baselines", {}), metrics.get("gain", {})
-    if not baselines:
-        return
-    recalls = [key for key in metrics if key.startswith("catalogue_recall@") and key.rpartition("@")[2].isdigit()]
-    keys = (recalls or [key for key in _SHOWN if key in metrics])[-_MOST_COLUMNS:]
-    decisive = decisive_metric(metrics)
-    rows = {"model": metrics, **baselines}
-    lines = [["", *(key.replace("catalogue_", "") for key in keys), f"gain in {decisive}".replace("catalogue_", "")]]
-    for name, values in rows.items():
-        cells = [name]
-        for key in keys:
-            known = [one[key] for one in rows.values() if key in one]
-            best = max(known) if HIGHER_IS_BETTER[key.partition("@")[0]] else min(known)
-            cells.append(f"{values[key]:.4f}{'*' if values[key] == best else ' '}" if key in values else "")
-        lines.append([*cells, _interval(gain.get(name, {}), decisive)])
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    for line in lines:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip())
-    print("* best value of the column")
-    for warning in metrics.get("warnings", ()):
+    for line in baseline_lines(report):
+        print(line)
+    for warning in report.get("warnings", ()):
         say(f"warning: {warning}")
-
-
-def _interval(gains: Mapping[str, float], key: str | None) -> str:
-    if key is None or key not in gains:
-        return ""
-    low, high = gains.get(f"{key}_low"), gains.get(f"{key}_high")
-    return f"{gains[key]:+.4f}" + ("" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]")
 
 
 def report_changed(shards: Sequence[str]) -> None:

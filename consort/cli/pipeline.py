@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from consort.cli.options import BeamArg, Data, JsonFile, Run, SeedOverride, Set, check_unused, overrides
-from consort.cli.output import describe_best, report_changed, report_warnings, save, say, show
+from consort.cli.options import Baselines, BeamArg, Data, JsonFile, Run, SeedOverride, Set, check_unused, overrides
+from consort.cli.output import describe_best, report_changed, report_warnings, save, say, show, show_baselines
 from transforms.errors import FaultyData, GateRefused
 
 app = typer.Typer(help="Run or draw the TFX pipeline.", no_args_is_help=True)
@@ -21,6 +21,7 @@ def run(
     root: Root,
     set_: Set = None,
     beam_arg: BeamArg = None,
+    baselines: Baselines = True,
     seed: SeedOverride = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -32,7 +33,8 @@ def run(
     """
     from consort.config import load_config
 
-    config = load_config(run, overrides(set_, {"pipeline.beam_args": beam_arg, "seed": seed}))
+    left_out = {} if baselines else {"baselines": False}
+    config = load_config(run, overrides(set_, {"pipeline.beam_args": beam_arg, "seed": seed, **left_out}))
     check_unused(root, config)
     from runs.plan import make_plan
 
@@ -51,7 +53,10 @@ def run(
 
     trained = read_contract(result["model"])["run"]
     report_warnings(trained)
-    show({"seconds": result["seconds"], **describe_best(trained), **result})
+    apart = ("evaluation",)
+    shown = {key: value for key, value in result.items() if key not in apart}
+    show({"seconds": result["seconds"], **describe_best(trained), **shown})
+    show_baselines(result["evaluation"])
     save(result, json_file)
 
 

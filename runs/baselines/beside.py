@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from evaluation.comparison import BaselineScores
+from evaluation.comparison import BaselineScores, compare
 from runs.baselines.cache import FITTED_ON, Predictions, cached, files_identity
 from runs.baselines.ranking import LOGGING_POLICY, Encode, Reader, Split, predict
-from runs.evaluate import LOGGED_SCORE, Scored, splits_of
+from runs.baselines.verdict import warnings_of
+from runs.evaluate import LOGGED_SCORE, Scored, prepared_of, retrieval_metrics, score, splits_of
 from serving.contract import read_contract
 from serving.export.signatures import EXAMPLES, TRANSFORM
 from serving.loading import Scorer
@@ -105,3 +106,20 @@ def scores_of(scored: Scored, fitted: Predictions | None) -> dict[str, BaselineS
     if LOGGED_SCORE in logged:
         scores[LOGGING_POLICY] = BaselineScores(np.asarray(logged[LOGGED_SCORE]), are_probabilities=False)
     return scores
+
+
+def on_split(model_dir: str | os.PathLike[str], data_dir: str | os.PathLike[str], split: str) -> dict[str, Any]:
+    """Returns metrics of an exported model on a split, with `baselines`, `gain` and perhaps `warnings`.
+
+    Of towers the metrics are those of retrieval. Arguments are those of `runs.evaluate.score`.
+    """
+    retrieval = retrieval_metrics(model_dir, data_dir, split, baselines=True)
+    if retrieval:
+        return {"split": split, **retrieval}
+    scored = score(model_dir, data_dir, split)
+    fitted = ranking_baselines(model_dir, data_dir, split)
+    comparison = compare(prepared_of(scored), scores_of(scored, fitted))
+    warnings = warnings_of(comparison)
+    reported: dict[str, Any] = {"split": split, **comparison.metrics, "baselines": comparison.baselines}
+    reported |= {"gain": comparison.gain, "baselines_fitted": {} if fitted is None else fitted.notes}
+    return {**reported, **({"warnings": warnings} if warnings else {})}

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evaluation.comparison import Comparison
+from evaluation.comparison import HIGHER_IS_BETTER, Comparison
 
 NAIVE = ("mean_rate", "logging_policy", "most_popular", "recently_popular")
 """Baselines that know nothing of the features; a model that is not better than these has learned nothing of use."""
 _DECISIVE = ("auc_entire", "auc")
+_SHOWN = ("auc", "logloss", "gauc_user", "gauc_request", "auc_entire", "auc_unexposed")
+_MOST_COLUMNS = 5
 
 
 def decisive_metric(metrics: Mapping[str, Any]) -> str | None:
@@ -39,20 +41,20 @@ def warnings_of(comparison: Comparison) -> list[str]:
     return lines
 
 
-def failed_gains(comparison: Comparison, least: float | None) -> list[str]:
+def failed_gains(report: Mapping[str, Any], least: float | None) -> list[str]:
     """Returns why a model is rejected by `gate.min_gain_over_baseline`; nothing where it is not.
 
     Args:
-      comparison: on the split that decides.
+      report: metrics of the model, and `gain` by baseline, on the split that decides.
       least: gain over the best baseline that is needed; besides, the model must be significantly better than each
         naive baseline. None: nothing is needed.
     """
-    key = decisive_metric(comparison.metrics)
     if least is None:
         return []
-    gains = {name: values for name, values in comparison.gain.items() if key in values}
+    key = decisive_metric(report)
+    gains = {name: values for name, values in report.get("gain", {}).items() if key in values}
     if key is None or not gains:
-        return ["min_gain_over_baseline: there is no baseline to compare with; see the lines above, or leave it out"]
+        return ["min_gain_over_baseline: there is no baseline to compare with; set `baselines: true`, or leave it out"]
     reasons = []
     best = min(gains, key=lambda name: gains[name][key])
     if not gains[best][key] >= least:
@@ -64,6 +66,36 @@ def failed_gains(comparison: Comparison, least: float | None) -> list[str]:
 
 
 def _gain(key: str, gains: Mapping[str, float]) -> str:
+    return f"gain in {key} {_interval(key, gains)}"
+
+
+def _interval(key: str, gains: Mapping[str, float]) -> str:
     low, high = gains.get(f"{key}_low"), gains.get(f"{key}_high")
-    interval = "" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]"
-    return f"gain in {key} {gains[key]:+.4f}{interval}"
+    return f"{gains[key]:+.4f}" + ("" if low is None or high is None else f" [{low:+.4f}, {high:+.4f}]")
+
+
+def baseline_lines(report: Mapping[str, Any]) -> list[str]:
+    """Returns a table of a model beside its baselines, the best value of each metric marked with a star.
+
+    Args:
+      report: metrics of the model, with `baselines` and `gain`; no lines without baselines.
+    """
+    baselines, gain = report.get("baselines", {}), report.get("gain", {})
+    if not baselines:
+        return []
+    recalls = [key for key in report if key.startswith("catalogue_recall@") and key.rpartition("@")[2].isdigit()]
+    keys = (recalls or [key for key in _SHOWN if key in report])[-_MOST_COLUMNS:]
+    decisive = decisive_metric(report) or ""
+    rows = {"model": report, **baselines}
+    lines = [["", *keys, f"gain in {decisive}"]]
+    for name, values in rows.items():
+        cells = [name]
+        for key in keys:
+            known = [one[key] for one in rows.values() if key in one]
+            best = max(known) if HIGHER_IS_BETTER[key.partition("@")[0]] else min(known)
+            cells.append(f"{values[key]:.4f}{'*' if values[key] == best else ''}" if key in values else "")
+        gained = gain.get(name, {})
+        lines.append([*cells, _interval(decisive, gained) if decisive in gained else ""])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+    return [*table, "* best value of the column"]

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_learnable
-from transforms.errors import InputError
+from transforms.errors import GateRefused, InputError
 
 pytestmark = pytest.mark.e2e
 
@@ -28,8 +28,21 @@ def data(folder):
 def trained(folder, data):
     from runs.train import train_run
 
-    train_run(small_config(), data, folder / "run")
+    impossible = small_config(baselines=True, gate={"min_gain_over_baseline": 0.9})
+    with pytest.raises(GateRefused, match=r"over the baseline logistic_regression; at least \+0.9 is needed"):
+        train_run(impossible, data, folder / "run")
+    assert not (folder / "run" / "model").exists()
+    # Nothing is trained again: the checkpoints are those of the run that was rejected.
+    train_run(small_config(baselines=True, gate={"min_gain_over_baseline": -0.1}), data, folder / "run")
     return folder / "run"
+
+
+def test_the_run_records_the_model_beside_baselines(trained):
+    record = json.loads((trained / "run.json").read_text())["evaluation"]
+    assert record["split"] == "eval" and record["one_record_of"] == 1
+    assert set(record["baselines"]) >= {"mean_rate", "logistic_regression"}
+    gain = record["gain"]["mean_rate"]
+    assert gain["auc"] == pytest.approx(record["auc"] - 0.5) and gain["auc_low"] > 0
 
 
 @pytest.fixture(scope="module")

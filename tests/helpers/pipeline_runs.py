@@ -8,6 +8,7 @@ from runs.config import RunConfig, parse_config
 SMALL: dict[str, Any] = {
     "name": "toy_deepfm",
     "source": "toy",
+    "baselines": False,
     "model": {"embedding_dim": 4, "hidden_units": [8]},
     "training": {"batch_size": 128, "epochs": 3, "learning_rate": 0.02},
     "gate": {"min_auc": 0.6, "max_calibration_error": 0.5, "min_auc_gain": 0.0},

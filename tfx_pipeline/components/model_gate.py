@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import tensorflow_model_analysis as tfma
 from tfx.components.evaluator import constants
@@ -14,6 +15,8 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import standard_artifacts
 from tfx.utils import path_utils
 
+from runs.baselines.beside import on_split
+from runs.baselines.verdict import baseline_lines, failed_gains
 from serving.versions import versions_in
 from transforms.errors import GateRefused
 from transforms.files import sha256_of, write_text
@@ -29,10 +32,12 @@ def ModelGate(  # noqa: N802, a component is a class to its users
     evaluation: InputArtifact[standard_artifacts.ModelEvaluation],
     report_dir: Parameter[str],
     serving_base: Parameter[str],
+    comparison: Parameter[str],
 ) -> None:
     """Writes metrics, bounds and verdict to `report_dir/evaluation.txt` and refuses a model that was not blessed.
 
-    What was measured on the overall slice stands in `report_dir/evaluation.json`, too.
+    What was measured on the overall slice stands in `report_dir/evaluation.json`, too, and how the model compares with
+    simple ones; `comparison` is JSON that says on what: `data`, `split`, `baselines` and `min_gain`.
 
     Raises:
       GateRefused: with one reason for each threshold that was missed.
@@ -50,10 +55,16 @@ def ModelGate(  # noqa: N802, a component is a class to its users
     slices = metrics_in(evaluation.uri)
     overall = slices[0] if slices else SliceMetrics("all")
     lines = lines if blessed else [*one_class(overall), *lines]
-    write_text(Path(report_dir) / REPORT, report(slices, bounds, lines, facts))
-    summary = {"passed": blessed, "metrics": overall.model, "baseline": overall.baseline}
+    asked = json.loads(comparison)
+    beside: dict[str, Any] = {}
+    if blessed and asked["baselines"]:
+        beside = on_split(path_utils.serving_model_path(facts["model"]), asked["data"], asked["split"])
+    lines += failed_gains(beside, asked["min_gain"]) if blessed else []
+    text = report(slices, bounds, lines, facts) + "\n".join(["", *baseline_lines(beside), ""])
+    write_text(Path(report_dir) / REPORT, text)
+    summary = {"passed": not lines, "metrics": overall.model, "baseline": overall.baseline, "evaluation": beside}
     write_text(Path(report_dir) / SUMMARY, json.dumps(summary, indent=2) + "\n")
-    if not blessed:
+    if lines:
         raise GateRefused("the model gate", lines, str(Path(report_dir, REPORT)))
 
 
