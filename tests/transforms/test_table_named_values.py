@@ -32,15 +32,30 @@ def _rows(**columns: list[Any]) -> RawRows:
 def test_values_occur_as_labels_and_splits_compare_them(tmp_path: Path) -> None:
     (tmp_path / "shop.yaml").write_text(LOG)
     log = load_declaration(tmp_path / "shop.yaml")
-    first = occurring(_rows(event=["click ", None], day=["6.0", "5"]), log)
+    rows = pa.table({"label": [1.0, 0]})
+    first = occurring(_rows(event=["click ", None], day=["6.0", "5"]), rows, log)
     assert first == {("label.positive", "click"), ("splits.values.eval", 6)}
-    assert occurring(_rows(day=[8, 1]), log, first) == first | {("splits.values.test", 8)}
+    assert occurring(_rows(day=[8, 1]), rows, log, first) == first | {("splits.values.test", 8)}
     assert dict(absences(first | {("splits.values.test", 8)}, log)) == {
         "notice": "splits.values.test: column 'day' has no 7"
     }
     assert list(absences(first | {("splits.values.test", 7), ("splits.values.test", 8)}, log)) == [
         ("notice", "label.positive: column 'event' has no 'buy'")
     ]
+
+
+def test_texts_of_conditions_and_clicks_of_what_was_not_shown_are_noticed() -> None:
+    count = {"per": "item_id", "where": "event in [buy, clik] and place == '' and label == 1"}
+    log = parse_declaration(
+        {"name": "shop", "files": "log.csv", "item_id": "item", "timestamp": "at", "label": "y", "exposed": "seen"}
+        | {"request_id": "visit", "list_size": 9, "features": {"bought": {"count": count}}}
+    )
+    rows = pa.table({"label": [1.0, 0], "exposed": [1, 0]})
+    seen = occurring(_rows(event=["buy", "x"]), rows, log)
+    assert seen == {(f"where: {count['where']}", "buy")}
+    assert list(absences(seen, log)) == [("notice", f"where: {count['where']}: column 'event' has no 'clik'")]
+    kinds = [kind for kind, _ in absences(occurring(_rows(), pa.table({"label": [1.0], "exposed": [0]}), log), log)]
+    assert kinds == ["notice", "notice"]
 
 
 @pytest.mark.parametrize(("key", "received"), [("label.positive", "'clik', 'by'"), ("splits.values.eval", "6")])

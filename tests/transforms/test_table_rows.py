@@ -245,6 +245,8 @@ def test_a_bad_value_is_refused_with_line_and_column(change: dict[str, Any], mes
     ("declaration", "records", "message"),
     [
         (REQUESTS, [POOLS[0] | {"scores": [1, 2]}], "2 values for 3 candidates"),
+        (REQUESTS.replace("size: 4", "size: 2"), POOLS, "line 1, column pool: received 3 cand.* at most 2, list_size"),
+        (ROWS.replace("type: int,", "type: int, min: 0,"), [ROW | {"size": -2}], "column size: .* within min 0"),
         (ROWS.replace("item_id: item", "item_id: itm"), [ROW], r"no column 'itm' \(item_id\).*did you mean 'item'"),
         (ROWS.replace("price > 2", "prize > 2"), [ROW], "no column 'prize'"),
         (ROWS.replace("of: shelf", "of: shlf"), [ROW], r"no column 'shlf' \(features.bought.history.of\)"),

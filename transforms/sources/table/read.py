@@ -70,7 +70,7 @@ def _joined(parts: Iterable[frozenset[Named]]) -> frozenset[Named]:
 class _ReadRows(beam.PTransform):
     """Gives the rows of a log, or of one of its tables, as tables (see `rows.py`), and of a log the named values.
 
-    An `InputError` is an element of the rows. The second PCollection is None where there are no named values.
+    An `InputError` is an element of the rows. The second PCollection is None of a table, and of BigQuery.
     """
 
     def __init__(self, declaration: Declaration, folder: Path, table: str | None = None):
@@ -95,8 +95,7 @@ class _ReadRows(beam.PTransform):
             | beam.Reshuffle()
             | "Rows" >> beam.ParDo(read).with_outputs(_OCCURRED, main="rows")
         )
-        has_named = self._table is None and named_values(self._declaration)
-        return outputs.rows, outputs[_OCCURRED] if has_named else None
+        return outputs.rows, outputs[_OCCURRED] if self._table is None else None
 
 
 class _ReadChunk(beam.DoFn):
@@ -129,9 +128,10 @@ def read_chunk(
     wanted = LogColumns(declaration).wanted if table is None else table_columns(table, declaration.tables[table])
     to_rows = ToRows(declaration, table)
     for raw in read_rows(chunk, part.csv, _with_patterns(list(wanted), part, file)):
-        yield to_rows(raw, file.number, file.name)
+        rows = to_rows(raw, file.number, file.name)
         if table is None and occurred is not None:
-            occurred |= occurring(raw, declaration, occurred)
+            occurred |= occurring(raw, rows, declaration, occurred)
+        yield rows
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,8 @@ def log_rows(rows: RawRows, log_columns: LogColumns, file: int, file_name: str) 
         columns |= _item_roles(log, raw)
         place = record
     else:
-        record, place, of_candidates = _candidates(log.candidates, raw)
+        most = log.list_size if "request" in log.record_kinds else None
+        record, place, of_candidates = _candidates(log.candidates, raw, most)
         columns |= of_candidates
     of_record = _record_roles(log_columns, raw, file, file_name)
     for name, feature in log.features.items():
@@ -169,10 +170,10 @@ def _record_roles(log_columns: LogColumns, raw: _Raw, file: int, file_name: str)
     requests = _keys(raw, log.request_id.columns) if log.request_id and log.request_id.columns else users
     is_alone = pc.equal(requests, "") if log.request_id else pa.array(np.ones(raw.count, bool))
     if log.request_id is not None and log.request_id.window is not None:
-        slot = pa.array(times // max(log.request_id.window, 1)).cast(pa.string())
+        slot = pa.array(times // log.request_id.window).cast(pa.string())
         requests = pc.binary_join_element_wise(requests, slot, "|")
     columns["request_id"] = pc.if_else(is_alone, alone, requests)
-    if log.timestamp is not None and log.timestamp.timezone is not None and _reads_clock(log):
+    if log.timestamp is not None and log.timestamp.timezone is not None and any(map(log.is_of_event, log.features)):
         columns[LOCAL_TIME] = pa.array(local_seconds(times, log.timestamp.timezone))
     if log.splits.by in ("column", "files"):
         columns["_split"] = pa.array(_split(log, raw, file_name))
@@ -195,10 +196,6 @@ def _identities(log_columns: LogColumns, raw: _Raw, roles: Mapping[str, pa.Array
         alone = identities([raw(name) for name in sorted({*log_columns.wanted, *several})], raw.count)
     of_request = identities([roles["request_id"]], raw.count)
     return np.where(is_alone.to_numpy(zero_copy_only=False), alone, of_request)
-
-
-def _reads_clock(log: Declaration) -> bool:
-    return any(map(log.is_of_event, log.features))
 
 
 def _split(log: Declaration, raw: _Raw, file_name: str) -> np.ndarray:
@@ -249,10 +246,19 @@ def _item_roles(log: Declaration, raw: _Raw) -> dict[str, pa.Array]:
     return columns
 
 
-def _candidates(candidates: Candidates, raw: _Raw) -> tuple[np.ndarray, np.ndarray, dict[str, pa.Array]]:
+def _candidates(
+    candidates: Candidates, raw: _Raw, most: int | None
+) -> tuple[np.ndarray, np.ndarray, dict[str, pa.Array]]:
     """Returns each candidate's record, its place in it, and its columns."""
     listed = lists(raw(candidates.items), candidates.separator, raw.where(candidates.items))
     offsets, elements = list_parts(listed)
+    sizes = np.diff(offsets)
+    if most is not None and sizes.max(initial=0) > most:
+        row = int(np.argmax(sizes > most))
+        fix = f"raise list_size, or leave such requests out; the largest of those looked at has {sizes.max()}"
+        raise InputError(
+            raw.where(candidates.items)(row), f"{sizes[row]} candidates", f"at most {most}, list_size", fix
+        )
     record = np.repeat(np.arange(raw.count), np.diff(offsets))
     place = np.arange(len(record)) - np.repeat(offsets[:-1], np.diff(offsets))
 
@@ -321,8 +327,7 @@ def _cut_labels(items: pa.Array, mark: str, where: convert.Where) -> tuple[pa.Ar
         fix = "correct label_after; leave out files without labels"
         raise InputError(where(row), repr(items[row].as_py()), f"an id, {mark!r} and a label", fix)
     both = pc.list_flatten(split)
-    rule = Label(column="")
-    labels = convert.labels(both.take(pa.array(np.arange(1, len(both), 2))), rule, where, key="candidates")
+    labels = convert.labels(both.take(pa.array(np.arange(1, len(both), 2))), Label(column=""), where, key="candidates")
     return both.take(pa.array(np.arange(0, len(both), 2))), labels
 
 
@@ -339,9 +344,8 @@ def _is_among(items: pa.Array, record: np.ndarray, raw: _Raw, column: str, separ
     codes = codes.combine_chunks() if isinstance(codes, pa.ChunkedArray) else codes
     code = codes.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
     keys = np.concatenate([record, of]) * (len(code) + 1) + code
-    strange = ~np.isin(keys[len(record) :], keys[: len(record)]) & pc.not_equal(listed, "").to_numpy(
-        zero_copy_only=False
-    )
+    strange = ~np.isin(keys[len(record) :], keys[: len(record)])
+    strange &= np.asarray(pc.not_equal(listed, ""))
     fix = "correct the record, or list all candidates"
     convert.refuse(strange, listed, lambda row: raw.where(column)(int(of[row])), "ids of the record's candidates", fix)
     return np.isin(keys[: len(record)], keys[len(record) :])

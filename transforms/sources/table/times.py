@@ -88,7 +88,7 @@ def split_starts(splits: Splits, timezone: str | None) -> tuple[int, int]:
 
 def written(time: int, timezone: str | None = None) -> str:
     """Returns a time as messages show it, by the clock of a time zone."""
-    return datetime.fromtimestamp(time, ZoneInfo(timezone or "UTC")).isoformat(" ")
+    return f"{datetime.fromtimestamp(time, ZoneInfo(timezone or 'UTC')):%Y-%m-%d %H:%M:%S %Z}"
 
 
 def _beside_marker(times: np.ndarray) -> np.ndarray:

@@ -41,12 +41,29 @@ def typed(
         times = seconds(array, where, feature.unit, feature.format, zone, of_event=False)
         return pa.array(times if dtype_of(log, name) == "float" else local_seconds(times, zone))
     if feature.type == "float":
-        return pa.array(convert.numbers(array, where, decimal).astype(np.float32))
+        floats = convert.numbers(array, where, decimal)
+        _refuse_outside(floats, np.isnan(floats), feature, array, where)
+        return pa.array(floats.astype(np.float32))
     if feature.type == "int":
-        return pa.array(convert.integers(array, where, decimal))
+        integers = convert.integers(array, where, decimal)
+        _refuse_outside(integers, integers == MISSING_INT, feature, array, where)
+        return pa.array(integers)
     if feature.type == "bool":
         return pa.array(convert.truths(array, where, decimal))
     return convert.texts(array, where)
+
+
+def _refuse_outside(
+    values: np.ndarray, missing: np.ndarray, feature: FeatureDeclaration, array: pa.Array, where: convert.Where
+) -> None:
+    """Refuses values outside the domain that the declaration gives a number."""
+    low = -np.inf if feature.min is None else feature.min
+    high = np.inf if feature.max is None else feature.max
+    with np.errstate(invalid="ignore"):
+        outside = ~missing & ((values < low) | (values > high))
+    bounds = [f"{name} {bound:g}" for name, bound in (("min", feature.min), ("max", feature.max)) if bound is not None]
+    fix = "correct the value, the bounds, or name it in missing"
+    convert.refuse(outside, array, where, f"a number within {' and '.join(bounds)}", fix)
 
 
 def _several(
