@@ -112,7 +112,7 @@ class TrainingConfig(_Section):
       min_steps_per_epoch: on data so small that an epoch would have fewer steps, batches are smaller.
       epochs: passes over the training split.
       linear_start: linear terms begin as a logistic regression on the same features, which is kept if no epoch has a
-        lower eval log loss; of models that have them, on rows. None: on at most 100,000 of them.
+        lower eval log loss; of models that have them, on rows, with `distribution: none`. None: on up to 100,000 rows.
       learning_rate: of the dense part and of the tables.
       decay_epochs: epochs in which the learning rate falls to a tenth, exponentially; None keeps it.
       optimizer: `adam`, `adagrad` or `ftrl`; each moves only the rows of a table that a batch looks up.

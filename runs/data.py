@@ -150,9 +150,9 @@ def starts_linear(training: TrainingConfig, examples: int) -> bool:
       training: of the run.
       examples: records of the train split.
     """
-    if training.linear_start is not None:
-        return training.linear_start
-    return training.distribution == "none" and examples <= LINEAR_START_ROWS
+    # Of several processes each would begin with a regression of its shard.
+    is_asked = examples <= LINEAR_START_ROWS if training.linear_start is None else training.linear_start
+    return is_asked and training.distribution == "none"
 
 
 def changed_batches(training: TrainingConfig, examples: int, record: RecordKind = "row") -> str | None:

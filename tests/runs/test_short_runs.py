@@ -44,7 +44,7 @@ def test_batches_are_smaller_where_an_epoch_would_be_too_short(
 def test_a_small_log_starts_from_a_logistic_regression_unless_the_run_file_decides() -> None:
     assert starts_linear(TrainingConfig(), 100_000)
     assert not starts_linear(TrainingConfig(), 100_001)
-    assert not starts_linear(TrainingConfig(distribution="multi_worker"), 10)
+    assert not starts_linear(TrainingConfig(distribution="multi_worker", linear_start=True), 10)
     assert starts_linear(TrainingConfig(linear_start=True), 10**6)
     assert not starts_linear(TrainingConfig(linear_start=False), 10)
 
