@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,12 @@ from runs.inspection.columns import (
 from runs.inspection.dialect import dialect_of
 from runs.inspection.profile import ColumnProfile, profile
 from runs.inspection.roles import Guess, Roles, guess_roles, unused
+from runs.inspection.sample import sample
 from transforms.arrow import pa
-from transforms.errors import InputError
-from transforms.sources.table.files import LogFile, chunks_of, find_files
-from transforms.sources.table.formats import column_names, read_rows
+from transforms.sources.table.files import LogFile, find_files
+from transforms.sources.table.formats import column_names
 from transforms.sources.table.parts import Csv, Files
 
-SAMPLE_ROWS = 60_000
 _ORDER = (
     "item_id", "user_id", "request_id", "timestamp", "label", "weight", "position", "exposed", "candidates",
     "list_size",
@@ -61,6 +60,7 @@ class _Part:
     dialect: Csv
     columns: dict[str, ColumnProfile]
     rows: int
+    notes: tuple[str, ...]
 
 
 def inspect_files(patterns: Sequence[str], name: str, folder: str | os.PathLike[str] = ".") -> Inspection:
@@ -98,13 +98,14 @@ def _parts(patterns: Sequence[str], folder: str | os.PathLike[str]) -> list[_Par
         relative = _relative(pattern, folder)
         for file in find_files(Files(files=(relative,)), folder):
             dialect = dialect_of(file)
-            key = tuple(column_names(file, dialect))
+            key = _alike(tuple(column_names(file, dialect)), dialect, by_columns)
             by_columns.setdefault(key, []).append((relative, file))
             dialects.setdefault(key, dialect)
     parts = []
     for key, members in by_columns.items():
         files = tuple(file for _, file in members)
-        table = _sample(files, dialects[key], key)
+        names = dict.fromkeys(name for file in files for name in column_names(file, dialects[key]))
+        table, notes = sample(files, dialects[key], list(names))
         while any(pa.types.is_struct(column.type) for column in table.schema):
             # A member of a struct is named with a dot, `user.id`.
             table = table.flatten()
@@ -117,34 +118,22 @@ def _parts(patterns: Sequence[str], folder: str | os.PathLike[str]) -> list[_Par
         dialect = dialects[key]
         if any(column.decimal_comma for column in columns.values()):
             dialect = dialect.model_copy(update={"decimal": ","})
-        parts.append(_Part(files, shown, dialect, columns, table.num_rows))
+        parts.append(_Part(files, shown, dialect, columns, table.num_rows, notes))
     return parts
+
+
+def _alike(names: tuple[str, ...], dialect: Csv, known: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """Returns the columns of earlier files that have nearly the same ones, else the names themselves."""
+    for other in known if dialect.header else ():
+        if len({*names} & {*other}) > 0.6 * len({*names} | {*other}):
+            return other
+    return names
 
 
 def _relative(path: str, folder: str | os.PathLike[str]) -> str:
     """The path as the declaration has it: relative to its folder where it lies near."""
     relative = os.path.relpath(path, folder)
     return os.path.abspath(path) if relative.startswith(os.path.join("..", "..", "..")) else relative
-
-
-def _sample(files: Sequence[LogFile], dialect: Csv, columns: Sequence[str]) -> pa.Table:
-    """Reads records of the first, the middle and the last file."""
-    chosen = [files[place] for place in sorted({0, len(files) // 2, len(files) - 1})]
-    tables = []
-    for file in chosen:
-        left = SAMPLE_ROWS // len(chosen)
-        for rows in (rows for chunk in chunks_of(file, dialect) for rows in read_rows(chunk, dialect, columns)):
-            tables.append(rows.columns.slice(0, left))
-            left -= rows.columns.num_rows
-            if left <= 0:
-                break
-    if not tables or not sum(table.num_rows for table in tables):
-        raise InputError(files[0].name, "no records", "a log with records", "name its files")
-    names = tables[0].column_names
-    types = {name: next((t[name].type for t in tables if t[name].type != pa.null()), pa.string()) for name in names}
-    same = [name for name in names if len({str(t[name].type) for t in tables if t[name].type != pa.null()}) <= 1]
-    kept = [table.select(same).cast(pa.schema([(name, types[name]) for name in same])) for table in tables]
-    return pa.concat_tables(kept)
 
 
 class _Writer:
@@ -154,7 +143,7 @@ class _Writer:
         self._name, self._part, self._roles = name, part, roles
         self._features: dict[str, Guess] = {}
         self._tables: dict[str, dict[str, Any]] = {}
-        self._notes: list[str] = []
+        self._notes: list[str] = list(part.notes)
 
     def features(self) -> None:
         """Declares each column that has no role."""

@@ -273,3 +273,23 @@ def test_lists_of_one_size_and_decimal_commas(tmp_path: Path) -> None:
     values = read(inspect_files([str(tmp_path / "log.csv")], "log", tmp_path))
     assert values["csv"] == {"delimiter": ";", "decimal": ","}
     assert values["features"]["price"] == {"type": "float", "entity": "item"}
+
+
+def test_files_of_a_log_may_differ_in_columns_and_types(tmp_path: Path) -> None:
+    plain = pa.table({name: pa.array(values) for name, values in log().items()}).to_pylist()
+    half = len(plain) // 2
+    # Later files have one more column, whole prices as integers, users as texts, and lists for single values.
+    late = [
+        {**row, "coupon": f"k{place % 4}", "price": int(row["price"]), "user": str(row["user"]), "tags": [row["tags"]]}
+        for place, row in enumerate(plain[half:])
+    ]
+    pq.write_table(pa.Table.from_pylist(plain[:half]), tmp_path / "1.parquet")
+    pq.write_table(pa.Table.from_pylist(late), tmp_path / "2.parquet")
+    inspection = inspect_files([str(tmp_path / "*.parquet")], "shop", tmp_path)
+    declaration = read(inspection)
+    assert declaration["files"] == "*.parquet" and "tables" not in declaration
+    assert (declaration["user_id"], declaration["item_id"]) == ("user", "item")
+    assert declaration["features"]["price"]["type"] == "float"
+    assert "coupon" in declaration["features"] and "tags" not in declaration["features"]
+    assert "# user: int64 in some files, string in others; read as text" in inspection.text
+    assert "# tags: string in some files, list<item: string> in others; left out" in inspection.text
