@@ -4,7 +4,7 @@ import faulthandler
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Before anything imports TensorFlow.
 os.environ["TF_USE_LEGACY_KERAS"] = "1"
@@ -16,6 +16,9 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from xdist.scheduler import LoadFileScheduling
+    from xdist.workermanage import WorkerController
+
     from tests.helpers.learned_transforms import LearnedTransforms
 
 # Derandomized: a failure on one machine is a failure on all; no deadline: the first call traces a graph.
@@ -24,6 +27,7 @@ hypothesis.settings.load_profile("consort")
 
 # The longest test takes two minutes on two quiet cores.
 _PATIENCE_S = float(os.environ.get("CONSORT_TEST_PATIENCE_S", "900"))
+_LONG = ("tests/e2e/", "tests/docs/", "tests/experiments/")
 _STDERR = pytest.StashKey[int]()
 
 
@@ -49,6 +53,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("real_data"):
                 item.add_marker(absent)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileScheduling | None":
+    """Begins with the folders whose files take longest, so that no worker sits on one of them at the end.
+
+    pytest-xdist itself begins with the files of the most tests; those of an end-to-end file are few and long.
+    """
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class LongFoldersFirst(LoadFileScheduling):
+        def _assign_work_unit(self, node: "WorkerController") -> None:
+            files = sorted(self.workqueue, key=lambda file: not file.startswith(_LONG))
+            for file in files:
+                self.workqueue.move_to_end(file)
+            super()._assign_work_unit(node)
+
+    return LongFoldersFirst(config, log)
 
 
 @pytest.fixture(scope="session")
