@@ -46,7 +46,7 @@ def test_the_vectors_of_a_run_are_taken_over_by_the_next_ones(tmp_path: Path) ->
     (tmp_path / "run.yaml").write_text(_RUN)
     _write(tmp_path / "log", 0)
     _write(tmp_path / "later", 3)
-    cut_spans(tmp_path / "later", tmp_path / "stream", 2)
+    cut_spans(tmp_path / "later", tmp_path / "stream", 1)
 
     def command(verb: str, out: str, source: str, *more: object) -> Any:
         data = {"train": "--data", "online": "--stream"}[verb]
@@ -55,26 +55,19 @@ def test_the_vectors_of_a_run_are_taken_over_by_the_next_ones(tmp_path: Path) ->
     assert command("train", "old", "log").code == 0
     run = json.loads((tmp_path / "old" / "run.json").read_text())
     cached = run["recipe"]["cached_ids"]
-    takes: tuple[object, ...] = ("--set", f"recipe.options.caches_from={tmp_path / 'old'}")
-    for verb, source, told in (("train", "later", "run.json"), ("online", "stream", "online.json")):
-        answer = command(verb, verb, source, *takes)
+    old, served = f"recipe.options.caches_from={tmp_path / 'old'}", ("--serve", tmp_path / "served")
+    for verb, source, report, more in (("train", "later", "run.json", ()), ("online", "stream", "online.json", served)):
+        answer = command(verb, verb, source, "--set", old, *more)
         assert answer.code == 0, answer.err
-        stores = json.loads((tmp_path / verb / told).read_text())["recipe"]["caches_from"]["stores"]
+        stores = json.loads((tmp_path / verb / report).read_text())["recipe"]["caches_from"]["stores"]
         # Both logs have all users and items.
         assert {name: row["carried"] for name, row in stores.items()} == cached
         assert answer.err.count("caches of") == 1 and f"cross_user {cached['cross_user']} carried" in answer.err
+    _, version = versions_in(tmp_path / "served" / "toy_towers")[-1]
+    assert read_contract(version)["run"]["recipe"]["caches_from"]["run"] == str(tmp_path / "old")
 
-    # And those of a stream by the next one, which goes on where that ended.
-    _write(tmp_path / "latest", 6)
-    cut_spans(tmp_path / "latest", tmp_path / "next", 1)
-    takes = ("--set", f"recipe.options.caches_from={tmp_path / 'online'}", "--serve", tmp_path / "served")
-    answer = command("online", "third", "next", *takes)
-    assert answer.code == 0 and "caches of" in answer.err
-    ((_, version),) = versions_in(tmp_path / "served" / "toy_towers")
-    assert read_contract(version)["run"]["recipe"]["caches_from"]["run"] == str(tmp_path / "online")
-
+    # Neither do they begin with vectors of their own days or of later ones.
     for verb, source in (("train", "log"), ("online", "stream")):
-        wrong = {"train": "old", "online": "third"}[verb]
-        answer = command(verb, "wrong", source, "--set", f"recipe.options.caches_from={tmp_path / wrong}")
+        answer = command(verb, "wrong", source, "--set", f"recipe.options.caches_from={tmp_path / 'online'}")
         assert answer.code == 2 and "that have seen events up to" in answer.err and "Fix: begin" in answer.err
         assert not (tmp_path / "wrong").exists()

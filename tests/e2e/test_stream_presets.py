@@ -1,4 +1,4 @@
-"""CS3's preset of each real source, from raw files to towers that retrieve."""
+"""CS3's preset of each real source takes its raw files; one trains on them to towers that retrieve."""
 
 import json
 from collections.abc import Callable
@@ -26,14 +26,22 @@ RAW: dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("source", RAW)
 def test_a_preset_takes_its_source_as_it_is_imported(source: str, tmp_path: Path) -> None:
-    RAW[source](tmp_path / "raw")
-    imported = consort("data", "import", source, "--input", tmp_path / "raw", "--out", tmp_path / "data")
-    assert imported.code == 0, imported.err
-    out = tmp_path / "run"
-    answer = consort(
-        "train", f"{source}_cs3", "--data", tmp_path / "data", "--out", out, "--set", "training.batch_size=64"
-    )
+    _import(source, tmp_path)
+    answer = consort("config", "check", f"{source}_cs3", "--data", tmp_path / "data")
+    assert answer.code == 0 and "valid" in answer.out, answer.err
+
+
+def test_the_preset_of_the_most_features_trains_on_its_source(tmp_path: Path) -> None:
+    _import("kuairand", tmp_path)
+    out, small = tmp_path / "run", ("--set", "training.batch_size=64")
+    answer = consort("train", "kuairand_cs3", "--data", tmp_path / "data", "--out", out, *small)
     assert answer.code == 0, answer.err
     cached = json.loads((out / "run.json").read_text())["recipe"]["cached_ids"]
     assert set(cached) == {"cross_user", "cross_item", "cascade_user", "cascade_item"} and min(cached.values()) > 5
     assert {"retrieve", "user_embedding", "item_embedding"} <= set(read_contract(out / "model")["signatures"])
+
+
+def _import(source: str, folder: Path) -> None:
+    RAW[source](folder / "raw")
+    imported = consort("data", "import", source, "--input", folder / "raw", "--out", folder / "data")
+    assert imported.code == 0, imported.err
