@@ -1,6 +1,7 @@
 """Run the pipeline in this process by TFX's local runner, and report what came of it."""
 
 import datetime
+import functools
 import shutil
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from tfx.orchestration import metadata
 from tfx.orchestration.local import runner_utils
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
+from tfx.utils import dependency_utils
 
 from runs.plan import Plan, write_schema
 from runs.workers import check_one_process
@@ -30,6 +32,9 @@ UNCACHED = frozenset({"AnomalyGate", "ModelGate", "Pusher"})
 """Nodes that write outside of the metadata's sight, where others may have written since: always run, and quick."""
 
 OnNode = Callable[[str, float], None]
+
+# For each node that runs Beam, TFX builds a package of itself, which takes seconds; one is enough for a process.
+dependency_utils.build_ephemeral_package = functools.cache(dependency_utils.build_ephemeral_package)
 
 
 def run_pipeline(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> dict[str, Any]:

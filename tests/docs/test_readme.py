@@ -1,16 +1,14 @@
 """The README's commands run, and its figures are those of the committed results."""
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.command_line import consort, start
+from tests.helpers.source_tree import ROOT
+
 README = (ROOT / "README.md").read_text()
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -21,25 +19,28 @@ def console_lines(text: str) -> list[str]:
 
 
 @pytest.mark.e2e
-def test_every_command_of_the_step_by_step_part_runs(tmp_path):
-    """In order, in one shell, stopping at the first that fails; the server is stopped at the end."""
-    lines = console_lines(README)
-    assert lines
-    (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin" / "consort"
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m consort "$@"\n')
-    command.chmod(0o755)
-    script = "set -e\ntrap 'kill $(jobs -p)' EXIT\n" + "\n".join(lines)
-    # A port of our own: another server may hold the documented one.
-    script = script.replace("--port 8500", "--port 18573").replace("--wait 60", "--wait 60 --address 127.0.0.1:18573")
-    path = f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+@pytest.mark.usefixtures("each_transform_once")
+def test_every_command_of_the_step_by_step_part_runs(tmp_path, monkeypatch):
+    """In order, on a smaller log and at a port of our own: another server may hold the documented one."""
+    monkeypatch.chdir(tmp_path)
+    text = README.replace("--requests 5000", "--requests 1500").replace("--port 8500", "--port 18573")
+    commands = [shlex.split(line)[1:] for line in console_lines(text)]
+    out, server = [], None
+    try:
+        for command in commands:
+            if command[-1] == "&":
+                server = start(tmp_path, *command[:-1])
+                continue
+            address = ["--address", "127.0.0.1:18573"] if "--wait" in command else []
+            answer = consort(*command, *address)
+            assert answer.code == 0, answer.err
+            out.append(answer.out)
+    finally:
+        if server is not None:
+            server.terminate()
+            server.communicate()
     # Of the last lines of the pipeline, and of two evaluations.
-    assert "outputs.probability" in done.stdout and done.stdout.count("metrics.auc ") == 3
+    assert "outputs.probability" in "".join(out) and "".join(out).count("metrics.auc ") == 3
 
 
 def load(name: str) -> dict:
