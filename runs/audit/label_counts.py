@@ -15,7 +15,7 @@ DISPERSION = 0.6
 _EQUAL_ROWS, _JUMP_ROWS = 200, 100
 _GROUPS = 60
 """Ids without which nothing is said of how their label rates differ."""
-_KEYS, _DAY = 8, 86_400
+_KEYS, _DAY, _JUMPS = 8, 86_400, 200_000
 
 
 def label_counts(table: Table) -> Iterator[Finding]:
@@ -136,7 +136,8 @@ class _Ids:
 
     def jumps(self, name: str, numbers: np.ndarray) -> Finding | None:
         """A finding if a number changes at the very click, and not after it."""
-        order = self._order[~np.isnan(numbers[self._order])]
+        order = self._order[:_JUMPS]
+        order = order[~np.isnan(numbers[order])]
         if len(order) < _JUMP_ROWS:
             return None
         time, code = self._table.time[order], self._codes[order]
@@ -148,13 +149,15 @@ class _Ids:
         change = value[follows] - value[follows - 1]
         if not change.any():
             return None
-        alone = area(self._table.positive, np.nan_to_num(numbers))
         for clicked in (rate > 0, rate > self._labels.mean()):
             now, last = clicked[follows], clicked[follows - 1]
             if min(now.sum(), (~now).sum()) < FEWEST:
                 continue
-            jump, before = area(now, change), area(last, change)
-            if jump >= JUMP_AUC and jump - before >= 0.1 and jump - alone >= 0.1:
+            jump = area(now, change)
+            if jump < JUMP_AUC:
+                continue
+            before, alone = area(last, change), area(self._table.positive, np.nan_to_num(numbers))
+            if jump - before >= 0.1 and jump - alone >= 0.1:
                 message = (
                     f"jumps at the very click of its {self.key}: AUC of the jump {jump:.3f}, and {before:.3f} after a "
                     "click"
