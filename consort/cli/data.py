@@ -134,9 +134,11 @@ def import_(
 
 def _written(out: Path, dataset: Any, stops: bool) -> list[str]:
     """What an import has written, and what to do next."""
+    from transforms.features import SPLITS
+
     kinds = []
     for record, splits in dataset.records.items():
-        parts = ", ".join(f"{split} {info.records:,}" for split, info in splits.items())
+        parts = ", ".join(f"{split} {splits[split].records:,}" for split in SPLITS if split in splits)
         kinds.append(f"{sum(info.records for info in splits.values()):,} {record} records ({parts})")
     items = sum(shard.records for shard in dataset.items.shards) if dataset.items else 0
     kinds += [f"{items:,} rows of items"] if items else []
