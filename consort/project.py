@@ -42,6 +42,14 @@ gate: {{min_auc: 0.55}}
 name: {log}_set_ranker
 {set_ranker}gate: {{min_auc: 0.55}}
 """,
+    "retrieval": """\
+# Two towers that find what a user will click among all items of the log.
+name: {log}_retrieval
+model: {{name: fism, embedding_dim: 64}}
+training: {{epochs: 12, patience: 3, learning_rate: 0.003, embedding_l2: 1.0e-5}}
+recipe: {{name: retrieval}}
+gate: {{min_auc: 0.5}}
+""",
     "cs3": """\
 # CS3: two towers that learn in one pass through the log, for retrieval among all its items.
 name: {log}_cs3
@@ -82,7 +90,10 @@ _MEANINGS = {
     "mutual": "`mutual.yaml`: two click models that finetune each other",
     "duet": "`duet.yaml`: ranks all candidates of a request",
     "set_ranker": "`set_ranker.yaml`: ranks all candidates of a request",
-    "cs3": "`cs3.yaml`: retrieves among all items; `consort query {log}_cs3 --retrieve --data data` asks it",
+    "retrieval": (
+        "`retrieval.yaml`: retrieves among all items; `consort query {log}_retrieval --retrieve --data data` asks it"
+    ),
+    "cs3": "`cs3.yaml`: retrieves, too, by towers that learn in one pass in the order of time",
 }
 
 
@@ -138,7 +149,8 @@ def _files(log: str, inspection: Inspection) -> dict[str, str]:
         # DUET learns from candidates that were not shown; where a log has none, one ranker of sets remains.
         "duet": has_unexposed,
         "set_ranker": has_requests and not has_unexposed,
-        # Towers have a user's side, and learn in the order of time.
+        # Towers have a user's side, and learn from the order of time.
+        "retrieval": "user_id" in guesses and "timestamp" in guesses,
         "cs3": "user_id" in guesses and "timestamp" in guesses,
     }
     models = [name for name in _RUN_FILES if fitting.get(name, True)]

@@ -52,7 +52,7 @@ def transform_once(config: RunConfig, data_dir: Path, folder: Path) -> None:
     check_values(data_dir, plan.dataset, config.record, plan.splits)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # What is read in the order of time is transformed as it is read.
-    splits: tuple[Split, ...] = () if recipe_of(config).in_time_order else ("train", "eval")
+    splits: tuple[Split, ...] = () if recipe_of(config).from_raw_rows else ("train", "eval")
     transform_dataset(data_dir, plan.dataset, folder, plan.feature_set, config.record, splits)
 
 

@@ -16,6 +16,7 @@ MODELS = {
     "fibinet": "models.ranking.fibinet.FiBiNET",
     "target_attention_ranker": "models.ranking.target_attention_ranker.TargetAttentionRanker",
     "dssm": "models.retrieval.dssm.DSSM",
+    "fism": "models.retrieval.fism.FISM",
     "int_tower": "models.retrieval.int_tower.IntTower",
     "dat": "models.retrieval.dat.DAT",
     "transformer_two_tower": "models.retrieval.transformer_two_tower.TransformerTwoTower",

@@ -86,8 +86,8 @@ class ModelConfig(_Section):
 
     Args:
       name: `deepfm`, `dcn`, `pnn`, `fibinet`, `target_attention_ranker`; on requests also `set_ranker`, `two_tower`,
-        `cold`; for retrieval `dssm`, `int_tower`, `dat`, `transformer_two_tower`; or the import path of a
-        custom class, `package.module.Class`.
+        `cold`; for retrieval `fism`, `dssm`, `int_tower`, `dat`, `transformer_two_tower`; or the import path of
+        a custom class, `package.module.Class`.
       embedding_dim: width of every embedding.
       hidden_units: widths of the MLP's layers.
       dropout: share of hidden activations dropped in training.
@@ -124,8 +124,8 @@ class TrainingConfig(_Section):
       jit_compile: compile the dense part by XLA while training; pays on GPUs, seldom on CPUs.
       memory_limit_gb: tables that need more are refused before they are made; None: what is available.
       tensorboard: write TensorBoard's event files into the folder `tensorboard` of the run or root.
-      patience: epochs without a better eval log loss before stopping; None never stops early. The
-        best epoch's weights are kept.
+      patience: epochs without a better eval log loss, or recall of `retrieval`, before stopping; None never stops
+        early. The best epoch's weights are kept.
       checkpoint_steps: steps between checkpoints; a killed run continues from the last one.
       keep_checkpoints: number of checkpoints kept.
       steps_per_execution: steps in one call of the compiled function.
@@ -164,7 +164,7 @@ class RecipeConfig(_Section):
     """How models are trained together, or that one is trained alone.
 
     Args:
-      name: `single`, `mutual_learning`, `duet`, `cs3`, or `entire_space`, the baselines of pre-ranking.
+      name: `single`, `retrieval`, `mutual_learning`, `duet`, `cs3`, or `entire_space`, the baselines of pre-ranking.
       options: arguments of the recipe, e.g. `peers` and `mutual_weight`.
     """
 

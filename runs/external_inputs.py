@@ -32,7 +32,7 @@ def checked_inputs(run: RunFacts, from_stream: bool = False) -> tuple[ExternalIn
             )
     for one in inputs:
         one.check(run)
-        if not (recipe.in_time_order or from_stream) and one.row_features(run) is not None:
+        if not (recipe.from_raw_rows or from_stream) and one.row_features(run) is not None:
             raise InputError(
                 f"recipe.options.{one.option}",
                 f"features of rows, for recipe {run.config.recipe.name!r}, which trains on transformed records",

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from runs.data import (
     transformed_data,
 )
 from runs.external_inputs import load_inputs, reports
+from runs.retrieval_data import retrieval_data
 from runs.workers import check_one_process
 from transforms.features import RecordKind
 from transforms.vocabularies import in_vocabulary_ids, table_sizes
@@ -68,7 +70,7 @@ def fit_task(
         for line in summaries:
             say(line)
     # The transform's tables belong to this process, whatever the weights belong to.
-    data = data_in_time_order(task) if recipe.in_time_order else transformed_data(task, strategy)
+    data = data_in_time_order(task) if recipe.from_raw_rows else transformed_data(task, strategy)
     lowered = changed_batches(settings, data.examples, config.record)
     if lowered is not None:
         say(lowered)
@@ -112,6 +114,7 @@ def _job(task: Task, sizes: dict[str, int], data: TrainingData, external: Mappin
         base_rate=data.base_rate,
         linear_start=starts_linear(settings, data.examples),
         external=external,
+        retrieval=partial(retrieval_data, task) if task.raw_files and config.record == "row" else None,
     )
 
 

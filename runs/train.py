@@ -127,7 +127,7 @@ def _prepare(plan: Plan, info: dict[str, Any], transformed: Path, say: Callable[
     if not transformed.exists():
         say("transforming")
         # What is read in the order of time is transformed as it is read.
-        splits: tuple[Split, ...] = () if recipe_of(config).in_time_order else ("train", "eval")
+        splits: tuple[Split, ...] = () if recipe_of(config).from_raw_rows else ("train", "eval")
         beam_args = config.pipeline.beam_args
         transform_dataset(
             plan.data_dir, plan.dataset, transformed, plan.feature_set, config.record, splits, beam_args=beam_args

@@ -154,7 +154,9 @@ TEACHER_HIDDEN = "teacher_hidden"
 WEIGHT_COLUMN = Column(name=WEIGHT, dtype="float", entity="item", min_value=0.0, required=True, model_input=False)
 """A column that a source may declare: what a row, or a candidate, counts in losses and metrics; 1 without it."""
 
-RESERVED = frozenset({LABEL, EXPOSED, CANDIDATE, WEIGHT, TIMESTAMP, STAGE, TEACHER_HIDDEN})
+CATALOGUE_PLACE = "catalogue_place"
+"""In a batch: the place of a row's item in the catalogue of the training."""
+RESERVED = frozenset({LABEL, EXPOSED, CANDIDATE, WEIGHT, TIMESTAMP, STAGE, TEACHER_HIDDEN, CATALOGUE_PLACE})
 """What a batch has besides its features, under these names."""
 
 

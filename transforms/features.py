@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from transforms.columns import (
     CANDIDATE,
+    CATALOGUE_PLACE,
     EXPOSED,
     ITEM_ID,
     LABEL,
@@ -43,10 +44,10 @@ from transforms.columns import (
 from transforms.names import Name, refuse_alike, with_current_names
 
 __all__ = [
-    "CANDIDATE", "EXPOSED", "ITEM_ID", "LABEL", "LAST_TIMESTAMP", "LENGTHS", "MISSING_INT", "MISSING_STRING",
-    "RECORD_KINDS", "REQUEST_MASKS", "RESERVED", "ROW_KEYS", "SPLITS", "STAGE", "TEACHER_HIDDEN", "TIMESTAMP",
-    "UNKNOWN_LENGTH", "WEIGHT", "WEIGHT_COLUMN", "Column", "Encoding", "Feature", "FeatureSet", "ModelInput", "Pooling",
-    "RecordKind", "Shape", "Split", "Vocabulary", "with_lengths",
+    "CANDIDATE", "CATALOGUE_PLACE", "EXPOSED", "ITEM_ID", "LABEL", "LAST_TIMESTAMP", "LENGTHS", "MISSING_INT",
+    "MISSING_STRING", "RECORD_KINDS", "REQUEST_MASKS", "RESERVED", "ROW_KEYS", "SPLITS", "STAGE", "TEACHER_HIDDEN",
+    "TIMESTAMP", "UNKNOWN_LENGTH", "WEIGHT", "WEIGHT_COLUMN", "Column", "Encoding", "Feature", "FeatureSet",
+    "ModelInput", "Pooling", "RecordKind", "Shape", "Split", "Vocabulary", "with_lengths",
 ]  # fmt: skip
 
 Pooling = Literal["sum", "mean", "max"]

@@ -49,15 +49,19 @@ class RowEncoder:
         self._wanted = [item.name for item in feature_set.model_inputs("row")]
         self.spec = parse_spec(feature_set, "row", (*self._read, LABEL, TIMESTAMP, WEIGHT, *also, *read_by_more))
 
+    def transformed(self, raw: Features) -> Features:
+        """Returns the model inputs alone, of a batch that may lack all other columns."""
+        outputs = self._layer({name: raw[name] for name in self._read})
+        return {name: outputs[name] for name in self._wanted}
+
     def __call__(self, raw: Features) -> Features:
         """The columns of a batch.
 
         Args:
           raw: parsed by `spec`.
         """
-        outputs = self._layer({name: raw[name] for name in self._read})
         return {
-            **{name: outputs[name] for name in self._wanted},
+            **self.transformed(raw),
             **{name: raw[name] for name in (LABEL, TIMESTAMP, WEIGHT) if name in raw},
             **{name: value for one in self._more for name, value in one.compute(raw).items()},
         }

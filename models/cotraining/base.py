@@ -18,6 +18,7 @@ RECIPES = {
     "single": "models.cotraining.single.Single",
     "mutual_learning": "models.cotraining.mutual_learning.MutualLearningRecipe",
     "duet": "models.cotraining.duet.DuetRecipe",
+    "retrieval": "models.cotraining.retrieval.RetrievalRecipe",
     "cs3": "models.cotraining.cs3.CS3Recipe",
     "entire_space": "models.cotraining.entire_space.EntireSpaceRecipe",
 }
@@ -82,6 +83,13 @@ class Recipe(Options, abc.ABC):
 
     in_time_order: ClassVar[bool] = False
     """True if each record must be seen after all earlier ones, and none of them twice."""
+    reads_raw_rows: ClassVar[bool] = False
+    """True if raw rows are transformed as they are read, as they always are in the order of time."""
+
+    @property
+    def from_raw_rows(self) -> bool:
+        """True if the recipe needs no transformed records."""
+        return self.in_time_order or self.reads_raw_rows
 
     def needs(self) -> frozenset[str]:
         """Returns requirements on the data, a subset of `NEEDS`; most recipes have none."""

@@ -319,8 +319,8 @@ class CS3Recipe(Recipe, CS3Options):
         towers, *ranker = models
         if not isinstance(towers, TowerModel):
             raise ValueError(
-                f"the model is {type(towers).__name__}; expected two towers; choose dssm, int_tower, dat or "
-                "transformer_two_tower"
+                f"the model is {type(towers).__name__}; expected two towers; choose fism, dssm, int_tower, dat "
+                "or transformer_two_tower"
             )
         if any(item.shape.per_candidate for item in towers.embeddings.inputs):
             raise ValueError("records are requests; expected rows, as a stream has them; set record to row")

@@ -27,9 +27,9 @@ class RunState:
       epoch: the epoch under way, from 0.
       step: optimizer steps so far.
       step_in_epoch: steps so far in the epoch under way.
-      best_epoch: the epoch with the least eval log loss, from 1; None before the first evaluation; 0 at the end of a
-        run whose `start` is better than all.
-      best_logloss: that log loss.
+      best_epoch: the best epoch, from 1; None before the first evaluation; 0 at the end of a run whose `start` is
+        better than all.
+      best_value: what was compared, the least of which is the best.
       epochs_without_gain: evaluations since.
       history: metrics of each whole epoch.
       start: metrics of the weights that the run began with, if they predict already; they are kept as `best-0`.
@@ -41,7 +41,7 @@ class RunState:
     step: int = 0
     step_in_epoch: int = 0
     best_epoch: int | None = None
-    best_logloss: float | None = None
+    best_value: float | None = None
     epochs_without_gain: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     start: dict[str, float] = field(default_factory=dict)

@@ -75,27 +75,26 @@ def fit(
     start: Callable[[keras.Model], bool] | None = None,
     progress: bool | Callable[[Progress], None] = True,
     title: str = "",
+    monitor: str | None = None,
 ) -> FitResult:
     """Fits a model, continuing from the last intact checkpoint in `directory` if there is one.
 
     A model that is not compiled is compiled by `compile_model`; a compiled one keeps its optimizer, losses and metrics,
     must report `loss`, and does not use `learning_rate` and `optimizer`. With eval data the model ends with the weights
-    of the epoch with the least eval log loss; without, with the last. A strategy that it was built under is used.
+    of the epoch with the least eval log loss or best `monitor`; without, with the last. Its strategy is used.
 
     Args:
-      model: gives logits `[B]` or `[B, M]`. Its method `reset_state`, if it has one, is called before each epoch.
+      model: gives logits. Its `reset_state` is called before each epoch, `prepare_evaluation` before each evaluation.
       train_dataset: returns the batches `(features, label[, weight])` of an epoch, from 0; the same ones at every
         call; on each of several workers its shard (`worker_shard`). Label and weight have the logits' shape.
-      eval_dataset: batches of the same form; None: no evaluation.
-      directory: folder of the checkpoints; one a run.
-      epochs, learning_rate, optimizer: passes over the training data, and as in `compile_model`.
-      patience: evaluations without a lower log loss before stopping; None never stops early.
+      eval_dataset, directory, epochs: batches of the same form, or None; folder of the checkpoints; passes.
+      learning_rate, optimizer: as in `compile_model`.
+      patience, monitor: evaluations without a better value before stopping; metric to maximize; None: none, log loss.
       checkpoint_steps, keep_checkpoints: steps between checkpoints, beside an epoch's last; how many to keep.
-      steps_per_execution: steps between two reports of the loss, at which checkpoints may be saved.
+      steps_per_execution: steps between reports and possible checkpoints.
       max_steps, steps_per_epoch: stop after so many, those before a resume included; if known, the time left is shown.
       seed: seed of TensorFlow's and NumPy's global generators, which Consort's models do not use.
-      log_dir: directory of TensorBoard's event files; None writes none.
-      base_rate: share of clicks, for a model with a method `initialize_bias`; None does not call it.
+      log_dir, base_rate: folder of TensorBoard's event files; share of clicks for `initialize_bias`; or None.
       start: called with the built model of a new run; True if that now predicts: its weights are those of epoch 0.
       progress, title: True writes lines on stderr that begin with `title`; or a function that takes `Progress`.
 
@@ -112,7 +111,8 @@ def fit(
         checkpoints = Checkpoints(directory, model, model.optimizer, keep_checkpoints)
         reports = Reporter(progress, BoardLog(log_dir), title, epochs, _total_steps(epochs, steps_per_epoch, max_steps))
         with reports.shown(), loop_of(model, first, eval_dataset, steps_per_execution) as loop:
-            run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, checkpoint_steps, max_steps, reports)
+            limits = (checkpoint_steps, max_steps)
+            run = _Run(model, loop, train_dataset, eval_dataset, checkpoints, *limits, reports, monitor)
             return run.to_the_end(epochs, patience, start)
 
 
@@ -168,10 +168,11 @@ class _Run:
         checkpoint_steps: int,
         max_steps: int | None,
         reporter: Reporter,
+        monitor: str | None,
     ):
         self.model, self.loop, self.train_dataset, self.eval_dataset = model, loop, train_dataset, eval_dataset
         self.checkpoints, self.checkpoint_steps, self.max_steps = checkpoints, checkpoint_steps, max_steps
-        self.reporter, self.speed = reporter, Speed()
+        self.reporter, self.speed, self.monitor = reporter, Speed(), monitor
         restored: RunState | None = checkpoints.restore()
         self.resumed_from = restored.step if restored else None
         self.state = restored or RunState()
@@ -251,9 +252,9 @@ class _Run:
         self.checkpoints.save(state)
 
     def _compare(self, row: dict[str, float]) -> None:
-        state, logloss = self.state, _monitored(row)
-        if state.best_logloss is None or logloss < state.best_logloss:
-            state.best_logloss, state.best_epoch, state.epochs_without_gain = logloss, state.epoch + 1, 0
+        state, value = self.state, self._monitored(row)
+        if state.best_value is None or value < state.best_value:
+            state.best_value, state.best_epoch, state.epochs_without_gain = value, state.epoch + 1, 0
             self.checkpoints.save_best(state.epoch + 1)
         else:
             state.epochs_without_gain += 1
@@ -267,12 +268,12 @@ class _Run:
         under_way = state.epoch + (state.step_in_epoch > 0)
         if self.eval_dataset is None:
             return self._end_here(under_way, {})
-        if state.start and (state.best_logloss is None or _monitored(state.start) <= state.best_logloss):
-            state.best_logloss, state.best_epoch = _monitored(state.start), 0
+        if state.start and (state.best_value is None or self._monitored(state.start) <= state.best_value):
+            state.best_value, state.best_epoch = self._monitored(state.start), 0
             self.checkpoints.save(state)
         if state.step_in_epoch > 0 or state.best_epoch is None:  # None: the run so far had no eval data.
             row = {"epoch": under_way, "step": state.step, **self._evaluate()}
-            if state.best_logloss is None or _monitored(row) < state.best_logloss:
+            if state.best_value is None or self._monitored(row) < state.best_value:
                 return self._end_here(under_way, row)
         best = state.best_epoch
         if best is None:
@@ -288,11 +289,19 @@ class _Run:
 
     def _evaluate(self) -> dict[str, float]:
         self.reporter.evaluating(self.state.epoch + 1)
+        if hasattr(self.model, "prepare_evaluation"):
+            self.model.prepare_evaluation()
         if self.eval_dataset is None or not self.loop.evaluate(self.eval_dataset):
             raise InputError("eval data", "no batch", "at least one", "check the split, or give None for no evaluation")
         metrics = {f"eval_{name}": value for name, value in self._metrics().items()}
-        check_finite("eval log loss", _monitored(metrics), self.state.epoch + 1, self.state.step, self.state.step)
+        check_finite("eval log loss", self._monitored(metrics), self.state.epoch + 1, self.state.step, self.state.step)
         return metrics
+
+    def _monitored(self, row: Mapping[str, float]) -> float:
+        """Returns the value of which the least is the best."""
+        if self.monitor is not None:
+            return -row.get(f"eval_{self.monitor}", math.nan)
+        return row.get("eval_logloss", row.get("eval_loss", math.nan))
 
     def _metrics(self) -> dict[str, float]:
         metrics = {name: float(value) for name, value in self.model.get_metrics_result().items() if name != "examples"}
@@ -303,10 +312,6 @@ class _Run:
 def _total_steps(epochs: int, steps_per_epoch: int | None, max_steps: int | None) -> int | None:
     all_epochs = None if steps_per_epoch is None else epochs * steps_per_epoch
     return min((steps for steps in (all_epochs, max_steps) if steps is not None), default=None)
-
-
-def _monitored(row: dict[str, float]) -> float:
-    return row.get("eval_logloss", row.get("eval_loss", math.nan))
 
 
 def _zeros(specs: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -40,6 +41,32 @@ class FitSettings:
 
 
 @dataclass(frozen=True)
+class RetrievalData:
+    """What a softmax over the catalogue learns from: clicks, and the items among which they are found.
+
+    Args:
+      train: batches of an epoch by the seed of their order and the epoch; their features hold `timestamp` and, as
+        `catalogue_place`, the place of the item among the `items`.
+      eval: those of the eval split; None: there is none.
+      steps_per_epoch: batches of an epoch.
+      items: values of the items' model inputs, `[N]` or `[N, W]`, by name; first those that the train split shows.
+      trained_items: number of these.
+      places, times: item and timestamp of each click of the train split, `[C]`.
+      eval_places, eval_times: likewise of the eval split; the place of an item that train does not show is -1.
+    """
+
+    train: Callable[[int, int], tf.data.Dataset]
+    eval: tf.data.Dataset | None
+    steps_per_epoch: int
+    items: Mapping[str, np.ndarray]
+    trained_items: int
+    places: np.ndarray
+    times: np.ndarray
+    eval_places: np.ndarray
+    eval_times: np.ndarray
+
+
+@dataclass(frozen=True)
 class TrainingJob:
     """One run.
 
@@ -54,6 +81,7 @@ class TrainingJob:
       base_rate: share of clicks among the first training records; None: not known.
       linear_start: a new model with linear terms begins as a logistic regression; see `start_linear_terms`.
       external: what the recipe's external inputs loaded, by the option that names each.
+      retrieval: returns the data of a softmax over the catalogue, of clicked rows alone or of all; None: there is none.
       log_dir: maps the folder of the checkpoints to that of TensorBoard's event files; None: `tensorboard` in it.
     """
 
@@ -67,6 +95,7 @@ class TrainingJob:
     base_rate: float | None = None
     linear_start: bool = False
     external: Mapping[str, Any] = field(default_factory=dict)
+    retrieval: Callable[[bool], RetrievalData] | None = None
     log_dir: Callable[[Path], Path] | None = None
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:
@@ -81,22 +110,20 @@ class TrainingJob:
         """
         arguments = dataclasses.asdict(settings)
         decay_epochs, tensorboard = arguments.pop("decay_epochs"), arguments.pop("tensorboard")
+        steps = changes.get("steps_per_epoch", self.steps_per_epoch)
         if decay_epochs is not None:
-            arguments["learning_rate"] = exponential_decay(settings.learning_rate, decay_epochs, self.steps_per_epoch)
-        changes = {"base_rate": self.base_rate, **changes}
+            arguments["learning_rate"] = exponential_decay(settings.learning_rate, decay_epochs, steps)
+        changes = {
+            "train_dataset": lambda epoch: self.train_dataset(seed, epoch),
+            "eval_dataset": self.eval_dataset,
+            "steps_per_epoch": steps,
+            "base_rate": self.base_rate,
+            **changes,
+        }
         if self.linear_start and changes["base_rate"] is not None:
             changes["start"] = lambda built: start_linear_terms(built, self.train_dataset(seed, 0), self.eval_dataset)
-        return fit(
-            model,
-            lambda epoch: self.train_dataset(seed, epoch),
-            self.eval_dataset,
-            directory,
-            **arguments,
-            seed=seed,
-            steps_per_epoch=self.steps_per_epoch,
-            log_dir=self._logs_of(directory) if tensorboard else None,
-            **changes,
-        )
+        log_dir = self._logs_of(directory) if tensorboard else None
+        return fit(model, directory=directory, **arguments, seed=seed, log_dir=log_dir, **changes)
 
     def _logs_of(self, directory: Path) -> Path:
         return directory / "tensorboard" if self.log_dir is None else self.log_dir(directory)

@@ -32,7 +32,16 @@ def test_a_project_imports_and_its_run_files_fit_the_data(tmp_path, monkeypatch,
     _write_log(tmp_path / "clicks.csv", shown)
     answer = consort("new", "shop", "--data", "clicks.csv", "--json", "new.json")
     assert answer.code == 0, answer.err
-    names = ["shop.yaml", "deepfm.yaml", "mutual.yaml", f"{ranker}.yaml", "cs3.yaml", "README.md", ".gitignore"]
+    names = [
+        "shop.yaml",
+        "deepfm.yaml",
+        "mutual.yaml",
+        f"{ranker}.yaml",
+        "retrieval.yaml",
+        "cs3.yaml",
+        "README.md",
+        ".gitignore",
+    ]
     result = json.loads((tmp_path / "new.json").read_text())
     assert result == {"project": "shop", "files": names, "questions": 0}
     assert sorted(path.name for path in (tmp_path / "shop").iterdir()) == sorted(names)
@@ -41,7 +50,7 @@ def test_a_project_imports_and_its_run_files_fit_the_data(tmp_path, monkeypatch,
     assert answer.code == 0 and "audit of " in answer.err, answer.err
     assert json.loads((tmp_path / "shop" / "imported.json").read_text())["audit"]["stops"] == []
     assert load_dataset("data").source == "shop" and set(load_dataset("data").records) == {"row", "request"}
-    for name in ("deepfm", "mutual", ranker, "cs3"):
+    for name in ("deepfm", "mutual", ranker, "retrieval", "cs3"):
         config = load_config(f"{name}.yaml")
         assert config.name == f"shop_{name}" and config.source is None
         check_run(config, "data")

@@ -39,7 +39,7 @@ def _kinds(record: RecordKind) -> dict[str, list[ModelInput]]:
 
 
 _FIELD_MODELS = {"deepfm", "dcn", "pnn", "fibinet", "cold"}
-_TOWERS = {"dssm", "int_tower", "dat", "transformer_two_tower", "two_tower"}
+_TOWERS = {"dssm", "fism", "int_tower", "dat", "transformer_two_tower", "two_tower"}
 _RECORDS: tuple[RecordKind, ...] = ("row", "request")
 _CASES = [
     (name, record, kind)

@@ -1,0 +1,59 @@
+"""FISM with features: the formula by hand, what it starts as, and soundness."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from models.layers.tower_caches import TowerCaches
+from models.retrieval.fism import FISM
+from tests.helpers.layer_check import check_layer
+from tests.helpers.model_batches import ROW, SIZES, row_batch
+
+
+def _model(**options: Any) -> FISM:
+    return FISM(ROW, SIZES, embedding_dim=3, hidden_units=(5,), **options)
+
+
+def _caches() -> TowerCaches:
+    return TowerCaches({"user": 5, "item": 7}, {"user": 3, "item": 3}, 3, features={"user": "user", "item": "item"})
+
+
+def test_the_score_is_that_of_the_sums_by_hand() -> None:
+    model = _model(residual=True)
+    model(row_batch())
+    for index, weight in enumerate(model.trainable_weights):
+        weight.assign_add(tf.random.stateless_normal(weight.shape, [7, index], stddev=0.3))
+    sets = model.look_up(row_batch()).sets
+    mask = sets.history_mask.numpy()[..., None, None]
+    history = (sets.history.numpy() * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+    request, item = sets.request.numpy(), sets.candidates.numpy()[:, 0]
+
+    def residual(side: str, *parts: np.ndarray) -> np.ndarray:
+        fields = np.concatenate([part.reshape(3, -1) for part in parts], axis=1)
+        kernel, bias, last, last_bias = (weight.numpy() for weight in model.towers[side].weights)
+        return model.gates[side].gate.numpy() * (np.maximum(fields @ kernel + bias, 0) @ last + last_bias)
+
+    kernel, constant = (weight.numpy() for weight in model.history.weights)
+    user = request.sum(axis=1) + history.sum(axis=1) @ kernel + constant + residual("user", request, history)
+    scale, bias = model.similarity.scale.numpy(), model.similarity.bias.numpy()
+    expected = scale * (user * (item.sum(axis=1) + residual("item", item))).sum(axis=1) + bias
+    np.testing.assert_allclose(model(row_batch()).numpy(), expected, rtol=1e-4)
+
+
+def test_it_starts_as_the_similarity_of_the_item_with_the_mean_of_the_history() -> None:
+    model = _model(residual=True, caches=_caches())
+    model(row_batch())
+    rows = np.random.default_rng(1).normal(size=model.embeddings.table.shape).astype(np.float32)
+    first = model.embeddings.first_rows
+    rows[first["users"] : first["users"] + SIZES["users"]] = 0
+    model.embeddings.table.assign(rows)
+    model.embeddings.number_vectors.assign(tf.zeros_like(model.embeddings.number_vectors))
+    item = rows[first["items"] :]
+    user = np.stack([(item[4] + item[6]) / 2, np.zeros(3, np.float32), item[1]])
+    np.testing.assert_allclose(model(row_batch()).numpy(), (user * item[[2, 1, 6]]).sum(axis=1), rtol=1e-5)
+
+
+def test_is_a_sound_model(tmp_path: Path) -> None:
+    check_layer(lambda: _model(seed=4, residual=True), row_batch(), tmp_path, compiles=False)
