@@ -81,7 +81,7 @@ def train(
     apart = ("history", "best", "warnings", "changes")
     training = {key: value for key, value in result["training"].items() if key not in apart}
     summary = {"run": str(out), "seed": result["seed"], "training": training, **describe_best(result)}
-    show(summary | {key: _with_intervals(result[key]) for key in ("retrieval", "evaluation") if key in result})
+    show(summary | ({"retrieval": _with_intervals(result["retrieval"])} if "retrieval" in result else {}))
     for key in ("retrieval", "evaluation"):
         show_baselines(result.get(key, {}))
     save(result, json_file)
@@ -139,8 +139,8 @@ def evaluate(
         result["resample"] = _drawn(compared.metrics)
     apart = {name: _with_intervals(one) for name, one in (("retrieval", retrieval), ("off_policy", off_policy)) if one}
     show({**result, **apart, "metrics": _with_intervals(compared.metrics)})
-    show_baselines(retrieval)
-    show_baselines({**compared.metrics, **notes})
+    show_baselines({"split": split, **retrieval})
+    show_baselines({"split": split, **compared.metrics, **notes})
     from runs.provenance import machine
 
     reported = {"retrieval": {"exclude_seen": exclude_seen, **retrieval}} if retrieval else {}

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -34,9 +33,10 @@ class Boosted:
 
 def boosted(train: Examples, held_out: Examples) -> Boosted | None:
     """Fits up to 300 trees; the log loss of held-out examples says when to stop. Returns None without LightGBM."""
-    if find_spec("lightgbm") is None:
+    try:
+        lightgbm: Any = import_module("lightgbm")
+    except ImportError:
         return None
-    lightgbm: Any = import_module("lightgbm")
 
     first = train.numbers.shape[1]
     largest = train.ids.max(axis=0, initial=0)

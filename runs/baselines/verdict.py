@@ -8,7 +8,7 @@ from evaluation.comparison import HIGHER_IS_BETTER, Comparison
 NAIVE = ("mean_rate", "logging_policy", "most_popular", "recently_popular")
 """Baselines that know nothing of the features; a model that is not better than these has learned nothing of use."""
 _DECISIVE = ("auc_entire", "auc")
-_SHOWN = ("auc", "logloss", "gauc_user", "gauc_request", "auc_entire", "auc_unexposed")
+_SHOWN = ("auc", "logloss", "gauc_request", "gauc_user", "auc_entire", "auc_unexposed")
 _MOST_COLUMNS = 5
 
 
@@ -84,10 +84,12 @@ def baseline_lines(report: Mapping[str, Any]) -> list[str]:
     if not baselines:
         return []
     recalls = [key for key in report if key.startswith("catalogue_recall@") and key.rpartition("@")[2].isdigit()]
-    keys = (recalls or [key for key in _SHOWN if key in report])[-_MOST_COLUMNS:]
+    shown = [key for key in _SHOWN if key in report and not (key == "gauc_user" and "auc_entire" in report)]
+    keys = recalls[-_MOST_COLUMNS:] or shown[:_MOST_COLUMNS]
     decisive = decisive_metric(report) or ""
     rows = {"model": report, **baselines}
-    lines = [["", *keys, f"gain in {decisive}"]]
+    title = f"{report['split']} split" if "split" in report else ""
+    lines = [[title, *keys, f"gain in {decisive}"]]
     for name, values in rows.items():
         cells = [name]
         for key in keys:

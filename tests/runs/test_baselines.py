@@ -13,7 +13,7 @@ from evaluation.comparison import BaselineScores, Comparison, compare
 from evaluation.metrics import row_data
 from runs.baselines.beside import predictions
 from runs.baselines.cache import FOLDER, Predictions
-from runs.baselines.verdict import failed_gains, warnings_of
+from runs.baselines.verdict import baseline_lines, failed_gains, warnings_of
 from tests.helpers.toy_data import write_learnable
 from transforms.features import Encoding, Feature, FeatureSet, Split
 from transforms.records import Dataset, load_dataset, shard_paths
@@ -135,3 +135,15 @@ def test_the_gate_wants_the_gain_over_the_best_and_more_than_chance_over_the_nai
     # However low the bound, noise is not significantly better than the mean rate.
     assert any("mean_rate" in reason for reason in failed_gains(_report(comparisons["noise"]), -1.0))
     assert failed_gains({"auc": 0.7}, 0.0)
+
+
+def test_the_table_marks_the_best_value_of_each_metric(comparisons: dict[str, Comparison]) -> None:
+    comparison = comparisons["better"]
+    report = {"split": "eval", **_report(comparison), "baselines": comparison.baselines}
+    header, model, mean_rate, *_ = baseline_lines(report)
+    assert header.split() == ["eval", "split", "auc", "logloss", "gain", "in", "auc"]
+    assert model.count("*") == 2 and "*" not in mean_rate
+    gain = comparison.gain["mean_rate"]
+    assert f"0.5000  {comparison.baselines['mean_rate']['logloss']:.4f}" in mean_rate.replace("   ", "  ")
+    assert mean_rate.endswith(f"{gain['auc']:+.4f} [{gain['auc_low']:+.4f}, {gain['auc_high']:+.4f}]")
+    assert baseline_lines(dict(comparison.metrics)) == []
