@@ -122,9 +122,12 @@ class Design:
     """
 
     def __init__(self, train: Examples):
-        # An id beyond those seen shares the last column, which no training example has.
+        # Ids that no training example has share the last column.
         self._sizes = train.ids.max(axis=0, initial=0) + 2
         self._offsets = np.concatenate([[0], np.cumsum(self._sizes)]).astype(np.int64)
+        seen = np.bincount((train.ids + self._offsets[:-1]).ravel(), minlength=int(self._offsets[-1])) > 0
+        self._kinds = int(seen.sum()) + 1
+        self._places = np.where(seen, np.cumsum(seen) - 1, self._kinds - 1)
         self._widths = [one.shape[1] for one in train.lists]
         self._mean = np.average(train.numbers, axis=0, weights=train.weight) if train.numbers.size else np.empty(0)
         deviation = train.numbers.std(axis=0) if train.numbers.size else np.empty(0)
@@ -133,9 +136,9 @@ class Design:
     def matrix(self, examples: Examples) -> sparse.csr_matrix:
         """Returns the rows of a linear model, `[n, D]`."""
         size, kinds = examples.ids.shape
-        columns = np.minimum(examples.ids, self._sizes - 1) + self._offsets[:-1]
+        columns = self._places[np.minimum(examples.ids, self._sizes - 1) + self._offsets[:-1]]
         starts = np.arange(0, size * kinds + 1, kinds) if kinds else np.zeros(size + 1, np.int64)
-        one_hot = sparse.csr_matrix((np.ones(columns.size), columns.ravel(), starts), (size, int(self._offsets[-1])))
+        one_hot = sparse.csr_matrix((np.ones(columns.size), columns.ravel(), starts), (size, self._kinds))
         numbers = sparse.csr_matrix((examples.numbers - self._mean) / self._scale)
         lists = [_widened(one, width) for one, width in zip(examples.lists, self._widths, strict=True)]
         return sparse.hstack([one_hot, numbers, *lists], "csr")

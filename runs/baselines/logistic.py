@@ -10,7 +10,7 @@ from evaluation.pointwise import logloss
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Each C that is tried; the log loss of the eval split decides."""
-_MAX_STEPS = 200
+_MAX_STEPS = 100
 _TOLERANCE = 1e-5
 
 
@@ -65,7 +65,7 @@ def fit(
         first = np.append(np.zeros(rows.shape[1]), special.logit(rate))
     else:
         first = np.append(start.weights, start.intercept)
-    options = {"maxiter": _MAX_STEPS, "gtol": _TOLERANCE, "ftol": 64 * np.finfo(float).eps}
+    options = {"maxiter": _MAX_STEPS, "gtol": _TOLERANCE, "ftol": 1e-9}
     solution = optimize.minimize(objective, first, jac=True, method="L-BFGS-B", options=options).x
     return LogisticRegression(solution[:-1], float(solution[-1]), c)
 

@@ -17,7 +17,7 @@ from transforms.schema import parse_spec
 
 MEAN_RATE, LOGISTIC_REGRESSION, GRADIENT_BOOSTING = "mean_rate", "logistic_regression", "gradient_boosting"
 LOGGING_POLICY = "logging_policy"
-MAX_EXAMPLES, MAX_VALUES = 200_000, 8_000_000
+MAX_EXAMPLES, MAX_VALUES = 100_000, 4_000_000
 """Of the train split, at most, that baselines are fitted on: examples, and values that are not 0."""
 MAX_HELD_OUT = 50_000
 """Examples of the eval split, at most, by which settings are chosen."""
