@@ -6,7 +6,7 @@ import sqlite3
 import pytest
 
 from benchmarks.criteo_like import write_criteo_like
-from tests.helpers.command_line import consort, finish, kill_when, start
+from tests.helpers.command_line import consort, kill_when
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_learnable
 
@@ -60,8 +60,7 @@ def test_a_killed_import_leaves_nothing_that_shows(tmp_path):
     assert answer.code == 0 and sum(split["records"] for split in splits) == 8000
 
 
-def test_a_killed_training_goes_on_to_the_same_model(folder):
-    whole = start(folder, "train", "toy.yaml", "--data", "toy", "--out", "whole")
+def test_a_killed_training_goes_on_to_the_same_model(folder, monkeypatch):
     command = ("train", "toy.yaml", "--data", "toy", "--out", "cut")
     run = folder / "cut"
     # What a run leaves that was killed while it wrote its first file.
@@ -76,10 +75,11 @@ def test_a_killed_training_goes_on_to_the_same_model(folder):
     # The fit went on from a checkpoint in its middle, and was whole when the export was killed.
     assert 35 <= resumed["resumed_from"] < STEPS and resumed["steps"] == STEPS
     assert not (run / "model").exists()
-    last = finish(start(folder, *command))
+    monkeypatch.chdir(folder)
+    last = consort(*command)
     assert last.code == 0, last.err
     assert names(run) == ["checkpoints", "config.yaml", "model", "run.json", "transformed"]
-    assert finish(whole).code == 0
+    assert consort("train", "toy.yaml", "--data", "toy", "--out", "whole").code == 0
     # On a busy machine threads may add up in another order; what is lost or done twice shows in the first digits.
     assert golden(run) == pytest.approx(golden(folder / "whole"), rel=1e-5)
 
@@ -88,12 +88,13 @@ def golden(run):
     return json.loads((run / "model" / "assets.extra" / "golden.json").read_text())["probability"]
 
 
-def test_a_killed_pipeline_goes_on_from_its_checkpoint(folder):
+def test_a_killed_pipeline_goes_on_from_its_checkpoint(folder, monkeypatch):
     root = folder / "root"
     command = ("pipeline", "run", "toy.yaml", "--data", "toy", "--root", "root")
     kill_when(appears(root, "checkpoints/*/step-42.index"), folder, *command)
     assert not (root / "serving").exists() and states(root)["Trainer"] == [RUNNING]
-    again = finish(start(folder, *command))
+    monkeypatch.chdir(folder)
+    again = consort(*command)
     assert again.code == 0, again.err
     assert states(root)["Trainer"] == [RUNNING, COMPLETE]
     assert states(root)["Transform"] == [COMPLETE, CACHED]
