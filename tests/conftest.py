@@ -2,6 +2,7 @@
 
 import faulthandler
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,6 +74,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> "LoadFileSch
             super()._assign_work_unit(node)
 
     return LongFoldersFirst(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten_graphs() -> Iterator[None]:
+    """Lets go of the graphs of a file's trainings: each would slow down all tests behind it.
+
+    TensorFlow keeps the gradient of every traced `tf.custom_gradient`, and with it the graph, for good.
+    """
+    yield
+    framework = sys.modules.get("tensorflow.python.framework.ops")
+    if framework is not None:
+        gradients = framework.gradient_registry._registry
+        for name in [name for name in gradients if name.startswith("CustomGradient-")]:
+            del gradients[name]
 
 
 @pytest.fixture(scope="session")
