@@ -131,7 +131,7 @@ def test_a_folder_of_another_search_is_refused(folder, resumed):
 @pytest.mark.slow
 def test_the_pipeline_pushes_a_model_with_the_best_values(folder):
     tuning = {"in_pipeline": True, "max_trials": 2, "parallel": 2, "space": {RATE: [0.0000001, 0.02]}}
-    config = small_config(training={"epochs": 1}, tuning={**tuning, "max_steps": 24})
+    config = small_config(training={"epochs": 1, "linear_start": False}, tuning={**tuning, "max_steps": 24})
     version = Path(run(config, folder / "toy", folder / "root")["model"])
     contract = json.loads((version / "assets.extra" / "contract.json").read_text())
     assert contract["run"]["config"]["training"]["learning_rate"] == 0.02
