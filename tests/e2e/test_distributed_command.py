@@ -19,7 +19,8 @@ from tests.helpers.toy_data import write_learnable
 from transforms.beam.transform_dataset import load_transform, transformed_files
 
 pytestmark = pytest.mark.e2e
-FITTING = {"checkpoint_steps": 10, "epochs": 6, "optimizer": "adagrad", "learning_rate": 0.1}
+# No linear start, which processes that share a training do not have.
+FITTING = {"checkpoint_steps": 10, "epochs": 6, "optimizer": "adagrad", "learning_rate": 0.1, "linear_start": False}
 STEPS = 6 * 24
 """3000 rows in batches of 128 are 24 steps an epoch."""
 LOST_WITHIN_S, ENDS_WITHIN_S = 60, 10
