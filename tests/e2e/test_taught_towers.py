@@ -36,7 +36,7 @@ from transforms.stream import RowEncoder, transformed_stream
 from transforms.vocabularies import in_vocabulary_ids, table_sizes
 from transforms.writing import write_dataset
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("eagerly")]
 
 _WIDTH, _BETA, _COLUMNS = 5, 0.7, ["user_id", "item_id", "timestamp", "price"]
 _CASCADES = {"user_id": "user_id", "item_id": "items"}
