@@ -7,10 +7,11 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.dense import Dense
+from models.layers.recency import RecencyWeightedMean
 from models.layers.set_vectors import SetVectors
 from models.layers.tower import Tower
 from models.layers.tower_caches import SIDES
-from models.preranking.set_model import mean_history
+from models.options import Count
 from models.retrieval.tower_model import TowerModel, TowerOptions, item_fields, user_fields
 
 
@@ -20,23 +21,27 @@ class FISMOptions(TowerOptions):
 
     Args:
       residual: True adds the gated towers of dense layers.
+      max_positions: learned weights of positions in the history, counted from its end; older events share the last one.
+        1 weights all alike.
     """
 
     residual: bool = False
+    max_positions: Count = 50
 
 
 @keras.utils.register_keras_serializable(package="consort")
 class FISM(TowerModel):
-    """Two towers that begin as factored item similarities: the user is the mean of the items of the history.
+    """Two towers that begin as factored item similarities: the user is a mean of the items of the history.
 
-    With x_f the vectors of a side's fields, s_nf those of the history's N events:
+    With x_f the vectors of a side's fields, s_nf those of the history's N events, and w_n their weights, learned for
+    each position from the end (`RecencyWeightedMean`):
 
-      u = A mean_n sum_f s_nf + sum_f x_f + c + E_u extra,  v = sum_f x_f + E_v extra,  logit = scale <u, v> + bias
+      u = A sum_n w_n sum_f s_nf + sum_f x_f + c + E_u extra,  v = sum_f x_f + E_v extra,  logit = scale <u, v> + bias
 
     With `residual` g_u MLP_u([request ; mean of history ; extra]) and g_v MLP_v([item ; extra]) are added. A starts as
-    the identity, and E and the gates g at 0: at first the score is the similarity of the item with those of the
-    history, in the table that both share. On small logs this finds more of a catalogue than MLPs do, and users
-    without a training row have as good a vector as others.
+    the identity, the weights w_n alike, and E and the gates g at 0: at first the score is the similarity of the item
+    with those of the history, in the table that both share. On small logs this finds more of a catalogue than MLPs do,
+    and users without a training row have as good a vector as others.
 
     Reference: Kabbur et al., "FISM: Factored Item Similarity Models for Top-N Recommender Systems" (KDD 2013), with
     features as in factorization machines, and residual towers whose gates are those of Bachlechner et al., "ReZero is
@@ -57,6 +62,7 @@ class FISM(TowerModel):
         units = (*self.options.hidden_units, width)
         self.towers = {side: Tower(units, **self._tower_options(side)) for side in sides}
         self.gates = {side: Gate() for side in sides}
+        self.mean = RecencyWeightedMean(self.options.max_positions - 1) if "history" in self.roles.values() else None
         # Its bias is c, whose product with an item's vector is the item's bias.
         self.history = Dense(width, kernel_initializer=keras.initializers.Identity())
         cached = [side for side, size in self.extra_widths.items() if size]
@@ -67,12 +73,12 @@ class FISM(TowerModel):
         return dict.fromkeys(SIDES, self.options.embedding_dim)
 
     def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        history = self.history(tf.reduce_sum(mean_history(vectors), axis=1))
-        return (
-            tf.reduce_sum(vectors.request, axis=1)
-            + history
-            + self._more("user", user_fields(vectors, extra), extra, training)
-        )
+        if self.mean is None:
+            mean = tf.zeros_like(vectors.candidates[:, 0, 0])
+        else:
+            mean = self.mean(tf.reduce_sum(vectors.history, axis=2), vectors.history_mask)
+        user = tf.reduce_sum(vectors.request, axis=1) + self.history(mean)
+        return user + self._more("user", user_fields(vectors, extra), extra, training)
 
     def item_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         item = tf.reduce_sum(vectors.candidates, axis=2)

@@ -27,7 +27,12 @@ def test_the_score_is_that_of_the_sums_by_hand() -> None:
         weight.assign_add(tf.random.stateless_normal(weight.shape, [7, index], stddev=0.3))
     sets = model.look_up(row_batch()).sets
     mask = sets.history_mask.numpy()[..., None, None]
-    history = (sets.history.numpy() * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+    mean = (sets.history.numpy() * mask).sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
+    assert model.mean is not None
+    latest, before = np.exp(model.mean.weight.numpy()[:2])
+    events = sets.history.numpy()[:, :, 0]
+    two = (before * events[0, 0] + latest * events[0, 1]) / (before + latest)
+    history = np.stack([two, 0 * events[1, 0], events[2, 0]])
     request, item = sets.request.numpy(), sets.candidates.numpy()[:, 0]
 
     def residual(side: str, *parts: np.ndarray) -> np.ndarray:
@@ -36,7 +41,7 @@ def test_the_score_is_that_of_the_sums_by_hand() -> None:
         return model.gates[side].gate.numpy() * (np.maximum(fields @ kernel + bias, 0) @ last + last_bias)
 
     kernel, constant = (weight.numpy() for weight in model.history.weights)
-    user = request.sum(axis=1) + history.sum(axis=1) @ kernel + constant + residual("user", request, history)
+    user = request.sum(axis=1) + history @ kernel + constant + residual("user", request, mean)
     scale, bias = model.similarity.scale.numpy(), model.similarity.bias.numpy()
     expected = scale * (user * (item.sum(axis=1) + residual("item", item))).sum(axis=1) + bias
     np.testing.assert_allclose(model(row_batch()).numpy(), expected, rtol=1e-4)
@@ -53,6 +58,17 @@ def test_it_starts_as_the_similarity_of_the_item_with_the_mean_of_the_history() 
     item = rows[first["items"] :]
     user = np.stack([(item[4] + item[6]) / 2, np.zeros(3, np.float32), item[1]])
     np.testing.assert_allclose(model(row_batch()).numpy(), (user * item[[2, 1, 6]]).sum(axis=1), rtol=1e-5)
+
+
+def test_a_model_without_history_scores_by_its_other_fields() -> None:
+    inputs = [one for one in ROW if one.name != "history"]
+    model = FISM(inputs, SIZES, embedding_dim=3)
+    model(row_batch())
+    rows = np.random.default_rng(1).normal(size=model.embeddings.table.shape).astype(np.float32)
+    model.embeddings.table.assign(rows)
+    sets = model.look_up(row_batch()).sets
+    expected = (sets.request[:, 0] * tf.reduce_sum(sets.candidates[:, 0], axis=1)).numpy().sum(axis=1)
+    np.testing.assert_allclose(model(row_batch()).numpy(), expected, rtol=1e-5)
 
 
 def test_is_a_sound_model(tmp_path: Path) -> None:

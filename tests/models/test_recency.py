@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
-from models.layers.recency import Recency
+from models.layers.recency import Recency, RecencyWeightedMean
 from tests.helpers.layer_check import check_layer
 
 _HISTORY = tf.random.stateless_normal([2, 4, 3], [1, 2])
@@ -44,6 +44,25 @@ def test_an_empty_history_stays_empty() -> None:
     assert Recency(5)(tf.zeros([2, 0, 3]), tf.zeros([2, 0], tf.bool)).shape == (2, 0, 3)
 
 
+def test_a_mean_weighs_elements_by_their_places_before_the_last_real_one() -> None:
+    layer = RecencyWeightedMean(2)
+    layer(_HISTORY, _MASK)
+    layer.set_weights([np.log([1.0, 2.0, 4.0])])
+    x = _HISTORY.numpy()
+    # The third element of the second history is not real, and takes a place all the same.
+    expected = np.stack([(4 * x[0, 0] + 2 * x[0, 1] + x[0, 2]) / 7, (4 * x[1, 1] + x[1, 3]) / 5])
+    np.testing.assert_allclose(layer(_HISTORY, _MASK), expected, rtol=1e-5)
+    older = layer(tf.constant([[[1.0], [0.0], [0.0], [0.0]]]))
+    np.testing.assert_allclose(older, [[4 / 11]], rtol=1e-5)
+
+
+def test_a_mean_starts_with_equal_weights_and_is_0_without_elements() -> None:
+    mask = tf.constant([[True, True, True, False], [False, False, False, False]])
+    expected = np.stack([_HISTORY[0, :3].numpy().mean(axis=0), np.zeros(3)])
+    np.testing.assert_allclose(RecencyWeightedMean(5)(_HISTORY, mask), expected, rtol=1e-5, atol=1e-7)
+    assert RecencyWeightedMean(5)(tf.zeros([2, 0, 3]), tf.zeros([2, 0], tf.bool)).numpy().tolist() == [[0.0] * 3] * 2
+
+
 class _Aged(keras.layers.Layer):
     """The layer as one of a single argument."""
 
@@ -63,4 +82,5 @@ def test_is_a_sound_layer(tmp_path: Path) -> None:
 
 
 def test_config_gives_the_arguments_back() -> None:
-    assert Recency.from_config(Recency(7).get_config()).max_age == 7
+    for layer in (Recency, RecencyWeightedMean):
+        assert layer.from_config(layer(7).get_config()).max_age == 7
