@@ -1,5 +1,6 @@
 """`consort online` with a server attached: kills, version flips, pushes, and requests that never fail."""
 
+import dataclasses
 import threading
 import time
 from pathlib import Path
@@ -73,6 +74,8 @@ def _command(folder: Path, out: str) -> tuple[object, ...]:
 
 def test_a_server_takes_up_each_version_and_kills_and_pushes_cost_nothing(tmp_path: Path) -> None:
     rows = learnable_rows("train", 800, 0)
+    # No event is there twice.
+    rows = dataclasses.replace(rows, columns={**rows.columns, "request_id": np.arange(800).astype("S")})
     write_dataset([rows], tmp_path / "log", "toy", toy_features(), {"seed": 0})
     cut_spans(tmp_path / "log", tmp_path / "stream", _SPANS)
     (tmp_path / "run.yaml").write_text(_RUN)
