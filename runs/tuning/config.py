@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError,
 
 from transforms.errors import InputError
 
-FIXED = ("name", "source", "record", "seed", "features", "gate", "pipeline", "tuning")
+FIXED = ("name", "source", "record", "seed", "baselines", "features", "gate", "pipeline", "tuning")
 """Sections that no search may change: all trials share one transform, one eval split and one seed."""
 
 _DOMAIN = "a list of choices, or {min: ..., max: ..., log: true}"

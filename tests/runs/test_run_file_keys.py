@@ -155,11 +155,15 @@ def _seen(config: RunConfig, data: _Data, key: str = "") -> str:
     return "\n".join(map(str, parts))
 
 
+# Functions print where in memory they are.
+_COMPARED_APART = ("learning_rate", "start", "train_dataset")
+
+
 def _training() -> list[Any]:
     job, model = Recording.last["job"], Recording.last["model"]
     first = next(iter(job.train_dataset(1, 0)))
     return [
-        {name: value for name, value in Recording.last["fit"].items() if name not in ("learning_rate", "start")},
+        {name: value for name, value in Recording.last["fit"].items() if name not in _COMPARED_APART},
         "start" in Recording.last["fit"],
         _rates(Recording.last["fit"]["learning_rate"]),
         job.steps_per_epoch,
