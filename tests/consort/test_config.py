@@ -82,7 +82,9 @@ def test_every_preset_is_right_and_named_after_its_source():
         config = load_config(path)
         assert config.name == name
         assert config.source is not None and name.startswith(
-            config.source.replace("ctr_simulator", "simulated_ctr").replace("simulator", "simulated")
+            config.source.replace("ratings_matrix", "coat")
+            .replace("ctr_simulator", "simulated_ctr")
+            .replace("simulator", "simulated")
         )
 
 
