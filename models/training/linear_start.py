@@ -10,10 +10,10 @@ import tf_keras as keras
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.optimize import minimize
-from scipy.special import expit
 
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
 from models.ranking.field_model import DeepFieldModel
+from models.training.logistic_loss import log_loss_sum, penalized_log_loss
 from transforms.features import ModelInput
 
 STRENGTHS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -107,19 +107,11 @@ class _Rows:
 
     def loss(self, fitted: Floats) -> float:
         """Returns the sum of the log losses with weights and bias."""
-        logits = self.matrix @ fitted[:-1] + fitted[-1]
-        return float(self.weight @ (np.logaddexp(0, logits) - self.label * logits))
+        return log_loss_sum(self.matrix, self.label, self.weight, fitted)[0]
 
     def fit(self, start: Floats, strength: float) -> Floats:
         """Returns weights and bias with the least sum of log loss and penalty."""
-        transposed = self.matrix.T.tocsr()
-
-        def objective(fitted: Floats) -> tuple[float, Floats]:
-            weights, logits = fitted[:-1], self.matrix @ fitted[:-1] + fitted[-1]
-            loss = self.weight @ (np.logaddexp(0, logits) - self.label * logits) + weights @ weights / (2 * strength)
-            residual = self.weight * (expit(logits) - self.label)
-            return float(loss), np.append(transposed @ residual + weights / strength, residual.sum())
-
+        objective = penalized_log_loss(self.matrix, self.label, self.weight, strength)
         solve: Callable[..., Any] = minimize
         options = {"maxiter": _ITERATIONS, "ftol": _TOLERANCE}
         return np.asarray(solve(objective, start, jac=True, method="L-BFGS-B", options=options).x)

@@ -7,6 +7,7 @@ import numpy as np
 from scipy import optimize, sparse, special
 
 from evaluation.pointwise import logloss
+from models.training.logistic_loss import penalized_log_loss
 
 STRENGTHS = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
 """Each C that is tried; the log loss of the eval split decides."""
@@ -50,14 +51,10 @@ def fit(
       c: C.
       start: first weights; None: 0, and the mean label.
     """
-    total, transposed = weight.sum(), rows.T.tocsr()
+    total, summed = weight.sum(), penalized_log_loss(rows, label, weight, c)
 
     def objective(parameters: np.ndarray) -> tuple[float, np.ndarray]:
-        weights, intercept = parameters[:-1], parameters[-1]
-        logit = rows @ weights + intercept
-        loss = weight @ (np.logaddexp(0.0, logit) - label * logit) + weights @ weights / (2 * c)
-        slope = weight * (special.expit(logit) - label)
-        gradient = np.append(transposed @ slope + weights / c, slope.sum())
+        loss, gradient = summed(parameters)
         return loss / total, gradient / total
 
     if start is None:
