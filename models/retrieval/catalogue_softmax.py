@@ -158,9 +158,7 @@ class RetrievalTraining(ConfiguredModel):
         return softmax, logloss
 
     def _click_weights(self, features: Mapping[str, Any], label: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
-        clicks = tf.cast(label > 0, tf.float32)
-        if weight is not None:
-            clicks *= tf.cast(weight, tf.float32)
+        clicks = _weighted_clicks(label, weight)
         if self.options.half_life_days:
             age = (self._last_time - tf.cast(features[TIMESTAMP], tf.float64)) / (DAY * self.options.half_life_days)
             clicks *= tf.cast(tf.pow(tf.constant(0.5, tf.float64), age), tf.float32)
@@ -218,9 +216,7 @@ class RetrievalTraining(ConfiguredModel):
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
         features, label, weight = keras.utils.unpack_x_y_sample_weight(data)
-        clicks = tf.cast(label > 0, tf.float32)
-        if weight is not None:
-            clicks *= tf.cast(weight, tf.float32)
+        clicks = _weighted_clicks(label, weight)
         user, item = self.towers.both(self.towers.look_up(features), training=False)
         if self.options.log_loss_weight:
             logits = self.towers.of_rows(self.towers.similarity((user, item)))
@@ -250,6 +246,12 @@ class RetrievalTraining(ConfiguredModel):
         starts = tf.range(0, tf.size(places), at_once)
         both = tf.map_fn(some, starts, fn_output_signature=tf.TensorSpec([at_once, 2], tf.float32))
         return tuple(tf.unstack(tf.reshape(both, [-1, 2])[: tf.size(places)], axis=1))
+
+
+def _weighted_clicks(label: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:
+    """Returns the sample weight of each clicked row, `[B]`, and 0 for the others."""
+    clicks = tf.cast(label > 0, tf.float32)
+    return clicks if weight is None else clicks * tf.cast(weight, tf.float32)
 
 
 class _EvalMean(keras.metrics.Mean):
