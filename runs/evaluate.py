@@ -12,7 +12,7 @@ import tensorflow as tf
 from evaluation.metrics import Prepared, request_data, row_data
 from evaluation.ranking import CUT_OFFS, RankingDefinition
 from evaluation.units import Resample, group_indices
-from runs.baselines.retrieval import EvaluatedSplits, beside
+from runs.baselines.retrieval import EvaluatedSplits, beside_baselines
 from serving.contract import read_contract
 from serving.export.golden import GOLDEN_SCORES, check_golden
 from serving.export.signatures import request_columns
@@ -23,7 +23,7 @@ from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, WEIGHT, Column, FeatureSet, RecordKind, Split
 from transforms.input import serialized
 from transforms.integrity import check_values, checked
-from transforms.records import Dataset, items_in, load_dataset, shard_paths
+from transforms.records import Dataset, items_in, load_dataset, paths_of_splits
 from transforms.schema import parse_spec
 
 TRUTH = "true_click_probability"
@@ -91,6 +91,14 @@ def splits_of(dataset: Dataset, record: RecordKind, split: str) -> list[Split]:
     return [name for name in present if name in named]
 
 
+def earlier_paths(
+    data_dir: str | os.PathLike[str], dataset: Dataset, record: RecordKind, splits: Sequence[Split]
+) -> list[str]:
+    """Returns the shards of the splits before the first of these: what was known when it began."""
+    present = splits_of(dataset, record, "all")
+    return paths_of_splits(data_dir, dataset, record, present[: present.index(splits[0])])
+
+
 def check_columns(model: FeatureSet, data: FeatureSet, record: RecordKind, where: str) -> None:
     """Compares the columns that a model reads with those that a dataset has.
 
@@ -138,7 +146,7 @@ def score(
     check_columns(FeatureSet.model_validate(contract["feature_set"]), dataset.feature_set, record, str(data_dir))
     dataset, changed = checked(data_dir, dataset, record, splits)
     check_values(data_dir, dataset, record, splits)
-    files = [path for name in splits for path in shard_paths(data_dir, dataset, record, name)]
+    files = paths_of_splits(data_dir, dataset, record, splits)
     total = sum(dataset.records[record][name].records for name in splits)
     extras = extra_columns(dataset.feature_set)
     scorer = Scorer(model_dir)
@@ -197,21 +205,18 @@ def retrieval_metrics(
         return {}
     record: RecordKind = contract["record"]
     features = FeatureSet.model_validate(contract["feature_set"])
-    asked, present = splits_of(dataset, record, split), splits_of(dataset, record, "all")
-
-    def files(splits: Sequence[Split]) -> list[str]:
-        return [path for name in splits for path in shard_paths(data_dir, dataset, record, name)]
-
-    earlier = files(present[: present.index(asked[0])])
-    then = catalogue_at(earlier, files(asked), features, record, items_in(data_dir, dataset))
+    asked = splits_of(dataset, record, split)
+    files = paths_of_splits(data_dir, dataset, record, asked)
+    earlier = earlier_paths(data_dir, dataset, record, asked)
+    then = catalogue_at(earlier, files, features, record, items_in(data_dir, dataset))
     items = catalogued_export(model_dir, then)
     seen = SeenItems(earlier, dataset.feature_set, record) if exclude_seen else None
     columns = [column.name for column in user_columns(features)]
-    result = retrieved(items, files(asked), columns, dataset.feature_set, record, seen)
+    result = retrieved(items, files, columns, dataset.feature_set, record, seen)
     report = result.report(resamples, seed, resample)
     if baselines:
         where = EvaluatedSplits(data_dir, dataset, features, record, tuple(asked))
-        report |= beside(where, result, items.places.ids, seen, resamples, seed, resample)[1]
+        report |= beside_baselines(where, result, items.places.ids, seen, resamples, seed, resample)[1]
     return report
 
 

@@ -1,7 +1,7 @@
 """Estimates, from a log with propensities, what a model would earn that chooses the item itself."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,15 @@ import tensorflow as tf
 
 from evaluation.off_policy import off_policy_value
 from evaluation.units import Resample
-from runs.evaluate import splits_of
+from runs.evaluate import earlier_paths, splits_of
 from serving.contract import read_contract
 from serving.loading import Scorer
 from serving.retrieval.catalogue import Catalogue, catalogue_at, item_columns
+from serving.retrieval.recall import Places
 from transforms.errors import InputError
-from transforms.features import ITEM_ID, LABEL, SPLITS, Column, FeatureSet, Split
+from transforms.features import ITEM_ID, LABEL, SPLITS, Column, FeatureSet
 from transforms.input import serialized
-from transforms.records import Dataset, load_dataset, shard_paths
+from transforms.records import Dataset, load_dataset, paths_of_splits
 from transforms.schema import parse_spec
 from transforms.sources.base import RANDOM_EXPOSURE
 
@@ -59,23 +60,21 @@ def off_policy_metrics(
         return {}
     if PROPENSITY not in {column.name for column in dataset.feature_set.columns_of("row")}:
         return {}
-    asked, present = splits_of(dataset, "row", split), splits_of(dataset, "row", "all")
-
-    def paths(splits: Sequence[Split]) -> list[str]:
-        return [path for name in splits for path in shard_paths(data_dir, dataset, "row", name)]
-
-    files = paths(asked)
+    asked = splits_of(dataset, "row", split)
+    files = paths_of_splits(data_dir, dataset, "row", asked)
     # Of the records alone: what never was shown, the policy may not have had.
-    items = catalogue_at(paths(present[: present.index(asked[0])]), files, features, "row")
+    items = catalogue_at(earlier_paths(data_dir, dataset, "row", asked), files, features, "row")
     if len(items) > MOST_ITEMS:
         return {}
     total = sum(dataset.records["row"][name].records for name in asked)
     rows = EveryItem(Scorer(model_dir), items, features, dataset.feature_set)
     parts: list[dict[str, np.ndarray]] = []
+    done = 0
     for batch in serialized(files, max(_SCORES_AT_ONCE // len(items), 1)):
         parts.append(rows(batch))
+        done += len(batch)
         if progress is not None:
-            progress(sum(len(part[LABEL]) for part in parts), total)
+            progress(done, total)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     _check(columns[PROPENSITY], str(data_dir))
     return {**_value_of_best(columns, resamples, seed, resample), "items": float(len(items))}
@@ -130,7 +129,7 @@ class EveryItem:
     def __init__(
         self, scorer: Callable[[tf.Tensor], np.ndarray], items: Catalogue, features: FeatureSet, logged: FeatureSet
     ):
-        self._scorer, self._ids = scorer, items.ids
+        self._scorer, self._places = scorer, Places(items.ids)
         columns = item_columns(features)
         self._of_items = {ITEM_ID, *(column.name for column in columns)}
         values = {ITEM_ID: items.ids, **{column.name: items.columns[column.name] for column in columns}}
@@ -149,10 +148,8 @@ class EveryItem:
             rest = context.SerializeToString()
             # Fields of a message may come in pieces: both halves together are one example.
             examples += [rest + item for item in self._examples]
-        scores = self._scorer(tf.constant(examples, tf.string)).reshape(len(columns[LABEL]), len(self._ids))
-        nearest = np.minimum(np.searchsorted(self._ids, columns[ITEM_ID]), len(self._ids) - 1)
-        place = np.where(self._ids[nearest] == columns[ITEM_ID], nearest, -1)
-        return {**columns, "scores": scores.astype(np.float64), "place": place}
+        scores = self._scorer(tf.constant(examples, tf.string)).reshape(len(batch), len(self._examples))
+        return {**columns, "scores": scores.astype(np.float64), "place": self._places.of(columns[ITEM_ID])}
 
 
 def _reads_items(features: FeatureSet) -> bool:

@@ -39,9 +39,9 @@ def retrieval_data(task: Task, clicked_only: bool) -> RetrievalData:
 
     def places(split: str) -> tuple[np.ndarray, np.ndarray]:
         ids, times, clicked = logs[split]
-        found = at.of(ids[clicked])
+        in_catalogue = at.of(ids[clicked])
         # What train does not show cannot be told from each other yet.
-        result = np.where(found >= 0, new_places[found], -1)
+        result = np.where(in_catalogue >= 0, new_places[in_catalogue], -1)
         return np.where(result < trained, result, -1), times[clicked]
 
     (train_places, train_times), (eval_places, eval_times) = places("train"), places("eval")
@@ -120,7 +120,7 @@ def encoded_items(
       items: raw values.
       order: places in the catalogue.
     """
-    wanted = [
+    names = [
         one.name for one in feature_set.model_inputs("row") if one.entity == "item" and one.shape is not Shape.RAGGED
     ]
     parts = []
@@ -134,8 +134,8 @@ def encoded_items(
             for column in feature_set.raw_inputs()
         }
         encoded = encoder.transformed(raw)
-        parts.append({name: encoded[name].numpy() for name in wanted})
-    return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
+        parts.append({name: encoded[name].numpy() for name in names})
+    return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
 
 def _missing(column: Column, count: int) -> Any:

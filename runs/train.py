@@ -14,7 +14,7 @@ import tf_keras as keras
 from models.cotraining.base import Trained
 from models.retrieval.tower_model import TowerModel
 from runs.baselines.after_training import on_eval
-from runs.baselines.retrieval import EvaluatedSplits, beside
+from runs.baselines.retrieval import EvaluatedSplits, beside_baselines
 from runs.baselines.verdict import failed_gains
 from runs.building import recipe_of
 from runs.config import RunConfig
@@ -257,5 +257,5 @@ def _recall(task: Task, model: keras.Model, items: Catalogue | None, plan: Plan 
     report = result.report()
     if plan is not None:
         where = EvaluatedSplits(plan.data_dir, plan.dataset, feature_set, record, ("eval",))
-        report |= beside(where, result, towers.places.ids)[1]
+        report |= beside_baselines(where, result, towers.places.ids)[1]
     return {"retrieval": {"split": "eval", **report}} if report else {}

@@ -289,6 +289,13 @@ def shard_paths(directory: str | os.PathLike[str], dataset: Dataset, record: Rec
     return paths
 
 
+def paths_of_splits(
+    directory: str | os.PathLike[str], dataset: Dataset, record: RecordKind, splits: Iterable[Split]
+) -> list[str]:
+    """Full paths of the shards of some splits, in their order; as `shard_paths`."""
+    return [path for split in splits for path in shard_paths(directory, dataset, record, split)]
+
+
 def items_in(directory: str | os.PathLike[str], dataset: Dataset) -> Items | None:
     """Returns a dataset's tables of items with full paths of their shards, checked to exist; None: it has none.
 

@@ -45,8 +45,9 @@ def input_error(
     first = min(errors, key=lambda one: one["type"] not in ("extra_forbidden", "model_type"))
     location, cause = _keys_of(first), first.get("ctx", {}).get("error")
     if isinstance(cause, InputError):
-        whole = cause.where.startswith("key ")  # Else it is below that of the section.
-        place = f"{where}, {cause.where}" if whole else _place(where, ".".join(filter(None, (*location, cause.where))))
+        is_full_key = cause.where.startswith("key ")  # Else it is below that of the section.
+        key = ".".join(filter(None, (*location, cause.where)))
+        place = f"{where}, {cause.where}" if is_full_key else _place(where, key)
         return InputError(place, cause.received, cause.expected, cause.fix)
     place = _place(where, ".".join(location))
     if first["type"] == "extra_forbidden":

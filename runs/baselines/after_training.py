@@ -9,7 +9,7 @@ import tf_keras as keras
 from evaluation.comparison import compare
 from runs.baselines.beside import predictions, scores_of
 from runs.baselines.ranking import Encode, Split
-from runs.baselines.verdict import warnings_of
+from runs.baselines.verdict import reported
 from runs.data import Task
 from runs.evaluate import extra_columns, prepared_of, score_files
 from runs.plan import Plan
@@ -51,11 +51,8 @@ def on_eval(plan: Plan, task: Task, model: keras.Model) -> dict[str, Any]:
     identity = {"learned_on": data.sha256}
     fitted = predictions(plan.data_dir, data, task.feature_set, record, encode, files, identity, every)
     comparison = compare(prepared_of(scored), scores_of(scored, fitted), _RESAMPLES, task.config.seed)
-    reported: dict[str, Any] = {"baselines": comparison.baselines, "gain": comparison.gain}
-    reported["baselines_fitted"] = {} if fitted is None else fitted.notes
-    warnings = warnings_of(comparison)
     part = {"split": "eval", "one_record_of": every, "examples": len(scored.label)}
-    return {**part, **comparison.metrics, **reported, **({"warnings": warnings} if warnings else {})}
+    return {**part, **comparison.metrics, **reported(comparison, {} if fitted is None else fitted.notes)}
 
 
 def _dense(value: Any) -> np.ndarray:

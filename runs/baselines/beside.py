@@ -10,13 +10,13 @@ import numpy as np
 from evaluation.comparison import BaselineScores, compare
 from runs.baselines.cache import FITTED_ON, Predictions, cached, files_identity
 from runs.baselines.ranking import LOGGING_POLICY, Encode, Reader, Split, predict
-from runs.baselines.verdict import warnings_of
+from runs.baselines.verdict import reported
 from runs.evaluate import LOGGED_SCORE, Scored, prepared_of, retrieval_metrics, score, splits_of
 from serving.contract import read_contract
 from serving.export.signatures import EXAMPLES, TRANSFORM
 from serving.loading import Scorer
 from transforms.features import FeatureSet, RecordKind
-from transforms.records import Dataset, load_dataset, shard_paths
+from transforms.records import Dataset, load_dataset, paths_of_splits, shard_paths
 
 
 def ranking_baselines(
@@ -40,9 +40,7 @@ def ranking_baselines(
         scorer = Scorer(model_dir)
         return (lambda examples: scorer.ask(TRANSFORM, {EXAMPLES: examples})) if scorer.has(TRANSFORM) else None
 
-    files = [
-        path for name in splits_of(dataset, record, split) for path in shard_paths(data_dir, dataset, record, name)
-    ]
+    files = paths_of_splits(data_dir, dataset, record, splits_of(dataset, record, split))
     return predictions(data_dir, dataset, features, record, encode, files, {"learned_on": learned_on})
 
 
@@ -119,7 +117,4 @@ def on_split(model_dir: str | os.PathLike[str], data_dir: str | os.PathLike[str]
     scored = score(model_dir, data_dir, split)
     fitted = ranking_baselines(model_dir, data_dir, split)
     comparison = compare(prepared_of(scored), scores_of(scored, fitted))
-    warnings = warnings_of(comparison)
-    reported: dict[str, Any] = {"split": split, **comparison.metrics, "baselines": comparison.baselines}
-    reported |= {"gain": comparison.gain, "baselines_fitted": {} if fitted is None else fitted.notes}
-    return {**reported, **({"warnings": warnings} if warnings else {})}
+    return {"split": split, **comparison.metrics, **reported(comparison, {} if fitted is None else fitted.notes)}

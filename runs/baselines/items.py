@@ -109,11 +109,12 @@ def ranks(scores: np.ndarray, clicked: np.ndarray, excluded: np.ndarray | None =
       excluded: places of items that are not retrieved, unless clicked, padded with -1, `[B, E]`.
     """
     rows = np.arange(len(clicked))
-    own = scores[rows, np.maximum(clicked, 0)][:, np.newaxis]
-    before = (scores >= own).sum(axis=1)
+    clicked_score = scores[rows, np.maximum(clicked, 0)][:, np.newaxis]
+    before = (scores >= clicked_score).sum(axis=1)
     if excluded is not None and excluded.shape[1]:
         places = np.maximum(excluded, 0)
-        counted = (excluded >= 0) & (excluded != clicked[:, np.newaxis]) & (scores[rows[:, np.newaxis], places] >= own)
+        is_before = scores[rows[:, np.newaxis], places] >= clicked_score
+        counted = (excluded >= 0) & (excluded != clicked[:, np.newaxis]) & is_before
         before = before - counted.sum(axis=1)
     return np.where(clicked >= 0, before, scores.shape[1] + 1)
 

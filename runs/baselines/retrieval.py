@@ -25,10 +25,10 @@ from runs.baselines.items import (
     ranks,
     recent_popularity,
 )
-from runs.baselines.verdict import warnings_of
+from runs.baselines.verdict import reported
 from serving.retrieval.recall import Clicks, Places, Retrieved, SeenItems, clicks_in
 from transforms.features import ITEM_ID, TIMESTAMP, VOCABULARY_ENCODINGS, FeatureSet, RecordKind, Split
-from transforms.records import Dataset, shard_paths
+from transforms.records import Dataset, paths_of_splits, shard_paths
 
 MOST_POPULAR, RECENTLY_POPULAR, ITEM_KNN, EASE, ALS = "most_popular", "recently_popular", "item_knn", "ease", "als"
 _HOURS = (1, 3, 6, 12, 24, 48, 96, 168, 336, 720, 1440, 2160, 4320, 8760, 17520, 43800)
@@ -184,17 +184,17 @@ class ItemBaselines:
         """Returns recent popularity with the window by which most is found on the eval split."""
         count = len(self._places.ids)
         scores = {one: recent_popularity(self._items, self._times, one, count) for one in WINDOWS}
-        found = {one: self._found(decide, self._same_for_all(score)) for one, score in scores.items()}
-        window = max(found, key=lambda one: (found[one], one))
+        recalls = {one: self._recall(decide, self._same_for_all(score)) for one, score in scores.items()}
+        window = max(recalls, key=lambda one: (recalls[one], one))
         self.notes[RECENTLY_POPULAR] = {"window_hours": window // 3600}
         return self._same_for_all(scores[window])
 
     def _penalty(self, clicked: sparse.csr_matrix, decide: _Asked) -> float:
         pairs, places = self._most_clicked(clicked, MAX_ITEMS_OF_SEARCH)
-        found = {one: self._found(decide, self._by_items(ease(pairs, one), places)) for one in PENALTIES}
-        return max(found, key=lambda one: (found[one], one))
+        recalls = {one: self._recall(decide, self._by_items(ease(pairs, one), places)) for one in PENALTIES}
+        return max(recalls, key=lambda one: (recalls[one], one))
 
-    def _found(self, clicks: _Asked, score: Score) -> float:
+    def _recall(self, clicks: _Asked, score: Score) -> float:
         """Returns the recall at the largest k."""
         largest = max(k for k in CUT_OFFS if k <= len(self._places.ids))
         return float((clicks.ranks(score) <= largest).mean()) if len(clicks.places) else 0.0
@@ -262,7 +262,7 @@ class EvaluatedSplits:
         return ClickLog(
             train,
             held_out,
-            [path for name in self.splits for path in shard_paths(self.data_dir, self.dataset, self.record, name)],
+            paths_of_splits(self.data_dir, self.dataset, self.record, self.splits),
             known["train"].examples,
             known["eval"].positives,
             sum(known[name].positives for name in self.splits),
@@ -272,7 +272,7 @@ class EvaluatedSplits:
         )
 
 
-def beside(
+def beside_baselines(
     where: EvaluatedSplits,
     result: Retrieved,
     ids: np.ndarray,
@@ -304,13 +304,11 @@ def beside(
 
     model = means({key: hits[::every] for key, hits in result.hits.items()})
     others = {
-        name: means({key: found <= int(key.rpartition("@")[2]) for key in result.hits})
-        for name, found in fitted.arrays.items()
+        name: means({key: item_ranks <= int(key.rpartition("@")[2]) for key in result.hits})
+        for name, item_ranks in fitted.arrays.items()
     }
     comparison = compare_statistics(model, others, size, resamples, seed)
-    reported = {"baselines": comparison.baselines, "gain": comparison.gain, "baselines_fitted": fitted.notes}
-    warnings = warnings_of(comparison)
-    return comparison, {**reported, **({"warnings": warnings} if warnings else {})}
+    return comparison, reported(comparison, fitted.notes)
 
 
 def _fitted(where: EvaluatedSplits, log: ClickLog, ids: np.ndarray, seen: SeenItems | None) -> Predictions:

@@ -41,6 +41,18 @@ def warnings_of(comparison: Comparison) -> list[str]:
     return lines
 
 
+def reported(comparison: Comparison, notes: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a result says of baselines: `baselines`, `gain`, `baselines_fitted` and, if any, `warnings`.
+
+    Args:
+      comparison: of the model with them.
+      notes: on how they were fitted.
+    """
+    warnings = warnings_of(comparison)
+    result = {"baselines": comparison.baselines, "gain": comparison.gain, "baselines_fitted": notes}
+    return {**result, **({"warnings": warnings} if warnings else {})}
+
+
 def failed_gains(report: Mapping[str, Any], least: float | None) -> list[str]:
     """Returns why a model is rejected by `gate.min_gain_over_baseline`; nothing where it is not.
 

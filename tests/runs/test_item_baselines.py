@@ -18,7 +18,7 @@ from runs.baselines.items import (
     ranks,
     recent_popularity,
 )
-from runs.baselines.retrieval import EvaluatedSplits, ItemBaselines, beside, history_column
+from runs.baselines.retrieval import EvaluatedSplits, ItemBaselines, beside_baselines, history_column
 from serving.retrieval.recall import Retrieved, SeenItems
 from tests.helpers.toy_data import toy_features, toy_rows
 from transforms.batches import Batch
@@ -137,9 +137,9 @@ def test_seen_items_are_left_out_and_gains_are_those_of_the_same_clicks(log: Pat
     hits = {"catalogue_recall@1": np.array([True, True, True, False, False])}
     users = np.array([b"u9", b"u9", b"u8", b"u0", b"u0"], object)
     model = Retrieved(hits, users, users, 4, 1)
-    comparison, reported = beside(where, model, ids, None, resamples=30)
+    comparison, reported = beside_baselines(where, model, ids, None, resamples=30)
     assert comparison is not None and comparison.baselines["most_popular"]["catalogue_recall@1"] == 0.2
     assert reported["gain"]["most_popular"]["catalogue_recall@1"] == pytest.approx(0.4)
     assert reported["gain"]["item_knn"]["catalogue_recall@1"] == 0
     nothing = Retrieved({"catalogue_recall@1": np.zeros(5, bool)}, users, users, 4, 1)
-    assert any("most_popular" in line for line in beside(where, nothing, ids, None, 30)[1]["warnings"])
+    assert any("most_popular" in line for line in beside_baselines(where, nothing, ids, None, 30)[1]["warnings"])

@@ -56,13 +56,13 @@ def ModelGate(  # noqa: N802, a component is a class to its users
     overall = slices[0] if slices else SliceMetrics("all")
     lines = lines if blessed else [*one_class(overall), *lines]
     asked = json.loads(comparison)
-    beside: dict[str, Any] = {}
+    compared: dict[str, Any] = {}
     if blessed and asked["baselines"]:
-        beside = on_split(path_utils.serving_model_path(facts["model"]), asked["data"], asked["split"])
-    lines += failed_gains(beside, asked["min_gain"]) if blessed else []
-    text = report(slices, bounds, lines, facts) + "\n".join(["", *baseline_lines(beside), ""])
+        compared = on_split(path_utils.serving_model_path(facts["model"]), asked["data"], asked["split"])
+    lines += failed_gains(compared, asked["min_gain"]) if blessed else []
+    text = report(slices, bounds, lines, facts) + "\n".join(["", *baseline_lines(compared), ""])
     write_text(Path(report_dir) / REPORT, text)
-    summary = {"passed": not lines, "metrics": overall.model, "baseline": overall.baseline, "evaluation": beside}
+    summary = {"passed": not lines, "metrics": overall.model, "baseline": overall.baseline, "evaluation": compared}
     write_text(Path(report_dir) / SUMMARY, json.dumps(summary, indent=2) + "\n")
     if lines:
         raise GateRefused("the model gate", lines, str(Path(report_dir, REPORT)))
