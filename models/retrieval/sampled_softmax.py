@@ -1,15 +1,12 @@
 """A softmax over the items of a batch."""
 
-from typing import Any
-
 import tensorflow as tf
-import tf_keras as keras
 
 from models.layers.replicas import batch_mean
 
 
 class SampledSoftmax:
-    """Log loss of finding each clicked item among the items of its batch, through `tfrs.tasks.Retrieval`.
+    """Log loss of finding each clicked item among the items of its batch, with the layers of `tfrs.tasks.Retrieval`.
 
     With q_j how likely the item of row j is to stand in a row of a batch:
 
@@ -42,28 +39,19 @@ class SampledSoftmax:
     def __init__(self, temperature: float = 1.0):
         if temperature <= 0:
             raise ValueError(f"temperature is {temperature}; expected more than 0; products are divided by it")
-        # The package brings in a good deal, and only this loss needs it.
-        import tensorflow_recommenders as tfrs
+        # The package brings in a good deal, and only this loss needs it. Not `tfrs.tasks.Retrieval` itself: it needs
+        # AutoGraph, whose conversion takes longer than tracing all the rest of a train step.
+        from tensorflow_recommenders.layers import loss as layers
 
         self.temperature = temperature
-        task = tfrs.tasks.Retrieval(
-            # Each row's own loss: the task's sum knows no replicas, and no mean over the clicked.
-            loss=keras.losses.CategoricalCrossentropy(from_logits=True, reduction=keras.losses.Reduction.NONE),
-            temperature=temperature,
-            remove_accidental_hits=True,
-        )
-        # The task counts on AutoGraph, which a train step may have left out.
-        self._task: Any = tf.function(task, autograph=True, reduce_retracing=True)
+        self._correct, self._remove_hits = layers.SamplingProbablityCorrection(), layers.RemoveAccidentalHits()
 
     def __call__(
         self, user: tf.Tensor, item: tf.Tensor, item_ids: tf.Tensor, probabilities: tf.Tensor, clicked: tf.Tensor
     ) -> tf.Tensor:
-        losses = self._task(
-            tf.cast(user, tf.float32),
-            tf.cast(item, tf.float32),
-            candidate_sampling_probability=tf.cast(probabilities, tf.float32),
-            candidate_ids=item_ids,
-            compute_metrics=False,
-            compute_batch_metrics=False,
-        )
+        scores = tf.matmul(tf.cast(user, tf.float32), tf.cast(item, tf.float32), transpose_b=True) / self.temperature
+        positive = tf.eye(tf.shape(scores)[0])
+        scores = self._correct(scores, tf.cast(probabilities, tf.float32))
+        scores = self._remove_hits(positive, scores, item_ids)
+        losses = tf.nn.softmax_cross_entropy_with_logits(positive, scores)
         return batch_mean(losses, tf.cast(clicked, tf.float32))
