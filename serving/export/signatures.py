@@ -49,8 +49,11 @@ class ServedModel(tf.Module):
         buckets: Buckets | None = None,
     ):
         super().__init__(name="served_model")
-        # An attribute, so that the vocabularies are tracked and saved as assets.
-        self._transform = transform.transform_features_layer()
+        layer = transform.transform_features_layer()
+        self._transform: Callable[..., dict[str, Any]] = lambda raw: layer(raw)
+        # An attribute, so that the vocabularies are saved as assets. Not the layer: Keras would trace it once more,
+        # and have AutoGraph convert its own code for that, which takes longer than the rest of an export.
+        self._resources = tf.train.TrackableView.children(layer)
         # The model is not tracked: its optimizer and metrics would be saved. `signatures` tracks the variables.
         self._plain: Callable[..., tf.Tensor] = lambda features: model(features, training=False)
         self._hidden: Callable[..., tf.Tensor] | None = None
