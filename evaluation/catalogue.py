@@ -1,4 +1,4 @@
-"""Recall in a whole catalogue: how often an exact search over all items finds the item that was clicked."""
+"""Retrieval from a whole catalogue: how often clicked items are found, and what is retrieved is truly worth."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -57,7 +57,7 @@ class CatalogueRecall:
         clicked_score = np.where(is_clicked, scores, np.inf).min(axis=1)
         before = scores >= clicked_score[:, np.newaxis]
         if excluded is not None:
-            before &= ~_among(places, excluded, self._items) | is_clicked
+            before &= ~among(places, excluded, self._items) | is_clicked
         self._ranks.append(np.where(is_clicked.any(axis=1), before.sum(axis=1), self._items + 1))
 
     def hits(self) -> dict[str, np.ndarray]:
@@ -70,7 +70,49 @@ class CatalogueRecall:
         return {key: float(hits.mean()) for key, hits in self.hits().items()}
 
 
-def _among(places: np.ndarray, excluded: np.ndarray, items: int) -> np.ndarray:
+def true_values(
+    probability: np.ndarray, retrieved: np.ndarray, cut_offs: Sequence[int] = CUT_OFFS
+) -> dict[str, np.ndarray]:
+    """Returns the mean true click probability of the k items retrieved for each request, `[R]`, by `true_value@k`.
+
+    Args:
+      probability: of a click on each of the N items, `[R, N]`.
+      retrieved: places of items, best first, `[R, K]`; -1 where fewer are left, which does not count.
+      cut_offs: each k; those above K are left out.
+    """
+    chosen = np.take_along_axis(probability, np.maximum(retrieved, 0), axis=1)
+    means = _means_of_first(np.where(retrieved >= 0, chosen, -np.inf), cut_offs)
+    return {f"true_value@{k}": mean for k, mean in means.items()}
+
+
+def true_value_bounds(probability: np.ndarray, count: int, cut_offs: Sequence[int] = CUT_OFFS) -> dict[str, np.ndarray]:
+    """Returns what the best and a random choice reach for each request, as `true_values` does, `[R]`.
+
+    Args:
+      probability: of a click on each of the N items, `[R, N]`; minus infinity for what is not to be retrieved.
+      count: K.
+      cut_offs: each k; those above K are left out.
+
+    Returns:
+      `oracle_true_value@k`, of the k items with the highest probability, and `random_true_value@k`, of all.
+    """
+    best = -np.sort(-np.partition(probability, -count, axis=1)[:, -count:], axis=1)
+    allowed = probability > -np.inf
+    mean = np.where(allowed, probability, 0.0).sum(axis=1, dtype=np.float64) / np.maximum(allowed.sum(axis=1), 1)
+    ideal = _means_of_first(best, cut_offs)
+    bounds = {f"oracle_true_value@{k}": values for k, values in ideal.items()}
+    return bounds | {f"random_true_value@{k}": mean for k in ideal}
+
+
+def _means_of_first(values: np.ndarray, cut_offs: Sequence[int]) -> dict[int, np.ndarray]:
+    """Returns the mean of the first k values of each row that are not minus infinity, `[R]`, by k."""
+    real = values > -np.inf
+    sums, counts = np.cumsum(np.where(real, values, 0.0), axis=1, dtype=np.float64), np.cumsum(real, axis=1)
+    kept = [k for k in cut_offs if k <= values.shape[1]]
+    return {k: sums[:, k - 1] / np.maximum(counts[:, k - 1], 1) for k in kept}
+
+
+def among(places: np.ndarray, excluded: np.ndarray, items: int) -> np.ndarray:
     """Returns True for places `[B, C]` that are among those excluded for the same row, `[B, E]`."""
     first = np.arange(len(places))[:, np.newaxis] * items
     return np.isin(places + first, (excluded + first)[excluded >= 0])

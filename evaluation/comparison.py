@@ -22,6 +22,7 @@ HIGHER_IS_BETTER = {
     "auc_unexposed": True,
     "logloss_unexposed": False,
     "catalogue_recall": True,
+    "true_value": True,
 }
 """The metrics of which a gain is reported, by name without `@k`."""
 _OF_PROBABILITIES = ("logloss", "ne", "ece", "calibration")
@@ -118,8 +119,8 @@ def _values(statistics: Sequence[Statistic], counts: np.ndarray) -> dict[str, fl
 
 
 def _is_of_model(key: str) -> bool:
-    """Returns False for metrics of the oracle and of the logging policy, which are the same beside every model."""
-    return not key.startswith(("oracle_", "logging_"))
+    """Returns False for metrics of the oracle, the logging policy and chance, which are the same beside every model."""
+    return not key.startswith(("oracle_", "logging_", "random_"))
 
 
 def _gains(metrics: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:

@@ -12,13 +12,14 @@ import tensorflow as tf
 from evaluation.metrics import Prepared, request_data, row_data
 from evaluation.ranking import CUT_OFFS, RankingDefinition
 from evaluation.units import Resample, group_indices
-from runs.baselines.retrieval import EvaluatedSplits, beside_baselines
+from runs.baselines.retrieval import EvaluatedSplits
+from runs.retrieval_report import retrieval_report
 from serving.contract import read_contract
 from serving.export.golden import GOLDEN_SCORES, check_golden
 from serving.export.signatures import request_columns
 from serving.loading import Scorer
 from serving.retrieval.catalogue import catalogue_at, user_columns
-from serving.retrieval.recall import SeenItems, catalogued_export, retrieved
+from serving.retrieval.recall import SeenItems, catalogued_export
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, WEIGHT, Column, FeatureSet, RecordKind, Split
 from transforms.input import serialized
@@ -198,7 +199,7 @@ def retrieval_metrics(
       baselines: report those of `runs.baselines.retrieval`, too.
 
     Returns:
-      What `recall_of` gives; with baselines also `baselines`, `gain`, `baselines_fitted` and perhaps `warnings`.
+      What `retrieval_report` returns.
     """
     contract, dataset = read_contract(model_dir), load_dataset(data_dir)
     if "retrieval" not in contract:
@@ -212,12 +213,8 @@ def retrieval_metrics(
     items = catalogued_export(model_dir, then)
     seen = SeenItems(earlier, dataset.feature_set, record) if exclude_seen else None
     columns = [column.name for column in user_columns(features)]
-    result = retrieved(items, files, columns, dataset.feature_set, record, seen)
-    report = result.report(resamples, seed, resample)
-    if baselines:
-        where = EvaluatedSplits(data_dir, dataset, features, record, tuple(asked))
-        report |= beside_baselines(where, result, items.places.ids, seen, resamples, seed, resample)[1]
-    return report
+    where = EvaluatedSplits(data_dir, dataset, features, record, tuple(asked))
+    return retrieval_report(where, items, files, columns, seen, baselines, resamples, seed, resample)
 
 
 def score_files(

@@ -14,7 +14,7 @@ import tf_keras as keras
 from models.cotraining.base import Trained
 from models.retrieval.tower_model import TowerModel
 from runs.baselines.after_training import on_eval
-from runs.baselines.retrieval import EvaluatedSplits, beside_baselines
+from runs.baselines.retrieval import EvaluatedSplits
 from runs.baselines.verdict import failed_gains
 from runs.building import recipe_of
 from runs.config import RunConfig
@@ -31,11 +31,12 @@ from runs.provenance import (
     run_identity,
     run_info,
 )
+from runs.retrieval_report import retrieval_report
 from runs.workers import ProcessRole
 from serving.export.export import export_model
 from serving.export.signatures import ServedModel
 from serving.retrieval.catalogue import Catalogue, catalogue_at, catalogue_of, user_columns
-from serving.retrieval.recall import catalogued, retrieved
+from serving.retrieval.recall import catalogued, recall_of
 from serving.retrieval.signatures import ServedTowers
 from transforms.beam.credentials import check_credentials
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
@@ -205,9 +206,9 @@ def export_run(
       GateRefused: the model misses `gate.min_gain_over_baseline`.
     """
     items = _catalogue(task, trained.model)
+    figures = _retrieval(task, trained.model, items, plan)
     if plan is not None and not task.config.baselines:
         plan = None
-    figures = _recall(task, trained.model, items, plan)
     if plan is not None and not isinstance(trained.model, TowerModel):
         figures = {"evaluation": on_eval(plan, task, trained.model)}
     run = finished_run(task, trained) | figures
@@ -239,8 +240,8 @@ def _catalogue(task: Task, model: keras.Model) -> Catalogue | None:
     return catalogue_of(files, task.feature_set, task.config.record, items=task.items)
 
 
-def _recall(task: Task, model: keras.Model, items: Catalogue | None, plan: Plan | None) -> dict[str, Any]:
-    """Returns how often towers find what was clicked in the eval split among all items, as `retrieval` of `run.json`.
+def _retrieval(task: Task, model: keras.Model, items: Catalogue | None, plan: Plan | None) -> dict[str, Any]:
+    """Returns what towers retrieve from all items for the users of the eval split, as `retrieval` of `run.json`.
 
     The items are those of the catalogue, with the values that they had when the eval split began: newer ones know of
     the clicks that are asked about. Empty for other models, and without a click.
@@ -253,9 +254,9 @@ def _recall(task: Task, model: keras.Model, items: Catalogue | None, plan: Plan 
     then = catalogue_at(task.raw_files["train"], files, feature_set, record, task.items)
     towers = catalogued(ServedTowers(model, served.features, feature_set, record, then))
     columns = [column.name for column in user_columns(feature_set)]
-    result = retrieved(towers, files, columns, feature_set, record)
-    report = result.report()
-    if plan is not None:
+    if plan is None:
+        report = recall_of(towers, files, columns, feature_set, record)
+    else:
         where = EvaluatedSplits(plan.data_dir, plan.dataset, feature_set, record, ("eval",))
-        report |= beside_baselines(where, result, towers.places.ids)[1]
+        report = retrieval_report(where, towers, files, columns, baselines=task.config.baselines)
     return {"retrieval": {"split": "eval", **report}} if report else {}

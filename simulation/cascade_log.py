@@ -114,7 +114,7 @@ def _batches(
 ) -> Iterator[Batch]:
     columns, block_requests = Columns(cascade_world), cascade_world.world.block_requests
     shard_requests = SHARD_CANDIDATES // cascade_world.world.candidates
-    for split, start, stop in _shards(requests, max(shard_requests // block_requests, 1) * block_requests):
+    for split, start, stop in parts_of_log(requests, max(shard_requests // block_requests, 1) * block_requests):
         blocks = []
         for done in range(start, stop, block_requests):
             end = min(done + block_requests, stop)
@@ -128,8 +128,11 @@ def _batches(
         yield rows
 
 
-def _shards(requests: int, size: int) -> Iterator[tuple[Split, int, int]]:
-    """Split, first request and end of each shard of `size` requests; a split's last one may be short."""
+def parts_of_log(requests: int, size: int) -> Iterator[tuple[Split, int, int]]:
+    """Yields split, first request and end of each part of `size` requests; a split's last one may be short.
+
+    A log is simulated in parts of `World.block_requests`, and written in shards of whole parts.
+    """
     start = 0
     for split, share in zip(SPLITS, SPLIT_ENDS, strict=True):
         # A log of a request or two still has something to train on.
@@ -154,10 +157,10 @@ class Columns:
     def __init__(self, cascade_world: CascadeWorld):
         world, users, items = cascade_world.world, cascade_world.users, cascade_world.items
         self._start = world.start_timestamp
-        self._user_id = _names("u", world.users)
+        self._user_id = user_names(world)
         self._segment = _names("s", world.segments)[users.segment]
         self._age_bucket = users.age_bucket
-        self._item_id = np.append(_names("i", world.items), MISSING_STRING)
+        self._item_id = np.append(item_names(world), MISSING_STRING)
         self._category = np.append(_names("c", world.categories)[items.category], MISSING_STRING)
         self._price = np.append(items.price, np.float32(np.nan))
 
@@ -189,6 +192,16 @@ class Columns:
             "true_click_probability": block.probability,
         }
         return Batch("request", split, columns)
+
+
+def user_names(world: World) -> np.ndarray:
+    """Returns the ids of users, by their index."""
+    return _names("u", world.users)
+
+
+def item_names(world: World) -> np.ndarray:
+    """Returns the ids of items, by their index, which is also their order."""
+    return _names("i", world.items)
 
 
 def _names(letter: str, size: int) -> np.ndarray:

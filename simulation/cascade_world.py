@@ -133,7 +133,7 @@ class CascadeWorld:
 
     def _simulate(self, start: int, stop: int) -> Block:
         world, users, items = self.world, self.users, self.items
-        requests = self._arrived(start, stop)
+        requests = self.arrived(start, stop)
         pool = self._pools(requests)
         item, logit = retrieve(world, items, pool, relevance(world, users, items, requests, pool), self._retrieval_rng)
         outcome = rank(world, items, item, logit, self._rank_rng)
@@ -154,7 +154,8 @@ class CascadeWorld:
             histories=self._memory.histories(requests.user),
         )
 
-    def _arrived(self, start: int, stop: int) -> Requests:
+    def arrived(self, start: int, stop: int) -> Requests:
+        """Returns the requests of a block, which must follow the one before: tastes drift from block to block."""
         user, moment = self.arrivals.user[start:stop], self.arrivals.moment[start:stop]
         self._tastes.advance(float(moment[0]))
         return Requests(user, moment, self.arrivals.mobile[start:stop], self._tastes.of(user))

@@ -119,6 +119,25 @@ def ranks(scores: np.ndarray, clicked: np.ndarray, excluded: np.ndarray | None =
     return np.where(clicked >= 0, before, scores.shape[1] + 1)
 
 
+def best_places(scores: np.ndarray, count: int, excluded: np.ndarray | None = None) -> np.ndarray:
+    """Returns the places of the `count` best items of each row, best first, `[B, count]`; -1 where fewer are left.
+
+    Args:
+      scores: of all items, `[B, N]`; minus infinity for what is never retrieved.
+      count: at most N.
+      excluded: as in `ranks`.
+    """
+    scores = np.array(scores, np.float64)
+    if excluded is not None:
+        rows, columns = np.nonzero(excluded >= 0)
+        scores[rows, excluded[rows, columns]] = -np.inf
+    places = np.argpartition(-scores, count - 1, axis=1)[:, :count]
+    values = np.take_along_axis(scores, places, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    places, values = (np.take_along_axis(one, order, axis=1) for one in (places, values))
+    return np.where(values > -np.inf, places, -1).astype(np.int32)
+
+
 def histories_of(lists: Sequence[np.ndarray], count: int) -> sparse.csr_matrix:
     """Returns 1 for each item in each history, `[B, N]`; places below 0 are left out."""
     kept = [np.unique(one[one >= 0]) for one in lists]

@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from evaluation.units import Resample, group_indices, without_gaps
 from runs.baselines.cache import FITTED_ON, Predictions, cached, files_identity
 from runs.baselines.items import (
     FactorizedClicks,
+    best_places,
     co_clicks,
     cosine_neighbors,
     ease,
@@ -26,7 +28,8 @@ from runs.baselines.items import (
     recent_popularity,
 )
 from runs.baselines.verdict import reported
-from serving.retrieval.recall import Clicks, Places, Retrieved, SeenItems, clicks_in
+from runs.true_value import JudgedRequests
+from serving.retrieval.recall import Places, Queries, Retrieved, SeenItems, clicks_in
 from transforms.features import ITEM_ID, TIMESTAMP, VOCABULARY_ENCODINGS, FeatureSet, RecordKind, Split
 from transforms.records import Dataset, paths_of_splits, shard_paths
 
@@ -41,6 +44,7 @@ MAX_ITEMS, MAX_ITEMS_OF_SEARCH = 4000, 1500
 MAX_TRAIN, MAX_CLICKS, MAX_CLICKS_OF_SEARCH = 2_000_000, 20_000, 2_000
 """Examples of train, clicks that are evaluated, and clicks by which settings are chosen, at most."""
 _AT_ONCE = 1024
+_BEST = "best/"
 
 Score = Callable[[sparse.csr_matrix], np.ndarray]
 """Takes histories `[B, N]`; returns the score of each item `[B, N]`, minus infinity for what is never retrieved."""
@@ -125,22 +129,38 @@ class ItemBaselines:
         log = self._log
         self.notes["one_click_of"] = max(1, -(-log.asked_clicks // MAX_CLICKS))
         asked = self._asked(log.asked, self.notes["one_click_of"])
+        return {name: asked.ranks(score) for name, score in self._scores.items()}
+
+    def best(self, judged: JudgedRequests) -> dict[str, np.ndarray]:
+        """Returns the places that are retrieved for each request, best first, `[R, K]`, by the baseline's name."""
+        known = self._known_before() if self._log.history is None else {}
+        lists: dict[str, list[np.ndarray]] = {name: [] for name in self._scores}
+        for queries in judged.queries:
+            excluded, histories = judged.excluded(queries), self._histories(queries, known)
+            for start in range(0, len(histories), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                matrix = histories_of(histories[part], len(self._places.ids))
+                hidden = None if excluded is None else excluded[part]
+                for name, score in self._scores.items():
+                    lists[name].append(best_places(score(matrix), judged.count, hidden))
+        return {name: np.concatenate(parts) for name, parts in lists.items()}
+
+    @cached_property
+    def _scores(self) -> dict[str, Score]:
+        log = self._log
         decide = self._asked(log.held_out, max(1, -(-log.held_out_clicks // MAX_CLICKS_OF_SEARCH)))
-        result = {
-            MOST_POPULAR: asked.ranks(self._same_for_all(self._popular)),
-            RECENTLY_POPULAR: asked.ranks(self._recent(decide)),
-        }
+        result = {MOST_POPULAR: self._same_for_all(self._popular), RECENTLY_POPULAR: self._recent(decide)}
         group = without_gaps(group_indices(self._users, len(self._users)))
         if not (group >= 0).any():
             return result
         clicked = interactions(group, self._items, len(self._places.ids))
         pairs, places = self._most_clicked(clicked, MAX_ITEMS)
-        result[ITEM_KNN] = asked.ranks(self._by_items(cosine_neighbors(pairs), places))
+        result[ITEM_KNN] = self._by_items(cosine_neighbors(pairs), places)
         penalty = self._penalty(clicked, decide)
         self.notes[EASE] = {"penalty": penalty, "items": len(places)}
-        result[EASE] = asked.ranks(self._by_items(ease(pairs, penalty), places))
+        result[EASE] = self._by_items(ease(pairs, penalty), places)
         if len(self._places.ids) > MAX_ITEMS and FactorizedClicks.is_installed():
-            result[ALS] = asked.ranks(self._or_popular(FactorizedClicks(clicked)))
+            result[ALS] = self._or_popular(FactorizedClicks(clicked))
         return result
 
     def _asked(self, files: Sequence[str], every: int) -> _Asked:
@@ -163,7 +183,7 @@ class ItemBaselines:
         hidden = _padded(excluded) if self._seen is not None else None
         return _Asked(np.concatenate(items), histories_of(histories, len(self._places.ids)), hidden)
 
-    def _histories(self, clicks: Clicks, known: Mapping[Any, np.ndarray]) -> list[np.ndarray]:
+    def _histories(self, clicks: Queries, known: Mapping[Any, np.ndarray]) -> list[np.ndarray]:
         if self._log.history is None:
             return [known.get(user, np.empty(0, np.int64)) for user in clicks.user.tolist()]
         kept = self._log.feature_set.column(self._log.history).max_length
@@ -280,6 +300,8 @@ def beside_baselines(
     resamples: int = 200,
     seed: int = 1,
     resample: Resample | None = None,
+    judged: JudgedRequests | None = None,
+    retrieved: np.ndarray | None = None,
 ) -> tuple[Comparison | None, dict[str, Any]]:
     """Returns a model beside the baselines, and what the result reports of that; neither without a train split.
 
@@ -289,11 +311,13 @@ def beside_baselines(
       ids: of the catalogue, sorted, `[N]`.
       seen: as in `retrieved`.
       resamples, seed, resample: of the bootstrap.
+      judged: requests that are judged by the truth; None: the truth is not known.
+      retrieved: what the model retrieves for these, as `JudgedRequests.best` returns it.
     """
     log = where.log()
     if log is None or not len(result):
         return None, {}
-    fitted = _fitted(where, log, ids, seen)
+    fitted = _fitted(where, log, ids, seen, judged)
     every = int(fitted.notes["one_click_of"])
     units = result.units(resample)
     unit = without_gaps(units.index[::every])
@@ -306,13 +330,31 @@ def beside_baselines(
     others = {
         name: means({key: item_ranks <= int(key.rpartition("@")[2]) for key in result.hits})
         for name, item_ranks in fitted.arrays.items()
+        if not name.startswith(_BEST)
     }
     comparison = compare_statistics(model, others, size, resamples, seed)
+    if judged is not None and retrieved is not None:
+        lists = {name.removeprefix(_BEST): one for name, one in fitted.arrays.items() if name.startswith(_BEST)}
+        by_truth = judged.compared(retrieved, lists, resamples, seed, resample)
+        comparison = Comparison(
+            {**comparison.metrics, **by_truth.metrics},
+            {name: {**values, **by_truth.baselines[name]} for name, values in comparison.baselines.items()},
+            {name: {**values, **by_truth.gain[name]} for name, values in comparison.gain.items()},
+        )
     return comparison, reported(comparison, fitted.notes)
 
 
-def _fitted(where: EvaluatedSplits, log: ClickLog, ids: np.ndarray, seen: SeenItems | None) -> Predictions:
-    """Returns the ranks of clicked items by each baseline, from the cache where they were computed before."""
+def _fitted(
+    where: EvaluatedSplits,
+    log: ClickLog,
+    ids: np.ndarray,
+    seen: SeenItems | None,
+    judged: JudgedRequests | None,
+) -> Predictions:
+    """Returns the ranks of clicked items, and what is retrieved for judged requests, from the cache where it is known.
+
+    Both stand under the baseline's name, the second after `_BEST`.
+    """
     identity = {
         "kind": "retrieval",
         "dataset_sha256": where.dataset.sha256,
@@ -322,10 +364,12 @@ def _fitted(where: EvaluatedSplits, log: ClickLog, ids: np.ndarray, seen: SeenIt
         "catalogue": hashlib.sha256("\n".join(map(repr, ids.tolist())).encode()).hexdigest(),
         "history": log.history,
         "exclude_seen": seen is not None,
+        "judged_requests": 0 if judged is None else len(judged),
     }
 
     def make() -> Predictions:
         baselines = ItemBaselines(log, ids, seen)
-        return Predictions(baselines.ranks(), baselines.notes)
+        best = {} if judged is None else {_BEST + name: one for name, one in baselines.best(judged).items()}
+        return Predictions({**baselines.ranks(), **best}, baselines.notes)
 
     return cached(where.data_dir, identity, make)

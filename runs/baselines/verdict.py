@@ -7,17 +7,28 @@ from evaluation.comparison import HIGHER_IS_BETTER, Comparison
 
 NAIVE = ("mean_rate", "logging_policy", "most_popular", "recently_popular")
 """Baselines that know nothing of the features; a model that is not better than these has learned nothing of use."""
+TRUE_VALUE, RECALL = "true_value", "catalogue_recall"
+_BOUNDS = ("random", "oracle")
 _DECISIVE = ("auc_entire", "auc")
 _SHOWN = ("auc", "logloss", "gauc_request", "gauc_user", "auc_entire", "auc_unexposed")
 _MOST_COLUMNS = 5
 
 
 def decisive_metric(metrics: Mapping[str, Any]) -> str | None:
-    """Returns the metric by which model and baseline are judged: recall at the largest k, `auc_entire` or `auc`."""
-    recalls = [key for key in metrics if key.startswith("catalogue_recall@") and key.rpartition("@")[2].isdigit()]
-    if recalls:
-        return max(recalls, key=lambda key: int(key.rpartition("@")[2]))
+    """Returns the metric by which model and baseline are judged.
+
+    Of towers the true value, or where that is not known the recall, at the largest k; else `auc_entire` or `auc`.
+    """
+    of_towers = _at_each_k(metrics, TRUE_VALUE) or _at_each_k(metrics, RECALL)
+    if of_towers:
+        return of_towers[-1]
     return next((key for key in _DECISIVE if key in metrics), None)
+
+
+def _at_each_k(metrics: Mapping[str, Any], name: str) -> list[str]:
+    """Returns the keys `name@k` of metrics, without those of intervals, by k."""
+    keys = [key for key in metrics if key.startswith(f"{name}@") and key.rpartition("@")[2].isdigit()]
+    return sorted(keys, key=lambda key: int(key.rpartition("@")[2]))
 
 
 def warnings_of(comparison: Comparison) -> list[str]:
@@ -90,26 +101,29 @@ def baseline_lines(report: Mapping[str, Any]) -> list[str]:
     """Returns a table of a model beside its baselines, the best value of each metric marked with a star.
 
     Args:
-      report: metrics of the model, with `baselines` and `gain`; no lines without baselines.
+      report: metrics of the model, with `baselines` and `gain`, and perhaps the bounds of the true value; no lines
+        without baselines.
     """
     baselines, gain = report.get("baselines", {}), report.get("gain", {})
     if not baselines:
         return []
-    recalls = [key for key in report if key.startswith("catalogue_recall@") and key.rpartition("@")[2].isdigit()]
+    recalls, values = _at_each_k(report, RECALL), _at_each_k(report, TRUE_VALUE)
     shown = [key for key in _SHOWN if key in report and not (key == "gauc_user" and "auc_entire" in report)]
-    keys = recalls[-_MOST_COLUMNS:] or shown[:_MOST_COLUMNS]
+    keys = [*recalls[-1:], *values] if values else recalls or shown
+    keys = keys[-_MOST_COLUMNS:] if recalls else keys[:_MOST_COLUMNS]
     decisive = decisive_metric(report) or ""
     rows = {"model": report, **baselines}
+    known = {key: [one[key] for one in rows.values() if key in one] for key in keys}
+    best = {key: (max if HIGHER_IS_BETTER[key.partition("@")[0]] else min)(known[key]) for key in keys}
+    for name in _BOUNDS if values else ():
+        rows[name] = {key: report[f"{name}_{key}"] for key in values if f"{name}_{key}" in report}
     title = f"{report['split']} split" if "split" in report else ""
     lines = [[title, *keys, f"gain in {decisive}"]]
-    for name, values in rows.items():
-        cells = [name]
-        for key in keys:
-            known = [one[key] for one in rows.values() if key in one]
-            best = max(known) if HIGHER_IS_BETTER[key.partition("@")[0]] else min(known)
-            cells.append(f"{values[key]:.4f}{'*' if values[key] == best else ''}" if key in values else "")
+    for name, figures in rows.items():
+        stars = {key: "*" if name not in _BOUNDS and figures.get(key) == best[key] else "" for key in keys}
+        cells = [f"{figures[key]:.4f}{stars[key]}" if key in figures else "" for key in keys]
         gained = gain.get(name, {})
-        lines.append([*cells, _interval(decisive, gained) if decisive in gained else ""])
+        lines.append([name, *cells, _interval(decisive, gained) if decisive in gained else ""])
     widths = [max(map(len, column)) for column in zip(*lines)]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
     return [*table, "* best value of the column"]

@@ -241,12 +241,18 @@ def retrieved(
 
 
 @dataclass(frozen=True)
-class Clicks:
-    """A batch of clicks: the raw columns of their users, and ids of users, requests and items."""
+class Queries:
+    """A batch of queries: the raw columns of their users, and ids of users and requests."""
 
     raw: dict[str, tf.Tensor]
     user: np.ndarray
     request: np.ndarray
+
+
+@dataclass(frozen=True)
+class Clicks(Queries):
+    """A batch of clicks: the queries of their users, and ids of items."""
+
     item: np.ndarray
 
     def where(self, mask: np.ndarray) -> "Clicks":
@@ -269,6 +275,27 @@ def clicks_in(
         for start in range(0, len(rows), _AT_ONCE):
             part = slice(start, start + _AT_ONCE)
             yield Clicks({name: values[part] for name, values in raw.items()}, user[part], request[part], ids[part])
+
+
+def requests_in(
+    files: Sequence[str], columns: Sequence[str], feature_set: FeatureSet, record: RecordKind, most: int
+) -> Iterator[Queries]:
+    """Yields the first record of each request, of at most `most` requests, evenly spread; arguments as `clicks_in`."""
+    spec = parse_spec(feature_set, record, ("request_id",))
+    ids = [batch["request_id"].numpy() for batch in parsed(serialized(files, _AT_ONCE), spec)]
+    group = group_indices(np.concatenate([np.empty(0, object), *ids]), sum(map(len, ids)))
+    known = np.flatnonzero(group >= 0)
+    first = known[np.sort(np.unique(group[known], return_index=True)[1])]
+    first, done = first[:: max(1, -(-len(first) // most))], 0
+    spec = parse_spec(feature_set, record, (*columns, "user_id", "request_id"))
+    read = [feature_set.column(name) for name in columns]
+    for batch in parsed(serialized(files, _AT_ONCE), spec):
+        count = len(batch["request_id"])
+        rows = first[(first >= done) & (first < done + count)] - done
+        done += count
+        if len(rows):
+            raw = as_request(read, {name: tf.gather(batch[name], rows) for name in columns})
+            yield Queries(raw, *(batch[key].numpy()[rows] for key in ("user_id", "request_id")))
 
 
 def _masks(record: RecordKind) -> tuple[str, ...]:

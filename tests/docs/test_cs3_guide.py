@@ -48,6 +48,7 @@ def test_the_run_reports_losses_caches_and_retrieval(folder: Path) -> None:
     assert {"auc/towers", "logloss/ranker"} <= set(row)
     assert all(count > 0 for count in run["recipe"]["cached_ids"].values())
     assert run["retrieval"]["split"] == "eval" and 0 < run["retrieval"]["catalogue_recall@100"] <= 1
+    assert 0 < run["retrieval"]["true_value@10"] < run["retrieval"]["oracle_true_value@10"]
     assert set(run["recipe"]["cached_ids"]) == {"cross_user", "cross_item", "cascade_user", "cascade_item"}
 
 
