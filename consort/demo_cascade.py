@@ -1,9 +1,10 @@
 """The demo's queries: golden records of each model, retrieval of clicked items, and the whole cascade."""
 
 import contextlib
+import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def query_models(models: Mapping[str, str], root: Path, data: Path, say: Say) ->
             return answer.item_ids, answer.scores
 
         check_golden_retrieval(models["retrieval"], retrieve)
-        cascade, query = _cascade(client, names, Path(models["retrieval"]), data)
+        cascade, query = _cascade(address, names, models, root.parent / "cascade.yaml", data)
         cascade |= _recall(client, names["retrieval"], data)
     return {"largest_difference": differences, "tolerance": TOLERANCE, "cascade": cascade, "query": query}
 
@@ -84,36 +85,60 @@ def _difference(client: Any, name: str, model: str) -> float:
 
 
 def _cascade(
-    client: Any, names: Mapping[str, str], retrieval: Path, data: Path
+    address: str, names: Mapping[str, str], models: Mapping[str, str], file: Path, data: Path
 ) -> tuple[dict[str, Any], list[list[str]]]:
-    """Measures the latency over some users, and returns it with the first user's answer."""
-    from serving.cascade import Cascade, Stage
+    """Writes the cascade's file, measures the latency over some users, and returns it with the first user's answer."""
+    from serving.cascade import Cascade, load_cascade
     from serving.retrieval.item_table import read_items
+    from transforms.files import write_text
 
-    items = read_items(retrieval)
-    kept = [min(count, len(items)) for count in (RETRIEVED, PRERANKED, RANKED)]
-    stages = [
-        Stage(names[stage], keep) for stage, keep in zip(("retrieval", "pre-ranking", "ranking"), kept, strict=True)
-    ]
-    cascade = Cascade(client, stages[0], stages[1:], items)
-    users = _users(data)
-    first = cascade.answer(users[0])
-    milliseconds = []
-    for call in range(CALLS):
-        begin = time.perf_counter()
-        cascade.answer(users[call % len(users)])
-        milliseconds.append(1e3 * (time.perf_counter() - begin))
+    write_text(file, _cascade_file(names, models, file.parent))
+    config = load_cascade(file)
+    config = config.model_copy(
+        update={"stages": tuple(one.model_copy(update={"server": address}) for one in config.stages)}
+    )  # fmt: skip
+    items, users = read_items(models["retrieval"]), _users(data)
+    with Cascade(config) as cascade:
+        cascade.wait_ready()
+        first = cascade.answer(users[0])
+        milliseconds, fallbacks = [], 0
+        for call in range(CALLS):
+            answer = cascade.answer(users[call % len(users)])
+            milliseconds.append(answer.milliseconds)
+            fallbacks += bool(answer.fallbacks)
     p50, p99 = np.percentile(milliseconds, [50, 99])
     report = {
         "catalogue": len(items),
-        "items": [len(answer.item_ids) for answer in first],
-        "stage_ms": [answer.milliseconds for answer in first],
-        "versions": {answer.model: answer.version for answer in first},
+        "items": [len(answer.item_ids) for answer in first.stages],
+        "stage_ms": [answer.milliseconds for answer in first.stages],
+        "versions": {answer.model: answer.version for answer in first.stages},
         "p50_ms": float(p50),
         "p99_ms": float(p99),
         "calls": CALLS,
+        "calls_with_fallback": fallbacks,
     }
-    return report, _table(first, items)
+    return report, _table(first.stages, items)
+
+
+def _cascade_file(names: Mapping[str, str], models: Mapping[str, str], folder: Path) -> str:
+    """Returns a file for `consort cascade`, with paths relative to its folder."""
+    lines = [
+        "# Start the server with: consort serve pipeline",
+        "# Then: consort cascade cascade.yaml --data data",
+        "timeout_ms: 3000",
+        "stages:",
+    ]
+    for stage, keep in zip(STAGES, (RETRIEVED, PRERANKED, RANKED), strict=True):
+        base = os.path.relpath(Path(models[stage]).parent, folder)
+        lines += [
+            f"  - name: {stage}",
+            f"    model: {names[stage]}",
+            "    server: 127.0.0.1:8500",
+            f"    keep: {keep}",
+            "    timeout_ms: 1000",
+            f"    folder: {json.dumps(base)}",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def _table(answers: Any, items: Any) -> list[list[str]]:

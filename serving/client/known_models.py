@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from serving.client.inputs import Signature, is_export, prepared
@@ -21,19 +21,38 @@ class Known:
       version: the one with these signatures.
       signatures: by name; None: not an export of `consort`, so that inputs are not prepared.
       fresh: True if they were just fetched from the server.
+      reported: the signatures of any model.
+      error: why the server reported none.
     """
 
     version: int
     signatures: dict[str, Signature] | None
     fresh: bool = False
+    reported: Mapping[str, Signature] = field(default_factory=dict)
+    error: ServingError | None = None
 
-    def prepared(self, request: Any, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Returns inputs as the signature of a request declares them; unchanged if it is not known."""
-        signature = (self.signatures or {}).get(request.model_spec.signature_name or _DEFAULT)
-        return inputs if signature is None else prepared(inputs, signature)
+    def prepared(
+        self, request: Any, inputs: Mapping[str, Any] | Callable[[Signature], Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Returns inputs as the signature of a request declares them; unchanged if it is not one of `consort export`.
+
+        Raises:
+          ServingError: the inputs do not fit; or they are a function, and the signature is not known.
+        """
+        name = request.model_spec.signature_name or _DEFAULT
+        signature = self.reported.get(name)
+        if callable(inputs):
+            if self.error is not None:
+                raise self.error
+            if signature is None:
+                raise ServingError(
+                    "FAILED_PRECONDITION", f"Serving signature name: {name!r} not found in signature def"
+                )
+            inputs = inputs(signature)
+        return inputs if signature is None or self.signatures is None else prepared(inputs, signature)
 
 
-_NOTHING = Known(-1, None, fresh=True)
+_NO_VERSION = -1
 _NEVER = ("UNIMPLEMENTED", "UNKNOWN")
 
 
@@ -63,17 +82,18 @@ class KnownModels:
             version, signatures = self._fetch(key, timeout_s)
         except ServingError as error:
             # The call itself will report the error; servers without metadata are not asked again.
+            nothing = Known(_NO_VERSION, None, fresh=True, error=error)
             if error.code in _NEVER:
-                self._remember(key, _NOTHING)
-            return _NOTHING
+                self._remember(key, nothing)
+            return nothing
         exported = signatures if is_export(signatures) else None
-        self._remember(key, Known(version, exported))
-        return Known(version, exported, fresh=True)
+        self._remember(key, Known(version, exported, reported=signatures))
+        return Known(version, exported, fresh=True, reported=signatures)
 
     def answered(self, key: Key, version: int) -> None:
         """Drops a model if another version has answered."""
         known = self._known.get(key)
-        if known is not None and known.version not in (version, _NOTHING.version):
+        if known is not None and known.version not in (version, _NO_VERSION):
             with self._lock:
                 self._known.pop(key, None)
 

@@ -7,7 +7,7 @@ RESOURCE_EXHAUSTED where it means a full server (see `FULL`), not a message that
 import random
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,10 @@ __all__ = ["Prediction", "PredictClient", "Retrieved", "ServingError", "Signatur
 _MESSAGE_LIMIT = 1 << 30
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.02, 1.0
 _POLL_S = 0.1
+_OF_ANOTHER_VERSION = ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
+"""Codes of requests whose inputs, or whose signature, a version does not have."""
+Inputs = Mapping[str, Any] | Callable[[Signature], Mapping[str, Any]]
+"""Inputs of a request; or a function that returns them for the signature of the version that is called."""
 FULL = (
     "server threadpool exhausted",
     "concurrent rpc limit exceeded",
@@ -146,7 +150,7 @@ class PredictClient:
     def predict(
         self,
         model: str,
-        inputs: Mapping[str, Any],
+        inputs: Inputs,
         signature: str = "",
         version: int | None = None,
         label: str | None = None,
@@ -158,7 +162,8 @@ class PredictClient:
         Args:
           model: its name on the server.
           inputs: arrays, or nested lists (floats become float32, ints int64, text UTF-8 bytes). Of models of
-            `consort export` lists may have any lengths, and None is a missing value; see `inputs.prepared`.
+            `consort export` lists may have any lengths, and None is a missing value; see `inputs.prepared`. A function
+            of the signature is called again where another version turns out to have another one.
           signature: empty means `serving_default`.
           version: a version's number; None means the newest.
           label: a version's label instead of its number.
@@ -167,7 +172,7 @@ class PredictClient:
 
         Raises:
           ServingError: the server, or the way to it, refused; INVALID_ARGUMENT also for inputs that do not fit.
-          ValueError: an input that no tensor holds, or both a version and a label.
+          ValueError: an input that no tensor holds, both a version and a label, or a function without `check_inputs`.
         """
         request = protocol.PredictRequest(model_spec=_model_spec(model, version, label), output_filter=outputs)
         request.model_spec.signature_name = signature
@@ -177,18 +182,20 @@ class PredictClient:
         answers = {name: tensors.from_proto(proto) for name, proto in response.outputs.items()}
         return Prediction(answers, spec.name, spec.version.value, spec.signature_name)
 
-    def _checked(self, request: Any, inputs: Mapping[str, Any], key: Key, deadline: float) -> Any:
+    def _checked(self, request: Any, inputs: Inputs, key: Key, deadline: float) -> Any:
         """Sends a request with these inputs, prepared by what is known of the model's signature."""
         if self._known is None:
+            if callable(inputs):
+                raise ValueError("inputs: received a function; expected arrays, as check_inputs is False; pass them")
             return self._sent(request, inputs, deadline)
         known = self._known.of(key, _left(deadline))
         try:
             response = self._sent(request, known.prepared(request, inputs), deadline)
         except (ServingError, ValueError) as error:
             # What was remembered may be of an earlier version.
-            stale = not known.fresh and (isinstance(error, ValueError) or error.code == "INVALID_ARGUMENT")
+            stale = not known.fresh and (isinstance(error, ValueError) or error.code in _OF_ANOTHER_VERSION)
             newer = self._known.of(key, _left(deadline), again=True) if stale else known
-            if newer.signatures == known.signatures:
+            if newer.reported == known.reported:
                 raise
             response = self._sent(request, newer.prepared(request, inputs), deadline)
         self._known.answered(key, response.model_spec.version.value)
@@ -204,7 +211,7 @@ class PredictClient:
     def retrieve(
         self,
         model: str,
-        inputs: Mapping[str, Any],
+        inputs: Inputs,
         k: int | None = None,
         exclude: Sequence[Sequence[Any]] | None = None,
         version: int | None = None,
@@ -224,11 +231,12 @@ class PredictClient:
           ServingError: the server, or the way to it, refused; INVALID_ARGUMENT for a k beyond the catalogue.
           ValueError: an input that no tensor holds, a k that is no number, or both a version and a label.
         """
-        sent = dict(inputs)
+        more: dict[str, Any] = {}
         if k is not None:
-            sent["k"] = number_of_items(k)
+            more["k"] = number_of_items(k)
         if exclude is not None:
-            sent["exclude"] = _padded(exclude)
+            more["exclude"] = _padded(exclude)
+        sent: Inputs = (lambda signature: {**inputs(signature), **more}) if callable(inputs) else {**inputs, **more}
         answer = self.predict(model, sent, "retrieve", version, label, ("item_id", "score"), timeout_s)
         return Retrieved(answer.outputs["item_id"], answer.outputs["score"], answer.model, answer.version)
 

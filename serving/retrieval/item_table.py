@@ -33,12 +33,17 @@ class ItemTable:
         Raises:
           InputError: an id is not in the table.
         """
-        requested = np.asarray(ids).tolist()
-        places = [self._places.get(one, -1) for one in requested]
-        if -1 in places:
+        places = self.places(ids)
+        if (places < 0).any():
+            unknown = np.asarray(ids).tolist()[int(np.argmax(places < 0))]
             fix = "read the table of the version that answered"
-            raise InputError("item table", repr(requested[places.index(-1)]), f"one of its {len(self):,} ids", fix)
+            raise InputError("item table", repr(unknown), f"one of its {len(self):,} ids", fix)
         return {name: values[places] for name, values in self.columns.items()}
+
+    def places(self, ids: Sequence[Any] | np.ndarray) -> np.ndarray:
+        """Returns the row of each id; -1 for one that is not in the table."""
+        known = self._places
+        return np.array([known.get(one, -1) for one in np.asarray(ids).tolist()], np.int64)
 
 
 def write_items(version: str | os.PathLike[str], columns: Mapping[str, np.ndarray]) -> None:
