@@ -17,6 +17,7 @@ from models.preranking.set_ranker import SetRanker
 from runs.config import ModelConfig
 from runs.provenance import machine
 from serving.client import PredictClient
+from serving.contract import signatures_with_flags
 from serving.export.export import export_model
 from serving.export.requests import padding_of, request_inputs
 from simulation.cascade_log import simulate
@@ -60,8 +61,9 @@ def bench_serve(
     with tempfile.TemporaryDirectory() as folder:
         say("simulating a log, learning its transform, exporting a model")
         inputs = _export(Path(folder), candidates, history, seed)
+        xla = signature in signatures_with_flags(Path(folder) / "serving" / MODEL / "1")
         say("starting the server")
-        with _server(Path(folder) / "serving") as address, PredictClient(address, timeout_s=60.0) as client:
+        with _server(Path(folder) / "serving", xla) as address, PredictClient(address, timeout_s=60.0) as client:
             ask = _calls_of(client, inputs, signature)
             say(f"asking {address}, {rounds} times {requests} requests")
             measured = [_percentiles(call_seconds(ask, requests, _WARM)) for _ in range(rounds)]
@@ -129,8 +131,8 @@ def _with_history(inputs: Mapping[str, np.ndarray], features: FeatureSet, histor
 
 
 @contextlib.contextmanager
-def _server(base: Path) -> Iterator[str]:
-    command = [sys.executable, "-m", "consort", "serve", str(base), "--port", "0"]
+def _server(base: Path, xla: bool) -> Iterator[str]:
+    command = [sys.executable, "-m", "consort", "serve", str(base), "--port", "0", *(["--xla"] if xla else [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""

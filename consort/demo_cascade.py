@@ -77,11 +77,15 @@ def _server(root: Path) -> Iterator[str]:
 
 def _difference(client: Any, name: str, model: str) -> float:
     """Returns the largest difference of served probabilities from the trained ones over the signatures."""
+    from serving.contract import signatures_with_flags
     from serving.export.golden import check_golden
-    from serving.export.signatures import DEFAULT, EXAMPLES, PLAIN
+    from serving.export.signatures import DEFAULT, EXAMPLES
 
-    differences = check_golden(model, lambda signature, inputs: client.predict(name, inputs, signature).outputs)
-    return max(difference for signature, difference in differences.items() if signature in (DEFAULT, EXAMPLES, PLAIN))
+    def ask(signature: str, inputs: Mapping[str, Any]) -> Any:
+        return client.predict(name, inputs, signature).outputs
+
+    differences = check_golden(model, ask, signatures_with_flags(model))
+    return max(differences[signature] for signature in (DEFAULT, EXAMPLES))
 
 
 def _cascade(

@@ -14,7 +14,7 @@ from evaluation.ranking import CUT_OFFS, RankingDefinition
 from evaluation.units import Resample, group_indices
 from runs.baselines.retrieval import EvaluatedSplits
 from runs.retrieval_report import retrieval_report
-from serving.contract import read_contract
+from serving.contract import read_contract, signatures_with_flags
 from serving.export.golden import GOLDEN_SCORES, check_golden
 from serving.export.signatures import request_columns
 from serving.loading import Scorer
@@ -172,10 +172,7 @@ def check_signatures(model_dir: str | os.PathLike[str], scorer: Scorer) -> None:
     """
     if (Path(model_dir) / GOLDEN_SCORES).is_file():
         # Those that need XLA are left to servers that have it: here it may be off.
-        compiled = [
-            name for name, spec in read_contract(model_dir)["signatures"].items() if "server_flags_required" in spec
-        ]
-        check_golden(model_dir, scorer.ask, compiled)
+        check_golden(model_dir, scorer.ask, signatures_with_flags(model_dir))
 
 
 def retrieval_metrics(

@@ -147,7 +147,7 @@ def serve(
     ] = 1000,
     rounds: Rounds = 3,
     signature: Annotated[
-        str, typer.Option(metavar="NAME", help="serving_default, or plain for the graph without XLA.")
+        str, typer.Option(metavar="NAME", help="serving_default, or compiled for the graph by XLA.")
     ] = "serving_default",
     seed: Seed = 1,
     json_file: JsonFile = None,

@@ -244,10 +244,12 @@ def export(
 ) -> None:
     """Publish a trained model as a new SavedModel version.
 
-    The version is written to a temporary folder and renamed, so that a server never sees half of it.
+    The version is written to a temporary folder and renamed, so that a server never sees half of it. Beside it,
+    OUT/batching_parameters.pbtxt is for a TensorFlow Serving that joins requests to batches.
 
     Example: consort export /tmp/run --out /tmp/serving
     """
+    from serving.batching import SERVER_PARAMETERS, write_server_parameters
     from serving.versions import find_saved_model, model_name, publish
     from transforms.files import check_model_folder
     from transforms.locks import locked
@@ -257,4 +259,5 @@ def export(
     base = out / model_name(model)
     with locked(base), clock("exporting"):
         target = publish(model, base)
+        write_server_parameters(out / SERVER_PARAMETERS)
     show({"model": model_name(model), "version": int(target.name), "directory": str(target)}, json_file)

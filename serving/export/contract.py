@@ -5,10 +5,12 @@ from typing import Any
 
 import tensorflow as tf
 
+from serving.batching import batching_of
 from serving.contract import CONTRACT, CONTRACT_VERSION, XLA_FLAG, flags_required, read_contract
 from serving.export.requests import padding_of
 from serving.export.set_scoring import Buckets
 from serving.export.signatures import (
+    COMPILED,
     DEFAULT,
     EXAMPLES,
     HIDDEN,
@@ -22,9 +24,6 @@ from serving.export.signatures import (
 from transforms.features import UNKNOWN_LENGTH, Column, FeatureSet, RecordKind, with_lengths
 
 __all__ = ["CONTRACT", "CONTRACT_VERSION", "XLA_FLAG", "contract_of", "flags_required", "inputs_of", "read_contract"]
-
-MAX_BATCH_SIZE = 32
-"""Records in the largest warm-up request: a batching server must accept batches of this size."""
 
 
 def contract_of(
@@ -62,7 +61,8 @@ def contract_of(
     }
     if buckets is not None:
         signatures[PLAIN] = dict(signatures[DEFAULT])
-        signatures[DEFAULT] |= {"limits": {"M": buckets.max_candidates}, "server_flags_required": [XLA_FLAG]}
+        limits = {"limits": {"M": buckets.max_candidates}, "server_flags_required": [XLA_FLAG]}
+        signatures[COMPILED] = signatures[DEFAULT] | limits
     if hidden_width is not None:
         hidden = {HIDDEN: {"dtype": "float", "shape": ["B", hidden_width]}}
         signatures[LAST_HIDDEN] = {"inputs": inputs, "outputs": hidden}
@@ -76,8 +76,8 @@ def contract_of(
         "batch_dimension": 0,
         "buckets": None if buckets is None else {"M": list(buckets.candidates), "N": list(buckets.history)},
         "warmup_batch_sizes": warmup_sizes,
-        "batching": batching_of(columns, record),
-        "server_flags_required": [] if buckets is None else [XLA_FLAG],
+        "batching": batching_of(record),
+        "server_flags_required": [],
         "tensorflow": tf.__version__,
         "feature_set": feature_set.model_dump(mode="json"),
         "feature_set_sha256": feature_set.digest(),
@@ -106,25 +106,6 @@ def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
             "missing": padding.decode() if isinstance(padding, bytes) else str(padding),
         }
     return inputs
-
-
-def batching_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
-    """Returns what a batching server may do, TensorFlow Serving with `--enable_batching`.
-
-    Args:
-      columns: raw columns of a request.
-      record: the record kind.
-
-    Returns:
-      `max_batch_size`: the least that the warm-up records need; `pad_variable_length_inputs`: `safe`, `with_lengths`
-      (only if every request holds the lengths of its lists) or `unsafe`.
-    """
-    padding = "with_lengths" if any(column.variable_length for column in columns) else "safe"
-    return {
-        "max_batch_size": MAX_BATCH_SIZE,
-        # The server pads with a tensor's first value: padding of `candidate` would mark further candidates.
-        "pad_variable_length_inputs": "unsafe" if record == "request" else padding,
-    }
 
 
 def _scores(shape: list[Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import tensorflow_transform as tft
 import tf_keras as keras
 
 from models.retrieval.tower_model import TowerModel
+from serving.batching import write_batching_parameters
 from serving.contract import CONTRACT
 from serving.export.contract import contract_of
 from serving.export.golden import write_golden
@@ -37,7 +38,7 @@ def export_model(
     warmup_examples: Sequence[bytes],
     catalogue: Catalogue | None = None,
 ) -> None:
-    """Writes signatures, warm-up records, golden scores and contract.json, all of it or nothing.
+    """Writes signatures, warm-up records, golden scores, batching parameters and contract.json, all of it or nothing.
 
     Args:
       directory: becomes the SavedModel; must be new or empty.
@@ -72,6 +73,7 @@ def export_model(
             write_items(temporary, {ITEM_ID: catalogue.ids, **catalogue.columns})
             write_golden_retrieval(temporary, model, features, towers)
         sizes = write_warmup(temporary, name, warmup_examples, feature_set, record, buckets, k)
+        write_batching_parameters(temporary, record)
         towers_contract = towers.contract() if towers else None
         width = vectors[LAST_HIDDEN].shape[-1] if LAST_HIDDEN in vectors else None
         contract = contract_of(name, feature_set, record, run, sizes, buckets, towers_contract, width)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from serving.contract import read_contract
 from serving.export.requests import request_inputs
-from serving.export.signatures import DEFAULT, EXAMPLES, HIDDEN, LAST_HIDDEN, PLAIN, PROBABILITY
+from serving.export.signatures import COMPILED, DEFAULT, EXAMPLES, HIDDEN, LAST_HIDDEN, PLAIN, PROBABILITY
 from transforms.errors import GateRefused, InputError
 from transforms.features import CANDIDATE, FeatureSet
 from transforms.files import write_text
@@ -73,13 +73,13 @@ def read_golden(model_dir: str | os.PathLike[str]) -> tuple[list[bytes], np.ndar
 def check_golden(model_dir: str | os.PathLike[str], ask: Ask, leave_out: Sequence[str] = ()) -> dict[str, float]:
     """Checks that each signature gives the trainer's answers to the golden records, in a batch and one by one.
 
-    Compared are the scores of `examples`, `serving_default` and `plain` and the vectors of `last_hidden` and of towers,
-    as far as the model has them; for the items of `retrieve` see `check_golden_retrieval`.
+    Compared are the scores of `examples`, `serving_default`, `plain` and `compiled` and the vectors of `last_hidden`
+    and of towers, as far as the model has them; for the items of `retrieve` see `check_golden_retrieval`.
 
     Args:
       model_dir: the export.
       ask: calls the model, e.g. `Scorer(model_dir).ask`, or a client of a server.
-      leave_out: signatures that are not called, e.g. `serving_default` on a server without XLA.
+      leave_out: signatures that are not called, e.g. `compiled` on a server without XLA.
 
     Returns:
       The largest difference by signature.
@@ -92,7 +92,7 @@ def check_golden(model_dir: str | os.PathLike[str], ask: Ask, leave_out: Sequenc
     features = FeatureSet.model_validate(contract["feature_set"])
     differences = {}
     for name, signature in contract["signatures"].items():
-        output = PROBABILITY if name in (EXAMPLES, DEFAULT, PLAIN) else _VECTORS.get(name, "")
+        output = PROBABILITY if name in (EXAMPLES, DEFAULT, PLAIN, COMPILED) else _VECTORS.get(name, "")
         expected = answers.get(output if output == PROBABILITY else name)
         if expected is None or name in leave_out:
             continue

@@ -237,7 +237,7 @@ def _candidates(
 
     def many() -> tf.Tensor:
         expected = f"; expected at most {max_candidates}; send the others in another request, or ask the signature "
-        return tf.strings.join(["candidates: received ", tf.strings.as_string(mask[1]), expected, "'plain'"])
+        return tf.strings.join(["candidates: received ", tf.strings.as_string(mask[1]), expected, "'serving_default'"])
 
     checks: list[Check] = [
         (tf.reduce_all(numbers == mask[1]), unlike),

@@ -14,7 +14,9 @@ from serving.export.set_scoring import Buckets, SetScoring
 from transforms.features import CANDIDATE, Column, FeatureSet, RecordKind, Shape
 from transforms.schema import parse_spec
 
-DEFAULT, PLAIN, EXAMPLES, TRANSFORM = "serving_default", "plain", "examples", "transform_features"
+DEFAULT, EXAMPLES, TRANSFORM = "serving_default", "examples", "transform_features"
+PLAIN, COMPILED = "plain", "compiled"
+"""Of models that read sets: `plain` is `serving_default` by its earlier name, `compiled` the same by XLA."""
 LAST_HIDDEN = "last_hidden"
 """Signature of rankers of rows, for distillation; its inputs are those of `serving_default`."""
 PROBABILITY, LOGIT, HIDDEN = "probability", "logit", "hidden"
@@ -37,7 +39,7 @@ class ServedModel(tf.Module):
       transform: the learned transform.
       feature_set: what the raw features are.
       record: the record kind that the model was trained on.
-      buckets: the sizes to compile a `SetModel` for; None for other models, which have no `plain` beside.
+      buckets: the sizes to compile a `SetModel` for; None for other models, which have no `compiled`.
     """
 
     def __init__(
@@ -114,8 +116,8 @@ class ServedModel(tf.Module):
     def signatures(self) -> dict[str, Callable[..., Any]]:
         """Returns by name: `serving_default` on plain tensors, `examples` and `transform_features` on tf.Examples.
 
-        With buckets `serving_default` is compiled by XLA, and `plain` is the same without it. Rankers of rows have
-        `last_hidden` besides.
+        With buckets `compiled` is the same by XLA, and `plain` another name of `serving_default`, which works on
+        servers without XLA. Rankers of rows have `last_hidden` besides.
         """
         serialized = tf.TensorSpec([None], tf.string, name=EXAMPLES)
 
@@ -132,7 +134,7 @@ class ServedModel(tf.Module):
         if self._bucketed is not None:
             on_tensors[PLAIN] = on_tensors[DEFAULT]
             bucketed = partial(self._answer, score=self._bucketed)
-            on_tensors[DEFAULT] = self._on_tensors(bucketed, self._max_candidates)
+            on_tensors[COMPILED] = self._on_tensors(bucketed, self._max_candidates)
         if self._hidden is not None:
             on_tensors[LAST_HIDDEN] = self._on_tensors(partial(_last_hidden, self._hidden))
         # Traced once: from functions the saver would trace again.

@@ -8,11 +8,11 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from serving.batching import WARMUP_ROWS
 from serving.contract import WARMUP, XLA_WARMUP
-from serving.export.contract import MAX_BATCH_SIZE
 from serving.export.requests import request_inputs
 from serving.export.set_scoring import Buckets
-from serving.export.signatures import DEFAULT, PLAIN, request_columns
+from serving.export.signatures import COMPILED, DEFAULT, request_columns
 from serving.retrieval.catalogue import user_columns
 from serving.retrieval.signatures import EXCLUDE, RETRIEVE, K
 from transforms.features import ITEM_ID, FeatureSet, RecordKind, with_lengths
@@ -20,7 +20,7 @@ from transforms.schema import tf_dtype
 
 __all__ = ["SET_WARMUP_SIZES", "WARMUP", "WARMUP_SIZES", "XLA_WARMUP", "write_warmup"]
 
-WARMUP_SIZES = (1, 8, MAX_BATCH_SIZE)
+WARMUP_SIZES = (1, 8, WARMUP_ROWS)
 """Batch sizes of the logged records, as far as there are examples."""
 SET_WARMUP_SIZES = (1, 8)
 """The same with buckets: sets are larger than rows, and each bucket has warm-up records besides."""
@@ -43,7 +43,8 @@ def write_warmup(
 ) -> list[int]:
     """Writes warm-up requests: logged records, and in a second file one for each size that XLA compiles.
 
-    TensorFlow Serving exits if a warm-up request fails, and has XLA off by default.
+    TensorFlow Serving exits if a warm-up request fails, and has XLA off by default: the first file needs none of its
+    flags, and no request in it has more than `WARMUP_ROWS` rows.
 
     Args:
       k: items to retrieve for their users; None where the model retrieves none.
@@ -54,12 +55,12 @@ def write_warmup(
     sizes = [size for size in (WARMUP_SIZES if buckets is None else SET_WARMUP_SIZES) if size <= len(examples)]
     logged = [request_inputs(examples[:size], feature_set, record) for size in sizes]
     protos = [{key: tf.make_tensor_proto(values) for key, values in inputs.items()} for inputs in logged]
-    requests = [(DEFAULT if buckets is None else PLAIN, inputs) for inputs in protos]
+    requests = [(DEFAULT, inputs) for inputs in protos]
     if k is not None:
         requests += [(RETRIEVE, _retrieving(inputs, feature_set, k)) for inputs in logged]
     _write(Path(model_dir) / WARMUP, name, requests)
     if buckets is not None:
-        compiled = [*_of_each_size(feature_set, record, buckets), *((DEFAULT, inputs) for inputs in protos)]
+        compiled = [*_of_each_size(feature_set, record, buckets), *((COMPILED, inputs) for inputs in protos)]
         _write(Path(model_dir) / XLA_WARMUP, name, compiled)
     return sizes
 
@@ -90,7 +91,7 @@ def _of_each_size(feature_set: FeatureSet, record: RecordKind, buckets: Buckets)
             sizes = column.shape(record).sizes(1, candidates, history, column.width)
             inputs[column.name] = _repeated(_REAL[column.dtype], tf_dtype(column), sizes)
         lists = [column.lengths for column in columns if column.variable_length]
-        yield DEFAULT, inputs | {one.name: _repeated(history, tf_dtype(one), [1]) for one in lists}
+        yield COMPILED, inputs | {one.name: _repeated(history, tf_dtype(one), [1]) for one in lists}
 
 
 def _repeated(value: Any, dtype: tf.DType, shape: Sequence[int]) -> Any:

@@ -69,7 +69,7 @@ def test_golden_answers_hold_and_nothing_is_compiled(made, client):
 
     check_golden_retrieval(made[0], ask)
     contract = read_contract(made[0])
-    assert contract["buckets"] is None and "plain" not in contract["signatures"]
+    assert contract["buckets"] is None and "compiled" not in contract["signatures"]
     assert contract["signatures"]["item_embedding"]["inputs"]["item_id"]["shape"] == ["B"]
 
 

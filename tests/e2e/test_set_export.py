@@ -42,7 +42,7 @@ def _server_without_xla(set_ranker):
     )
 
 
-def test_without_xla_plain_answers_and_the_default_is_internal(set_ranker, contract):
+def test_without_xla_the_default_answers_and_the_compiled_one_is_internal(set_ranker, contract):
     from serving.client import PredictClient, ServingError
 
     # Its warm-up asks for nothing that needs XLA.
@@ -50,9 +50,10 @@ def test_without_xla_plain_answers_and_the_default_is_internal(set_ranker, contr
         try:
             values = request(contract["signatures"]["plain"]["inputs"], 7)
             with PredictClient(process.stdout.readline().strip(), timeout_s=20.0) as client:
-                assert client.predict("m", values, "plain").outputs["logit"].shape == (1, 7)
+                default, plain = (client.predict("m", values, name).outputs["logit"] for name in ("", "plain"))
+                assert default.shape == (1, 7) and default.tolist() == plain.tolist()
                 with pytest.raises(ServingError, match="INTERNAL.*XLA compilation disabled"):
-                    client.predict("m", values)
+                    client.predict("m", values, "compiled")
         finally:
             process.terminate()
 
@@ -71,13 +72,19 @@ def test_without_xla_warm_up_of_what_needs_it_keeps_the_version_from_being_serve
 def test_the_contract_tells_buckets_limits_and_flags(contract):
     from serving.contract import XLA_FLAG
 
-    default, plain = (contract["signatures"][name] for name in ("serving_default", "plain"))
+    compiled, default, plain = (contract["signatures"][name] for name in ("compiled", "serving_default", "plain"))
     assert contract["buckets"] == {"M": BUCKETS, "N": [20]}
-    assert default["limits"] == {"M": 4608} and "limits" not in plain
-    assert default["server_flags_required"] == [XLA_FLAG] == contract["server_flags_required"]
-    assert "server_flags_required" not in plain
-    assert contract["batching"] == {"max_batch_size": 32, "pad_variable_length_inputs": "unsafe"}
-    assert default["inputs"]["item_id"]["shape"] == plain["outputs"]["logit"]["shape"] == ["B", "M"]
+    assert compiled["limits"] == {"M": 4608} and "limits" not in default
+    assert compiled["server_flags_required"] == [XLA_FLAG] and contract["server_flags_required"] == []
+    assert "server_flags_required" not in default and plain == default
+    assert compiled["inputs"]["item_id"]["shape"] == default["outputs"]["logit"]["shape"] == ["B", "M"]
+
+
+def test_a_model_on_requests_is_not_to_be_batched_and_loads_with_batches_of_32(contract, set_ranker):
+    from serving.contract import BATCHING_PARAMETERS
+
+    assert contract["batching"]["recommended"] is False and contract["batching"]["min_max_batch_size"] == 32
+    assert not (set_ranker / BATCHING_PARAMETERS).exists()
 
 
 def _warmed_up(path):
@@ -95,12 +102,12 @@ def _warmed_up(path):
     return found
 
 
-def test_warm_up_asks_plain_and_in_a_file_of_its_own_each_size_that_xla_compiles(set_ranker):
+def test_warm_up_asks_the_default_and_in_a_file_of_its_own_each_size_that_xla_compiles(set_ranker):
     from serving.export.warmup import WARMUP, XLA_WARMUP
 
-    assert _warmed_up(set_ranker / WARMUP) == [("plain", batch, 12) for batch in (1, 8)]
-    of_each_size = [("serving_default", 1, size) for size in BUCKETS]
-    assert _warmed_up(set_ranker / XLA_WARMUP) == of_each_size + [("serving_default", batch, 12) for batch in (1, 8)]
+    assert _warmed_up(set_ranker / WARMUP) == [("serving_default", batch, 12) for batch in (1, 8)]
+    of_each_size = [("compiled", 1, size) for size in BUCKETS]
+    assert _warmed_up(set_ranker / XLA_WARMUP) == of_each_size + [("compiled", batch, 12) for batch in (1, 8)]
 
 
 def _functions_of(set_ranker, signature):
@@ -125,12 +132,12 @@ def _functions_of(set_ranker, signature):
     return found
 
 
-def test_plain_holds_no_xla_and_the_default_a_compiled_function_a_bucket(set_ranker):
+def test_the_default_holds_no_xla_and_the_compiled_one_a_function_a_bucket(set_ranker):
     def compiled(signature):
         return [one for one in _functions_of(set_ranker, signature) if "_XlaMustCompile" in one.attr]
 
-    assert not [one for one in compiled("plain") + compiled("examples") if one.attr["_XlaMustCompile"].b]
-    calls = [one for one in compiled("serving_default") if hasattr(one, "op") and one.attr["_XlaMustCompile"].b]
+    assert not [one for one in compiled("serving_default") + compiled("examples") if one.attr["_XlaMustCompile"].b]
+    calls = [one for one in compiled("compiled") if hasattr(one, "op") and one.attr["_XlaMustCompile"].b]
     assert len(calls) == len(BUCKETS)
 
 

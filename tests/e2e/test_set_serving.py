@@ -19,7 +19,7 @@ def client(versions):
     from serving.client import PredictClient
     from serving.server.server import LocalServer
 
-    with LocalServer({name: version.parent for name, version in versions.items()}) as server:
+    with LocalServer({name: version.parent for name, version in versions.items()}, xla=True) as server:
         server.wait_ready(120)
         with PredictClient(server.address, timeout_s=20.0) as client:
             yield client
@@ -29,50 +29,50 @@ def client(versions):
 def inputs(versions):
     from serving.contract import read_contract
 
-    return read_contract(versions["set_ranker"])["signatures"]["plain"]["inputs"]
+    return read_contract(versions["set_ranker"])["signatures"]["serving_default"]["inputs"]
 
 
 def _logits(client, values, signature="serving_default", model="set_ranker"):
     return client.predict(model, values, signature).outputs["logit"]
 
 
-def _refused(client, values):
+def _refused(client, values, signature):
     from serving.client import ServingError
 
     with pytest.raises(ServingError) as caught:
-        client.predict("set_ranker", values)
+        client.predict("set_ranker", values, signature)
     assert caught.value.code == "INVALID_ARGUMENT"
     return caught.value.details
 
 
 @pytest.mark.parametrize("number", [0, 1, LIST_SIZE, 127, 128, 129, 1000, 4608])
-def test_any_number_of_candidates_gets_the_scores_of_plain(client, inputs, number):
+def test_any_number_of_candidates_gets_the_scores_of_the_default_by_xla(client, inputs, number):
     values = request(inputs, number)
     served = _logits(client, values)
     assert served.shape == (1, number)
-    np.testing.assert_allclose(served, _logits(client, values, "plain"), atol=1e-4)
+    np.testing.assert_allclose(served, _logits(client, values, "compiled"), atol=1e-4)
     assert number < 2 or served.std() > 1e-3
 
 
-def test_more_candidates_than_the_largest_bucket_are_refused_in_words_and_plain_takes_them(client, inputs):
+def test_more_candidates_than_the_largest_bucket_are_refused_in_words_and_the_default_takes_them(client, inputs):
     values = request(inputs, 4609)
-    said = _refused(client, values)
+    said = _refused(client, values, "compiled")
     assert "received" in said and "4609" in said and "at most 4608" in said and "another request" in said
-    assert _logits(client, values, "plain").shape == (1, 4609)
+    assert _logits(client, values).shape == (1, 4609)
 
 
 def test_candidates_of_unequal_numbers_are_refused_in_words(client, inputs):
-    said = _refused(client, {**request(inputs, 20), "item_id": np.full([1, 19], b"7", object)})
+    said = _refused(client, {**request(inputs, 20), "item_id": np.full([1, 19], b"7", object)}, "compiled")
     assert "candidates: received shapes" in said and "item_id" in said and "expected [B, M]" in said
 
 
 @pytest.mark.parametrize("history", [0, 1, 20, 35])
-def test_any_length_of_the_history_gets_the_scores_of_plain(client, inputs, history):
+def test_any_length_of_the_history_gets_the_scores_of_the_default_by_xla(client, inputs, history):
     values = request(inputs, 30, history=history)
-    served = _logits(client, values)
-    np.testing.assert_allclose(served, _logits(client, values, "plain"), atol=1e-4)
+    served = _logits(client, values, "compiled")
+    np.testing.assert_allclose(served, _logits(client, values), atol=1e-4)
     longer = {**values, "history_item_id": np.pad(values["history_item_id"], [[0, 0], [0, 4]], constant_values=b"")}
-    np.testing.assert_allclose(served, _logits(client, longer), atol=1e-4)
+    np.testing.assert_allclose(served, _logits(client, longer, "compiled"), atol=1e-4)
 
 
 def test_several_requests_at_once_get_what_each_gets_alone(client, inputs):

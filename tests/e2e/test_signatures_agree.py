@@ -127,7 +127,7 @@ def _check_model(log: _Log, name: str, folder: Path) -> None:
     found = signatures["examples"](examples=tf.constant(log.examples))["probability"].numpy()
     _alike(found, expected, log.real, f"{name}, examples")
     sent = request_inputs(log.examples, log.features, log.record)
-    for signature in ("serving_default", "plain"):
+    for signature in ("serving_default", "compiled"):
         if signature in signatures:
             _check_scores(log, sent, signatures[signature], expected, f"{name}, {signature}", folder)
     if "last_hidden" in signatures:

@@ -17,7 +17,7 @@ from models.retrieval.dssm import DSSM
 from models.retrieval.int_tower import IntTower
 from serving.client import PredictClient, ServingError
 from serving.client.predict_client import _padded
-from serving.contract import read_contract
+from serving.contract import BATCHING_PARAMETERS, read_contract
 from serving.export.golden import read_golden
 from serving.export.requests import request_inputs
 from serving.export.signatures import ServedModel
@@ -27,6 +27,7 @@ from serving.retrieval.catalogue import Catalogue, item_columns
 from serving.retrieval.golden import GOLDEN_RETRIEVAL, asking_saved_model, check_golden_retrieval
 from serving.retrieval.signatures import ServedTowers
 from serving.server.server import LocalServer
+from tests.helpers.batching_server import parameters_of
 from tests.helpers.served_towers import ITEMS, NAME, ToyTowers, exact, export_towers, tower_model, user_inputs
 from tests.helpers.toy_data import toy_features
 from transforms.beam.transform_dataset import load_transform
@@ -252,7 +253,11 @@ def test_the_contract_tells_signatures_catalogue_and_digest_and_no_flag(towers: 
     assert signatures["retrieve"]["inputs"]["history_lengths"] == {
         "dtype": "int64", "shape": ["B"], "lengths_of": "history", "default": -1,
     }  # fmt: skip
-    assert contract["batching"] == {"max_batch_size": 32, "pad_variable_length_inputs": "with_lengths"}
+    assert contract["batching"]["min_max_batch_size"] == 32 and contract["batching"]["recommended"]
+    assert contract["batching"]["pad_variable_length_inputs"] == "safe"
+    parameters = parameters_of((towers.version / BATCHING_PARAMETERS).read_text())
+    assert parameters.max_batch_size.value == contract["batching"]["max_batch_size"] >= 32
+    assert parameters.pad_variable_length_inputs
     told = contract["retrieval"]
     assert told["items"] == ITEMS and told["vector_shape"] == [6] and len(told["sha256"]) == 64
     assert told["similarity"] == {"kind": "inner_product", "scale": 2.0, "bias": -0.5}

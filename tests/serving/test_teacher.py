@@ -104,7 +104,7 @@ def test_its_scores_are_the_models_too(folder: Path, models: dict[str, Any], nam
         np.testing.assert_allclose(found, expected, atol=1e-5)
     # A row has one candidate, so nothing is padded to a size that XLA knows.
     contract = read_contract(path)
-    assert expected.std() > 0.01 and contract["buckets"] is None and "plain" not in contract["signatures"]
+    assert expected.std() > 0.01 and contract["buckets"] is None and "compiled" not in contract["signatures"]
 
 
 def test_it_is_told_by_run_by_model_by_version_and_by_base(tmp_path: Path, ranker: Path) -> None:
