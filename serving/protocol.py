@@ -52,6 +52,7 @@ _ENUMS: dict[str, dict[str, int]] = {
         "UNLOADING": 40,
         "END": 50,
     },
+    "tensorflow.serving.ModelType": {"MODEL_TYPE_UNSPECIFIED": 0, "TENSORFLOW": 1, "OTHER": 2},
 }
 
 _MESSAGES: dict[str, tuple[str, ...]] = {
@@ -118,6 +119,43 @@ _MESSAGES: dict[str, tuple[str, ...]] = {
         "map google.protobuf.Any metadata = 2",
     ),
     "tensorflow.serving.SignatureDefMap": ("map tensorflow.SignatureDef signature_def = 1",),
+    "tensorflow.serving.FileSystemStoragePathSourceConfig": (),
+    "tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy": (
+        "oneof policy_choice tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.Latest "
+        "latest = 100",
+        "oneof policy_choice tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.All all = 101",
+        "oneof policy_choice tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.Specific "
+        "specific = 102",
+    ),
+    "tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.Latest": ("uint32 num_versions = 1",),
+    "tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.All": (),
+    "tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy.Specific": (
+        "repeated int64 versions = 1",
+    ),
+    "tensorflow.serving.LogCollectorConfig": ("string type = 1", "string filename_prefix = 2"),
+    "tensorflow.serving.SamplingConfig": ("double sampling_rate = 1",),
+    "tensorflow.serving.LoggingConfig": (
+        "tensorflow.serving.LogCollectorConfig log_collector_config = 1",
+        "tensorflow.serving.SamplingConfig sampling_config = 2",
+    ),
+    "tensorflow.serving.ModelConfig": (
+        "string name = 1",
+        "string base_path = 2",
+        "tensorflow.serving.ModelType model_type = 3",
+        "string model_platform = 4",
+        "tensorflow.serving.LoggingConfig logging_config = 6",
+        "tensorflow.serving.FileSystemStoragePathSourceConfig.ServableVersionPolicy model_version_policy = 7",
+        "map int64 version_labels = 8",
+    ),
+    "tensorflow.serving.ModelConfigList": ("repeated tensorflow.serving.ModelConfig config = 1",),
+    "tensorflow.serving.ModelServerConfig": (
+        "oneof config tensorflow.serving.ModelConfigList model_config_list = 1",
+        "oneof config google.protobuf.Any custom_model_config = 2",
+    ),
+    "tensorflow.serving.ReloadConfigRequest": ("tensorflow.serving.ModelServerConfig config = 1",),
+    "tensorflow.serving.ReloadConfigResponse": ("tensorflow.serving.StatusProto status = 1",),
+    "tensorflow.serving.PrometheusConfig": ("bool enable = 1", "string path = 2"),
+    "tensorflow.serving.MonitoringConfig": ("tensorflow.serving.PrometheusConfig prometheus_config = 1",),
     # What the local server needs beside: a model's meta graph, a session's options, a warm-up record.
     "tensorflow.MetaGraphDef.MetaInfoDef": ("repeated string tags = 4",),
     "tensorflow.SaverDef": ("string restore_op_name = 3",),
@@ -270,7 +308,7 @@ def _build_pool() -> descriptor_pool.DescriptorPool:
     for full_name in sorted((*_MESSAGES, *_ENUMS), key=lambda name: (name.count("."), name)):
         package = _package_of(full_name)
         *outer, name = full_name.removeprefix(f"{package}.").split(".")
-        scope = messages[f"{package}.{outer[0]}"] if outer else files[package]
+        scope = messages[".".join((package, *outer))] if outer else files[package]
         if full_name in _ENUMS:
             enum = scope.enum_type.add(name=name)
             for value, number in _ENUMS[full_name].items():
@@ -310,6 +348,10 @@ GetModelStatusRequest = _message("tensorflow.serving.GetModelStatusRequest")
 GetModelStatusResponse = _message("tensorflow.serving.GetModelStatusResponse")
 GetModelMetadataRequest = _message("tensorflow.serving.GetModelMetadataRequest")
 GetModelMetadataResponse = _message("tensorflow.serving.GetModelMetadataResponse")
+ModelServerConfig = _message("tensorflow.serving.ModelServerConfig")
+ReloadConfigRequest = _message("tensorflow.serving.ReloadConfigRequest")
+ReloadConfigResponse = _message("tensorflow.serving.ReloadConfigResponse")
+MonitoringConfig = _message("tensorflow.serving.MonitoringConfig")
 MetaGraphDef = _message("tensorflow.MetaGraphDef")
 SignatureDef = _message("tensorflow.SignatureDef")
 ConfigProto = _message("tensorflow.ConfigProto")

@@ -32,6 +32,13 @@ _LONG = ("tests/e2e/", "tests/docs/", "tests/experiments/")
 _STDERR = pytest.StashKey[int]()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("conformance", "tests/conformance against another server than the local one")
+    group.addoption("--target", metavar="HOST:PORT", help="gRPC address of a server of tests.conformance.served_models")
+    group.addoption("--target-http", metavar="HOST:PORT", help="its HTTP address, for the metrics")
+    group.addoption("--target-models", metavar="FOLDER", help="the folder of its models, for tests that change them")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     # A copy: while tests run, pytest has a file of its own in the place of standard error.
     config.stash[_STDERR] = os.dup(2)

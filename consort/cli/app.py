@@ -5,7 +5,7 @@ The first line of a verb's docstring is its summary in the list of verbs; its la
 
 import typer
 
-from consort.cli import bench, config, data, demo, models, new, online, pipeline, retrieval, serving, table, tune
+from consort.cli import bench, config, data, demo, models, new, online, pipeline, query, retrieval, serve, table, tune
 
 app = typer.Typer(
     name="consort",
@@ -30,8 +30,8 @@ for verb in (
     tune.tune,
     models.evaluate,
     models.export,
-    serving.serve,
-    serving.query,
+    serve.serve,
+    query.query,
     retrieval.index,
 ):
-    app.command()(verb)
+    app.command(cls=serve.ServeCommand if verb is serve.serve else None)(verb)

@@ -97,19 +97,31 @@ class ModelVersions:
         self._versions: dict[int, Version] = {}
         self._incomplete: dict[int, ServingError] = {}
         self._changed = threading.Condition()
-        self._stopping = threading.Event()
-        self._polled = False
+        self._stopping, self._wake = threading.Event(), threading.Event()
+        self._polled = self._retired = False
         self._thread = threading.Thread(target=self._follow, name=f"versions of {name}", daemon=True)
 
     def start(self) -> None:
         """Begins to look for versions."""
         self._thread.start()
 
+    def configure(self, base: Path, policy: Policy) -> None:
+        """Follows this base path by this policy from now on; a version that is loaded already stays as it is."""
+        with self._changed:
+            self.base, self._policy = base, policy
+        self._wake.set()
+
+    def retire(self) -> None:
+        """Unloads all versions when their calls have ended, and looks for no more; returns at once."""
+        self._retired = True
+        self._wake.set()
+
     def begin_to_stop(self) -> None:
         """Looks for no more versions; returns at once."""
         with self._changed:
             self._stopping.set()
             self._changed.notify_all()
+        self._wake.set()
 
     def stop(self, timeout_s: float = 60.0) -> bool:
         """Ends the calls under way and unloads everything.
@@ -175,8 +187,12 @@ class ModelVersions:
         with self._changed:
             return number in self._versions and self._versions[number].state == "AVAILABLE"
 
-    def blocker(self) -> str | None:
+    def blocker(self, retrying: bool = True) -> str | None:
         """Why the model is not ready, or None once every aspired version is AVAILABLE.
+
+        Args:
+          retrying: a version that failed and is going to be tried again is only waited for; False takes it for failed
+            where its directory has stopped changing.
 
         Raises:
           ServingError: an aspired version has failed to load.
@@ -190,7 +206,7 @@ class ModelVersions:
             if not aspired:
                 return f"{self.name}: there is no directory named by a version's number in {self.base}"
             for version in aspired:
-                if version.state == "END" and version.error:
+                if version.error and (version.state == "END" or (not retrying and self._is_still(version))):
                     message = f"{self.name} version {version.number} failed to load: {version.error.details}"
                     raise ServingError(version.error.code, message)
                 if version.state != "AVAILABLE":
@@ -200,8 +216,9 @@ class ModelVersions:
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
+            self._wake.clear()
             try:
-                folders = scan(self.base)
+                folders = {} if self._retired else scan(self.base)
             except OSError as error:
                 # As TensorFlow Serving: a base path out of reach changes nothing.
                 _LOG.error("%s: cannot look for versions: %s", self.name, error)
@@ -211,7 +228,9 @@ class ModelVersions:
                 self._load_new()
                 self._unload_old()
                 self._forget()
-            self._stopping.wait(self._settling_s if self._in_state("START", "LOADING") else self._poll_s)
+            if self._retired and not self._in_state("START", "LOADING", "AVAILABLE", "UNLOADING"):
+                return
+            self._wake.wait(self._settling_s if self._in_state("START", "LOADING") else self._poll_s)
 
     def _aspire(self, folders: dict[int, Path]) -> None:
         self._begin_anew(folders)
@@ -265,8 +284,11 @@ class ModelVersions:
                 version.folder = version.seen[0]
                 self._try_to_load(version)
 
+    def _is_still(self, version: Version) -> bool:
+        return version.still_s() >= _PATIENCE * self._settling_s
+
     def _give_up_when_still(self, version: Version) -> None:
-        if version.still_s() >= _PATIENCE * self._settling_s:
+        if self._is_still(version):
             self._set_state(version, "END")
 
     def _try_to_load(self, version: Version) -> None:
@@ -288,9 +310,9 @@ class ModelVersions:
 
     def _note_failure(self, version: Version, error: ServingError) -> None:
         _LOG.error("%s: version %d failed to load: %s", self.name, version.number, error)
-        version.retry_at = time.monotonic() + self._load_retry_s
+        version.error, version.retry_at = error, time.monotonic() + self._load_retry_s
         if version.attempts > self._load_retries or version.folder is None:
-            version.error, version.retry_at = error, 0.0
+            version.retry_at = 0.0
             self._set_state(version, "START")
             if version.folder is not None:
                 self._give_up_when_still(version)

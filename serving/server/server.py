@@ -1,9 +1,8 @@
 """A local server for demos, tests and laptops: TensorFlow Serving's gRPC over real SavedModels.
 
 It uses TensorFlow's own loader and session through its C API, without importing TensorFlow's Python part, and answers
-with TensorFlow Serving's status codes and messages. What it does not offer: batching, REST, metrics, the health and
-profiler services, TLS, Classify, Regress and MultiInference, a model config file and its reloading, streaming. For
-production run `tensorflow/serving` on the same directories.
+with TensorFlow Serving's status codes and messages. What it does not offer: batching, REST, the profiler, TLS,
+Classify, Regress and MultiInference, streaming. For production run `tensorflow/serving` on the same directories.
 """
 
 import contextlib
@@ -11,20 +10,25 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from serving.protocol import ServingError
 from serving.server.limits import MOST_MESSAGE_BYTES
+from serving.server.metrics import Metrics, MetricsPage
+from serving.server.model_config import METRICS_PATH, ModelConfig, read_model_config
 from serving.server.model_versions import ModelVersions, Policy, choose
+from serving.server.models import Models
 from serving.server.saved_model_files import missing_part
 from serving.server.servable import Servable
-from serving.server.service import LONGEST_CALL_S, Models, Service
+from serving.server.service import LONGEST_CALL_S, Service
 from serving.server.session import disable_xla, session_config, xla_is_disabled
 from serving.server.warmup import warm_up
 from transforms.errors import InputError
@@ -37,6 +41,7 @@ _QUIET_S = 3.0
 """A model usually loads in less: nothing is said before."""
 _SPARE_THREADS = 8
 """For what is answered at once, also when all others run a model: states, metadata, refusals."""
+_HEALTH_SERVICES = ("", "PredictionService", "ModelService")
 STOP_S = 5.0
 """What stopping takes at most after the calls' grace: for interrupted calls to end and memory to be freed."""
 
@@ -45,14 +50,15 @@ class LocalServer:
     """Serves models from their base paths; a context manager.
 
     Args:
-      models: base path, the directory of numbered versions, by model name.
+      models: base path, the directory of numbered versions, by model name; or a list of `ModelConfig`; or the path of
+        a `--model_config_file` of TensorFlow Serving.
       host: address to bind; the default is reachable from this machine only.
       port: 0 takes a free one, see `port` afterwards.
       poll_s: seconds between two looks for new versions.
       warmup: run the warm-up requests that travel with a model before it becomes AVAILABLE.
-      labels: version number by label by model name.
+      labels: version number by label by model name; where `models` is a mapping.
       max_workers: models' runs at a time; None means four per processor. Further ones are RESOURCE_EXHAUSTED at once.
-      versions: `latest`, the N latest, `all`, or a list of numbers.
+      versions: `latest`, the N latest, `all`, or a list of numbers; where `models` is a mapping.
       tensor_content: answer in `tensor_content`; TensorFlow Serving's default is repeated fields.
       xla: False switches XLA off for the whole process and for good, as TensorFlow Serving does unless it is flagged;
         None leaves the process as it is.
@@ -65,15 +71,21 @@ class LocalServer:
       longest_call_s: a run is stopped after it, also where the client has no deadline or has given up.
       labels_of_unavailable: labels may stand for versions that are not AVAILABLE, as with TensorFlow Serving's
         `--allow_version_labels_for_unavailable_models`; else `wait_ready` refuses them.
+      config_poll_s: seconds between two looks at the file that `models` names; 0 reads it once.
+      socket_path: also listens on this Unix socket.
+      health_service: offer gRPC's health service: SERVING for "", "PredictionService" and "ModelService" from when the
+        server is ready until it stops.
+      metrics_port: of the HTTP page of metrics; 0 takes a free one, see `metrics_port` afterwards; None: no metrics.
+      metrics_path: of that page.
 
     Raises:
-      InputError: a base path that is itself a SavedModel.
+      InputError: a base path that is itself a SavedModel, or a file that is no configuration.
       ValueError: no model, a label of an unknown model, no such policy, or XLA wanted after it was switched off.
     """
 
     def __init__(
         self,
-        models: Mapping[str, str | os.PathLike[str]],
+        models: Mapping[str, str | os.PathLike[str]] | Sequence[ModelConfig] | Path,
         host: str = "127.0.0.1",
         port: int = 0,
         poll_s: float = 1.0,
@@ -90,19 +102,31 @@ class LocalServer:
         max_message_bytes: int = MOST_MESSAGE_BYTES,
         longest_call_s: float = LONGEST_CALL_S,
         labels_of_unavailable: bool = False,
+        config_poll_s: float = 0.0,
+        socket_path: str | os.PathLike[str] | None = None,
+        health_service: bool = False,
+        metrics_port: int | None = None,
+        metrics_path: str = METRICS_PATH,
     ):
-        _check(models, labels or {}, versions, xla)
+        configs = _configs(models, labels or {}, versions)
+        _check(configs, xla)
         if xla is False:
             disable_xla()
-        self.host, self.port, self._started = host, port, False
+        self.host, self.port, self.metrics_port, self._started = host, port, metrics_port, False
+        self._socket_path, self._metrics_path = socket_path, metrics_path
+        self._config_file = models if isinstance(models, Path) else None
+        self._config_poll_s, self._stopping = config_poll_s, threading.Event()
         self._warmup, self._config = warmup, session_config(inter_op_threads, intra_op_threads)
-        self._models = {
-            name: ModelVersions(
-                *(name, Path(base), self._load, versions, poll_s, load_retries, load_retry_s), missing=missing_part
+        self._metrics = None if metrics_port is None else Metrics()
+        self._page: MetricsPage | None = None
+
+        def make(config: ModelConfig) -> ModelVersions:
+            return ModelVersions(
+                *(config.name, config.base, self._load, config.policy, poll_s, load_retries, load_retry_s),
+                missing=missing_part,
             )
-            for name, base in models.items()
-        }
-        self._labels = {} if labels_of_unavailable else dict(labels or {})
+
+        self._models = Models(configs, make, labels_of_unavailable)
         runs = max_workers or 4 * (os.cpu_count() or 1)
         self._workers = ThreadPoolExecutor(runs + _SPARE_THREADS, thread_name_prefix="predict")
         self._grpc = grpc.server(
@@ -116,14 +140,19 @@ class LocalServer:
                 ("grpc.so_reuseport", 0),
             ],
         )
-        served = Models(self._models, labels or {})
-        service = Service(served, tensor_content, runs, max_message_bytes, longest_call_s)
+        service = Service(self._models, tensor_content, runs, max_message_bytes, longest_call_s, self._metrics)
         self._grpc.add_generic_rpc_handlers(service.handlers())
+        self._health = _add_health_service(self._grpc) if health_service else None
 
     @property
     def address(self) -> str:
         """`host:port`."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def metrics_url(self) -> str | None:
+        """The page of metrics; None without one."""
+        return None if self.metrics_port is None else f"http://{self.host}:{self.metrics_port}{self._metrics_path}"
 
     def __enter__(self) -> "LocalServer":
         self.start()
@@ -137,18 +166,44 @@ class LocalServer:
 
         Raises:
           InputError: the port is taken or the host is not this machine's.
+          ServingError: FAILED_PRECONDITION: the configuration file has labels, and they need AVAILABLE versions.
         """
         if self._started:
             return
+        if self._config_file is not None:
+            # As TensorFlow Serving, which assigns labels before it loads anything.
+            self._models.check_labels()
+        self.port = self._listen(self.address)
+        if self._socket_path is not None:
+            self._listen(f"unix:{os.fspath(self._socket_path)}")
+        if self._metrics is not None:
+            self._page = MetricsPage(self._metrics, self.host, self.metrics_port or 0, self._metrics_path)
+            self.metrics_port = self._page.port
+        self._started = True
+        self._models.start()
+        self._grpc.start()
+        if self._config_file is not None and self._config_poll_s:
+            threading.Thread(target=self._follow_config, args=(self._config_file,), daemon=True).start()
+
+    def _listen(self, address: str) -> int:
         try:
-            self.port = self._grpc.add_insecure_port(self.address)
+            return int(self._grpc.add_insecure_port(address))
         except RuntimeError as error:
             fix = "stop what listens there, choose another port, or 0 for a free one"
-            raise InputError("server address", self.address, "an address that is free", fix) from error
-        self._started = True
-        for model in self._models.values():
-            model.start()
-        self._grpc.start()
+            raise InputError("server address", address, "an address that is free", fix) from error
+
+    def _follow_config(self, path: Path) -> None:
+        """Reads the configuration file again and again, and serves its models when it has changed."""
+        known: list[ModelConfig] | None = None
+        while not self._stopping.wait(self._config_poll_s):
+            try:
+                configs = read_model_config(path)
+                if configs != known:
+                    _check(configs, None)
+                    self._models.reload(configs)
+                    known = configs
+            except (InputError, ServingError) as error:
+                _LOG.error("cannot follow %s: %s", path, error)
 
     def wait_ready(self, timeout_s: float | None = 60.0, on_wait: Callable[[str], None] | None = None) -> None:
         """Waits until all wanted versions of all models are AVAILABLE.
@@ -164,10 +219,14 @@ class LocalServer:
         self._wait_ready(timeout_s, _StopRequest(), on_wait)
 
     def _wait_ready(
-        self, timeout_s: float | None, stopping: "_StopRequest", on_wait: Callable[[str], None] | None
+        self,
+        timeout_s: float | None,
+        stopping: "_StopRequest",
+        on_wait: Callable[[str], None] | None,
+        retrying: bool = True,
     ) -> None:
         start, said = time.monotonic(), ""
-        while blockers := [reason for model in self._models.values() if (reason := model.blocker())]:
+        while blockers := self._models.blockers(retrying):
             waiting = "; ".join(blockers)
             if timeout_s is not None and time.monotonic() - start >= timeout_s:
                 raise ServingError("DEADLINE_EXCEEDED", f"not ready after {timeout_s:g} s; {waiting}")
@@ -176,11 +235,10 @@ class LocalServer:
                 on_wait(waiting)
             if stopping.wait(_READY_POLL_S):
                 return
-        for name, labels in self._labels.items():
-            for label, version in labels.items():
-                if not self._models[name].is_available(version):
-                    message = f"Request to assign label to version {version} of model {name}, which is not currently "
-                    raise ServingError("FAILED_PRECONDITION", f"{message}available for inference: label {label}")
+        self._models.check_labels()
+        if self._health is not None:
+            for service in _HEALTH_SERVICES:
+                self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
     def stop(self, grace_s: float = 1.0) -> bool:
         """Refuses new calls, lets those under way finish for `grace_s` seconds, then ends them and unloads the models.
@@ -189,42 +247,71 @@ class LocalServer:
           Whether everything has ended, `STOP_S` seconds after that at the latest. What cannot be interrupted, a load or
           one long operation, goes on in its thread otherwise.
         """
-        for model in self._models.values():
-            model.begin_to_stop()
+        self._stopping.set()
+        self._models.begin_to_stop()
+        if self._health is not None:
+            self._health.enter_graceful_shutdown()
+        if self._page is not None:
+            self._page.close()
+            self._page = None
         deadline = time.monotonic() + grace_s + STOP_S
         # Without runs to wait for this takes no time; those that go on are interrupted below.
         self._grpc.stop(grace_s).wait(grace_s)
-        ended = [model.stop(max(0.0, deadline - time.monotonic())) for model in self._models.values()]
+        ended = self._models.stop(deadline - time.monotonic())
         self._workers.shutdown(wait=False)
-        return all(ended)
+        return ended
 
     def _load(self, directory: Path) -> Servable:
         try:
             check_saved_model(directory)
         except InputError as error:
             raise ServingError("FAILED_PRECONDITION", str(error)) from error
-        servable = Servable(directory, self._config)
+        path, metrics = os.fspath(directory), self._metrics
+        with metrics.load(path) if metrics else contextlib.nullcontext():
+            servable = Servable(directory, self._config)
         try:
             if self._warmup:
-                warm_up(servable, directory, xla=not xla_is_disabled())
+                with metrics.warmup(path) if metrics else contextlib.nullcontext():
+                    warm_up(servable, directory, xla=not xla_is_disabled())
         except ServingError:
             servable.close()
             raise
         return servable
 
 
-def _check(models: Mapping[str, Any], labels: Mapping[str, Any], versions: Policy, xla: bool | None) -> None:
+def _configs(
+    models: Mapping[str, str | os.PathLike[str]] | Sequence[ModelConfig] | Path,
+    labels: Mapping[str, Mapping[str, int]],
+    versions: Policy,
+) -> Sequence[ModelConfig]:
+    if isinstance(models, Path):
+        return read_model_config(models)
+    if not isinstance(models, Mapping):
+        return models
     if not models or not all(models):
         raise ValueError(f"models: received {dict(models)!r}; expected at least one name and its base path")
     if unknown := set(labels) - set(models):
         raise ValueError(f"labels: received labels of {sorted(unknown)}; expected models among {sorted(models)}")
     choose({}, versions)
+    return [ModelConfig(name, Path(base), versions, labels.get(name, {})) for name, base in models.items()]
+
+
+def _check(configs: Sequence[ModelConfig], xla: bool | None) -> None:
     if xla and xla_is_disabled():
         raise ValueError("xla: received True after XLA was switched off in this process; start a process of its own")
-    for name, base in models.items():
-        if (Path(base) / "saved_model.pb").is_file():
-            fix = f"put the SavedModel into {Path(base) / '1'}, or name the directory above"
-            raise InputError(f"model {name}", f"the SavedModel {base}", "a directory of numbered versions", fix)
+    for config in configs:
+        if (config.base / "saved_model.pb").is_file():
+            fix = f"put the SavedModel into {config.base / '1'}, or name the directory above"
+            where, received = f"model {config.name}", f"the SavedModel {config.base}"
+            raise InputError(where, received, "a directory of numbered versions", fix)
+
+
+def _add_health_service(server: grpc.Server) -> Any:
+    servicer = health.HealthServicer()
+    for service in _HEALTH_SERVICES:
+        servicer.set(service, health_pb2.HealthCheckResponse.NOT_SERVING)
+    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    return servicer
 
 
 def serve_forever(
@@ -250,7 +337,7 @@ def serve_forever(
     with _signals() as stopping:
         try:
             server.start()
-            server._wait_ready(ready_timeout_s, stopping, on_wait)
+            server._wait_ready(ready_timeout_s, stopping, on_wait, retrying=False)
             if announce is not None and not stopping.is_set():
                 announce(server)
             while not stopping.wait(_SIGNAL_POLL_S):

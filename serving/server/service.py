@@ -2,7 +2,8 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import grpc
@@ -10,8 +11,9 @@ import grpc
 from serving import protocol
 from serving.protocol import CODES, SERVICES, ServingError
 from serving.server.limits import MOST_MESSAGE_BYTES, parse
-from serving.server.model_versions import ModelVersions
-from serving.server.servable import Servable
+from serving.server.metrics import Metrics
+from serving.server.model_config import models_of
+from serving.server.models import Models
 
 _LONGEST_DETAILS = 1024
 """Bytes, as TensorFlow Serving cuts them; gRPC sends most of them as three, and clients take 8 KB."""
@@ -19,44 +21,11 @@ LONGEST_CALL_S = 60.0
 _SIGNATURES = "signature_def"
 _A_DAY_S = 86400.0
 _STATES = {name: number for number, name in protocol.STATES.items()}
-_NOT_OFFERED = {"predict": ("Classify", "Regress", "MultiInference"), "model": ("HandleReloadConfigRequest",)}
-
-
-class Models:
-    """The models of a server by name, and the labels of their versions."""
-
-    def __init__(self, models: Mapping[str, ModelVersions], labels: Mapping[str, Mapping[str, int]]):
-        self._models, self._labels = models, labels
-
-    def named(self, name: str) -> ModelVersions | None:
-        """The versions of a model; None for an unknown name."""
-        return self._models.get(name)
-
-    @contextlib.contextmanager
-    def borrow(self, spec: Any) -> Iterator[tuple[int, Servable]]:
-        """The version that a ModelSpec means, kept loaded for the length of the block.
-
-        Raises:
-          ServingError: INVALID_ARGUMENT without a name or with an unknown label, NOT_FOUND if it is not loaded.
-        """
-        if not spec.name:
-            raise ServingError("INVALID_ARGUMENT", "ModelSpec has no name specified.")
-        choice = spec.WhichOneof("version_choice")
-        number = spec.version.value if choice == "version" else None
-        if choice == "version_label":
-            number = self._labels.get(spec.name, {}).get(spec.version_label)
-            if number is None:
-                raise ServingError("INVALID_ARGUMENT", f"Unrecognized servable version label: {spec.version_label}")
-        model = self.named(spec.name)
-        if model is None:
-            servable = f"Latest({spec.name})" if number is None else f"Specific({spec.name}, {number})"
-            raise ServingError("NOT_FOUND", f"Servable not found for request: {servable}")
-        with model.borrow(number) as version:
-            yield version
+_NOT_OFFERED = ("Classify", "Regress", "MultiInference")
 
 
 class Service:
-    """Predict, GetModelMetadata and GetModelStatus.
+    """Predict, GetModelMetadata, GetModelStatus and HandleReloadConfigRequest.
 
     A call that its client has cancelled goes on until TensorFlow is done with it, since nothing stops a single run but
     its deadline. So every run has one, and a server with nothing but runs refuses further ones at once.
@@ -67,6 +36,7 @@ class Service:
       most_runs: Predict calls at a time.
       most_message_bytes: of a request.
       longest_call_s: a run ends after it with DEADLINE_EXCEEDED, whatever its client's deadline.
+      metrics: what Predict is counted and measured in; None counts nothing.
     """
 
     def __init__(
@@ -76,21 +46,26 @@ class Service:
         most_runs: int = 8,
         most_message_bytes: int = MOST_MESSAGE_BYTES,
         longest_call_s: float = LONGEST_CALL_S,
+        metrics: Metrics | None = None,
     ):
-        self._models, self._tensor_content = models, tensor_content
+        self._models, self._tensor_content, self._metrics = models, tensor_content, metrics
         self._most_message_bytes, self._longest_call_s = most_message_bytes, longest_call_s
         self._free = threading.BoundedSemaphore(most_runs)
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """What a gRPC server needs to offer both of TensorFlow Serving's services."""
-        predict = {
-            "Predict": self._handler(self.predict, protocol.PredictRequest),
-            "GetModelMetadata": self._handler(self.metadata, protocol.GetModelMetadataRequest),
+        predict = self.predict if self._metrics is None else self._counted
+        services = {
+            "predict": {
+                "Predict": self._handler(predict, protocol.PredictRequest),
+                "GetModelMetadata": self._handler(self.metadata, protocol.GetModelMetadataRequest),
+                **{name: _not_offered(name) for name in _NOT_OFFERED},
+            },
+            "model": {
+                "GetModelStatus": self._handler(self.status, protocol.GetModelStatusRequest),
+                "HandleReloadConfigRequest": self._handler(self.reload, protocol.ReloadConfigRequest),
+            },
         }
-        model = {"GetModelStatus": self._handler(self.status, protocol.GetModelStatusRequest)}
-        services = {"predict": predict, "model": model}
-        for service, names in _NOT_OFFERED.items():
-            services[service].update({name: _not_offered(name) for name in names})
         return [grpc.method_handlers_generic_handler(SERVICES[name], methods) for name, methods in services.items()]
 
     def predict(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -101,7 +76,10 @@ class Service:
             limited = remaining is None or remaining > self._longest_call_s
             try:
                 timeout_s = self._longest_call_s if limited else remaining
+                start = time.perf_counter()
                 servable.predict(request, response, timeout_s, self._tensor_content)
+                if self._metrics is not None:
+                    self._metrics.observe_run(request.model_spec.name, time.perf_counter() - start)
             except ServingError as error:
                 if limited and error.code == "DEADLINE_EXCEEDED":
                     message = f"stopped after {self._longest_call_s:g} s, the longest that a call may take here"
@@ -120,6 +98,20 @@ class Service:
             yield
         finally:
             self._free.release()
+
+    def _counted(self, request: Any, context: grpc.ServicerContext) -> Any:
+        metrics: Any = self._metrics
+        start, status = time.perf_counter(), "UNKNOWN"
+        try:
+            response = self.predict(request, context)
+            status = "OK"
+            return response
+        except ServingError as error:
+            status = error.code
+            raise
+        finally:
+            name = request.model_spec.name
+            metrics.count_request(name if name in self._models else None, status, time.perf_counter() - start)
 
     def metadata(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answers a GetModelMetadataRequest with the signatures."""
@@ -142,8 +134,7 @@ class Service:
     def status(self, request: Any, context: grpc.ServicerContext) -> Any:
         """Answers a GetModelStatusRequest; a label in it is ignored, as by TensorFlow Serving."""
         spec = request.model_spec
-        model = self._models.named(spec.name)
-        states = model.states() if model else []
+        states = self._models.states(spec.name)
         if spec.HasField("version"):
             states = [state for state in states if state[0] == spec.version.value]
             missing = f"Could not find version {spec.version.value} of model {spec.name}"
@@ -158,15 +149,23 @@ class Service:
             status.status.error_message = error.details if error else ""
         return response
 
+    def reload(self, request: Any, context: grpc.ServicerContext) -> Any:
+        """Replaces the models by those of a ReloadConfigRequest; answers when the new ones are AVAILABLE."""
+        if request.config.WhichOneof("config") != "model_config_list":
+            message = "ServerModelConfig type not supported by HandleReloadConfigRequest."
+            raise ServingError("INVALID_ARGUMENT", f"{message} Only ModelConfigList is currently supported")
+        self._models.reload(models_of(request.config), context.is_active)
+        return protocol.ReloadConfigResponse()
+
     def _handler(self, method: Callable[[Any, grpc.ServicerContext], Any], request_type: Any) -> grpc.RpcMethodHandler:
-        """Asks for the ModelSpec that every call needs, and turns a ServingError into the call's status."""
+        """Asks for the ModelSpec that a call needs, and turns a ServingError into the call's status."""
 
         def answer(message: bytes, context: grpc.ServicerContext) -> Any:
             try:
                 if not context.is_active():
                     raise ServingError("CANCELLED", "the client has given the call up")
                 request = parse(message, request_type, self._most_message_bytes)
-                if not request.HasField("model_spec"):
+                if "model_spec" in request_type.DESCRIPTOR.fields_by_name and not request.HasField("model_spec"):
                     raise ServingError("INVALID_ARGUMENT", "Missing ModelSpec")
                 return method(request, context)
             except ServingError as error:
@@ -179,7 +178,7 @@ class Service:
 
 def _not_offered(name: str) -> grpc.RpcMethodHandler:
     def answer(request: bytes, context: grpc.ServicerContext) -> NoReturn:
-        offered = "this local server offers Predict, GetModelMetadata and GetModelStatus"
+        offered = "this local server offers Predict, GetModelMetadata, GetModelStatus and HandleReloadConfigRequest"
         _refuse(context, "UNIMPLEMENTED", f"{name}: {offered}")
 
     return grpc.unary_unary_rpc_method_handler(answer)

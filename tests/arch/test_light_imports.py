@@ -21,7 +21,7 @@ HEAVY = (
     "pyarrow",
 )
 CLIENT = ("serving.client", "serving.client.json_inputs", "serving.protocol", "serving.tensors")
-SERVER = ("serving.server.server", "serving.versions", "serving.contract", "consort.cli.serving")
+SERVER = ("serving.server.server", "serving.versions", "serving.contract", "consort.cli.serve", "consort.cli.query")
 RUN_FILES = ("runs.config", "runs.tuning.config", "consort.config")
 # Of processor time, so that a busy machine does not decide.
 MAX_SECONDS = 1.5

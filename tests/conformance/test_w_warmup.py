@@ -23,8 +23,8 @@ from tests.serving import toy_models
 
 
 @pytest.fixture(scope="module")
-def counter(tmp_path_factory):
-    return toy_models.counter(tmp_path_factory.mktemp("counter") / "model")
+def counter(models_root):
+    return models_root / "counter" / "00000123"
 
 
 @pytest.fixture
@@ -48,22 +48,27 @@ def _write(model, records):
             writer.write(record if isinstance(record, bytes) else record.SerializeToString())
 
 
-def _count(model, warmup=True):
+@pytest.fixture
+def count(serve):
     """What the counter shows once the model is served."""
-    with LocalServer({"m": model.parent}, warmup=warmup) as server, PredictClient(server.address) as client:
-        server.wait_ready(20.0)
-        return float(client.predict("m", {}, signature="get").outputs["output"])
+
+    def count(model, **options):
+        with serve(model.parent, **options) as (server, client):
+            server.wait_ready(20.0)
+            return float(client.predict(client.model, {}, signature="get").outputs["output"])
+
+    return count
 
 
-def test_w01_without_a_file_or_with_an_empty_one_the_model_loads(model):
-    assert _count(model) == 0.0
+def test_w01_without_a_file_or_with_an_empty_one_the_model_loads(count, model):
+    assert count(model) == 0.0
     _write(model, [])
-    assert _count(model) == 0.0
+    assert count(model) == 0.0
 
 
-def test_w02_each_record_runs_once_before_the_version_is_available(model):
+def test_w02_each_record_runs_once_before_the_version_is_available(count, model):
     _write(model, [_increase_by(1.0), _increase_by(10.0), _increase_by(100.0)])
-    assert _count(model) == 111.0
+    assert count(model) == 111.0
 
 
 def test_w08_a_record_that_the_model_refuses_fails_the_load_and_the_old_version_stays(counter, model):
@@ -174,9 +179,9 @@ def test_a_folder_in_the_files_place_is_a_failed_precondition(model):
     _load_fails(model, "FAILED_PRECONDITION", "Is a directory")
 
 
-def test_a_record_without_a_log_type_is_skipped(model):
+def test_a_record_without_a_log_type_is_skipped(count, model):
     _write(model, [b"", _increase_by(1.0), prediction_log_pb2.PredictionLog()])
-    assert _count(model) == 1.0
+    assert count(model) == 1.0
 
 
 @pytest.fixture
@@ -257,6 +262,6 @@ def test_w08_a_record_of_examples_that_the_model_refuses_fails_the_load(scorer, 
     _load_fails(scorer, code, said)
 
 
-def test_w10_warm_up_can_be_left_out(model):
+def test_w10_warm_up_can_be_left_out(count, model):
     _write(model, [_increase_by(1.0)])
-    assert _count(model, warmup=False) == 0.0
+    assert count(model, warmup=False) == 0.0

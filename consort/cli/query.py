@@ -1,4 +1,4 @@
-"""`consort serve`, `consort query`."""
+"""`consort query`."""
 
 import contextlib
 import time
@@ -9,97 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from consort.cli.options import JsonFile
-from consort.cli.output import say, show
-
-_WAIT_POLL_S = 0.2
-
-
-def serve(
-    directory: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Folder of exported versions, or root of a pipeline.")
-    ],
-    port: Annotated[int, typer.Option(metavar="N", help="Port; 0 picks a free one.", min=0, max=65535)] = 8500,
-    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on.")] = "127.0.0.1",
-    poll_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Time between checks for new versions.", min=0.01)
-    ] = 1.0,
-    xla: Annotated[
-        bool | None,
-        typer.Option(
-            help="Compile with XLA, as TF Serving's --xla_cpu_compilation_enabled; default: if a model needs it."
-        ),
-    ] = None,
-    warmup: Annotated[bool, typer.Option(help="Send warm-up requests, as TF Serving's --enable_model_warmup.")] = True,
-    wait: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Time to wait for a first version in the folder.", min=0.0)
-    ] = 0.0,
-    load_timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Time limit for loading the models; default: none.", min=0.0)
-    ] = None,
-    max_message_bytes: Annotated[
-        int, typer.Option(metavar="N", help="Maximum size of a request after decompression.", min=1, max=2**31 - 1)
-    ] = 64 << 20,
-    max_call_seconds: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Time limit of a call, also if its deadline is later.", min=0.001)
-    ] = 60.0,
-) -> None:
-    """Serve SavedModels over TensorFlow Serving's gRPC API.
-
-    A small local server. In production, tensorflow/serving serves the same files.
-
-    Example: consort serve /tmp/serving --port 8500
-    """
-    bases = _bases(directory, wait)
-    say("loading " + ", ".join(bases))
-    if xla is None:
-        xla = _asks_for_xla(bases)
-    from serving.server.server import LocalServer, serve_forever
-
-    server = LocalServer(
-        bases,
-        host=host,
-        port=port,
-        poll_s=poll_seconds,
-        xla=xla,
-        warmup=warmup,
-        max_message_bytes=max_message_bytes,
-        longest_call_s=max_call_seconds,
-    )
-    serve_forever(
-        server,
-        load_timeout,
-        announce=lambda server: print(f"serving {', '.join(bases)} on {server.address}", flush=True),
-        on_wait=lambda reason: say(f"waiting: {reason}"),
-    )
-
-
-def _bases(directory: Path, wait_s: float) -> dict[str, Path]:
-    """Returns the base paths by model name, once there is a version."""
-    from serving.versions import model_bases
-    from transforms.errors import InputError
-
-    deadline = time.monotonic() + wait_s
-    said = False
-    while True:
-        try:
-            return model_bases(directory)
-        except InputError:
-            if time.monotonic() >= deadline:
-                raise
-        if not said:
-            say(f"waiting for a version in {directory}")
-            said = True
-        time.sleep(_WAIT_POLL_S)
-
-
-def _asks_for_xla(bases: Mapping[str, Path]) -> bool:
-    from serving.contract import XLA_FLAG, flags_required
-    from serving.versions import newest_with_contract
-
-    asking = [name for name, base in bases.items() if XLA_FLAG in flags_required(newest_with_contract(base))]
-    if asking:
-        say(f"XLA is on, because {', '.join(asking)} needs it; start TensorFlow Serving with {XLA_FLAG}")
-    return bool(asking)
+from consort.cli.output import show
 
 
 def query(

@@ -7,21 +7,15 @@ from functools import partial
 
 import pytest
 
-from serving.client import PredictClient
 from serving.protocol import ServingError
 from serving.server.model_versions import ModelVersions, choose
 from serving.server.server import LocalServer
 from serving.versions import scan
+from tests.conformance.conftest import Asker
 from tests.helpers.command_line import until
-from tests.serving import toy_models
 from transforms.errors import InputError
 
 POLL_S = 0.05
-
-
-@pytest.fixture(scope="module")
-def three(tmp_path_factory):
-    return toy_models.half_plus_three(tmp_path_factory.mktemp("three") / "model")
 
 
 def _publish(model, base, name):
@@ -44,27 +38,27 @@ def _has_ended(client, version):
 
 
 def _states(client):
-    return {status.version: status.state for status in client.status("m")}
+    return {status.version: status.state for status in client.status(client.model)}
 
 
 def _answer(client):
-    found = client.predict("m", {"x": [2.0]})
+    found = client.predict(client.model, {"x": [2.0]})
     return found.version, found.outputs["y"].tolist()
 
 
-def test_v01_leading_zeros_are_a_number_and_other_names_are_ignored(tmp_path, two):
+def test_v01_leading_zeros_are_a_number_and_other_names_are_ignored(serve, tmp_path, two):
     _publish(two, tmp_path, "00000123")
     for name in ("non_numerical_child", "1.5", "-3", "7.denied", str(2**63)):
         (tmp_path / name).mkdir()
     (tmp_path / "200").write_text("a file is no version")
-    with _serve(tmp_path) as server, PredictClient(server.address) as client:
+    with serve(tmp_path) as (server, client):
         server.wait_ready(20.0)
         assert _states(client) == {123: "AVAILABLE"}
 
 
-def test_v02_a_version_of_fourteen_digits_is_served(tmp_path, two):
+def test_v02_a_version_of_fourteen_digits_is_served(serve, tmp_path, two):
     _publish(two, tmp_path, "20170111173521")
-    with _serve(tmp_path) as server, PredictClient(server.address) as client:
+    with serve(tmp_path) as (server, client):
         server.wait_ready(20.0)
         assert _answer(client) == (20170111173521, [3.0])
 
@@ -89,9 +83,9 @@ def test_v04_an_unknown_policy_is_refused(tmp_path, policy):
         LocalServer({"m": tmp_path}, versions=policy)
 
 
-def test_v05_a_higher_version_takes_over_without_a_failed_request(tmp_path, two, three):
+def test_v05_a_higher_version_takes_over_without_a_failed_request(serve, tmp_path, two, three):
     _publish(two, tmp_path, "1")
-    with _serve(tmp_path) as server, PredictClient(server.address) as client:
+    with serve(tmp_path) as (server, client):
         server.wait_ready(20.0)
         answers, errors, done = [], [], threading.Event()
 
@@ -120,11 +114,11 @@ def test_v05_a_higher_version_takes_over_without_a_failed_request(tmp_path, two,
 
 def test_v06_a_broken_version_ends_with_its_error_and_the_old_one_answers(tmp_path, two):
     _publish(two, tmp_path, "1")
-    with _serve(tmp_path) as server, PredictClient(server.address) as client:
+    with _serve(tmp_path) as server, Asker(server.address) as client:
         server.wait_ready(20.0)
         _break(tmp_path, "2")
         until(lambda: _states(client).get(2) == "END")
-        (broken,) = client.status("m", version=2)
+        (broken,) = client.status(client.model, version=2)
         assert broken.error_code != "OK"
         assert broken.error_message
         assert _answer(client) == (1, [3.0])
@@ -137,7 +131,7 @@ def test_v07_a_broken_version_that_is_repaired_is_loaded_by_a_further_attempt(tm
     _break(tmp_path, "1")
     with (
         _serve(tmp_path, load_retries=100, load_retry_s=0.05) as server,
-        PredictClient(server.address) as client,
+        Asker(server.address) as client,
     ):
         until(lambda: server._models["m"]._versions[1].attempts > 1)
         assert _states(client) == {1: "LOADING"}
@@ -147,10 +141,10 @@ def test_v07_a_broken_version_that_is_repaired_is_loaded_by_a_further_attempt(tm
         assert _answer(client) == (1, [3.0])
 
 
-def test_v08_the_next_lower_version_comes_back_when_the_newest_goes(tmp_path, two, three):
+def test_v08_the_next_lower_version_comes_back_when_the_newest_goes(serve, tmp_path, two, three):
     _publish(two, tmp_path, "1")
     _publish(three, tmp_path, "2")
-    with _serve(tmp_path) as server, PredictClient(server.address) as client:
+    with serve(tmp_path) as (server, client):
         server.wait_ready(20.0)
         assert _answer(client) == (2, [4.0])
         (tmp_path / "2").rename(tmp_path / "2.denied")
@@ -166,26 +160,26 @@ def test_v09_a_base_path_out_of_reach_changes_nothing(tmp_path, two):
     base = tmp_path / "base"
     base.mkdir()
     _publish(two, base, "1")
-    with _serve(base) as server, PredictClient(server.address) as client:
+    with _serve(base) as server, Asker(server.address) as client:
         server.wait_ready(20.0)
         base.rename(tmp_path / "away")
         time.sleep(6 * POLL_S)
         assert _answer(client) == (1, [3.0])
 
 
-def test_v10_an_emptied_base_path_unloads_everything(tmp_path, two):
+def test_v10_an_emptied_base_path_unloads_everything(serve, tmp_path, two):
     _publish(two, tmp_path, "1")
-    with _serve(tmp_path) as server, PredictClient(server.address) as client:
+    with serve(tmp_path) as (server, client):
         server.wait_ready(20.0)
         shutil.rmtree(tmp_path / "1")
         until(lambda: _states(client) == {1: "END"})
         with pytest.raises(ServingError, match="NOT_FOUND: Servable not found"):
             _answer(client)
-        assert client.status("m")[0].error_code == "OK"
+        assert client.status(client.model)[0].error_code == "OK"
 
 
 def test_v11_a_server_without_versions_waits_for_one(tmp_path, two):
-    with _serve(tmp_path) as server, PredictClient(server.address) as client:
+    with _serve(tmp_path) as server, Asker(server.address) as client:
         with pytest.raises(ServingError, match="no directory named by a version's number"):
             server.wait_ready(0.3)
         _publish(two, tmp_path, "1")
@@ -195,11 +189,11 @@ def test_v11_a_server_without_versions_waits_for_one(tmp_path, two):
 
 def test_v12_a_first_version_that_fails_is_named_with_its_reason(tmp_path):
     _break(tmp_path, "4")
-    with _serve(tmp_path) as server, PredictClient(server.address) as client:
+    with _serve(tmp_path) as server, Asker(server.address) as client:
         with pytest.raises(ServingError, match="m version 4 failed to load: "):
             server.wait_ready(20.0)
         with pytest.raises(ServingError, match="m version 4 failed to load: "):
-            client.wait_available("m", 20.0)
+            client.wait_available(client.model, 20.0)
 
 
 class _Blocked:
