@@ -128,11 +128,16 @@ class Grid(Section):
         return {}
 
 
+REQUESTS = "requests"
+"""What a world of a study may change besides parameters of the world: the number of requests in its log."""
+
+
 class Study(Section):
     """A row of worlds, from weak to strong.
 
     Args:
-      worlds: by name, in order, what each changes in the grid's world; one that changes nothing is that world.
+      worlds: by name, in order, what each changes in the grid's world, or `requests` of its log; one that changes
+        nothing is that world, and one that changes what one before it does, also in another study, is that one.
       methods: that each of them is tried with.
     """
 
@@ -149,7 +154,9 @@ class WorldGrid(Grid):
       seeds: seeds 1 to this number: seed s is that of the world, of the weights and of the order of the data.
       tuning_seeds: on which learning rates are chosen; none of the seeds. Results of earlier versions have one, as
         `tuning_seed`.
-      learning_rates: that each method tries there, in the default world; one alone needs no tuning.
+      tuning_requests: of the simulated logs of the tuning seeds; None: `requests`.
+      learning_rates: that each method tries there, in the default world; one alone needs no tuning. Where the best is
+        the least or the greatest one, those beyond it are tried, too.
     """
 
     parts: ClassVar[Names]
@@ -160,6 +167,7 @@ class WorldGrid(Grid):
     requests: int | None = Field(default=None, ge=20)
     seeds: int = Field(default=5, ge=1, le=100)
     tuning_seeds: tuple[Annotated[int, Field(ge=0, lt=2**20)], ...] = Field(default=(1001,), min_length=1)
+    tuning_requests: int | None = Field(default=None, ge=20)
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(default=(0.001,), min_length=1)
 
     @model_validator(mode="before")
@@ -186,6 +194,7 @@ class WorldGrid(Grid):
                 raise ValueError(f"{part} has worlds; a dataset has none; leave it out")
             for variant in self.variants(part).values():
                 self.world_of(variant)
+                self._check_requests(variant)
         for part in self.parts:
             if part != self.swept[0]:
                 check_names(part, self.methods(part), self.known_methods())
@@ -227,7 +236,22 @@ class WorldGrid(Grid):
         study = self.studies().get(part)
         if study is None:
             return {DEFAULT: DEFAULT}
-        return {name: f"{part}-{name}" if changes else DEFAULT for name, changes in study.worlds.items()}
+        return {name: self._variant(changes) for name, changes in study.worlds.items()}
+
+    def _variant(self, changes: Mapping[str, Any]) -> str:
+        """Returns the name of the data with these changes: that of the first study which has them."""
+        same = (
+            f"{part}-{name}"
+            for part, study in self.studies().items()
+            for name, other in study.worlds.items()
+            if other == changes
+        )
+        return next(same) if changes else DEFAULT
+
+    def _changes(self, variant: str) -> dict[str, Any]:
+        part, _, name = variant.partition("-")
+        study = self.studies().get(part)
+        return {} if study is None else study.worlds[name]
 
     def world_name(self, part: str, variant: str) -> str:
         """Returns what the page calls a world of a part."""
@@ -235,23 +259,34 @@ class WorldGrid(Grid):
 
     def world_of(self, variant: str) -> World | None:
         """Returns the world of a variant; None of a dataset."""
-        if self.world is None or variant == DEFAULT:
-            return self.world
-        part, _, name = variant.partition("-")
-        study = self.studies().get(part)
-        changes = {} if study is None else study.worlds[name]
-        return World.model_validate({**self.world.model_dump(), **changes})
+        if self.world is None:
+            return None
+        changes = {key: value for key, value in self._changes(variant).items() if key != REQUESTS}
+        return World.model_validate({**self.world.model_dump(), **changes}) if changes else self.world
+
+    def requests_of(self, place: Place) -> int | None:
+        """Returns the number of requests in the log of a place; None of a dataset that is read whole."""
+        if place.seed in self.tuning_seeds and self.tuning_requests is not None:
+            return self.tuning_requests
+        requests: int | None = self._changes(place.variant).get(REQUESTS, self.requests)
+        return requests
+
+    def _check_requests(self, variant: str) -> None:
+        requests = self._changes(variant).get(REQUESTS, 20)
+        if not isinstance(requests, int) or requests < 20:
+            raise ValueError(f"{variant} has requests {requests!r}; expected a whole number of 20 or more")
 
     def simulate(self, folder: Path, place: Place) -> None:
         from simulation.cascade_log import simulate
 
-        world = self.world_of(place.variant)
-        if world is not None and self.requests is not None:
-            simulate(folder, world, self.requests, place.seed)
+        world, requests = self.world_of(place.variant), self.requests_of(place)
+        if world is not None and requests is not None:
+            simulate(folder, world, requests, place.seed)
 
     def facts(self, cell: Any) -> dict[str, Any]:
-        world = self.world_of(cell.place.variant)
-        return {"world": None if world is None else world.model_dump(mode="json")}
+        world, requests = self.world_of(cell.place.variant), self.requests_of(cell.place)
+        facts: dict[str, Any] = {"world": None if world is None else world.model_dump(mode="json")}
+        return facts if requests == self.requests else {**facts, REQUESTS: requests}
 
     def narrowed(self, methods: Names | None = None, seeds: int | None = None, parts: Names | None = None) -> Self:
         """Returns the grid with some of its methods, seeds and parts.

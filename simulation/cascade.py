@@ -57,42 +57,43 @@ PRERANKED, RANKED, EXPOSED = 1, 2, 3
 
 
 def logging_scores(
-    world: World, items: Items, relevance: Floats, item: Ints, noise: float, rng: np.random.Generator
+    world: World, items: Items, appeal: Floats, item: Ints, noise: float, rng: np.random.Generator
 ) -> Floats:
     """[B, M] scores of one stage.
 
-    relevance_weight * relevance + popularity_bias * popularity score + noise * N(0, 1), with a
+    relevance_weight * appeal + popularity_bias * popularity score + noise * N(0, 1), with a
     popularity score of 1 for the most popular item and -1 for the least.
+
+    Args:
+      appeal: [B, M] what the stage knows of the items: their true relevance, or logits of a click model.
     """
-    scores = np.float32(world.relevance_weight) * relevance
+    scores = np.float32(world.relevance_weight) * appeal
     scores += np.float32(world.popularity_bias) * items.popularity_score[item]
-    scores += np.float32(noise) * normal(rng, relevance.shape)
+    scores += np.float32(noise) * normal(rng, appeal.shape)
     return scores
 
 
-def retrieve(
-    world: World, items: Items, pool: Ints, relevance: Floats, rng: np.random.Generator
-) -> tuple[Ints, Floats]:
-    """The candidates that reach pre-ranking, and their relevance, both [B, M].
+def retrieve(world: World, items: Items, pool: Ints, appeal: Floats, rng: np.random.Generator) -> tuple[Ints, Floats]:
+    """The candidates that reach pre-ranking, and their appeal, both [B, M].
 
     They stand in the pool's random order, which says nothing of their scores; padding (`ABSENT`,
-    relevance 0) comes last.
+    appeal 0) comes last.
 
     Args:
       pool: [B, P] items looked at; `ABSENT` where there is none.
-      relevance: [B, P].
+      appeal: [B, P]; see `logging_scores`.
     """
-    scores = logging_scores(world, items, relevance, pool, world.retrieval_noise, rng)
+    scores = logging_scores(world, items, appeal, pool, world.retrieval_noise, rng)
     kept = rng.integers(world.min_candidates, world.candidates, len(pool), np.int64, endpoint=True)
     chosen = best(scores, pool != ABSENT, kept, world.candidates)
     width = min(world.candidates, pool.shape[1])
     columns = np.argsort(~chosen, axis=1, kind="stable")[:, :width]
     real = np.take_along_axis(chosen, columns, axis=1)
     item = np.full((len(pool), world.candidates), ABSENT, np.int64)
-    candidate_relevance = np.zeros(item.shape, np.float32)
+    candidate_appeal = np.zeros(item.shape, np.float32)
     item[:, :width] = np.where(real, np.take_along_axis(pool, columns, axis=1), ABSENT)
-    candidate_relevance[:, :width] = np.where(real, np.take_along_axis(relevance, columns, axis=1), np.float32(0.0))
-    return item, candidate_relevance
+    candidate_appeal[:, :width] = np.where(real, np.take_along_axis(appeal, columns, axis=1), np.float32(0.0))
+    return item, candidate_appeal
 
 
 @dataclass(frozen=True)
@@ -111,12 +112,12 @@ class Outcome:
     score: Floats
 
 
-def rank(world: World, items: Items, item: Ints, relevance: Floats, rng: np.random.Generator) -> Outcome:
-    """Pre-ranks, ranks and shows the candidates."""
+def rank(world: World, items: Items, item: Ints, appeal: Floats, rng: np.random.Generator) -> Outcome:
+    """Pre-ranks, ranks and shows the candidates, by what `logging_scores` makes of their appeal."""
     real = item != ABSENT
     size = len(item)
-    first = logging_scores(world, items, relevance, item, world.preranking_noise, rng)
-    second = logging_scores(world, items, relevance, item, world.ranking_noise, rng)
+    first = logging_scores(world, items, appeal, item, world.preranking_noise, rng)
+    second = logging_scores(world, items, appeal, item, world.ranking_noise, rng)
     ranked = best(first, real, np.full(size, world.ranked_items), world.ranked_items)
     shown = best(second, ranked, np.full(size, world.exposed_items), world.exposed_items)
     return Outcome(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulation.cascade import ABSENT, Outcome, draw_pools, past_clicks, rank, retrieve
+from simulation.click_model import learned_from_clicks
 from simulation.clicks import Requests, click_probability, item_age_hours, relevance
 from simulation.parameters import World
 from simulation.population import Floats, Ints, Tastes, create_arrivals, create_items, create_users
@@ -107,9 +108,9 @@ class CascadeWorld:
     """
 
     def __init__(self, world: World, requests: int, seed: int):
-        streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(seed).spawn(9)]
+        streams = [np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(seed).spawn(10)]
         user_rng, item_rng, arrival_rng, taste_rng, past_rng = streams[:5]
-        self._pool_rng, self._retrieval_rng, self._rank_rng, self._click_rng = streams[5:]
+        self._pool_rng, self._retrieval_rng, self._rank_rng, self._click_rng, learning_rng = streams[5:]
         self.world, self._requests, self._next = world, requests, 0
         self.users, self.items = create_users(world, user_rng), create_items(world, item_rng)
         self._pool_weights = power(self.items.popularity, world.popularity_bias)
@@ -118,6 +119,12 @@ class CascadeWorld:
         self._memory = Memory(world.users, world.items, world.history_length)
         for users, items in past_clicks(world, self.items, self._tastes.of(np.arange(world.users)), past_rng):
             self._memory.remember_clicks(users, items)
+        tastes = self._tastes.of(np.arange(world.users))
+        self._model = (
+            learned_from_clicks(world, self.users, self.items, tastes, learning_rng)
+            if world.logging_model == "clicks"
+            else None
+        )
 
     def answer(self, requests: int) -> Block:
         """Answers the next `requests` requests as one block, and remembers what came of them."""
@@ -135,9 +142,14 @@ class CascadeWorld:
         world, users, items = self.world, self.users, self.items
         requests = self.arrived(start, stop)
         pool = self._pools(requests)
-        item, logit = retrieve(world, items, pool, relevance(world, users, items, requests, pool), self._retrieval_rng)
-        outcome = rank(world, items, item, logit, self._rank_rng)
+        model = self._model
+        appeal = relevance(world, users, items, requests, pool) if model is None else model.logits(requests, pool)
+        item, appeal = retrieve(world, items, pool, appeal, self._retrieval_rng)
+        outcome = rank(world, items, item, appeal, self._rank_rng)
         real, shown = item != ABSENT, outcome.position > 0
+        logit = appeal
+        if model is not None:
+            logit = np.where(real, relevance(world, users, items, requests, item), np.float32(0.0))
         probability = np.where(real, click_probability(world, items, logit, item, outcome.position), np.float32(0.0))
         draw = self._click_rng.random(item.shape, dtype=np.float32)
         return Block(

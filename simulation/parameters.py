@@ -4,8 +4,16 @@ import os
 from collections import Counter
 from itertools import chain, pairwise
 from pathlib import Path
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from simulation.world_files import packaged, parse_world, read_world
 from transforms.errors import InputError
@@ -54,6 +62,11 @@ class World(BaseModel):
         linearly in the rank between.
       retrieval_noise, preranking_noise, ranking_noise: standard deviations of the noise in the
         logging scores of the three stages.
+      logging_model: what the logging scores know of an item: `relevance`, the truth (the noise makes the
+        scores imperfect); or `clicks`, what a logistic regression learned from the clicks of an earlier
+        log, so that neither stages nor scores hold any truth. It then takes the place of the true
+        relevance, weighted by `relevance_weight`. See `simulation.click_model`.
+      learning_requests: requests of that earlier log; they are not part of the log.
       history_length: most recent clicks in a history; 1 or more.
       block_requests: requests in a block of time; histories, counters and tastes are brought up to
         date after each block, as a real log's features lag behind.
@@ -100,6 +113,8 @@ class World(BaseModel):
     retrieval_noise: float = Field(default=3.0, ge=0)
     preranking_noise: float = Field(default=2.5, ge=0)
     ranking_noise: float = Field(default=2.0, ge=0)
+    logging_model: Literal["relevance", "clicks"] = "relevance"
+    learning_requests: int = Field(default=20_000, ge=1)
 
     history_length: int = Field(default=50, ge=1)
     block_requests: int = Field(default=256, ge=1)
@@ -114,6 +129,13 @@ class World(BaseModel):
                     f"a later stage sees at most what the earlier one passed; lower {narrower} or raise {wider}"
                 )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_an_unused_model(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leaves out the keys of the click model where there is none: datasets without it keep their hashes."""
+        values: dict[str, Any] = serialize(self)
+        unused = {"logging_model", "learning_requests"} if self.logging_model == "relevance" else set()
+        return {key: value for key, value in values.items() if key not in unused}
 
 
 def worlds() -> dict[str, Path]:

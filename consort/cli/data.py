@@ -23,7 +23,7 @@ def simulate(
         Path | None,
         typer.Option(
             metavar="WORLD",
-            help="YAML file, or default, no_set_effect, no_bias, random_exposure, ctr, ctr_no_interactions.",
+            help="File or default, no_set_effect, no_bias, random_exposure, learned_cascade, ctr, ctr_no_interactions.",
         ),
     ] = None,
     requests: Annotated[

@@ -94,7 +94,7 @@ def duet(
     """DUET on the entire candidate space, with ablations.
 
     Writes the page OUT/duet.md. Parts: main, ablations, lambda, bias,
-    set_effect, schedules.
+    set_effect, schedules, cascade, sizes, sizes_set_effect.
 
     Example: consort table duet --out /tmp/duet --part main --seeds 2
     """

@@ -1,22 +1,16 @@
 """The cells of a grid: what each trains, on what data, and in which order they come."""
 
-import json
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import floor, log10
 from pathlib import Path
-from statistics import fmean
 
 from experiments.cs3.grid import PARTS, CS3Grid
 from experiments.cs3.methods import tuned_as
-from experiments.grid import DEFAULT, Place, cell_file
+from experiments.grid import DEFAULT, Place
+from experiments.learning_rates import monitored_losses, rates_to_try
 
 TUNED, EQUAL = "tuned", "equal"
 RATES = (TUNED, EQUAL)
 """Each method at the learning rate that tuning chose for it, and all at one rate."""
-_LEAST, _GREATEST = 1e-5, 0.1
-Losses = Mapping[float, Sequence[float]]
-"""Eval log loss by learning rate, one for each tuning seed."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +67,7 @@ def tuning_cells(grid: CS3Grid, root: Path) -> list[Cell]:
     return [
         Cell(Place(DEFAULT, seed), backbone, method, rate)
         for backbone, method in pairs
-        for rate in _rates(grid, root, backbone, method)
+        for rate in _rates(grid, root, backbone, method)[0]
         for seed in grid.tuning_seeds
     ]
 
@@ -86,7 +80,7 @@ def measured_cells(grid: CS3Grid, root: Path) -> list[Cell]:
             for variant in grid.variants(part).values():
                 place = Place(variant, seed)
                 for backbone, method in _pairs(grid, part):
-                    tuned = _chosen_rate(grid, root, backbone, tuned_as(method))
+                    _, tuned = _rates(grid, root, backbone, tuned_as(method))
                     rates = [tuned, grid.equal_rate if part == "main" else None]
                     cells += [Cell(place, backbone, method, rate) for rate in rates if rate is not None]
     return list(dict.fromkeys(cells))
@@ -96,55 +90,11 @@ def _pairs(grid: CS3Grid, part: str) -> list[tuple[str, str]]:
     return [(backbone, method) for backbone in grid.backbones_of(part) for method in grid.methods(part)]
 
 
-def _chosen_rate(grid: CS3Grid, root: Path, backbone: str, method: str) -> float | None:
-    """None where it is not known yet."""
-    if not grid.is_tuned:
-        return grid.learning_rates[0]
-    rates = _rates(grid, root, backbone, method)
-    losses = _losses(grid, root, backbone, method, rates)
-    return best_rate(losses) if len(losses) == len(rates) else None
+def _rates(grid: CS3Grid, root: Path, backbone: str, method: str) -> tuple[tuple[float, ...], float | None]:
+    """Returns the rates that a method tries, and the best of them; None where it is not known yet."""
 
+    def losses(rate: float) -> list[float] | None:
+        cells = [Cell(Place(DEFAULT, seed), backbone, method, rate) for seed in grid.tuning_seeds]
+        return monitored_losses(root, [cell.name for cell in cells])
 
-def _rates(grid: CS3Grid, root: Path, backbone: str, method: str) -> list[float]:
-    """Rates that a method tries, ascending."""
-    rates = sorted(grid.learning_rates)
-    while True:
-        losses = _losses(grid, root, backbone, method, rates)
-        beyond = next_rate(losses) if len(losses) == len(rates) else None
-        if beyond is None:
-            return rates
-        rates = sorted([*rates, beyond])
-
-
-def _losses(grid: CS3Grid, root: Path, backbone: str, method: str, rates: list[float]) -> dict[float, list[float]]:
-    """Eval log loss by seed, of those rates that all tuning seeds have tried."""
-    losses = {}
-    for rate in rates:
-        files = [cell_file(root, Cell(Place(DEFAULT, seed), backbone, method, rate).name) for seed in grid.tuning_seeds]
-        if all(file.is_file() for file in files):
-            losses[rate] = [float(json.loads(file.read_text())["monitored"]) for file in files]
-    return losses
-
-
-def best_rate(losses: Losses) -> float:
-    """Returns the rate with the least mean loss; of several the least rate."""
-    return min(sorted(losses), key=lambda rate: fmean(losses[rate]))
-
-
-def next_rate(losses: Losses) -> float | None:
-    """Returns the rate beyond an end that was best; None where the best lies between two others."""
-    best = best_rate(losses)
-    for end, up in ((max(losses), True), (min(losses), False)):
-        if best == end:
-            beyond = neighbor(best, up)
-            return beyond if _LEAST <= beyond <= _GREATEST else None
-    return None
-
-
-def neighbor(rate: float, up: bool) -> float:
-    """Returns the next rate above or below one, of the series 0.001, 0.003, 0.01, and so on."""
-    exponent = floor(log10(rate))
-    series = [float(f"{digit}e{power}") for power in range(exponent - 1, exponent + 2) for digit in (1, 3)]
-    if up:
-        return min(value for value in series if value > rate * (1 + 1e-9))
-    return max(value for value in series if value < rate * (1 - 1e-9))
+    return rates_to_try(grid.learning_rates, losses)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from experiments.cs3.cells import EQUAL, RATES, TUNED, best_rate
+from experiments.cs3.cells import EQUAL, RATES, TUNED
 from experiments.cs3.grid import CS3Grid
 from experiments.cs3.methods import (
     BASE,
@@ -22,6 +22,7 @@ from experiments.cs3.methods import (
     tuned_as,
 )
 from experiments.grid import DEFAULT
+from experiments.learning_rates import best_rate
 from experiments.statistics import Paired, adjusted, paired, rela_imp
 
 AUC, TRUTH, TAU = "auc", "auc_truth", "kendall_tau"

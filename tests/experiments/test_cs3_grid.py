@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from consort.config import load_config
-from experiments.cs3.cells import Cell, best_rate, cells_of, measured_cells, neighbor, next_rate, tuning_cells
+from experiments.cs3.cells import Cell, cells_of, measured_cells, tuning_cells
 from experiments.cs3.grid import PARTS, CS3Grid
 from experiments.cs3.methods import BACKBONES, FULL, METHODS, backbone_title, decay_method, method_of, title, tuned_as
 from experiments.grid import Place, read_grid
+from experiments.learning_rates import best_rate, neighbor, next_rate
 from models.registry import MODELS
 from tests.helpers.tiny_grids import WORLD
 from transforms.errors import InputError

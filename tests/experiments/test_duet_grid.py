@@ -22,40 +22,76 @@ def names(example):
     return [cell.name for cell in cells_of(example)]
 
 
-def test_the_grid_of_the_package_has_all_parts_and_every_row_a_title():
-    example = read_grid(DuetGrid, "duet_simulated")
-    assert all(example.methods(part) for part in PARTS) and example.seeds == 5
-    assert all(row in TITLES or row.startswith("duet_lambda_") for row in example.all_methods())
+def test_the_grids_of_the_package_have_all_parts_and_every_row_a_title():
+    small, large = read_grid(DuetGrid, "duet_simulated"), read_grid(DuetGrid, "duet_large")
+    assert all(small.methods(part) or large.methods(part) for part in PARTS) and (small.seeds, large.seeds) == (5, 3)
+    rows = (*small.all_methods(), *large.all_methods())
+    assert all(row in TITLES or row.startswith("duet_lambda_") for row in rows)
     assert set(METHODS) <= set(TITLES)
 
 
-def test_one_learning_rate_is_not_tuned_and_several_are_tried_before_the_cell_that_needs_them():
+def tried(folder, losses, method="two_tower"):
+    """Writes results of rates that were tried, `{rate: loss of each tuning seed from 1001 on}`."""
+    (folder / "cells").mkdir(exist_ok=True)
+    for rate, values in losses.items():
+        for seed, loss in enumerate(values, 1001):
+            result = {"learning_rate": rate, "monitored": loss}
+            (folder / "cells" / f"default-{seed}-{method}-lr_{rate:g}.json").write_text(json.dumps(result))
+
+
+def test_one_learning_rate_is_not_tuned_and_several_are_tried_before_the_cell_that_needs_them(tmp_path):
     assert names(grid()) == ["default-1-two_tower"]
-    tried = ["default-1001-two_tower-lr_0.1", "default-1001-two_tower-lr_0.01"]
-    assert names(grid(learning_rates=[0.1, 0.01])) == [*tried, "default-1-two_tower"]
+    example, tries = grid(learning_rates=[0.003, 0.01]), ["default-1001-two_tower-lr_0.003"]
+    tries.append("default-1001-two_tower-lr_0.01")
+    assert names(example) == tries
+    # The best is the greatest, so the next greater one is tried before the method is measured.
+    tried(tmp_path, {0.003: [0.3], 0.01: [0.2]})
+    tries.append("default-1001-two_tower-lr_0.03")
+    assert [cell.name for cell in cells_of(example, tmp_path)] == tries
+    tried(tmp_path, {0.03: [0.3]})
+    *before, measured = cells_of(example, tmp_path)
+    assert [cell.name for cell in before] == tries and measured.name == "default-1-two_tower"
+    assert measured.needs(example) == before and chosen_rate(measured, example, tmp_path) == 0.01
 
 
 def test_several_tuning_seeds_choose_a_rate_by_their_mean(tmp_path):
-    example = grid(learning_rates=[0.1, 0.01], tuning_seeds=[1001, 1002])
-    *tried, chosen = cells_of(example)
-    losses: dict[tuple[int, float | None], float] = {
-        (1001, 0.1): 0.2,
-        (1001, 0.01): 0.3,
-        (1002, 0.1): 0.5,
-        (1002, 0.01): 0.3,
-    }
-    assert {(cell.place.seed, cell.learning_rate) for cell in tried} == set(losses)
-    (tmp_path / "cells").mkdir()
-    for cell in tried:
-        result = {"learning_rate": cell.learning_rate, "monitored": losses[cell.place.seed, cell.learning_rate]}
-        (tmp_path / "cells" / f"{cell.name}.json").write_text(json.dumps(result))
-    # By the first seed alone it would be 0.1.
+    example = grid(learning_rates=[0.003, 0.01, 0.03], tuning_seeds=[1001, 1002])
+    # By the first seed alone it would be 0.03.
+    tried(tmp_path, {0.03: [0.2, 0.5], 0.01: [0.3, 0.3], 0.003: [0.4, 0.4]})
+    *_, chosen = cells_of(example, tmp_path)
     assert chosen_rate(chosen, example, tmp_path) == 0.01
 
 
-def test_variants_of_duet_take_its_learning_rate():
-    example = grid(main=["duet_no_kl"], learning_rates=[0.1, 0.01])
-    assert [cell.method for cell in cells_of(example)] == ["duet", "duet", "duet_no_kl"]
+def test_variants_of_duet_take_its_learning_rate(tmp_path):
+    example = grid(main=["duet_no_kl"], learning_rates=[0.003, 0.01, 0.03])
+    tried(tmp_path, {0.003: [0.3], 0.01: [0.2], 0.03: [0.3]}, "duet")
+    assert [cell.method for cell in cells_of(example, tmp_path)] == ["duet", "duet", "duet", "duet_no_kl"]
+
+
+def test_a_learning_curve_has_logs_of_several_sizes_and_their_epochs_make_the_same_number_of_steps_at_most():
+    sizes = {"worlds": {"20": {"requests": 20}, "60": {}}, "methods": ["duet"]}
+    strong = {"worlds": {"strong": {"set_effect": 6.0}}, "methods": ["duet"]}
+    curve = {"worlds": {"20": {"requests": 20, "set_effect": 6.0}, "60": {"set_effect": 6.0}}, "methods": ["duet"]}
+    example = grid(main=[], sizes=sizes, set_effect=strong, sizes_set_effect=curve, epochs=2, width=8)
+    cells = {cell.name: cell for cell in cells_of(example)}
+    # Data of another part with the same changes is the same data.
+    expected = ["default-1", "set_effect-strong-1", "sizes-20-1", "sizes_set_effect-20-1"]
+    assert sorted(cells) == sorted(f"{place}-duet" for place in expected)
+    small = cells["sizes_set_effect-20-1-duet"]
+    assert example.requests_of(small.place) == 20 and example.facts(small)["requests"] == 20
+    assert example.facts(small)["world"]["set_effect"] == 6.0 and "requests" not in example.facts(
+        cells["default-1-duet"]
+    )
+    # 60 requests have 48 to train on, 20 have 16: a third, so three times as many epochs.
+    configs = [example.cell_config("simulated", train, "duet", 1, 0.01) for train in (48, 16)]
+    assert [config.training.epochs for config in configs] == [2, 6]
+    assert configs[0].model.options["width"] == 8
+    assert "width" not in example.cell_config("simulated", 48, "two_tower", 1, 0.01).model.options
+
+
+def test_learning_rates_may_be_tried_on_smaller_logs():
+    example = grid(tuning_requests=20)
+    assert [example.requests_of(Place("default", seed)) for seed in (1, 1001)] == [60, 20]
 
 
 def test_rows_of_one_run_are_one_cell_and_the_default_world_of_a_study_is_that_of_the_main_table():
@@ -89,6 +125,7 @@ def test_an_unknown_method_or_part_is_refused_with_the_nearest_name(changes, nea
         {"source": "jester"},
         {"requests": None},
         {"bias": {"worlds": {"odd": {"popularity_bias": -1.0}}, "methods": ["duet"]}},
+        {"sizes": {"worlds": {"tiny": {"requests": 19}}, "methods": ["duet"]}},
     ],
 )
 def test_a_grid_that_cannot_be_run_is_refused(changes):

@@ -56,7 +56,7 @@ def finished(tmp_path_factory):
 
 def test_a_killed_run_goes_on_and_keeps_what_was_done(finished):
     out, before, results = finished
-    assert len(before) == 3 and len(results["cells"]) == 4
+    assert len(before) == 3 and len(results["cells"]) == 5
     assert all((out / "cells" / name).read_text() == text for name, text in before.items())
     assert read_results(DuetGrid, out) == json.loads(json.dumps(results))
 
@@ -65,7 +65,7 @@ def test_the_rate_with_the_least_monitored_value_is_taken(finished):
     _, _, results = finished
     rates = {tried: {cell["learning_rate"] for cell in results["cells"] if cell["tried"] == tried}
              for tried in (True, False)}  # fmt: skip
-    assert rates == {True: {0.01, 0.003}, False: {0.003}}
+    assert rates == {True: {0.01, 0.003, 0.001}, False: {0.003}}
 
 
 def test_a_cell_that_tries_a_rate_takes_it(tmp_path):

@@ -24,7 +24,8 @@ def test_the_default_world_file_states_every_parameter_with_its_default() -> Non
 
 
 def test_the_controls_switch_off_what_they_name() -> None:
-    assert sorted(worlds()) == ["default", "no_bias", "no_set_effect", "random_exposure"]
+    assert sorted(worlds()) == ["default", "learned_cascade", "no_bias", "no_set_effect", "random_exposure"]
+    assert load_world("learned_cascade").logging_model == "clicks"
     assert load_world("no_set_effect").set_effect == 0
     assert load_world("no_bias") == World(popularity_bias=0)
     random = load_world("random_exposure")
