@@ -112,6 +112,9 @@ class Grid(Section):
             "model.hidden_units": self.hidden_units,
             "training.batch_size": self.batch_size,
         }
+        if not any(one.startswith("training.linear_start=") for one in self.overrides):
+            # Methods are compared as their papers have them, on logs of any size.
+            sizes["training.linear_start"] = False
         preset = self.preset or self.presets.get(source, self.presets[SIMULATED])
         return run_config(preset, self.overrides, {**sizes, **values})
 

@@ -29,6 +29,8 @@ class ModelOptions(Options):
       l2_scope: rows that `embedding_l2` applies to: those that a training `batch` looks up, or the whole `table`, which
         is slow.
       jit_compile: True compiles the head, not the lookup, with XLA: usually faster on GPUs, seldom on CPUs.
+      linear_terms: True adds to the logit one learned weight for each id and each number, False leaves these linear
+        terms out; null: as the model's reference has it, but a run that starts as a logistic regression adds them.
     """
 
     embedding_dim: Count = 16
@@ -39,6 +41,7 @@ class ModelOptions(Options):
     seed: int = 1
     l2_scope: L2Scope = "batch"
     jit_compile: bool = False
+    linear_terms: bool | None = None
 
 
 class TableModel(ConfiguredModel, abc.ABC):
@@ -59,8 +62,10 @@ class TableModel(ConfiguredModel, abc.ABC):
       They are float32 under a mixed-precision policy, too.
     """
 
-    uses_linear: ClassVar[bool] = False
-    """True if the head takes linear terms; only then the tables have a linear weight a row."""
+    uses_linear: bool = False
+    """True if the logit has linear terms; only then the tables have a linear weight a row. Of a class: by default."""
+    takes_linear: ClassVar[bool] = False
+    """True if the option `linear_terms` can decide on them."""
     as_sets: ClassVar[bool] = False
     """True if `interact` takes `SetVectors`, not `FieldVectors`."""
     has_hidden: ClassVar[bool] = False
@@ -73,6 +78,8 @@ class TableModel(ConfiguredModel, abc.ABC):
         super().__init__(**options)
         self.outputs = 1  # Keras has just made it None.
         chosen = self.options
+        if chosen.linear_terms is not None:
+            self.uses_linear = self._checked_linear(chosen.linear_terms)
         self.embeddings = FieldEmbeddings(
             inputs,
             table_sizes,
@@ -83,6 +90,14 @@ class TableModel(ConfiguredModel, abc.ABC):
             chosen.seed,
         )
         self._compiled_head: Any = None
+
+    def _checked_linear(self, wanted: bool) -> bool:
+        if wanted != type(self).uses_linear and not self.takes_linear:
+            raise ValueError(
+                f"linear_terms is {wanted}; expected {type(self).uses_linear}, as {type(self).__name__} cannot have it "
+                "otherwise; leave it out"
+            )
+        return wanted
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> tf.Tensor:
         return self.score(self.look_up(features, training=training), features, training)

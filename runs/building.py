@@ -6,7 +6,7 @@ from typing import Any
 import tf_keras as keras
 
 from models.cotraining.base import Recipe, build_recipe
-from models.registry import build_model
+from models.registry import REGISTRY, build_model
 from models.training.compiling import precision
 from models.training.job import FitSettings, TrainingJob
 from runs.config import RunConfig, TrainingConfig
@@ -37,6 +37,7 @@ def model_of(
     sizes: dict[str, int],
     seed: int | None = None,
     name: str | None = None,
+    linear_terms: bool = False,
 ) -> keras.Model:
     """Builds the model of a run file, its weights a function of the seed.
 
@@ -46,10 +47,13 @@ def model_of(
       sizes: ids of each vocabulary.
       seed: None: the config's.
       name: of another class, a peer's, which then takes no `model.options`; None: the config's.
+      linear_terms: a model with one logit gets linear terms, if it can and the run file does not say.
     """
     seed = config.seed if seed is None else seed
     keras.utils.set_random_seed(seed)
     model, training = config.model, config.training
+    options = model.options if name in (None, model.name) else {}
+    linear = {"linear_terms": True} if linear_terms and _lacks_linear(name or model.name, options) else {}
     with precision(training.precision):
         return build_model(
             name or model.name,
@@ -62,8 +66,15 @@ def model_of(
             embedding_l2=training.embedding_l2,
             seed=seed,
             **_unless_default(training, "l2_scope", "jit_compile"),
-            **(model.options if name in (None, model.name) else {}),
+            **{**linear, **options},
         )
+
+
+def _lacks_linear(name: str, options: Mapping[str, Any]) -> bool:
+    """Returns True if a model has no linear terms by default, and can have some for its only logit."""
+    model_class: Any = REGISTRY.find(name, keras.Model)
+    can_have = getattr(model_class, "takes_linear", False) and not model_class.uses_linear
+    return bool(can_have) and options.get("outputs", 1) == 1
 
 
 def _unless_default(section: TrainingConfig, *names: str) -> dict[str, Any]:

@@ -111,8 +111,8 @@ class TrainingConfig(_Section):
         power of two from 16 to 1024 rows, or 4 to 64 requests.
       min_steps_per_epoch: on data so small that an epoch would have fewer steps, batches are smaller.
       epochs: passes over the training split.
-      linear_start: linear terms begin as a logistic regression on the same features, which is kept if no epoch has a
-        lower eval log loss; of models that have them, on rows, with `distribution: none`. None: on up to 100,000 rows.
+      linear_start: rankers and pre-rankers begin as a logistic regression on the same features, which is kept if no
+        epoch has a lower eval log loss; with `distribution: none`. None: on up to 100,000 rows or 10,000 requests.
       learning_rate: of the dense part and of the tables.
       decay_epochs: epochs in which the learning rate falls to a tenth, exponentially; None keeps it.
       optimizer: `adam`, `adagrad` or `ftrl`; each moves only the rows of a table that a batch looks up.

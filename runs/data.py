@@ -21,8 +21,8 @@ from transforms.stream import RowEncoder, transformed_stream
 _FIRST_RECORDS = 10_000
 """Of the train split, by which an untrained model's share of clicks is chosen."""
 _READ_AT_ONCE = 4096
-LINEAR_START_ROWS = 100_000
-"""Rows of a train split, at most, on which a model begins as a logistic regression where the run file does not say."""
+LINEAR_START_RECORDS: dict[RecordKind, int] = {"row": 100_000, "request": 10_000}
+"""Records of a train split, at most, on which a model starts as a logistic regression by default."""
 GOOD_STEPS = 400
 """Optimizer steps of a run whose batch size is chosen by its data."""
 
@@ -143,15 +143,15 @@ def batch_size_of(training: TrainingConfig, examples: int, record: RecordKind = 
     return max(1, min(size, examples // training.min_steps_per_epoch))
 
 
-def starts_linear(training: TrainingConfig, examples: int) -> bool:
-    """Returns whether linear terms begin as a logistic regression: `linear_start`, or as the size of the log asks for.
+def starts_linear(training: TrainingConfig, examples: int, record: RecordKind = "row") -> bool:
+    """Returns True if a model starts as a logistic regression: `linear_start`, or as the size of the log asks for.
 
     Args:
-      training: of the run.
-      examples: records of the train split.
+      training, examples, record: as in `batch_size_of`.
     """
     # Of several processes each would begin with a regression of its shard.
-    is_asked = examples <= LINEAR_START_ROWS if training.linear_start is None else training.linear_start
+    is_small = examples <= LINEAR_START_RECORDS[record]
+    is_asked = is_small if training.linear_start is None else training.linear_start
     return is_asked and training.distribution == "none"
 
 

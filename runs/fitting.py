@@ -15,6 +15,7 @@ from models.table_model import TableModel
 from models.training.compiling import precision
 from models.training.distribution import num_servers, strategy_of, unshard
 from models.training.job import FitSettings, TrainingJob
+from models.training.linear_start import LinearStart
 from models.training.memory import check_memory, table_bytes
 from runs.building import model_of, recipe_of
 from runs.config import RunConfig, TrainingConfig
@@ -103,8 +104,12 @@ def _job(task: Task, sizes: dict[str, int], data: TrainingData, external: Mappin
     config = task.config
     settings = config.training
     fields = {item.name for item in dataclasses.fields(FitSettings)}
+    start = None
+    if starts_linear(settings, data.examples, config.record):
+        start = LinearStart(lambda: data.train(config.seed, 0), data.eval)
+    linear_terms = start is not None and recipe_of(config).adds_linear_terms
     return TrainingJob(
-        build=lambda seed, name: model_of(config, task.feature_set, sizes, seed, name),
+        build=lambda seed, name: model_of(config, task.feature_set, sizes, seed, name, linear_terms),
         train_dataset=data.train,
         eval_dataset=data.eval,
         steps_per_epoch=-(-data.examples // batch_size_of(settings, data.examples, config.record)),
@@ -112,7 +117,7 @@ def _job(task: Task, sizes: dict[str, int], data: TrainingData, external: Mappin
         seed=config.seed,
         in_vocabulary_ids=in_vocabulary_ids(task.feature_set, sizes),
         base_rate=data.base_rate,
-        linear_start=starts_linear(settings, data.examples),
+        linear_start=start,
         external=external,
         retrieval=partial(retrieval_data, task) if task.raw_files and config.record == "row" else None,
     )
@@ -181,12 +186,13 @@ def warnings_of(
 
 
 def _start_of(trained: Trained) -> str | None:
-    """Returns what to report of a model that began as a logistic regression; None if it did not."""
+    """Returns what to report of what a training began with and could keep; None if there was no such thing."""
     start, result = trained.result.start, trained.result
     if not start:
         return None
+    what = "with pretrained peers" if trained.report.get("pretraining") else "as a logistic regression"
     kept = "kept, as no epoch was better" if result.best_epoch == 0 else f"left for epoch {result.best_epoch}"
-    return f"began as a logistic regression of eval log loss {start['eval_logloss']:.4f}, {kept}"
+    return f"began {what} of eval log loss {start['eval_logloss']:.4f}, {kept}"
 
 
 def _steps(trained: Trained) -> int:

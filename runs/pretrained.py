@@ -32,6 +32,7 @@ class PretrainedModels(ExternalInput):
     def __init__(self, folders: Sequence[str]):
         self._folders = tuple(map(str, folders))
         self._configs: dict[str, RunConfig] = {}
+        self._has_linear: dict[str, bool] = {}
 
     def check_exists(self) -> None:
         for folder in self._folders:
@@ -53,6 +54,7 @@ class PretrainedModels(ExternalInput):
                     fix = "pretrain on the same dataset and features: ids of another vocabulary mean other things"
                     raise InputError(where, f"a run with {name} {there}", f"{name} {here}", fix)
             self._configs[folder] = config
+            self._has_linear[folder] = bool(record.get("training", {}).get("linear_terms"))
 
     def identity(self) -> str:
         parts = [folder_sha256(Path(folder) / CHECKPOINT_DIR) for folder in self._folders]
@@ -62,7 +64,8 @@ class PretrainedModels(ExternalInput):
         sizes = table_sizes(run.feature_set, transform)
 
         def model_in(folder: str) -> keras.Model:
-            model = model_of(self._configs[folder], run.feature_set, sizes)
+            config, linear_terms = self._configs[folder], self._has_linear[folder]
+            model = model_of(config, run.feature_set, sizes, linear_terms=linear_terms)
             model.embeddings.build(None)
             model.build_head()
             read_weights(Path(folder) / CHECKPOINT_DIR, model)

@@ -179,7 +179,8 @@ def _task(plan: Plan, transformed: Path, info: dict[str, Any]) -> Task:
 
 def finished_run(task: Task, trained: Trained) -> dict[str, Any]:
     """Returns the run as `run.json` and the contract record it: what made the model and how training went."""
-    notes = {"warnings": list(trained.warnings), "changes": list(trained.changes)}
+    has_linear = bool(getattr(trained.model, "uses_linear", False))
+    notes = {"warnings": list(trained.warnings), "changes": list(trained.changes), "linear_terms": has_linear}
     reported = {name: value for name, value in notes.items() if value}
     run = {**task.run, "training": {**dataclasses.asdict(trained.result), **reported}}
     # What was known of the recipe's external inputs from the start stands there already.

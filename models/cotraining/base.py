@@ -85,6 +85,8 @@ class Recipe(Options, abc.ABC):
     """True if each record must be seen after all earlier ones, and none of them twice."""
     reads_raw_rows: ClassVar[bool] = False
     """True if raw rows are transformed as they are read, as they always are in the order of time."""
+    adds_linear_terms: ClassVar[bool] = False
+    """True if models that take linear terms get them where the run starts as a logistic regression of clicks."""
 
     @property
     def from_raw_rows(self) -> bool:

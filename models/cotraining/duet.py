@@ -188,6 +188,8 @@ class DuetRecipe(Recipe, DuetOptions):
       shared_backbone: True makes the two peers two heads of the run's model, which then needs `outputs`: 2.
     """
 
+    adds_linear_terms = True
+
     models: Sequence[str] = ()
     shared_backbone: bool = False
 

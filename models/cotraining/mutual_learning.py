@@ -121,6 +121,8 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
       pretrained: folders of finished runs of `consort train`, one for each peer, used instead of pretraining.
     """
 
+    adds_linear_terms = True
+
     peers: Count = 4
     models: Sequence[str] = ()
     epochs: Count = 1
@@ -178,8 +180,11 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
                 self._load(job, group, index, directory / f"peer_{index}", seeds[index], names[index])
                 for index in range(self.num_peers)
             ]
-        start: dict[str, Any] = {} if self.from_scratch else {"base_rate": None, "title": "together"}
-        result = job.fit(group, directory / "together", self._settings(job.settings), job.seed, **start)
+        changes: dict[str, Any] = {} if self.from_scratch else {"base_rate": None, "title": "together"}
+        if job.linear_start is not None and not self.from_scratch:
+            # On a small log finetuning may lose more than it gains: the pretrained peers are its epoch 0.
+            changes["start"] = lambda built: True
+        result = job.fit(group, directory / "together", self._settings(job.settings), job.seed, **changes)
         best = best_peer(result, self.num_peers)
         report = {
             "recipe": "mutual_learning",
@@ -212,4 +217,5 @@ class MutualLearningRecipe(Recipe, MutualLearningOptions):
         result = job.fit(model, directory, job.settings, seed, title=f"peer_{index} of {self.num_peers}")
         group.load_peer(index, model)
         metrics = result.best or (dict(result.history[-1]) if result.history else {})
-        return {"seed": seed, "best_epoch": result.best_epoch, "steps": result.steps, "metrics": metrics}
+        start = {"start": result.start} if result.start else {}
+        return {"seed": seed, "best_epoch": result.best_epoch, "steps": result.steps, "metrics": metrics, **start}

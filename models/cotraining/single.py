@@ -13,6 +13,8 @@ from models.training.job import TrainingJob
 class Single(Recipe):
     """One model, fitted alone."""
 
+    adds_linear_terms = True
+
     def row_widths(self, width: int) -> list[int]:
         return [width]
 

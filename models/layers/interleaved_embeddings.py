@@ -204,7 +204,33 @@ class InterleavedEmbeddings(keras.layers.Layer):
                     all_fields = len(places) == len(fields)
                     by_role[role].append([s if all_fields else tf.gather(s, places, axis=-2) for s in sides[:count]])
         parts = [{role: [group[k] for group in groups] for role, groups in by_role.items()} for k in range(count)]
-        return [sets_of(part, width, features, history_mask) for part, width in zip(parts, self._widths, strict=True)]
+        sets = [sets_of(part, width, features, history_mask) for part, width in zip(parts, self._widths, strict=True)]
+        if not self._num_linear:
+            return sets
+        linear = iter(tf.unstack(self._linear_of_sets(groups, features, history_mask), axis=-1))
+        chosen = zip(sets, self.parts, strict=True)
+        return [one._replace(linear=next(linear)) if part.linear else one for one, part in chosen]
+
+    def _linear_of_sets(
+        self,
+        groups: list[tuple[tuple[ModelInput, ...], list[tf.Tensor]]],
+        features: Mapping[str, Any],
+        history_mask: tf.Tensor | None,
+    ) -> tf.Tensor:
+        """Returns the sum of the linear terms of each candidate, `[B, M, models with such]`."""
+        shared: list[tf.Tensor] = []
+        candidates: list[tf.Tensor] = []
+        for fields, sides in groups:
+            terms = sides[-1]
+            if fields[0].shape is Shape.RAGGED:
+                # A list counts as the mean over its real elements.
+                is_id = fields[0].vocabulary is not None
+                real = tf.stack([features[item.name] != 0 if is_id else history_mask for item in fields], axis=-1)
+                real = tf.cast(real, terms.dtype)[..., tf.newaxis]
+                terms = tf.reduce_sum(terms * real, axis=1) / tf.maximum(tf.reduce_sum(real, axis=1), 1)
+            (candidates if fields[0].shape.per_candidate else shared).append(tf.reduce_sum(terms, axis=-2))
+        total: Any = tf.add_n(shared)[:, tf.newaxis] if shared else 0.0
+        return total + tf.add_n(candidates) if candidates else total
 
     def _by_part(self, sides: list[tf.Tensor]) -> list[FieldVectors]:
         linear = iter(tf.unstack(sides[-1], axis=-1) if self._num_linear else ())

@@ -22,6 +22,7 @@ class SetVectors(NamedTuple):
       history_mask: bool `[B, N]`.
       candidates: `[B, M, Fc, D]`.
       candidate_mask: bool `[B, M]`.
+      linear: sum of the linear terms of each candidate, of its request and of the history, `[B, M]`; None without.
 
     A part without fields has F = 0; without history N is 0, too.
     """
@@ -31,6 +32,7 @@ class SetVectors(NamedTuple):
     history_mask: tf.Tensor
     candidates: tf.Tensor
     candidate_mask: tf.Tensor
+    linear: tf.Tensor | None = None
 
     def resized(self, candidates: int, history: int) -> "SetVectors":
         """Padded at the end to static sizes, which XLA needs; both must be at least what is there."""
@@ -47,6 +49,7 @@ class SetVectors(NamedTuple):
             sized(self.history_mask, history),
             sized(self.candidates, candidates),
             sized(self.candidate_mask, candidates),
+            None if self.linear is None else sized(self.linear, candidates),
         )
 
 

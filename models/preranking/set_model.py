@@ -14,7 +14,8 @@ from transforms.features import ModelInput
 class SetModel(TableModel):
     """A model that scores all candidates of a request in one pass.
 
-    A subclass declares its options, makes its layers in `__init__`, and gives `head`.
+    A subclass declares its options, makes its layers in `__init__`, and gives `head`. With `linear_terms` the linear
+    terms of a candidate, its request and the mean of the history's are added to its logits.
 
     Args, call arguments: as `TableModel`.
 
@@ -23,6 +24,7 @@ class SetModel(TableModel):
     """
 
     as_sets = True
+    takes_linear = True
 
     def __init__(self, inputs: Sequence[ModelInput], table_sizes: Mapping[str, int], **options: Any):
         super().__init__(inputs, table_sizes, **options)
@@ -30,11 +32,19 @@ class SetModel(TableModel):
         self.roles = roles_of(self.embeddings.inputs)
 
     def interact(self, vectors: SetVectors, training: bool | None = None) -> tf.Tensor:
-        return self.of_rows(self._head_function(self.head)(self.cast_sets(vectors), training))
+        logits = self.of_rows(self._head_function(self.head)(self.cast_sets(vectors), training))
+        if vectors.linear is None:
+            return logits
+        linear = self.of_rows(vectors.linear)
+        return logits + (linear[..., tf.newaxis] if self.outputs > 1 else linear)
 
     def cast_sets(self, vectors: SetVectors) -> SetVectors:
-        """The vectors in the type that the head computes in."""
-        return SetVectors(*(tf.cast(part, self.compute_dtype) if part.dtype.is_floating else part for part in vectors))
+        """The vectors in the type that the head computes in, without the linear terms, which it does not read."""
+        parts = vectors._replace(linear=None)
+        return SetVectors(*(part if part is None or part.dtype == tf.bool else self._cast(part) for part in parts))
+
+    def _cast(self, part: tf.Tensor) -> tf.Tensor:
+        return tf.cast(part, self.compute_dtype)
 
     def of_rows(self, logits: tf.Tensor) -> tf.Tensor:
         """Logits `[B, M]` in the weights' type; of rows, whose M is 1, `[B]`."""

@@ -47,8 +47,8 @@ class DCN(DeepFieldModel):
     `stacked_parallel`: logit = w^T [MLP'(x_L); MLP(x_0)] + w_0
     `crossnet_only`: logit = w^T x_L + w_0
 
-    Linear terms have no place in it: x_0 is part of x_L. h, its last hidden layer, is what w meets: of `parallel`
-    [x_L; MLP(x_0)].
+    x_0 is part of x_L, so the papers have no linear terms; with `linear_terms` the logit is + sum_i l_i. h, its last
+    hidden layer, is what w meets: of `parallel` [x_L; MLP(x_0)].
 
     Reference: Wang et al., "Deep & Cross Network for Ad Click Predictions" (ADKDD 2017), equations 3 to 5
     (`v1`, `parallel`); Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale

@@ -51,7 +51,7 @@ class FieldModel(TableModel):
         """Returns the logits of vectors that were looked up; runs the head alone.
 
         Args:
-          vectors: embeddings `[..., F, D]`, and linear terms `[..., F]`, None if the class has `uses_linear` False.
+          vectors: embeddings `[..., F, D]`, and linear terms `[..., F]`, None if the model has `uses_linear` False.
           training: as in `call`.
           candidate: 1 for what is real, `[...]`: a batch is normalized over that alone; None: all is real.
 
@@ -107,11 +107,12 @@ class FieldModel(TableModel):
 class DeepFieldModel(FieldModel):
     """A field model whose logit is an MLP's output plus what a subclass adds: logit = MLP(x) + shallow(e, l).
 
-    A subclass makes `mlp` and gives x by `mlp_input`; `shallow` adds the linear terms if the class has `uses_linear`.
+    A subclass makes `mlp` and gives x by `mlp_input`; `shallow` adds the linear terms if the model has `uses_linear`.
     h, the last hidden layer, is the MLP's.
     """
 
     has_hidden = True
+    takes_linear = True
     mlp: MLP
 
     @property

@@ -34,7 +34,7 @@ class PNN(DeepFieldModel):
     """An MLP over the embeddings and one product for each pair of them.
 
     logit = MLP([e_1; ...; e_F; (p_ij)_{i<j}]), p_ij = <e_i, e_j> (IPNN) or the outer product of e_i and
-    e_j weighed by a kernel (OPNN); no linear terms. h, its last hidden layer, is the MLP's.
+    e_j weighed by a kernel (OPNN); with `linear_terms` + sum_i l_i. h, its last hidden layer, is the MLP's.
 
     Reference: Qu et al., "Product-based Neural Networks for User Response Prediction" (ICDM 2016); kernels of
     outer products: see `OuterProduct`.

@@ -69,6 +69,7 @@ class TowerModel(SetModel):
       ValueError: no layer, `batch_norm`, an unknown tower, or no feature but the items'.
     """
 
+    takes_linear = False
     options: TowerOptions
 
     def __init__(

@@ -12,7 +12,7 @@ import tf_keras as keras
 
 from models.training.compiling import OptimizerName, exponential_decay
 from models.training.fit import FitResult, fit
-from models.training.linear_start import start_linear_terms
+from models.training.linear_start import LinearStart
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class TrainingJob:
       seed: seed of the run.
       in_vocabulary_ids: number of ids of each vocabulary without the out-of-vocabulary buckets.
       base_rate: share of clicks among the first training records; None: not known.
-      linear_start: a new model with linear terms begins as a logistic regression; see `start_linear_terms`.
+      linear_start: lets a new model with linear terms begin as a logistic regression; None: it does not.
       external: what the recipe's external inputs loaded, by the option that names each.
       retrieval: returns the data of a softmax over the catalogue, of clicked rows alone or of all; None: there is none.
       log_dir: maps the folder of the checkpoints to that of TensorBoard's event files; None: `tensorboard` in it.
@@ -93,7 +93,7 @@ class TrainingJob:
     seed: int
     in_vocabulary_ids: Mapping[str, int] = field(default_factory=dict)
     base_rate: float | None = None
-    linear_start: bool = False
+    linear_start: LinearStart | None = None
     external: Mapping[str, Any] = field(default_factory=dict)
     retrieval: Callable[[bool], RetrievalData] | None = None
     log_dir: Callable[[Path], Path] | None = None
@@ -120,8 +120,8 @@ class TrainingJob:
             "base_rate": self.base_rate,
             **changes,
         }
-        if self.linear_start and changes["base_rate"] is not None:
-            changes["start"] = lambda built: start_linear_terms(built, self.train_dataset(seed, 0), self.eval_dataset)
+        if self.linear_start is not None and changes["base_rate"] is not None:
+            changes = {"start": self.linear_start, **changes}
         log_dir = self._logs_of(directory) if tensorboard else None
         return fit(model, directory=directory, **arguments, seed=seed, log_dir=log_dir, **changes)
 

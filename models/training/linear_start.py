@@ -1,6 +1,6 @@
 """The start of a model with linear terms: a logistic regression on the same features."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from scipy import sparse
 from scipy.optimize import minimize
 
 from models.layers.interleaved_embeddings import InterleavedEmbeddings
-from models.ranking.field_model import DeepFieldModel
+from models.layers.padded_lists import last_elements
+from models.table_model import TableModel
 from models.training.logistic_loss import log_loss_sum, penalized_log_loss
 from transforms.features import ModelInput
 
@@ -25,10 +26,12 @@ _ITERATIONS, _TOLERANCE = 100, 1e-7
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+_Entries = tuple[Integers, Integers, NDArray[Any]]
+"""Rows, columns and values of entries of a sparse matrix."""
 
 
-def start_linear_terms(model: keras.Model, train: tf.data.Dataset, evaluated: tf.data.Dataset | None) -> bool:
-    """Gives a model the linear weights and the bias of a logistic regression, so that it begins where that one ends.
+class LinearStart:
+    """Gives models the linear weights and the bias of a logistic regression, so that they begin where that one ends.
 
     With z the sum of the linear terms and the bias, y the labels and s the sample weights, these minimize
 
@@ -36,52 +39,74 @@ def start_linear_terms(model: keras.Model, train: tf.data.Dataset, evaluated: tf
 
     by L-BFGS, with numbers divided by their root mean square. C is chosen from `STRENGTHS`, from the smallest on until
     the log loss rises on the eval rows and, in cross-validation, on the training rows: the eval rows of a small log
-    are too few to decide.
+    are too few to decide. Of requests, each candidate that was shown is a row.
+
+    Called again, as for each of several peers, it fits nothing anew.
 
     Args:
-      model: built, with its bias at the share of clicks.
-      train: batches of rows (features, label[, weight]).
+      train: returns batches (features, label[, weight]).
       evaluated: further ones; None: cross-validation alone.
-
-    Returns:
-      True if the model now begins as a logistic regression: it has linear terms, reads rows, and the logistic
-      regression has a lower log loss than the bias alone. Otherwise the model is as it was.
     """
-    if not _has_linear_terms(model):
-        return False
-    embeddings: InterleavedEmbeddings = model.embeddings
-    rows = _read(embeddings, train)
-    if rows is None:
-        return False
-    places = np.unique(rows.matrix.indices)
-    held_out = None if evaluated is None else _read(embeddings, evaluated)
-    scale = _scale(rows.matrix, embeddings.num_rows)[places]
-    fitted = _best(
-        rows.scaled(places, scale),
-        None if held_out is None else held_out.scaled(places, scale),
-        float(np.mean(model.output_bias.numpy())),
-    )
-    if fitted is None:
-        return False
-    weights = np.zeros(rows.matrix.shape[1], np.float32)
-    weights[places] = fitted[:-1] / scale
-    if embeddings.table is not None:
-        embeddings.table[:, -1].assign(weights[: embeddings.num_rows])
-    if embeddings.number_vectors is not None:
-        embeddings.number_vectors[:, -1].assign(weights[embeddings.num_rows :])
-    model.output_bias.assign(tf.fill(model.output_bias.shape, np.float32(fitted[-1])))
-    return True
+
+    def __init__(self, train: Callable[[], tf.data.Dataset], evaluated: tf.data.Dataset | None = None):
+        self._train, self._evaluated = train, evaluated
+        self._fitted: dict[tuple[ModelInput, ...], tuple[Floats, float] | None] = {}
+
+    def __call__(self, model: keras.Model) -> bool:
+        """Starts a model, or all peers of a group.
+
+        Args:
+          model: built, with its bias at the share of clicks.
+
+        Returns:
+          True if it now begins as a logistic regression: it has linear terms, and the logistic regression has a lower
+          log loss than the bias alone. Otherwise the model is as it was.
+        """
+        models = list(getattr(model, "peers", [model]))
+        if not all(map(_has_linear_terms, models)):
+            return False
+        embeddings: InterleavedEmbeddings = model.embeddings
+        if embeddings.inputs not in self._fitted:
+            self._fitted[embeddings.inputs] = self._fit(embeddings, float(np.mean(models[0].output_bias.numpy())))
+        fitted = self._fitted[embeddings.inputs]
+        if fitted is None:
+            return False
+        weights, bias = fitted
+        for part in range(len(models)):
+            column = embeddings.columns(part)[-1]
+            if embeddings.table is not None:
+                embeddings.table[:, column].assign(weights[: embeddings.num_rows].astype(np.float32))
+            if embeddings.number_vectors is not None:
+                embeddings.number_vectors[:, column].assign(weights[embeddings.num_rows :].astype(np.float32))
+        for one in models:
+            one.output_bias.assign(tf.fill(one.output_bias.shape, np.float32(bias)))
+        return True
+
+    def _fit(self, embeddings: InterleavedEmbeddings, bias: float) -> tuple[Floats, float] | None:
+        """Returns a weight for each row of the table and each number, and the bias; None if no fit is better."""
+        rows = _read(embeddings, self._train())
+        if rows is None:
+            return None
+        places = np.unique(rows.matrix.indices)
+        held_out = None if self._evaluated is None else _read(embeddings, self._evaluated)
+        scale = _scale(rows.matrix, embeddings.num_rows)[places]
+        held_out = None if held_out is None else held_out.scaled(places, scale)
+        fitted = _best(rows.scaled(places, scale), held_out, bias)
+        if fitted is None:
+            return None
+        weights = np.zeros(rows.matrix.shape[1])
+        weights[places] = fitted[:-1] / scale
+        return weights, float(fitted[-1])
 
 
 def _has_linear_terms(model: keras.Model) -> bool:
-    """Returns True if the logit has linear terms, of rows, whose weights are in this process."""
+    """Returns True if the model's only logit has linear terms whose weights are in this process."""
     return (
-        isinstance(model, DeepFieldModel)
+        isinstance(model, TableModel)
         and model.uses_linear
         and model.outputs == 1
         and model.output_bias is not None
         and isinstance(model.embeddings.table, tf.Variable | None)
-        and not any(item.shape.per_candidate for item in model.embeddings.inputs)
     )
 
 
@@ -140,42 +165,74 @@ def _best(rows: _Rows, held_out: _Rows | None, bias: float) -> Floats | None:
 
 
 def _read(embeddings: InterleavedEmbeddings, dataset: tf.data.Dataset) -> _Rows | None:
-    """Returns all rows of a dataset; None if there are none, or with numbers that are not finite.
+    """Returns all rows of a dataset, of requests the candidates that have a weight; None without, or if not finite.
 
     The columns are the rows of the table, then those of the numbers' vectors.
     """
-    labels, weights, entries, count = [], [], [], 0
+    parts, labels, weights = [], [], []
     for batch in dataset:
         features, label, weight = keras.utils.unpack_x_y_sample_weight(batch)
-        labels.append(np.asarray(label, np.float64))
-        weights.append(np.ones(len(label)) if weight is None else np.asarray(weight, np.float64))
-        for item in embeddings.inputs:
-            rows, places, values = _entries(embeddings, item, features[item.name])
-            entries.append((rows + count, places, values))
-        count += len(labels[-1])
-    if not count:
+        label = np.asarray(label, np.float64)
+        weight = np.ones(label.shape) if weight is None else np.asarray(weight, np.float64)
+        chosen = np.nonzero(weight) if label.ndim > 1 else (np.arange(len(label)),)
+        shared = _shared_matrix(embeddings, features, len(label))
+        is_rows = label.ndim == 1
+        parts.append(shared if is_rows else shared[chosen[0]] + _candidate_matrix(embeddings, features, chosen))
+        labels.append(label[chosen])
+        weights.append(weight[chosen])
+    if not sum(map(len, labels)):
         return None
-    rows, places, values = (np.concatenate(parts) for parts in zip(*entries, strict=True))
-    shape = (count, embeddings.num_rows + embeddings.num_numbers)
-    result = _Rows(
-        sparse.csr_matrix((values, (rows, places)), shape=shape), np.concatenate(labels), np.concatenate(weights)
-    )
-    is_finite = all(np.isfinite(part).all() for part in (values, result.label, result.weight))
+    result = _Rows(sparse.vstack(parts, "csr"), np.concatenate(labels), np.concatenate(weights))
+    is_finite = all(np.isfinite(part).all() for part in (result.matrix.data, result.label, result.weight))
     return result if is_finite and result.weight.sum() > 0 else None
 
 
+def _shared_matrix(embeddings: InterleavedEmbeddings, features: Mapping[str, Any], size: int) -> Any:
+    """Returns the rows of the features that have one value, or one list, a record, `[records, columns]`."""
+    parts = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    for item in embeddings.inputs:
+        value = features[item.name]
+        if item.shape.per_candidate:
+            continue
+        if isinstance(value, tf.RaggedTensor):
+            value = last_elements(value, item.max_length)
+            rows, values = value.value_rowids().numpy(), value.flat_values.numpy()
+            parts.append(_entries(embeddings, item, rows, np.zeros(len(rows), np.int64), values))
+        else:
+            parts.append(_dense_entries(embeddings, item, np.asarray(value)))
+    return _sparse(embeddings, parts, size)
+
+
+def _candidate_matrix(embeddings: InterleavedEmbeddings, features: Mapping[str, Any], chosen: Any) -> Any:
+    """Returns the rows of the candidates' features, `[chosen candidates, columns]`."""
+    items = [item for item in embeddings.inputs if item.shape.per_candidate]
+    parts = [_dense_entries(embeddings, item, np.asarray(features[item.name])[chosen]) for item in items]
+    return _sparse(embeddings, parts, len(chosen[0]))
+
+
+def _sparse(embeddings: InterleavedEmbeddings, parts: list[_Entries], size: int) -> Any:
+    rows, places, values = (np.concatenate(one) for one in zip(*parts, strict=True))
+    return sparse.csr_matrix((values, (rows, places)), (size, embeddings.num_rows + embeddings.num_numbers))
+
+
+def _dense_entries(embeddings: InterleavedEmbeddings, item: ModelInput, value: NDArray[Any]) -> _Entries:
+    """Returns the entries of a feature with one value or `width` values a row."""
+    rows, position = np.divmod(np.arange(value.size), 1 if value.ndim == 1 else value.shape[1])
+    return _entries(embeddings, item, rows, position, value.ravel())
+
+
 def _entries(
-    embeddings: InterleavedEmbeddings, item: ModelInput, value: Any
-) -> tuple[Integers, Integers, NDArray[Any]]:
-    """Returns the entries that a feature of a batch has in the matrix: rows, columns and values."""
-    if isinstance(value, tf.RaggedTensor):
-        rows, values = value.value_rowids().numpy(), value.flat_values.numpy()
-        position = np.zeros(len(rows), np.int64)
-    else:
-        values = np.asarray(value)
-        width = 1 if values.ndim == 1 else values.shape[1]
-        rows, position = np.divmod(np.arange(values.size), width)
-        values = values.ravel()
+    embeddings: InterleavedEmbeddings, item: ModelInput, rows: Integers, position: Integers, values: NDArray[Any]
+) -> _Entries:
+    """Returns the entries that values have in the matrix.
+
+    Args:
+      embeddings: have the columns.
+      item: the feature.
+      rows: of the values.
+      position: of the values in a vector; 0 of others.
+      values: ids or numbers.
+    """
     if item.vocabulary is None:
         places = embeddings.num_rows + embeddings.number_rows[item.name] + position
         return rows, places, values if item.width else values / np.bincount(rows)[rows]

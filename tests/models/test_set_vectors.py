@@ -83,7 +83,7 @@ def test_candidates_are_real_where_the_batch_says_so_else_all() -> None:
 
 def _vectors() -> SetVectors:
     ones = tf.ones([2, 3], tf.bool)
-    return SetVectors(tf.ones([2, 1, 5]), tf.ones([2, 3, 2, 5]), ones, tf.ones([2, 3, 4, 5]), ones)
+    return SetVectors(tf.ones([2, 1, 5]), tf.ones([2, 3, 2, 5]), ones, tf.ones([2, 3, 4, 5]), ones, tf.ones([2, 3]))
 
 
 def test_resized_vectors_are_padded_to_static_sizes() -> None:
@@ -92,7 +92,7 @@ def test_resized_vectors_are_padded_to_static_sizes() -> None:
         return vectors.resized(6, 4)
 
     found = resized(_vectors())
-    assert [part.shape for part in found] == [(2, 1, 5), (2, 4, 2, 5), (2, 4), (2, 6, 4, 5), (2, 6)]
+    assert [part.shape for part in found] == [(2, 1, 5), (2, 4, 2, 5), (2, 4), (2, 6, 4, 5), (2, 6), (2, 6)]
     np.testing.assert_array_equal(found.history_mask, [[1, 1, 1, 0]] * 2)
     np.testing.assert_array_equal(found.candidate_mask, [[1, 1, 1, 0, 0, 0]] * 2)
     assert found.candidates.numpy()[:, :3].all() and not found.candidates.numpy()[:, 3:].any()

@@ -42,13 +42,14 @@ def _vectors(candidates: int, history: int, batch: int = 1) -> SetVectors:
 
     real = tf.constant(random.random([batch, candidates]) < 0.8)
     read = tf.ones([batch, history], tf.bool)
-    return SetVectors(normal(batch, 1, 4), normal(batch, history, 1, 4), read, normal(batch, candidates, 1, 4), real)
+    request, read_items, offered = normal(batch, 1, 4), normal(batch, history, 1, 4), normal(batch, candidates, 1, 4)
+    return SetVectors(request, read_items, read, offered, real, linear=normal(batch, candidates))
 
 
 def test_every_size_is_scored_as_without_xla_and_only_buckets_are_compiled() -> None:
     scoring = SetScoring(_model(), BUCKETS)
-    specs = [tf.TensorSpec([None] * (part.shape.rank - 2) + [1, 4], part.dtype) for part in _vectors(1, 1)]
-    specs = [spec if spec.dtype != tf.bool else tf.TensorSpec([None, None], tf.bool) for spec in specs]
+    last = {2: [None, None], 3: [None, 1, 4], 4: [None, None, 1, 4]}
+    specs = [tf.TensorSpec(last[part.shape.rank], part.dtype) for part in _vectors(1, 1) if part is not None]
     bucketed = tf.function(lambda *parts: scoring.bucketed(SetVectors(*parts)), input_signature=specs, autograph=False)
     for candidates in (0, 1, 4, 5, 8, 9):
         for history in (0, 2, 3, 5, 6):
