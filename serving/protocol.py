@@ -101,7 +101,8 @@ _MESSAGES: dict[str, tuple[str, ...]] = {
         "map tensorflow.TensorProto outputs = 1",
     ),
     "tensorflow.serving.GetModelStatusRequest": ("tensorflow.serving.ModelSpec model_spec = 1",),
-    "tensorflow.serving.StatusProto": ("tensorflow.error.Code error_code = 1", "string error_message = 2"),
+    # Officially a string; but TensorFlow Serving puts bytes of a file into it, and the answer could not be read then.
+    "tensorflow.serving.StatusProto": ("tensorflow.error.Code error_code = 1", "bytes error_message = 2"),
     "tensorflow.serving.ModelVersionStatus": (
         "int64 version = 1",
         "tensorflow.serving.ModelVersionStatus.State state = 2",

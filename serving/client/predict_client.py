@@ -253,7 +253,7 @@ class PredictClient:
                 item.version,
                 protocol.STATES.get(item.state, "UNKNOWN"),
                 protocol.CODES[item.status.error_code],
-                item.status.error_message,
+                item.status.error_message.decode(errors="replace"),
             )
             for item in response.model_version_status
         ]
@@ -377,5 +377,6 @@ def _raise_if_failed(model: str, response: Any) -> None:
     failed = [s for s in states if s.status.error_code]
     if failed and all(protocol.STATES.get(s.state) == "END" for s in states):
         newest = max(failed, key=lambda s: s.version)
-        message = f"{model} version {newest.version} failed to load: {newest.status.error_message}"
+        reason = newest.status.error_message.decode(errors="replace")
+        message = f"{model} version {newest.version} failed to load: {reason}"
         raise ServingError(protocol.CODES[newest.status.error_code], message)

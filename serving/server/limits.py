@@ -31,7 +31,8 @@ def parse(message: bytes, message_type: Any, most_bytes: int) -> Any:
       most_bytes: how large it may be.
 
     Raises:
-      ServingError: RESOURCE_EXHAUSTED: it is larger; INTERNAL, as gRPC itself answers: it is no such message.
+      ServingError: RESOURCE_EXHAUSTED: it is larger; INVALID_ARGUMENT: it is no such message. (TensorFlow Serving
+        answers that with gRPC's INTERNAL and no text, as if the server were at fault.)
     """
     plain = _plain(message, most_bytes)
     if len(plain) > most_bytes:
@@ -41,7 +42,7 @@ def parse(message: bytes, message_type: Any, most_bytes: int) -> Any:
         return message_type.FromString(plain)
     except DecodeError:
         name = message_type.DESCRIPTOR.full_name
-        raise ServingError("INTERNAL", f"received {len(plain)} bytes that are no {name}") from None
+        raise ServingError("INVALID_ARGUMENT", f"received {len(plain)} bytes that are no {name}") from None
 
 
 def _plain(message: bytes, most_bytes: int) -> bytes:

@@ -146,7 +146,7 @@ class Service:
         for number, state, error in states:
             status = response.model_version_status.add(version=number, state=_STATES[state])
             status.status.error_code = CODES.index(error.code) if error else 0
-            status.status.error_message = error.details if error else ""
+            status.status.error_message = error.details.encode(errors="replace") if error else b""
         return response
 
     def reload(self, request: Any, context: grpc.ServicerContext) -> Any:
@@ -186,9 +186,8 @@ def _not_offered(name: str) -> grpc.RpcMethodHandler:
 
 def _refuse(context: grpc.ServicerContext, code: str, details: str) -> NoReturn:
     text = details.encode(errors="replace")
-    if len(text) > _LONGEST_DETAILS:
-        details = text[:_LONGEST_DETAILS].decode(errors="ignore") + "...TRUNCATED"
-    context.abort(grpc.StatusCode[code], details)
+    cut = "...TRUNCATED" if len(text) > _LONGEST_DETAILS else ""
+    context.abort(grpc.StatusCode[code], text[:_LONGEST_DETAILS].decode(errors="ignore") + cut)
     raise AssertionError("abort() has raised already")
 
 

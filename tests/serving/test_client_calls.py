@@ -15,6 +15,7 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+from serving import protocol
 from serving.client import PredictClient, ServingError
 from transforms.errors import ConsortError
 
@@ -187,3 +188,16 @@ def test_waiting_ends_in_time_and_says_what_it_saw(client, servicer):
     servicer.states = [[(2, STATES.LOADING, 0, "")]]
     with pytest.raises(ServingError, match="not available after 0.3 s; last: version 2 LOADING"):
         client.wait_available("m", 0.3)
+
+
+def test_the_error_of_a_version_that_is_no_utf8_is_read_all_the_same(client):
+    response = protocol.GetModelStatusResponse()
+    status = response.model_version_status.add(version=3, state=50).status
+    status.error_code, status.error_message = 3, b"warm-up record \xff"
+    message = response.SerializeToString()
+    client._status = lambda request, timeout: protocol.GetModelStatusResponse.FromString(message)
+    assert [(one.error_code, one.error_message) for one in client.status("m")] == [
+        ("INVALID_ARGUMENT", "warm-up record \ufffd")
+    ]
+    with pytest.raises(ServingError, match="m version 3 failed to load: warm-up record \ufffd"):
+        client.wait_available("m", 5.0)

@@ -1,13 +1,8 @@
 """Requests that would end TensorFlow's process, fill its memory or make no sense: each gets its answer."""
 
 import gzip
-import itertools
-import os
-import subprocess
-import sys
 import tracemalloc
 import zlib
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -19,100 +14,29 @@ from serving.protocol import SERVICES, ServingError
 from serving.server import limits
 from serving.server.limits import parse
 from serving.server.servable import Servable
-from tests.helpers.hostile_requests import KNOWN_DEADLY, crafted_tensors, malformed, request, tensor
+from tests.helpers.fuzz_server import MOST_BYTES, check_answers, fuzz, sender, server_process, valid_request
+from tests.helpers.hostile_requests import CORPUS, KNOWN_DEADLY, request, tensor
 from tests.serving import toy_models
 
-ROOT = Path(__file__).parents[2]
-REQUESTS = int(os.environ.get("CONSORT_HOSTILE_REQUESTS", "4000"))
-TENSORS = int(os.environ.get("CONSORT_HOSTILE_TENSORS", "1000"))
-MOST_BYTES = 8 << 20
-MOST_GROWTH_MB = 48
-METHODS = (
-    ("predict", "Predict"),
-    ("predict", "Predict"),
-    ("predict", "GetModelMetadata"),
-    ("model", "GetModelStatus"),
-    ("model", "HandleReloadConfigRequest"),
-    ("predict", "Classify"),
-)
-ANSWERS = {
-    *("OK", "INVALID_ARGUMENT", "INTERNAL", "NOT_FOUND", "FAILED_PRECONDITION", "RESOURCE_EXHAUSTED", "UNIMPLEMENTED"),
-}
-SCRIPT = """
-import sys
-from serving.server.server import LocalServer, serve_forever
-models = {name: f"{sys.argv[1]}/{name}" for name in sys.argv[3:]}
-server = LocalServer(models, xla=False, max_message_bytes=int(sys.argv[2]))
-serve_forever(server, announce=lambda server: print(server.address, flush=True))
-"""
-BUILDERS = {
-    "default": toy_models.half_plus_two,
-    "colours": toy_models.colours,
-    "echo": toy_models.echo,
-    "odds": toy_models.odds_and_ends,
-}
-SIGNATURES = [("default", "serving_default", "x"), ("colours", "serving_default", "colour"), ("odds", "gather", "ids")]
-SIGNATURES += [("odds", "weigh", "x"), *(("echo", dtype, "x") for dtype in toy_models.ECHOED)]
+REQUESTS, WARM = 3000, 1000
+MOST_GROWTH_MB, MOST_MORE = 48, 4
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    root = tmp_path_factory.mktemp("models")
-    for name, build in BUILDERS.items():
-        build(root / name / "1")
-    return root
-
-
-class ServerProcess(subprocess.Popen[str]):
-    """A server in a process of its own, and where it listens."""
-
-    address: str
+    return tmp_path_factory.mktemp("models")
 
 
 @pytest.fixture(scope="module")
 def process(root):
-    command = [sys.executable, "-c", SCRIPT, str(root), str(MOST_BYTES), *BUILDERS]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = ServerProcess(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    process.address = process.stdout.readline().strip()
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with server_process(root) as process:
+        yield process
 
 
 @pytest.fixture(scope="module")
 def send(process):
-    """Sends bytes to a method and gives the code and the details of the answer."""
-    with grpc.insecure_channel(process.address) as channel:
-
-        def send(message, service="predict", method="Predict"):
-            try:
-                channel.unary_unary(f"/{SERVICES[service]}/{method}")(message, timeout=20.0)
-            except grpc.RpcError as error:
-                return error.code().name, error.details()
-            return "OK", ""
-
+    with sender(process.address) as send:
         yield send
-
-
-def _memory_mb(process, kind="VmRSS"):
-    (line,) = [line for line in Path(f"/proc/{process.pid}/status").read_text().splitlines() if line.startswith(kind)]
-    return int(line.split()[1]) / 1024
-
-
-def _still_right(process):
-    with PredictClient(process.address) as client:
-        assert client.predict("default", {"x": [2.0, 4.0]}).outputs["y"].tolist() == [3.0, 4.0]
-        assert client.predict("colours", {"colour": ["green", "mauve"]}).outputs["id"].tolist() == [1, -1]
-
-
-def _whole():
-    asked = protocol.PredictRequest(output_filter=["y"])
-    asked.model_spec.name = "default"
-    tensors.to_proto([2.0, 4.0], asked.inputs["x"])
-    return asked.SerializeToString()
 
 
 @pytest.mark.parametrize(("dtype", "shape"), KNOWN_DEADLY)
@@ -124,7 +48,7 @@ def test_a_shape_of_more_bytes_than_can_be_counted_is_refused(send, process, mod
 
 
 def test_one_value_for_a_large_shape_is_refused_before_memory_is_taken(send, process):
-    before = _memory_mb(process, "VmHWM")
+    before = process.memory_mb("VmHWM")
     for proto in (
         tensor(1, (250_000_000,), float_val=[1.0]),
         tensor(1, (250_000_000,)),
@@ -136,8 +60,8 @@ def test_one_value_for_a_large_shape_is_refused_before_memory_is_taken(send, pro
         assert f"expected at most {limits.MOST_REPEATED_BYTES}" in details
     long = tensor(7, (100_000,), string_val=[b"x" * 100])
     assert send(request("colours", "", colour=long).SerializeToString())[0] == "INVALID_ARGUMENT"
-    assert _memory_mb(process, "VmHWM") - before < 100
-    _still_right(process)
+    assert process.memory_mb("VmHWM") - before < 100
+    check_answers(process.address)
 
 
 def test_one_value_stands_for_all_of_a_shape_within_the_bound(process):
@@ -207,7 +131,7 @@ def test_a_data_type_is_compared_with_the_signature_before_the_tensor_is_made(se
 
 
 def test_a_message_is_as_large_as_allowed_also_when_it_is_decompressed():
-    whole = _whole()
+    whole = valid_request()
     for sent in (whole, gzip.compress(whole), zlib.compress(whole)):
         assert parse(sent, protocol.PredictRequest, len(whole)).model_spec.name == "default"
         with pytest.raises(ServingError, match="RESOURCE_EXHAUSTED: Received message larger than max"):
@@ -226,17 +150,17 @@ def test_decompressing_takes_no_more_memory_than_is_allowed():
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_compressed_requests_are_answered_and_those_that_swell_are_refused_in_little_memory(process, compression):
-    before = _memory_mb(process, "VmHWM")
+    before = process.memory_mb("VmHWM")
     options = [("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(process.address, options, compression) as channel:
         call = channel.unary_unary(f"/{SERVICES['predict']}/Predict")
-        answer = protocol.PredictResponse.FromString(call(_whole(), timeout=10.0))
+        answer = protocol.PredictResponse.FromString(call(valid_request(), timeout=10.0))
         assert list(answer.outputs["y"].float_val) == [3.0, 4.0]
         with pytest.raises(grpc.RpcError) as caught:
             call(bytes(150 << 20), timeout=60.0)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert caught.value.details() == f"Received message larger than max ({MOST_BYTES + 1} vs. {MOST_BYTES})"
-    assert _memory_mb(process, "VmHWM") - before < 75
+    assert process.memory_mb("VmHWM") - before < 75
 
 
 def test_a_message_above_the_limit_is_refused(process):
@@ -266,28 +190,19 @@ def test_texts_of_many_bytes_are_cut_to_what_a_status_carries(send):
     assert len(details.encode()) <= 1024 + len("...TRUNCATED")
 
 
-def _flood(send, process, count, tensor_count, seed):
-    codes = set()
-    messages = malformed(seed, _whole())
-    for number, message in enumerate(itertools.islice(messages, count)):
-        service, method = METHODS[number % len(METHODS)]
-        codes.add(send(message, service, method)[0])
-        if number % 500 == 0:
-            _still_right(process)
-    for number, proto in enumerate(itertools.islice(crafted_tensors(seed), tensor_count)):
-        model, signature, name = SIGNATURES[number % len(SIGNATURES)]
-        codes.add(send(request(model, signature, **{name: proto}).SerializeToString())[0])
-        if number % 100 == 0:
-            _still_right(process)
-    return codes
+@pytest.mark.parametrize("case", CORPUS)
+def test_bad_input_of_each_kind_has_its_code(send, process, case):
+    message, expected = CORPUS[case]
+    code, details = send(message)
+    assert (code, process.poll()) == (expected, None), details
+    assert code == "OK" or details
 
 
-@pytest.mark.parametrize("seed", [1])
-def test_a_server_outlives_malformed_requests_and_crafted_tensors(send, process, seed):
-    _flood(send, process, REQUESTS // 4, TENSORS // 4, seed)
-    before = _memory_mb(process)
-    codes = _flood(send, process, REQUESTS, TENSORS, seed + 1)
-    assert process.poll() is None
-    _still_right(process)
-    assert codes <= ANSWERS
-    assert _memory_mb(process) - before < MOST_GROWTH_MB
+def test_a_server_outlives_malformed_requests_and_crafted_tensors(process, root):
+    fuzz(process, root, WARM, seed=2)
+    before = process.usage()
+    answers = fuzz(process, root, REQUESTS, seed=3)["answers"]
+    assert {"OK", "INVALID_ARGUMENT", "NOT_FOUND"} <= set(answers)
+    growth = {name: value - before[name] for name, value in process.usage().items()}
+    assert growth["memory_mb"] < MOST_GROWTH_MB
+    assert max(growth["threads"], growth["files"]) <= MOST_MORE

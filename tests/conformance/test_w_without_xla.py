@@ -67,15 +67,29 @@ def client(process):
         yield client
 
 
-def test_p28_an_xla_signature_is_internal_where_xla_is_off_and_plain_answers(client):
+def _check_p28(client, model):
     with pytest.raises(ServingError) as caught:
-        client.predict("m", {"user": USER, "items": ITEMS})
+        client.predict(model, {"user": USER, "items": ITEMS})
     assert caught.value.code == "INTERNAL"
     assert "XLA compilation disabled" in caught.value.details
     # user · item is 4, the sum of the first features 3.
     assert (
-        client.predict("m", {"user": USER, "items": ITEMS}, signature="plain").outputs["scores"].tolist() == [7.0] * 3
+        client.predict(model, {"user": USER, "items": ITEMS}, signature="plain").outputs["scores"].tolist() == [7.0] * 3
     )
+
+
+def test_p28_an_xla_signature_is_internal_where_xla_is_off_and_plain_answers(client):
+    _check_p28(client, "m")
+
+
+def test_p28_the_same_of_the_server_under_test(server, request):
+    if server.local is not None:
+        # XLA is on in this process; the test above has one in which it is off.
+        return
+    if request.getfixturevalue("batched") or request.getfixturevalue("xla"):
+        pytest.skip("needs a server with XLA off that joins no requests to batches")
+    with PredictClient(server.address) as client:
+        _check_p28(client, "sets")
 
 
 def test_w09_with_warm_up_the_xla_model_fails_to_load_and_the_old_version_stays(client, base):
