@@ -5,7 +5,22 @@ The first line of a verb's docstring is its summary in the list of verbs; its la
 
 import typer
 
-from consort.cli import bench, config, data, demo, models, new, online, pipeline, query, retrieval, serve, table, tune
+from consort.cli import (
+    bench,
+    cascade,
+    config,
+    data,
+    demo,
+    models,
+    new,
+    online,
+    pipeline,
+    query,
+    retrieval,
+    serve,
+    table,
+    tune,
+)
 
 app = typer.Typer(
     name="consort",
@@ -32,6 +47,7 @@ for verb in (
     models.export,
     serve.serve,
     query.query,
+    cascade.cascade,
     retrieval.index,
 ):
     app.command(cls=serve.ServeCommand if verb is serve.serve else None)(verb)

@@ -21,7 +21,8 @@ from serving.cascade.stage import (
     Sent,
     StageAnswer,
     Users,
-    best_first,
+    ids_in,
+    in_order,
     scoring_inputs,
     split_scores,
     user_inputs,
@@ -136,14 +137,23 @@ class Cascade:
         return versions
 
     def user_signature(self) -> Signature:
-        """Returns the inputs that the stages read of the user, as one signature; asks the servers for them."""
-        table = self._tables.newest()
+        """Returns the inputs that the stages read of the user, as one signature, without later stages that are lost.
+
+        Raises:
+          ServingError: the server of the first stage does not report its signatures.
+        """
+        table = self._tables.newest(self.config.timeout_ms / 1e3)
         others = {CANDIDATE, *NOT_COLUMNS, *(table.columns if table else ())}
         inputs: dict[str, Any] = {}
         defaults: set[str] = set()
         for place, stage in enumerate(self.config.stages):
-            client, pin = self._clients[stage.server], _pin(stage)
-            signature = client.metadata(stage.model, **pin)[stage.signature if place else "retrieve"]
+            try:
+                signatures = self._clients[stage.server].metadata(stage.model, **_pin(stage))
+            except ServingError:
+                if not place:
+                    raise
+                continue
+            signature = signatures[stage.signature if place else "retrieve"]
             names = [name for name in signature.inputs if name not in others and name not in inputs]
             inputs |= {name: signature.inputs[name] for name in names}
             # What only later stages read may be left out.
@@ -194,8 +204,8 @@ class Cascade:
         started = time.monotonic()
         first, *others = self.config.stages
         excluded = [
-            _ids([one for name in self.config.exclude if name in users.columns for one in users.columns[name][place]])
-            | _ids(more)
+            ids_in([one for name in self.config.exclude if name in users.columns for one in users.columns[name][place]])
+            | ids_in(more)
             for place, more in enumerate(exclude)
         ]
         passed = self._retrieve(first, users, excluded, deadline)
@@ -298,7 +308,7 @@ class Cascade:
                 unscored=0, unknown_items=0, missing_columns=(),
             )  # fmt: skip
             if answer is not None:
-                one = _ordered(one, answer[0], answer[1][place], sent[-1], passed.table)
+                one = in_order(one, answer[0], answer[1][place], sent[-1], passed.table)
             answers.append(one)
         return self._kept(stage, users, answers, passed.table, started, deadline)
 
@@ -352,23 +362,6 @@ class Cascade:
         return result
 
 
-def _ordered(before: StageAnswer, version: int, scores: np.ndarray, sent: Sent, table: ItemTable | None) -> StageAnswer:
-    """Returns a stage's answer in the order of its scores; in the order before where it has none."""
-    if not len(scores):
-        return replace(before, version=version)
-    order, unscored = best_first(scores)
-    if unscored == len(scores):
-        return replace(
-            before, version=version, fallback=f"all {unscored} scores are NaN or infinite", unscored=unscored
-        )
-    known = np.where(np.isfinite(scores), scores, np.nan)
-    unknown = int((table.places(before.item_ids) < 0).sum()) if sent.unknown_items and table is not None else 0
-    return replace(
-        before, version=version, item_ids=before.item_ids[order], scores=known[order], unscored=unscored,
-        unknown_items=unknown, missing_columns=sent.missing_columns,
-    )  # fmt: skip
-
-
 def _one(user: Mapping[str, Any], config: CascadeConfig) -> Users:
     users = Users.of(user)
     if users.count != 1:
@@ -376,12 +369,6 @@ def _one(user: Mapping[str, Any], config: CascadeConfig) -> Users:
         fix = "ask for one user at a time, or call `answer_many`"
         raise InputError(f"user, for {config.stages[0].title}", received, "one user", fix)
     return users
-
-
-def _ids(values: Sequence[Any] | np.ndarray) -> set[Any]:
-    """Returns ids as servers have them; without missing markers."""
-    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
-    return {one.encode() if isinstance(one, str) else one for one in listed} - {b"", -1, None}
 
 
 def _pin(stage: StageConfig) -> dict[str, Any]:

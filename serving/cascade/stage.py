@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -196,6 +196,37 @@ def best_first(scores: np.ndarray) -> tuple[np.ndarray, int]:
     """
     bad = ~np.isfinite(scores)
     return np.argsort(np.where(bad, np.inf, -scores), kind="stable"), int(bad.sum())
+
+
+def in_order(before: StageAnswer, version: int, scores: np.ndarray, sent: Sent, table: ItemTable | None) -> StageAnswer:
+    """Returns a stage's answer in the order of its scores; in the order before where it has none.
+
+    Args:
+      before: the stage's answer in the order of the one before.
+      version: that answered.
+      scores: `[n]`.
+      sent: what the stage was asked with.
+      table: of the items.
+    """
+    if not len(scores):
+        return replace(before, version=version)
+    order, unscored = best_first(scores)
+    if unscored == len(scores):
+        return replace(
+            before, version=version, fallback=f"all {unscored} scores are NaN or infinite", unscored=unscored
+        )
+    known = np.where(np.isfinite(scores), scores, np.nan)
+    unknown = int((table.places(before.item_ids) < 0).sum()) if sent.unknown_items and table is not None else 0
+    return replace(
+        before, version=version, item_ids=before.item_ids[order], scores=known[order], unscored=unscored,
+        unknown_items=unknown, missing_columns=sent.missing_columns,
+    )  # fmt: skip
+
+
+def ids_in(values: Sequence[Any] | np.ndarray) -> set[Any]:
+    """Returns ids as servers have them; without missing markers."""
+    listed = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    return {one.encode() if isinstance(one, str) else one for one in listed} - {b"", -1, None}
 
 
 class Pause:

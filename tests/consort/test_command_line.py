@@ -46,8 +46,8 @@ ALL = sorted(commands())
 
 def test_the_verbs_are_those_of_the_manual():
     assert {verb[0] for verb in ALL} == {
-        "bench", "config", "data", "demo", "doctor", "evaluate", "export", "index", "new", "online", "pipeline",
-        "query", "serve", "table", "train", "tune",
+        "bench", "cascade", "config", "data", "demo", "doctor", "evaluate", "export", "index", "new", "online",
+        "pipeline", "query", "serve", "table", "train", "tune",
     }  # fmt: skip
 
 

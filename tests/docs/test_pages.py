@@ -8,6 +8,7 @@ import yaml
 from consort.config import load_config, presets
 from runs.building import recipe_of
 from runs.config import parse_config
+from serving.cascade.config import parse_cascade
 from tests.docs import blocks
 from tests.helpers.source_tree import ROOMS, ROOT
 from transforms.sources.table.load import parse_declaration
@@ -41,6 +42,9 @@ def test_run_files_and_declarations_are_valid(name, text):
     values = yaml.safe_load(text)
     if "files" in values:
         parse_declaration(values)
+        return
+    if "stages" in values:
+        parse_cascade(values)
         return
     config = parse_config({"name": "mine", "source": "toy", **values})
     recipe_of(config)

@@ -7,6 +7,7 @@ import pytest
 from google.protobuf import text_format
 
 from serving.cascade.config import load_cascade, parse_cascade, read_ids, write_models_configs
+from tests.helpers.command_line import consort
 from transforms.errors import InputError
 
 CASCADE = """
@@ -102,3 +103,15 @@ def test_a_fallback_is_a_list_of_ids(tmp_path: Path, text: str) -> None:
         read_ids(tmp_path / "popular.json")
     (tmp_path / "popular.json").write_text("[3, 1]")
     assert read_ids(tmp_path / "popular.json") == [3, 1]
+
+
+def test_the_command_says_what_it_needs_before_it_asks_a_server(tmp_path: Path) -> None:
+    (tmp_path / "cascade.yaml").write_text(CASCADE)
+    for options, message in (
+        ([], "both or neither of --data and --inputs"),
+        (["--inputs", tmp_path / "user.json"], "no such file"),
+        (["--inputs", "user.json", "--models-config", tmp_path], "expected one of them"),
+    ):
+        answer = consort("cascade", tmp_path / "cascade.yaml", *options)
+        assert answer.code == 2 and message in answer.err
+    assert consort("cascade", tmp_path / "missing.yaml", "--inputs", "user.json").code == 2
