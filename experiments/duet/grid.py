@@ -101,7 +101,7 @@ class DuetGrid(WorldGrid):
                 "warmup_steps": round(chosen.warmup * greatest),
                 "consistency_steps": round(chosen.schedule_share * greatest),
             }
-            recipe, options = "duet", {**chosen.pair, **steps, "shared_backbone": len(chosen.outputs) == 1}
+            recipe, options = chosen.recipe, {**chosen.pair, **steps, "shared_backbone": len(chosen.outputs) == 1}
         values = {
             "seed": _SEEDS_OF_A_RUN * seed,
             "model.name": chosen.model,

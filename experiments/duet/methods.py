@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from transforms.packages import PREFIX
+
 SERVED, ENSEMBLE = "served", "ensemble"
 DUET, DUET_STAGES, SINGLE = "duet", "duet_stages", "single"
 LAMBDA = "duet_lambda_"
@@ -18,7 +20,8 @@ class Method:
       model_options: of every model.
       outputs: of each model; nothing where `baseline` knows.
       baseline: a key of `models.cotraining.entire_space.METHODS`.
-      pair: options of `Duet`; None is no pair.
+      pair: options of `DuetRecipe`; None is no pair.
+      recipe: of a pair.
       options: of the baseline.
       warmup: share of the greatest number of steps in which the pseudo-labels' weight grows.
       schedule_share: share of them in which the consistency weight changes.
@@ -30,6 +33,7 @@ class Method:
     outputs: tuple[int, ...] = (1,)
     baseline: str = ""
     pair: Mapping[str, Any] | None = None
+    recipe: str = "duet"
     options: Mapping[str, Any] = field(default_factory=dict)
     warmup: float = 0.0
     schedule_share: float = 0.0
@@ -40,6 +44,7 @@ def _baseline(name: str, **options: Any) -> Method:
     return Method(baseline=name, outputs=(), options=options)
 
 
+_VIEWS = f"{PREFIX}experiments.duet.views"
 _PAPER = {"consistency_weight": 0.1, "average": "union"}
 _PAIR = Method(outputs=(1, 1), pair=_PAPER, tuned_as=DUET)
 
@@ -83,6 +88,9 @@ METHODS: dict[str, Method] = {
     "duet_by_confidence": _changed(by_confidence=True),
     "duet_warmup": replace(_PAIR, warmup=0.1),
     "duet_views": replace(_PAIR, model_options={"field_dropout": 0.2}),
+    "duet_classes": _changed(models=("set_ranker", "cold")),
+    "duet_ids_content": _changed(models=(f"{_VIEWS}.IdRanker", f"{_VIEWS}.ContentRanker")),
+    "duet_bagged": replace(_PAIR, recipe=f"{_VIEWS}.BaggedDuetRecipe"),
     "duet_stages_views": Method(
         outputs=(3, 3), pair={**_PAPER, "stage_weight": 1.0}, model_options={"field_dropout": 0.2},
         tuned_as=DUET_STAGES,
@@ -98,6 +106,10 @@ ROWS: dict[str, tuple[str, str]] = {
     "duet_ensemble": (DUET, ENSEMBLE),
     "duet_stages_ensemble": (DUET_STAGES, ENSEMBLE),
     "two_singles_ensemble": ("two_singles", ENSEMBLE),
+    **{
+        f"{name}_ensemble": (name, ENSEMBLE)
+        for name in ("duet_views", "duet_classes", "duet_ids_content", "duet_bagged")
+    },
 }
 """Rows that are no methods: the mean logit of both models of a run."""
 
@@ -126,9 +138,7 @@ TITLES = {
     "stage_heads": "stage heads",
     "stage_heads_10": "stage heads (weight 10)",
     DUET: "DUET",
-    "duet_ensemble": "DUET (mean of both)",
     DUET_STAGES: "DUET with stages",
-    "duet_stages_ensemble": "DUET with stages (mean of both)",
     "two_singles": "two singles (the better)",
     "two_singles_ensemble": "two singles (mean of both)",
     "duet_no_kl": "DUET without KL",
@@ -142,11 +152,15 @@ TITLES = {
     "duet_by_confidence": "DUET with weights by confidence",
     "duet_warmup": "DUET with labels warmed up",
     "duet_views": "DUET with field dropout 0.2",
+    "duet_classes": "DUET of a set ranker and a COLD-like MLP",
+    "duet_ids_content": "DUET of ids and history against content",
+    "duet_bagged": "DUET, each peer with half of the clicks",
     "duet_stages_views": "DUET with stages and field dropout 0.2",
     "duet_ramp": "DUET with λ ramped up",
     "duet_cosine": "DUET with λ down by cosine",
     "duet_step": "DUET with λ from a step on",
 }
+TITLES = {**{row: f"{TITLES[method]} (mean of both)" for row, (method, _) in ROWS.items()}, **TITLES}
 
 
 def title(row: str) -> str:

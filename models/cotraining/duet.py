@@ -157,7 +157,8 @@ class Duet(PeerModel):
     ) -> dict[str, tf.Tensor]:
         step = self.optimizer.iterations if self.optimizer is not None else 0
         how = (self.pseudo_labels.at(step), self.options.average, self.options.by_confidence)
-        losses = [conditional_loss(clicks, logits[k], self._labels(logits[1 - k]), *how) for k in (0, 1)]
+        learned = self.learned_by(clicks)
+        losses = [conditional_loss(learned[k], logits[k], self._labels(logits[1 - k]), *how) for k in (0, 1)]
         distance = symmetric_kl(logits[0], logits[1])
         over = clicks.mean_over_real if self.options.consistency_support == "real" else clicks.mean_over_unexposed
         terms = {"bce": tf.add_n(losses), "consistency": self.consistency.at(step) * over(distance)}
@@ -165,6 +166,10 @@ class Duet(PeerModel):
             stages = [stage_loss(clicks, logits) for logits in sides]
             terms["stage"] = self.options.stage_weight * tf.add_n(stages)
         return terms
+
+    def learned_by(self, clicks: Clicks) -> tuple[Clicks, Clicks]:
+        """Returns the clicks that each peer learns: all of them, unless a subclass gives each peer some."""
+        return clicks, clicks
 
     def _labels(self, peer_logits: tf.Tensor) -> tf.Tensor:
         return tf.stop_gradient(tf.sigmoid(peer_logits / self.options.label_temperature))
