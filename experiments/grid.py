@@ -251,7 +251,8 @@ class WorldGrid(Grid):
         )
         return next(same) if changes else DEFAULT
 
-    def _changes(self, variant: str) -> dict[str, Any]:
+    def changes_of(self, variant: str) -> dict[str, Any]:
+        """Returns what a variant changes in the grid's world, and the `requests` of its log if it has others."""
         part, _, name = variant.partition("-")
         study = self.studies().get(part)
         return {} if study is None else study.worlds[name]
@@ -264,18 +265,18 @@ class WorldGrid(Grid):
         """Returns the world of a variant; None of a dataset."""
         if self.world is None:
             return None
-        changes = {key: value for key, value in self._changes(variant).items() if key != REQUESTS}
+        changes = {key: value for key, value in self.changes_of(variant).items() if key != REQUESTS}
         return World.model_validate({**self.world.model_dump(), **changes}) if changes else self.world
 
     def requests_of(self, place: Place) -> int | None:
         """Returns the number of requests in the log of a place; None of a dataset that is read whole."""
         if place.seed in self.tuning_seeds and self.tuning_requests is not None:
             return self.tuning_requests
-        requests: int | None = self._changes(place.variant).get(REQUESTS, self.requests)
+        requests: int | None = self.changes_of(place.variant).get(REQUESTS, self.requests)
         return requests
 
     def _check_requests(self, variant: str) -> None:
-        requests = self._changes(variant).get(REQUESTS, 20)
+        requests = self.changes_of(variant).get(REQUESTS, 20)
         if not isinstance(requests, int) or requests < 20:
             raise ValueError(f"{variant} has requests {requests!r}; expected a whole number of 20 or more")
 

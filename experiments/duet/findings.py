@@ -121,7 +121,12 @@ class Findings:
 
     def baselines(self, part: str = "main", variant: str = DEFAULT) -> list[str]:
         """Returns the rows that train and serve one model: neither a pair nor a mean of two."""
-        return [row for row in self.rows(part, variant) if row not in ROWS and method_of(row).pair is None]
+        return [row for row in self.rows(part, variant) if self.serves_one(row) and method_of(row).pair is None]
+
+    @staticmethod
+    def serves_one(row: str) -> bool:
+        """Returns True if one model is served: the row is no mean of two."""
+        return row not in ROWS
 
     def best_baseline(self, metric: str = UNEXPOSED, variant: str = DEFAULT, part: str = "main") -> str | None:
         """Returns the single-model baseline with the greatest mean on the test requests: the hardest to beat."""

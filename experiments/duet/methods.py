@@ -113,6 +113,11 @@ ROWS: dict[str, tuple[str, str]] = {
 }
 """Rows that are no methods: the mean logit of both models of a run."""
 
+STAGED = frozenset(
+    name for name, method in METHODS.items() if "stage" in method.baseline or (method.pair or {}).get("stage_weight")
+)
+"""Methods that need to know how far each candidate got."""
+
 RATES = {
     "user_rate": "user's click rate (no model)",
     "item_rate": "item's click rate (no model)",

@@ -5,19 +5,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments import page
-from experiments.duet.findings import ENTIRE, EXPOSED, LOGGING, METRICS, ORACLE, UNEXPOSED, Comparison, Findings
+from experiments.duet.findings import EXPOSED, LOGGING, METRICS, ORACLE, Comparison, Findings
 from experiments.duet.methods import DUET, DUET_STAGES, SINGLE, title
+from experiments.duet.studies import STUDIES, choice, study
 from experiments.grid import DEFAULT
 from experiments.page import TEST_HEADER, interval, mean_of, percent, spread, table, test_cells
 from experiments.plots import Line, dot_plot, dots, line_plot, points
 from experiments.statistics import level
 
 PAGE, MAIN_PLOT = "duet.md", "duet_main.svg"
-LAMBDA_PLOT, BIAS_PLOT, SET_PLOT = "duet_lambda.svg", "duet_bias.svg", "duet_set_effect.svg"
+LAMBDA_PLOT = "duet_lambda.svg"
 _SETTINGS = (
     "source", "requests", "seeds", "batch_size", "embedding_dim", "hidden_units", "learning_rates", "tuning_seeds",
     "epochs", "patience",
 )  # fmt: skip
+_SETTINGS_IF_GIVEN = ("tuning_requests", "width")
 _OTHERS = {"uauc": "UAUC", "logloss": "log loss", "ndcg@10": "NDCG@10", "gap_closed_unexposed": "gap closed, unexposed"}
 _PAIR = {
     "prediction_unexposed": "mean prediction",
@@ -32,14 +34,6 @@ _BY_SEED = (
     SINGLE, "weight_matched", "two_singles", "two_singles_ensemble", DUET, DUET_STAGES, "stage_heads_10", LOGGING,
     ORACLE,
 )  # fmt: skip
-_BIAS_PAIRS = (
-    (DUET, SINGLE),
-    (DUET_STAGES, SINGLE),
-    (DUET_STAGES, DUET),
-    (DUET_STAGES, "stage_heads_10"),
-    (DUET_STAGES, LOGGING),
-)
-_SET_PAIRS = ((SINGLE, "set_pointwise"), (SINGLE, "two_tower"), (DUET, SINGLE))
 _Files = dict[str, str]
 
 # Figures of "Dual Model Co-Training for Entire Space CTR Prediction" (DUET, 2025, arXiv 2510.24369).
@@ -56,9 +50,11 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
     findings = Findings(results)
     files: _Files = {}
     rates = results.get("rates")
+    settings = [*_SETTINGS, *(key for key in _SETTINGS_IF_GIVEN if getattr(findings.grid, key) is not None)]
     values = {
         **page.runs(results),
-        "settings": page.settings(findings.grid, _SETTINGS),
+        "settings": page.settings(findings.grid, settings),
+        "choice": choice(findings),
         "dataset": f"`{rates['dataset_sha256'][:16]}…`" if rates else "",
         "import": f"`{rates['import']}`" if rates else "",
         "rates": f"`{rates['command']}`, {rates['machine']['date']}, {rates['machine']['processor']}" if rates else "",
@@ -76,8 +72,7 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
         "curve_tests": _curve_tests(findings),
         "by_seed": _by_seed(findings),
         "tuning": _tuning(findings),
-        **_study(findings, files, "bias", "Strength of the exposure bias", BIAS_PLOT, _BIAS_PAIRS),
-        **_study(findings, files, "set_effect", "Strength of the set effect", SET_PLOT, _SET_PAIRS),
+        **{key: value for part in STUDIES for key, value in study(findings, files, part).items()},
         "curve_plot": page.image("AUC by λ", LAMBDA_PLOT) if LAMBDA_PLOT in files else "",
     }
     return {PAGE: page.render("duet", values), **files}
@@ -134,9 +129,8 @@ def _tests(comparisons: Sequence[Comparison]) -> str:
 
 
 def _pairs(findings: Findings) -> str:
-    rows = [
-        [title(row), *(mean_of(findings.values(DEFAULT, row, key)) for key in _PAIR)] for row in findings.rows("main")
-    ]
+    shown = dict.fromkeys((*findings.rows("main"), *findings.rows("ablations")))
+    rows = [[title(row), *(mean_of(findings.values(DEFAULT, row, key)) for key in _PAIR)] for row in shown]
     return table(("method", *_PAIR.values()), [row for row in rows if any(row[1:])])
 
 
@@ -191,39 +185,6 @@ def _curve_tests(findings: Findings) -> str:
         for metric, best, end, test in findings.curve_tests()
     ]
     return table(("AUC", "claim", *TEST_HEADER), rows)
-
-
-def _study(
-    findings: Findings, files: _Files, part: str, heading: str, plot: str, pairs: Sequence[tuple[str, str]]
-) -> dict[str, str]:
-    """Values of a part whose worlds go from weak to strong: its worlds, AUCs, plot and tests."""
-    variants = findings.grid.variants(part)
-    present = {name: world for name, world in variants.items() if findings.rows(part, world)}
-    shown = (*findings.grid.methods(part), LOGGING, ORACLE)
-    rows, lines = [], []
-    for row in shown:
-        by_world = [findings.values(world, row, UNEXPOSED) for world in present.values()]
-        if any(by_world):
-            rows.append([title(row), *map(spread, by_world)])
-            lines.append(Line(title(row), points([level(values) if values else None for values in by_world])))
-    tests = []
-    if rows:
-        files[plot] = line_plot(
-            f"AUC, unexposed, by {heading.lower()}", heading, "AUC, unexposed", list(present), lines[:-1]
-        )
-        compared = [one for metric in (UNEXPOSED, ENTIRE) for one in findings.study_tests(part, pairs, metric)]
-        tests = [
-            [METRICS[one.metric], f"{title(one.better)} > {title(one.worse)}",
-             findings.grid.world_name(part, one.variant), *test_cells(one.test)]
-            for one in compared
-        ]  # fmt: skip
-    worlds = [[name, page.shown(findings.grid.studies()[part].worlds[name]) or "none"] for name in present if rows]
-    return {
-        f"{part}_worlds": table(("world", "changes in the default world"), worlds),
-        part: table(("AUC, unexposed", *present), rows),
-        f"{part}_plot": page.image(f"AUC by {heading.lower()}", plot) if rows else "",
-        f"{part}_tests": table(("AUC", "claim", "world", *TEST_HEADER), tests),
-    }
 
 
 def _by_seed(findings: Findings) -> str:

@@ -185,6 +185,41 @@ def test_a_study_compares_world_by_world():
     assert "duet_bias.svg" in files and "| none | popularity_bias 0 |" in files["duet.md"]
 
 
+CURVE = {"worlds": {"50": {"requests": 50}, "1000": {}}, "methods": ["single", "duet", "duet_stages"]}
+
+
+def test_a_learning_curve_and_the_control_of_stages_are_parts_of_the_page():
+    cascade = {"worlds": {"truth": {}, "clicks": {"logging_model": "clicks"}}, "methods": ["single", "duet_stages"]}
+    data = results(variants=("default", "sizes-50", "cascade-clicks"), sizes=CURVE, cascade=cascade)
+    files = render(data)
+    assert {"duet_sizes.svg", "duet_cascade.svg"} <= set(files)
+    section = files["duet.md"].split("## Learning curves")[1]
+    assert row(section, "50", "requests 50") and row(section, "unexposed", "DUET > single set ranker", "50", "5")
+    section = files["duet.md"].split("## What the logging cascade knows")[1]
+    assert row(section, "clicks", "logging_model clicks")
+    assert row(section, "entire space", "DUET with stages > single set ranker", "clicks")
+    assert "## Learning curves" not in page(results())
+
+
+def test_what_to_choose_is_the_best_that_is_significantly_better_and_else_the_single_set_ranker():
+    data = results(variants=("default", "sizes-50"), sizes=CURVE)
+    for cell in data["cells"]:
+        if cell["variant"] == "sizes-50" and cell["method"] not in ("single", "two_tower"):
+            # Beyond any doubt by one seed, and below by the others.
+            cell["test"]["served"]["auc_unexposed"] = 0.9 if cell["seed"] == 1 else 0.5
+    section = page(data).split("## What to choose")[1].split("## Settings")[0]
+    # Duet 0.65, weight-matched 0.63, single 0.62; with stages 0.70 and 0.69. A mean of two is no model to serve.
+    assert row(section, "default", "1,000", "clicks", "DUET", "DUET", "5", "+3000.0 [")
+    assert row(section, "default", "1,000", "clicks and stages", "DUET with stages", "DUET with stages")
+    small = [line for line in section.splitlines() if line.startswith("| default | 50 |")]
+    assert len(small) == 2 and all("| single set ranker |" in line for line in small)
+
+
+def test_settings_of_larger_studies_are_shown_where_they_are_given():
+    assert "`tuning_requests`" not in page(results())
+    assert "| `tuning_requests` | 200 |" in page(results(tuning_requests=200, width=32))
+
+
 def test_one_seed_decides_nothing():
     verdicts = re.findall(r"\| ((?:not )?significantly \w+) \|", page(results(seeds=[1])))
     assert verdicts and set(verdicts) == {"not significantly better"}
