@@ -11,6 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import Metric
 
+from serving.protocol import ServingError
 from transforms.errors import InputError
 
 _BUCKETS = tuple(10 * 1.8**power for power in range(33))
@@ -87,11 +88,14 @@ class Metrics:
 
     @contextmanager
     def warmup(self, path: str) -> Iterator[None]:
-        """Records the time of a warm-up."""
-        start, status = time.perf_counter(), "fail"
+        """Records the time of a warm-up and the code that it ended with; TensorFlow Serving has the text there, too."""
+        start, status = time.perf_counter(), "UNKNOWN"
         try:
             yield
-            status = "success"
+            status = "OK"
+        except ServingError as error:
+            status = error.code
+            raise
         finally:
             self._warmup_latency.labels(path, status).observe(1e6 * (time.perf_counter() - start))
 
