@@ -32,10 +32,11 @@ def retrieval_data(task: Task, clicked_only: bool) -> RetrievalData:
     splits, settings = {name: list(task.raw_files.get(name, ())) for name in ("train", "eval")}, task.config.training
     logs = {name: _log(files, task.feature_set) for name, files in splits.items()}
     items = catalogue_at(splits["train"], splits["eval"], task.feature_set, "row", task.items)
-    shown = np.isin(items.ids, np.unique(logs["train"][0]))
-    order = np.argsort(~shown, kind="stable")
+    at = Places(items.ids)
+    shown = np.bincount(at.of(logs["train"][0]), minlength=len(items.ids))
+    order = np.argsort(shown == 0, kind="stable")
     new_places = np.argsort(order)
-    at, trained = Places(items.ids), int(shown.sum())
+    trained = int((shown > 0).sum())
 
     def places(split: str) -> tuple[np.ndarray, np.ndarray]:
         ids, times, clicked = logs[split]
@@ -64,6 +65,7 @@ def retrieval_data(task: Task, clicked_only: bool) -> RetrievalData:
         -(-rows // size),
         encoded_items(plain, task.feature_set, Catalogue(items.ids, items.columns), order),
         trained,
+        shown[order][:trained],
         train_places,
         train_times,
         eval_places,

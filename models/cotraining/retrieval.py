@@ -11,12 +11,18 @@ import tf_keras as keras
 
 from models.cotraining.base import Recipe, Trained
 from models.layers.interleaved_embeddings import EMBEDDING_STDDEV
-from models.retrieval.catalogue_softmax import DAY, RetrievalOptions, RetrievalTraining
+from models.retrieval.catalogue_softmax import (
+    CUT_OFFS,
+    DAY,
+    RECALL,
+    SHOWN_RECALL,
+    RetrievalOptions,
+    RetrievalTraining,
+)
 from models.retrieval.tower_model import ScaledProduct, TowerModel
 from models.training.fit import FitResult
 from models.training.job import FitSettings, RetrievalData, TrainingJob
 
-MONITOR = "catalogue_recall@100"
 _CALIBRATED_ROWS = 200_000
 _HALVINGS = 9
 
@@ -57,6 +63,7 @@ def train_retrieval(
     chosen = {**options.values(RetrievalOptions), "half_life_days": half_life}
     _start_embeddings(job, towers, options.embedding_stddev)
     model = RetrievalTraining(towers, data, _unknown_user(job, towers, options), job.seed, **chosen)
+    recall = SHOWN_RECALL if options.exposure_correction else RECALL
     result = job.fit(
         model,
         directory,
@@ -65,7 +72,7 @@ def train_retrieval(
         train_dataset=lambda epoch: data.train(job.seed, epoch),
         eval_dataset=data.eval,
         steps_per_epoch=data.steps_per_epoch,
-        monitor=MONITOR if data.eval is not None else None,
+        monitor=None if data.eval is None else f"{recall}@{CUT_OFFS[-1]}",
     )
     softmax = "full" if data.trained_items <= options.full_softmax_items else "mixed negatives"
     scale, bias = calibrate(towers, job.eval_dataset or job.train_dataset(job.seed, 0))
@@ -169,7 +176,8 @@ def _logistic(x: np.ndarray, y: np.ndarray, w: np.ndarray, least: float = 1e-3) 
 class RetrievalRecipe(Recipe, RetrievalOptions):
     """Trains two towers to retrieve: clicked items against all others (`RetrievalTraining`).
 
-    The weights of the epoch with the best `catalogue_recall@100` on the eval split are kept, and with
+    The weights of the epoch with the best `catalogue_recall@100` on the eval split (with `exposure_correction` the best
+    `shown_recall@100`, by the score that also counts how often items are shown) are kept, and with
     `training.patience` training stops when it no longer gets better. At the end the logit is calibrated on the eval
     split's rows, shown items that were not clicked among them.
     """

@@ -17,6 +17,8 @@ from models.training.losses import Examples, cross_entropies
 from transforms.features import CATALOGUE_PLACE, TIMESTAMP, ModelInput, Shape
 
 CUT_OFFS = (10, 100)
+RECALL, SHOWN_RECALL = "catalogue_recall", "shown_recall"
+"""Recall in the catalogue by the score that is served, and by that which also counts how often items are shown."""
 DAY = 86_400
 _SCORES_AT_ONCE = 1 << 24
 
@@ -34,6 +36,9 @@ class RetrievalOptions(Options):
         a good vector.
       log_loss_weight: weight of the log loss on all shown rows, which learns from refusals; above 0 all rows are read.
       softmax_weight: weight of the softmax.
+      exposure_correction: gamma, the power of an item's impressions in the softmax, so that vectors need not explain
+        what is clicked because it is shown often; 0 ignores them, 1 takes items to be shown regardless of the user. For
+        logs of shown items; the best epoch is then that with the best `shown_recall@100`.
       full_softmax_items: largest catalogue whose items are all negatives in each step.
       negatives: uniform negatives a step for larger ones, beside the items of the batch.
       embedding_stddev: standard deviation of the embeddings at the start. Products of two small vectors have small
@@ -47,6 +52,7 @@ class RetrievalOptions(Options):
     id_dropout: float = 0.5
     log_loss_weight: float = 0.0
     softmax_weight: float = 1.0
+    exposure_correction: float = 0.0
     full_softmax_items: Count = 50_000
     negatives: Count = 4096
     embedding_stddev: float = 0.05
@@ -59,7 +65,7 @@ class RetrievalOptions(Options):
         for name in ("history_dropout", "id_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a share in [0, 1); 0 turns it off")
-        for name in ("half_life_days", "log_loss_weight", "softmax_weight", "embedding_stddev"):
+        for name in ("half_life_days", "log_loss_weight", "softmax_weight", "exposure_correction", "embedding_stddev"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} is {value}; expected 0 or more; 0 turns it off")
@@ -77,6 +83,10 @@ class RetrievalTraining(ConfiguredModel):
     Of catalogues up to `full_softmax_items` j are all items that the train split shows. Of larger ones they are the
     batch's clicked items and some drawn uniformly, m of N; with p_j an item's share of clicks and B the batch's
     clicked rows, s_ij loses ln(B p_j + m / N), how often j is expected among them.
+
+    With `exposure_correction` gamma, s_ij gains gamma ln n_j in the loss, with n_j the rows of the train split that
+    show item j (1 for an item without any). If items were shown regardless of the user, clicks would be distributed
+    as n_j exp(s_ij), and gamma would be 1. What is shown depends on the user, so that a smaller one is better.
 
     With `log_loss_weight` the log loss of scale <u, v> + bias on all rows is added.
 
@@ -107,10 +117,14 @@ class RetrievalTraining(ConfiguredModel):
         self._last_time = float(data.times.max(initial=0))
         counts = np.bincount(data.places, minlength=data.trained_items).astype(np.float64)
         self._shares = tf.constant(counts / max(counts.sum(), 1), tf.float32)
+        exposure = np.ones(len(next(iter(data.items.values()))))
+        exposure[: data.trained_items] = data.shown
+        self._exposure = tf.constant(self.options.exposure_correction * np.log(exposure), tf.float32)
         self._is_full = data.trained_items <= self.options.full_softmax_items
         names = ["loss", *(["logloss"] if self.options.log_loss_weight else [])]
         self._means = {name: keras.metrics.Mean(name=name) for name in names}
-        self._recalls = {f"catalogue_recall@{k}": _EvalMean(name=f"catalogue_recall@{k}") for k in CUT_OFFS}
+        kinds = [RECALL, *([SHOWN_RECALL] if self.options.exposure_correction else [])]
+        self._recalls = {kind: [_EvalMean(name=f"{kind}@{k}") for k in CUT_OFFS] for kind in kinds}
         self._examples = Examples()
         self._item_vectors: tf.Variable | None = None
 
@@ -181,14 +195,15 @@ class RetrievalTraining(ConfiguredModel):
         """Returns the loss of each click, `[C]`, of users `[C, W]` and the places of their items `[C]`."""
         if self._is_full:
             scores = tf.matmul(users, self._vectors_of(None, training=True), transpose_b=True)
-            return tf.nn.sparse_softmax_cross_entropy_with_logits(places, scores / self.options.temperature)
+            scores = scores / self.options.temperature + self._exposure[: self._trained]
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(places, scores)
         options, seed = self.options, tf.stack([tf.constant(self._seed + 2, tf.int64), self.optimizer.iterations])
         drawn = tf.random.stateless_uniform([options.negatives], seed, maxval=self._trained, dtype=tf.int64)
         candidates = tf.unique(tf.concat([places, drawn], axis=0))
         expected = tf.cast(tf.size(places), tf.float32) * tf.gather(self._shares, candidates.y)
         expected += options.negatives / self._trained
         scores = tf.matmul(users, self._vectors_of(candidates.y, training=True), transpose_b=True)
-        scores = scores / options.temperature - tf.math.log(expected)
+        scores = scores / options.temperature + tf.gather(self._exposure, candidates.y) - tf.math.log(expected)
         return tf.nn.sparse_softmax_cross_entropy_with_logits(candidates.idx[: tf.size(places)], scores)
 
     def _vectors_of(self, places: tf.Tensor | None, training: bool, count: int | None = None) -> tf.Tensor:
@@ -223,29 +238,38 @@ class RetrievalTraining(ConfiguredModel):
             self._means["logloss"].update_state(cross_entropies(label, logits), weight)
         clicked = clicks > 0
         users, places = tf.boolean_mask(user, clicked), tf.boolean_mask(features[CATALOGUE_PLACE], clicked)
-        losses, ranks = self._losses_and_ranks(tf.cast(users, tf.float32), places)
+        losses, *ranks = self._losses_and_ranks(tf.cast(users, tf.float32), places)
         weights, known = tf.boolean_mask(clicks, clicked), tf.cast(places < self._trained, tf.float32)
         self._means["loss"].update_state(losses, weights * known)
-        for k, recall in zip(CUT_OFFS, self._recalls.values(), strict=True):
-            recall.update_state(tf.cast(ranks <= k, tf.float32), weights)
+        for recalls, rank in zip(self._recalls.values(), ranks, strict=False):
+            for k, recall in zip(CUT_OFFS, recalls, strict=True):
+                recall.update_state(tf.cast(rank <= k, tf.float32), weights)
         return self.get_metrics_result()
 
-    def _losses_and_ranks(self, users: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns each click's loss among the trained items, and its item's rank among all, ties counted as better."""
+    def _losses_and_ranks(self, users: tf.Tensor, places: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Returns each click's loss among the trained items, and its item's rank among all, ties counted as better.
+
+        The third is the rank by the score with exposure.
+        """
         vectors: Any = self._item_vectors
         at_once = max(1, _SCORES_AT_ONCE // vectors.shape[0])
 
         def some(first: tf.Tensor) -> tf.Tensor:
             scores = tf.matmul(users[first : first + at_once], vectors, transpose_b=True)
-            target = tf.gather(scores, places[first : first + at_once], batch_dims=1)
-            ranks = tf.reduce_sum(tf.cast(scores >= target[:, tf.newaxis], tf.float32), axis=1)
-            others = tf.reduce_logsumexp(scores[:, : self._trained] / self.options.temperature, axis=1)
-            both = tf.stack([others - target / self.options.temperature, ranks], axis=1)
-            return tf.pad(both, [[0, at_once - tf.shape(both)[0]], [0, 0]])
+            scores /= self.options.temperature
+            shown = scores + self._exposure
+            of_clicks = [tf.gather(one, places[first : first + at_once], batch_dims=1) for one in (scores, shown)]
+            ranks = [
+                tf.reduce_sum(tf.cast(one >= target[:, tf.newaxis], tf.float32), axis=1)
+                for one, target in zip((scores, shown), of_clicks, strict=True)
+            ]
+            loss = tf.reduce_logsumexp(shown[:, : self._trained], axis=1) - of_clicks[1]
+            values = tf.stack([loss, *ranks], axis=1)
+            return tf.pad(values, [[0, at_once - tf.shape(values)[0]], [0, 0]])
 
         starts = tf.range(0, tf.size(places), at_once)
-        both = tf.map_fn(some, starts, fn_output_signature=tf.TensorSpec([at_once, 2], tf.float32))
-        return tuple(tf.unstack(tf.reshape(both, [-1, 2])[: tf.size(places)], axis=1))
+        values = tf.map_fn(some, starts, fn_output_signature=tf.TensorSpec([at_once, 3], tf.float32))
+        return tuple(tf.unstack(tf.reshape(values, [-1, 3])[: tf.size(places)], axis=1))
 
 
 def _weighted_clicks(label: tf.Tensor, weight: tf.Tensor | None) -> tf.Tensor:

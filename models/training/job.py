@@ -51,6 +51,7 @@ class RetrievalData:
       steps_per_epoch: batches of an epoch.
       items: values of the items' model inputs, `[N]` or `[N, W]`, by name; first those that the train split shows.
       trained_items: number of these.
+      shown: number of rows of the train split with each of these, `[trained_items]`.
       places, times: item and timestamp of each click of the train split, `[C]`.
       eval_places, eval_times: likewise of the eval split; the place of an item that train does not show is -1.
     """
@@ -60,6 +61,7 @@ class RetrievalData:
     steps_per_epoch: int
     items: Mapping[str, np.ndarray]
     trained_items: int
+    shown: np.ndarray
     places: np.ndarray
     times: np.ndarray
     eval_places: np.ndarray

@@ -22,6 +22,7 @@ _DAY = 86_400
 # The items 1 to 6, of which the last one is new in eval.
 _ITEMS = {"item": np.arange(1, 7), "price": np.linspace(-1, 1, 6).astype(np.float32)}
 _CLICKED = np.array([0, 0, 1, 2, 3, 4])
+_SHOWN = np.array([20, 5, 1, 4, 10])
 
 
 def _batch() -> tuple[dict[str, Any], tf.Tensor]:
@@ -37,7 +38,7 @@ def _data(times: Any = (1, 2, 3, 4, 5, 10), eval_places: Any = (0, 5)) -> Retrie
 
     at = np.asarray(times) * _DAY
     later = np.asarray(eval_places)
-    return RetrievalData(dataset, dataset(), 3, _ITEMS, 5, _CLICKED, at, np.where(later < 5, later, -1), later)
+    return RetrievalData(dataset, dataset(), 3, _ITEMS, 5, _SHOWN, _CLICKED, at, np.where(later < 5, later, -1), later)
 
 
 def _towers(seed: int = 1) -> Any:
@@ -98,11 +99,35 @@ def test_of_a_large_catalogue_negatives_are_corrected_by_how_often_they_are_expe
     assert float(training.train_step(_batch())["loss"]) == pytest.approx(expected, rel=1e-4)
 
 
+def test_exposure_explains_clicks_in_the_softmax_and_not_in_what_is_retrieved() -> None:
+    towers = _towers()
+    scores = _scores(towers)
+    corrected = scores + 0.5 * np.log([*_SHOWN, 1])
+    expected = -_log_softmax(corrected[:, :5])[[0, 1], [1, 0]].mean()
+    training = _training(towers, exposure_correction=0.5)
+    training.prepare_evaluation()
+    places = (1, 5, 2)
+    _, ranks, shown_ranks = training._losses_and_ranks(
+        towers.user_embedding(row_batch()), tf.constant(places, tf.int64)
+    )
+    for result, values in ((ranks, scores), (shown_ranks, corrected)):
+        np.testing.assert_array_equal(
+            result.numpy(), [(row >= row[place]).sum() for row, place in zip(values, places, strict=True)]
+        )
+    assert float(training.train_step(_batch())["loss"]) == pytest.approx(expected, rel=1e-4)
+    # So many draws find each of five items, expected 100 times and one or two clicks, which are shares of all draws.
+    towers = _towers()
+    training = _training(towers, exposure_correction=0.5, full_softmax_items=2, negatives=500)
+    drawn = corrected[:, :5] - np.log(2 * np.bincount(_CLICKED, minlength=5) / 6 + 100)
+    expected = -_log_softmax(drawn)[[0, 1], [1, 0]].mean()
+    assert float(training.train_step(_batch())["loss"]) == pytest.approx(expected, rel=1e-4)
+
+
 def test_recall_counts_the_items_of_eval_and_ties_are_against_the_model() -> None:
     towers = _towers()
     training = _training(towers)
     training.prepare_evaluation()
-    losses, ranks = training._losses_and_ranks(towers.user_embedding(row_batch()), tf.constant([1, 5, 2], tf.int64))
+    losses, ranks, _ = training._losses_and_ranks(towers.user_embedding(row_batch()), tf.constant([1, 5, 2], tf.int64))
     scores = _scores(towers)
     expected = [(row >= row[place]).sum() for row, place in zip(scores, (1, 5, 2), strict=True)]
     np.testing.assert_array_equal(ranks.numpy(), expected)
