@@ -232,11 +232,12 @@ class Cascade:
         if answer is not None:
             self._popular.note(answer.item_ids[np.isfinite(answer.scores)])
         for place, unwanted in enumerate(excluded):
-            why, missing = reason, sent[-1].missing_columns if sent and not reason else ()
+            why, unscored, missing = reason, 0, sent[-1].missing_columns if sent and not reason else ()
             if answer is not None:
                 ids, scores = answer.item_ids[place], answer.scores[place]
-                finite = np.isfinite(scores)
-                if np.isnan(scores).any() and not finite.any():
+                # Minus infinity fills up where too few items were left; items whose score is NaN are left out.
+                finite, unscored = np.isfinite(scores), int(np.isnan(scores).sum())
+                if unscored and not finite.any():
                     why = f"all {len(scores)} scores are NaN"
                 ids, scores = ids[finite], scores[finite]
             if answer is None or why:
@@ -245,7 +246,7 @@ class Cascade:
             wanted = np.array([one not in unwanted for one in ids.tolist()], bool)
             answers.append(
                 replace(
-                    nothing, item_ids=ids[wanted][:most], fallback=why, missing_columns=missing,
+                    nothing, item_ids=ids[wanted][:most], fallback=why, missing_columns=missing, unscored=unscored,
                     scores=scores[wanted][:most], version=answer.version if answer else None,
                 )
             )  # fmt: skip
@@ -266,6 +267,13 @@ class Cascade:
             limited = int(limit[1])
             answer = client.retrieve(stage.model, inputs, min(k, limited), timeout_s=_left(end), **options)
             most = answer.version
+        if (
+            answer.item_ids.ndim != 2
+            or answer.item_ids.shape != answer.scores.shape
+            or len(answer.scores) != len(excluded)
+        ):
+            shapes = f"items of shape {list(answer.item_ids.shape)} and scores of shape {list(answer.scores.shape)}"
+            raise ValueError(f"received {shapes}; expected both [{len(excluded)}, k]; name a two-tower model")
         # A version with another catalogue is asked for all of `keep` again.
         self._most_k = (most, limited) if limited < k and most == answer.version else None
         return answer

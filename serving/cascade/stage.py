@@ -82,7 +82,8 @@ class StageAnswer:
       scores: of this stage, after a fallback those of the stage before; NaN for items without one.
       milliseconds: that the stage took, the client's work and filters included; of a batch of users, all of them.
       fallback: why the order is that of the stage before; empty if the stage answered.
-      unscored: items whose score was NaN or infinite; they come last, in the order of the stage before.
+      unscored: items whose score was NaN or infinite; they come last, in the order of the stage before; retrieval
+        leaves them out.
       unknown_items: items that the item table lacks; they were scored with missing columns.
       missing_columns: inputs that neither the user nor the item table has; they were scored as missing.
     """

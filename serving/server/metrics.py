@@ -11,7 +11,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import Metric
 
-from serving.protocol import ServingError
+from serving.protocol import CODES, ServingError
 from transforms.errors import InputError
 
 _BUCKETS = tuple(10 * 1.8**power for power in range(33))
@@ -111,7 +111,8 @@ class Metrics:
         self._load_latency.remove(oldest)
         for status in ("success", "fail"):
             self._load_attempts.remove(oldest, status)
-            self._warmup_latency.remove(oldest, status)
+        for code in CODES:
+            self._warmup_latency.remove(oldest, code)
 
     def page(self) -> bytes:
         """Returns everything in Prometheus' text format."""

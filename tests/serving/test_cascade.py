@@ -245,6 +245,10 @@ def test_answers_of_another_shape_or_without_the_score_fall_back(stages: Stages)
     assert "expected 2, one each item" in stages.answer().fallbacks["rows"]
     stages.rows.answer = lambda inputs: {"margin": np.zeros([2], np.float32)}
     assert "logit" in stages.answer().fallbacks["rows"]
+    stages.towers.answer = lambda inputs: {
+        "item_id": np.array([[b"c"], [b"a"]], object), "score": np.zeros([2, 1], np.float32)
+    }  # fmt: skip
+    assert "expected both [1, k]" in stages.answer().fallbacks["towers"]
 
 
 def test_more_than_the_catalogue_is_all_of_it(stages: Stages) -> None:
