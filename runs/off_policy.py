@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from evaluation.off_policy import off_policy_value
 from evaluation.units import Resample
-from runs.evaluate import earlier_paths, splits_of
+from runs.evaluate import Load, earlier_paths, splits_of
 from serving.contract import read_contract
 from serving.loading import Scorer
 from serving.retrieval.catalogue import Catalogue, catalogue_at, item_columns
@@ -36,6 +36,7 @@ def off_policy_metrics(
     seed: int = 1,
     resample: Resample | None = None,
     progress: Callable[[int, int], None] | None = None,
+    load: Load = Scorer,
 ) -> dict[str, float]:
     """Returns the value of the policy that shows the item with the largest score; empty for a log without propensities.
 
@@ -46,6 +47,7 @@ def off_policy_metrics(
       model_dir, data_dir, split: as in `runs.evaluate.score`, which has checked them.
       resamples, seed, resample: of the intervals, as in `runs.evaluate.metrics_of`.
       progress: called with rows done and rows in all.
+      load: loads the model.
 
     Returns:
       What `evaluation.off_policy.off_policy_value` gives, the number of `items`, and `equal_propensities`, 1 if the
@@ -67,7 +69,7 @@ def off_policy_metrics(
     if len(items) > MOST_ITEMS:
         return {}
     total = sum(dataset.records["row"][name].records for name in asked)
-    rows = EveryItem(Scorer(model_dir), items, features, dataset.feature_set)
+    rows = EveryItem(load(model_dir), items, features, dataset.feature_set)
     parts: list[dict[str, np.ndarray]] = []
     done = 0
     for batch in serialized(files, max(_SCORES_AT_ONCE // len(items), 1)):

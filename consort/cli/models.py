@@ -1,6 +1,7 @@
 """`consort train`, `evaluate`, `export`."""
 
 from enum import StrEnum
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +35,7 @@ from consort.cli.output import (
 if TYPE_CHECKING:
     from evaluation.comparison import Comparison
     from evaluation.ranking import RankingDefinition
-    from runs.evaluate import Scored
+    from runs.evaluate import Load, Scored
 
 
 _RESAMPLE_HELP = "Unit of the bootstrap; default: users if the dataset has user ids."
@@ -119,19 +120,19 @@ def evaluate(
     from serving.versions import find_saved_model
     from transforms.records import load_dataset
 
-    model = find_saved_model(directory)
+    model, load = find_saved_model(directory), _loading_once()
     dataset = load_dataset(data)
     from runs.evaluate import retrieval_metrics, score
     from runs.off_policy import off_policy_metrics, shown_at_random
 
     with progress("scoring", "records") as update:
-        scored = score(model, data, split, progress=update)
+        scored = score(model, data, split, progress=update, load=load)
     report_changed(scored.changed_shards)
-    compared, notes = _compared(scored, (model, data, split), (cut_offs, definition), bootstrap, baselines)
+    compared, notes = _compared(scored, (model, data, split, load), (cut_offs, definition), bootstrap, baselines)
     with clock("retrieving"):
         retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap, baselines=baselines)
     with progress("estimating what the model would earn", "rows") as update:
-        off_policy = off_policy_metrics(model, data, split, progress=update, **bootstrap)
+        off_policy = off_policy_metrics(model, data, split, progress=update, load=load, **bootstrap)
     result = {"model": str(model), "data": str(data), "split": split, **_sizes(scored, definition)}
     if shown_at_random(dataset, split, off_policy):
         result["exposure"] = "random: no policy's choice biases these metrics"
@@ -149,9 +150,15 @@ def evaluate(
     save(result, json_file)
 
 
+def _loading_once() -> "Load":
+    from serving.loading import Scorer
+
+    return lru_cache(maxsize=1)(Scorer)
+
+
 def _compared(
     scored: "Scored",
-    where: tuple[Path, Path, str],
+    where: tuple[Path, Path, str, "Load"],
     ranking: tuple[tuple[int, ...], "RankingDefinition"],
     bootstrap: dict[str, Any],
     baselines: bool,

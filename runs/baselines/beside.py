@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from evaluation.comparison import BaselineScores, compare
 from runs.baselines.cache import FITTED_ON, Predictions, cached, files_identity
 from runs.baselines.ranking import LOGGING_POLICY, Encode, Reader, Split, predict
 from runs.baselines.verdict import reported
-from runs.evaluate import LOGGED_SCORE, Scored, prepared_of, retrieval_metrics, score, splits_of
+from runs.evaluate import LOGGED_SCORE, Load, Scored, prepared_of, retrieval_metrics, score, splits_of
 from serving.contract import read_contract
 from serving.export.signatures import EXAMPLES, TRANSFORM
 from serving.loading import Scorer
@@ -20,12 +21,12 @@ from transforms.records import Dataset, load_dataset, paths_of_splits, shard_pat
 
 
 def ranking_baselines(
-    model_dir: str | os.PathLike[str], data_dir: str | os.PathLike[str], split: str
+    model_dir: str | os.PathLike[str], data_dir: str | os.PathLike[str], split: str, load: Load = Scorer
 ) -> Predictions | None:
     """Returns what simple models predict for a split, on the features of an exported model.
 
     Args:
-      model_dir, data_dir, split: as in `runs.evaluate.score`, which has checked them.
+      model_dir, data_dir, split, load: as in `runs.evaluate.score`, which has checked them.
 
     Returns:
       None where the dataset has no train and eval split to fit them on, or the model no `transform_features`.
@@ -37,7 +38,7 @@ def ranking_baselines(
     learned_on = contract.get("run", {}).get("dataset_sha256", "")
 
     def encode() -> Encode | None:
-        scorer = Scorer(model_dir)
+        scorer = load(model_dir)
         return (lambda examples: scorer.ask(TRANSFORM, {EXAMPLES: examples})) if scorer.has(TRANSFORM) else None
 
     files = paths_of_splits(data_dir, dataset, record, splits_of(dataset, record, split))
@@ -114,7 +115,8 @@ def on_split(model_dir: str | os.PathLike[str], data_dir: str | os.PathLike[str]
     retrieval = retrieval_metrics(model_dir, data_dir, split, baselines=True)
     if retrieval:
         return {"split": split, **retrieval}
-    scored = score(model_dir, data_dir, split)
-    fitted = ranking_baselines(model_dir, data_dir, split)
+    load = lru_cache(maxsize=1)(Scorer)
+    scored = score(model_dir, data_dir, split, load=load)
+    fitted = ranking_baselines(model_dir, data_dir, split, load)
     comparison = compare(prepared_of(scored), scores_of(scored, fitted))
     return {"split": split, **comparison.metrics, **reported(comparison, {} if fitted is None else fitted.notes)}

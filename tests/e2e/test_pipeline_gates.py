@@ -33,7 +33,7 @@ def data(tmp_path_factory):
 def first(data, tmp_path_factory):
     """The root of a first run, which pushed a model trained for one short epoch."""
     root = tmp_path_factory.mktemp("pipeline") / "root"
-    config = small_config(training={"max_steps": 12, "epochs": 1})
+    config = small_config(baselines=True, training={"max_steps": 12, "epochs": 1})
     return root, run(config, data / "good", root)
 
 
@@ -70,6 +70,15 @@ def test_a_first_model_that_reaches_its_bounds_is_pushed_whole(first):
     assert (root / "reports" / "anomalies.txt").read_text() == "no anomalies\n"
 
 
+def test_the_report_has_the_model_beside_baselines(first):
+    root, result = first
+    compared = json.loads((root / "reports" / "evaluation.json").read_text())["evaluation"]
+    assert compared["auc"] == pytest.approx(result["metrics"]["auc"], abs=1e-3)
+    assert compared["baselines"]["mean_rate"]["auc"] == 0.5 and compared["gain"]["mean_rate"]["auc_low"] > 0
+    value = compared["baselines"]["logistic_regression"]["auc"]
+    assert f"logistic_regression  {value:.4f}" in (root / "reports" / "evaluation.txt").read_text()
+
+
 def test_the_run_is_saved_with_its_model(first, data):
     root, result = first
     contract = json.loads(
@@ -84,7 +93,7 @@ def test_the_run_is_saved_with_its_model(first, data):
 def test_an_identical_run_pushes_nothing_so_that_no_version_rotates_out(first, data):
     root, result = first
     before, report = versions(root), (root / "reports" / "evaluation.txt").read_text()
-    again = run(small_config(training={"max_steps": 12, "epochs": 1}), data / "good", root)
+    again = run(small_config(baselines=True, training={"max_steps": 12, "epochs": 1}), data / "good", root)
     assert not again["new"] and again["version"] == result["version"] and versions(root) == before
     # It was not compared with itself either: the evaluation of the first run stands.
     assert (root / "reports" / "evaluation.txt").read_text() == report and "baseline  none" in report
@@ -93,6 +102,7 @@ def test_an_identical_run_pushes_nothing_so_that_no_version_rotates_out(first, d
 def test_what_training_does_not_read_trains_nothing_anew(first, data):
     root, _ = first
     other = small_config(
+        baselines=True,
         training={"max_steps": 12, "epochs": 1},
         gate={"min_auc": 0.51},
         pipeline={"keep_versions": 9, "slices": ["item_id"]},

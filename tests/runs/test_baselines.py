@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from evaluation.comparison import BaselineScores, Comparison, compare
 from evaluation.metrics import row_data
-from runs.baselines.beside import predictions
+from runs.baselines.beside import predictions, scores_of
+from runs.baselines.boosting import boosted
 from runs.baselines.cache import FOLDER, Predictions
+from runs.baselines.design import Examples
 from runs.baselines.verdict import baseline_lines, failed_gains, warnings_of
+from runs.evaluate import LOGGED_SCORE, Scored, ScoredRequests, prepared_of
 from tests.helpers.toy_data import write_learnable
 from transforms.features import Encoding, Feature, FeatureSet, Split
 from transforms.records import Dataset, load_dataset, shard_paths
@@ -74,6 +78,41 @@ def test_logistic_regression_and_the_mean_rate_are_those_of_train(log: Path) -> 
     np.testing.assert_allclose(result.arrays["logistic_regression"], expected, atol=1e-3)
     np.testing.assert_allclose(result.arrays["mean_rate"], train["label"].mean())
     assert result.notes["fitted_on"] == 3000
+
+
+def test_gradient_boosting_is_lightgbm_on_the_columns_as_they_are() -> None:
+    lightgbm = pytest.importorskip("lightgbm")
+    random = np.random.default_rng(3)
+    columns = np.column_stack([random.normal(size=(900, 2)), random.integers(0, 5, (900, 2))])
+    logit = columns[:, 0] - 0.8 * (columns[:, 2] == 3) + 0.5 * columns[:, 1] * (columns[:, 3] > 2)
+    label = (random.random(900) < 1 / (1 + np.exp(-logit))).astype(float)
+    parts = [
+        Examples(columns[rows, 2:].astype(np.int64), columns[rows, :2], (), label[rows], np.ones(len(label[rows])))
+        for rows in (slice(0, 600), slice(600, 900))
+    ]
+    made = boosted(*parts)
+    assert made is not None
+    reference = lightgbm.LGBMClassifier(n_estimators=300, learning_rate=0.05, num_leaves=31, random_state=1)
+    stop = lightgbm.early_stopping(20, verbose=False)
+    held_out = [(columns[600:], label[600:])]
+    reference.fit(columns[:600], label[:600], eval_set=held_out, categorical_feature=[2, 3], callbacks=[stop])
+    assert 0 < made.trees == reference.best_iteration_ < 300
+    np.testing.assert_allclose(made.predict(parts[1]), reference.predict_proba(columns[600:])[:, 1], atol=1e-3)
+
+
+def test_the_logging_policy_is_ranked_by_its_logged_score() -> None:
+    random = np.random.default_rng(4)
+    shown, logged = random.random((60, 8)) < 0.6, random.normal(size=(60, 8))
+    label = (shown & (random.random((60, 8)) < 1 / (1 + np.exp(-logged)))).astype(float)
+    requests = ScoredRequests(
+        np.ones((60, 8), bool), shown, label, random.random((60, 8)), np.arange(60), {LOGGED_SCORE: logged}
+    )
+    request = np.repeat(np.arange(60), shown.sum(axis=1))
+    extra = {LOGGED_SCORE: logged[shown]}
+    scored = Scored(label[shown], requests.probability[shown], request, request, extra, requests=requests)
+    policy = compare(prepared_of(scored), scores_of(scored, None), 0).baselines["logging_policy"]
+    assert policy["auc"] == pytest.approx(roc_auc_score(label[shown], logged[shown]), abs=1e-6)
+    assert "logloss" not in policy
 
 
 def test_predictions_are_kept_beside_the_dataset_until_it_changes(log: Path) -> None:

@@ -9,6 +9,7 @@ from scipy import sparse
 from evaluation.catalogue import CatalogueRecall
 from evaluation.units import MISSING
 from runs.baselines.items import (
+    FactorizedClicks,
     co_clicks,
     cosine_neighbors,
     ease,
@@ -56,6 +57,23 @@ def test_ease_is_its_closed_form_and_the_best_of_its_regression() -> None:
     x = clicked[:, others]
     ridge = np.linalg.solve(x.T @ x + 7.0 * np.eye(11), x.T @ clicked[:, 5])
     np.testing.assert_allclose(weights[others, 5], ridge, atol=1e-4)
+
+
+def test_als_minimizes_its_weighted_squares_and_folds_users_in() -> None:
+    pytest.importorskip("implicit")
+    random = np.random.default_rng(2)
+    clicked = (random.random((120, 40)) < 0.2).astype(np.float32)
+    model = FactorizedClicks(sparse.csr_matrix(clicked))
+    histories = (random.random((9, 40)) < 0.2).astype(np.float32)
+    items = np.asarray(model._model.item_factors, np.float64)
+    # All pairs have confidence 1: a user's vector x solves (Y'Y + 0.05 I) x = sum of y over the clicks.
+    left = items.T @ items + 0.05 * np.eye(items.shape[1])
+    expected = np.linalg.solve(left, items.T @ histories.T).T @ items.T
+    np.testing.assert_allclose(model(sparse.csr_matrix(histories)), expected, atol=1e-3)
+    users = np.asarray(model._model.user_factors, np.float64)
+    # The items' factors are the other half of the same minimum, after the last of 15 rounds.
+    again = np.linalg.solve(users.T @ users + 0.05 * np.eye(users.shape[1]), users.T @ clicked).T
+    np.testing.assert_allclose(again, items, atol=1e-2)
 
 
 def test_ranks_are_those_of_the_recall_in_a_catalogue() -> None:
