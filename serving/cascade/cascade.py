@@ -120,7 +120,7 @@ class Cascade:
             self._pool.shutdown(wait=False, cancel_futures=True)
 
     def wait_ready(self, timeout_s: float = 60.0) -> dict[str, int]:
-        """Waits until all models are AVAILABLE and the item columns are read; returns the versions by stage.
+        """Waits until all models are AVAILABLE, signatures and item columns are read; returns the versions by stage.
 
         A cascade answers without it, by fallbacks where a server is not ready, and the first calls take longer.
 
@@ -130,7 +130,9 @@ class Cascade:
         """
         deadline, versions = time.monotonic() + timeout_s, {}
         for stage in self.config.stages:
-            versions[stage.title] = self._clients[stage.server].wait_available(stage.model, _left(deadline))
+            client = self._clients[stage.server]
+            versions[stage.title] = client.wait_available(stage.model, _left(deadline))
+            client.prefetch(stage.model, timeout_s=_left(deadline), **_pin(stage))
         first = self.config.stages[0]
         if first.version is None and first.label is None:
             self._tables.of(versions[first.title], _left(deadline))

@@ -77,7 +77,7 @@ class CascadeConfig(BaseModel):
       fallback: JSON file, a list of item ids, best first, for calls without an answer of retrieval; default: the items
         that retrieval has returned most often to this process.
       failures: failed calls in a row after which a stage is paused.
-      pause_ms: time until a paused stage is tried again.
+      pause_ms: longest pause of such a stage; the first is an eighth, and each further failure doubles it.
       threads: calls at a time of the async API.
     """
 

@@ -233,14 +233,17 @@ def ids_in(values: Sequence[Any] | np.ndarray) -> set[Any]:
 class Pause:
     """Leaves a stage out after failed calls in a row, so that a lost server does not cost each call its deadline.
 
+    After a pause one call is let through. The first pause is an eighth of the longest, so that a short hitch costs
+    little; each failure doubles it.
+
     Args:
-      failures: after so many failed calls.
-      seconds: then one call is let through, and one after as many seconds again, until one succeeds.
+      failures: number of failed calls in a row before the first pause.
+      seconds: longest pause.
     """
 
     def __init__(self, failures: int, seconds: float):
-        self._limit, self._seconds = failures, seconds
-        self._failed, self._until, self._last = 0, 0.0, ""
+        self._limit, self._longest = failures, seconds
+        self._failed, self._until, self._pause, self._last = 0, 0.0, seconds / 8, ""
 
     def reason(self) -> str:
         """Returns why the stage is to be left out of a call; empty: it is to be called."""
@@ -249,18 +252,20 @@ class Pause:
             return ""
         if now < self._until:
             return f"paused after {self._failed} failed calls; last: {self._last}"
-        self._until = now + self._seconds
+        # This call is the one that is let through.
+        self._pause = min(2 * self._pause, self._longest)
+        self._until = now + self._pause
         return ""
 
     def failed(self, reason: str) -> None:
         """Counts a failed call."""
         self._failed, self._last = self._failed + 1, reason
         if self._failed == self._limit:
-            self._until = time.monotonic() + self._seconds
+            self._until = time.monotonic() + self._pause
 
     def succeeded(self) -> None:
         """Forgets failed calls."""
-        self._failed = 0
+        self._failed, self._pause = 0, self._longest / 8
 
 
 def _padded(values: np.ndarray, counts: Sequence[int], width: int, dtype: str) -> np.ndarray:

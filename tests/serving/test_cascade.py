@@ -212,12 +212,13 @@ def test_the_whole_call_has_a_deadline_too(stages: Stages) -> None:
 
 def test_a_full_server_falls_back_and_a_paused_one_comes_back(stages: Stages) -> None:
     stages.values["stages"][2]["timeout_ms"] = 300
-    with stages.cascade(failures=1, pause_ms=50) as cascade:
+    with stages.cascade(failures=1, pause_ms=2400) as cascade:
         stages.rows.refusal = (grpc.StatusCode.RESOURCE_EXHAUSTED, "")
         assert cascade.answer(ALICE).fallbacks == {"rows": "RESOURCE_EXHAUSTED: "}
         stages.rows.refusal = None
         assert "paused" in cascade.answer(ALICE).fallbacks["rows"]
-        time.sleep(0.1)
+        # The first pause is an eighth.
+        time.sleep(0.35)
         assert cascade.answer(ALICE).fallbacks == {}
 
 
