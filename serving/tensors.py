@@ -1,5 +1,6 @@
 """NumPy arrays to and from TensorProto, in both of its encodings, without TensorFlow."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,12 @@ _PACKED = {"float32": 5, "float64": 6}
 """Field numbers in TensorProto of `float_val` and `double_val`, whose numbers have a fixed width on the wire."""
 
 
+@functools.lru_cache(maxsize=64)
+def _name_of(dtype: "np.dtype[Any]") -> str:
+    """Returns a dtype's name, which NumPy puts together anew each time."""
+    return str(dtype.name)
+
+
 def as_array(values: Any) -> np.ndarray:
     """An array in a dtype that TensorFlow knows, of an array or of nested lists.
 
@@ -87,7 +94,7 @@ def as_array(values: Any) -> np.ndarray:
     if array.dtype.kind in "USO":
         flat = [_as_bytes(value) for value in array.ravel().tolist()]
         array = np.array([*flat, None], object)[:-1].reshape(array.shape)
-    elif array.dtype.name not in _BY_NAME:
+    elif _name_of(array.dtype) not in _BY_NAME:
         raise ValueError(
             f"a tensor's values: received dtype {array.dtype}; expected one of {', '.join(sorted(_BY_NAME))}"
         )
@@ -110,7 +117,7 @@ def to_proto(values: Any, proto: Any = None) -> Any:
       proto: the message to fill, e.g. an entry of a request's map; None makes one.
     """
     array = as_array(values)
-    kind = _STRING if array.dtype == object else _BY_NAME[array.dtype.name]
+    kind = _STRING if array.dtype == object else _BY_NAME[_name_of(array.dtype)]
     proto = TensorProto() if proto is None else proto
     flat = array.ravel().tolist() if kind is _STRING else array.astype(kind.memory.newbyteorder("<"), copy=False)
     fill(proto, kind, array.shape, flat, content=True)
