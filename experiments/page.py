@@ -12,6 +12,13 @@ from transforms.packages import PREFIX
 UNIT = 1e5
 """Differences of AUC are reported in hundred-thousandths."""
 _FIELD = re.compile(r"\{\{ (\w+) \}\}")
+_BASELINE_METRICS = {
+    "auc": "AUC",
+    "logloss": "log loss",
+    "gauc_request": "AUC within requests",
+    "auc_entire": "AUC, entire space",
+    "auc_unexposed": "AUC, unexposed",
+}
 TEST_HEADER = ("n", "difference [95 % interval]", "p", "p (Holm)", "verdict")
 """Columns of `test_cells`."""
 
@@ -74,6 +81,18 @@ def runs(results: Mapping[str, Any]) -> dict[str, str]:
     header = ("command", "date", "processor", "cores", "TensorFlow", "sha256 of the code")
     minutes = sum(cell["cpu_seconds"] for cell in cells) / 60
     return {"trainings": f"{len(cells)}", "cpu_minutes": f"{minutes:.0f}", "runs": table(header, rows)}
+
+
+def baselines(results: Mapping[str, Any]) -> str:
+    """Returns a table of what simple models reach on the test split, over the logs; nothing for older results."""
+    by_log = list(results.get("baselines", {}).values())
+    names = dict.fromkeys(name for one in by_log for name in one)
+    metrics = [key for key in _BASELINE_METRICS if any(key in one[name] for one in by_log for name in one)]
+    rows = []
+    for name in names:
+        values = {key: [one[name][key] for one in by_log if key in one.get(name, {})] for key in metrics}
+        rows.append([f"`{name}`", str(len(by_log)), *(spread(values[key]) for key in metrics)])
+    return table(("baseline", "logs", *(_BASELINE_METRICS[key] for key in metrics)), rows)
 
 
 def settings(grid: Any, keys: Sequence[str], of_paper: Mapping[str, Any] | None = None) -> str:

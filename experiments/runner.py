@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import tf_keras as keras
 
-from experiments.grid import SIMULATED, Grid, Place, cell_file
+from experiments.grid import DEFAULT, SIMULATED, Grid, Place, cell_file
 from experiments.pool import TimeLeft, run_tasks
 from runs.provenance import code_version, machine
 from transforms.errors import InputError
@@ -185,9 +185,29 @@ def run_table(
     names = dict.fromkeys(cell.name for cell in (*cells, *table.cells_of(complete, out)))
     contexts, results = _gathered(out, names)
     head = table.head(complete, data_of(out, cells[0].place, grid))
-    gathered = {"grid": complete.model_dump(mode="json"), **head, "contexts": contexts, "cells": results}
+    baselines = _baselines(cells, grid, out, say)
+    gathered = {
+        "grid": complete.model_dump(mode="json"), **head, "baselines": baselines, "contexts": contexts, "cells": results
+    }  # fmt: skip
     write_results(out / table.results_file, gathered)
     return gathered
+
+
+def _baselines(cells: Sequence[Cell], grid: Grid, root: Path, say: Say) -> dict[str, dict[str, Any]]:
+    """Returns what simple models reach on each log, by its name; not on those of tuning and of other worlds."""
+    from experiments.baselines import gathered
+
+    left_out = getattr(grid, "tuning_seeds", ())
+    places = dict.fromkeys(cell.place for cell in cells)
+    usual = [place for place in places if place.variant in (DEFAULT, cells[0].place.variant)]
+    data = {place.name: data_of(root, place, grid) for place in usual if place.seed not in left_out}
+    if not grid.is_simulated:
+        data = {"dataset": next(iter(data.values()))} if data else {}
+    known = {name: (one.records, one.transformed) for name, one in data.items() if one.transformed.exists()}
+    if not known:
+        return {}
+    say(f"baselines on {len(known)} logs")
+    return gathered(root, known, grid.base_config(load_dataset(next(iter(known.values()))[0]).source))
 
 
 def chosen_rate(cell: Any, grid: Any, root: Path) -> float:

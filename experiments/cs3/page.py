@@ -37,6 +37,7 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
     known = findings.backbones() and findings.knows_truth
     values = {
         **page.runs(results),
+        "baselines": page.baselines(results),
         "rows": ", ".join(f"{count:,} {split}" for split, count in results["cells"][0].get("rows", {}).items()),
         "settings": page.settings(grid, _SETTINGS),
         "metric": _metric_name(findings),

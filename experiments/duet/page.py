@@ -53,6 +53,7 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
     settings = [*_SETTINGS, *(key for key in _SETTINGS_IF_GIVEN if getattr(findings.grid, key) is not None)]
     values = {
         **page.runs(results),
+        "baselines": page.baselines(results),
         "settings": page.settings(findings.grid, settings),
         "choice": choice(findings),
         "dataset": f"`{rates['dataset_sha256'][:16]}…`" if rates else "",

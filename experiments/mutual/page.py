@@ -72,6 +72,7 @@ def render(results: Mapping[str, Any]) -> dict[str, str]:
     plots = {GAIN_PLOT: _gain_plot(findings), SIZE_PLOT: _size_plot(findings)}
     values = {
         **page.runs(results),
+        "baselines": page.baselines(results),
         "source": data["source"],
         "dataset": f"`{data['dataset_sha256'][:16]}…`" if "dataset_sha256" in data else "",
         "fields": f"{data['fields']}",

@@ -9,7 +9,7 @@ import pytest
 from experiments.grid import read_results
 from experiments.mutual.cells import Cell, Member, cells_of, independent
 from experiments.mutual.grid import MutualGrid, Part, Phase
-from experiments.mutual.page import render
+from experiments.mutual.page import PAGE, render
 from experiments.mutual.training import TABLE, cell_config, figures, run_cell
 from experiments.runner import CellRun, run_table
 from tests.helpers.mutual_grid import TINY
@@ -50,6 +50,17 @@ def test_every_cell_has_a_file_and_stands_in_the_whole(finished):
     names = {each.name for each in cells_of(GRID)}
     assert {each["cell"] for each in results["cells"]} == names == {path.stem for path in (out / "cells").iterdir()}
     assert read_results(MutualGrid, out) == json.loads(json.dumps(results))
+
+
+def test_the_page_has_simple_models_beside_the_methods(finished):
+    out, results = finished
+    ((log, baselines),) = results["baselines"].items()
+    assert (out / "baselines" / f"{log}.json").is_file()
+    assert baselines["mean_rate"]["auc"] == 0.5 < baselines["logistic_regression"]["auc"]
+    row = f"| `logistic_regression` | 1 | {baselines['logistic_regression']['auc']:.5f} |"
+    assert row in render(results)[PAGE]
+    # Results of earlier versions have none.
+    assert "## Baselines" not in render({key: value for key, value in results.items() if key != "baselines"})[PAGE]
 
 
 def test_a_result_says_what_made_it(finished):
