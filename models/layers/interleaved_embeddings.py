@@ -203,8 +203,17 @@ class InterleavedEmbeddings(keras.layers.Layer):
                 if places:
                     all_fields = len(places) == len(fields)
                     by_role[role].append([s if all_fields else tf.gather(s, places, axis=-2) for s in sides[:count]])
-        parts = [{role: [group[k] for group in groups] for role, groups in by_role.items()} for k in range(count)]
-        sets = [sets_of(part, width, features, history_mask) for part, width in zip(parts, self._widths, strict=True)]
+        numbers = self._candidate_numbers(features, roles)
+        sets = [
+            sets_of(
+                {role: [group[k] for group in groups] for role, groups in by_role.items()},
+                width,
+                features,
+                history_mask,
+                None if numbers is None else (numbers[0], numbers[1][k]),
+            )
+            for k, width in enumerate(self._widths)
+        ]
         if not self._num_linear:
             return sets
         linear = iter(tf.unstack(self._linear_of_sets(groups, features, history_mask), axis=-1))
@@ -231,6 +240,18 @@ class InterleavedEmbeddings(keras.layers.Layer):
             (candidates if fields[0].shape.per_candidate else shared).append(tf.reduce_sum(terms, axis=-2))
         total: Any = tf.add_n(shared)[:, tf.newaxis] if shared else 0.0
         return total + tf.add_n(candidates) if candidates else total
+
+    def _candidate_numbers(
+        self, features: Mapping[str, Any], roles: Mapping[str, str]
+    ) -> tuple[tf.Tensor, list[tf.Tensor]] | None:
+        """Returns the candidates' numbers, `[..., S]`, and each part's vectors `[S, D]`; None if others stand last."""
+        groups = [[item for item in fields if roles[item.name] == "candidates"] for fields in self._groups.values()]
+        last = next(fields for fields in reversed(groups) if fields)
+        if last[0].vocabulary is not None or last[0].width is not None:
+            return None
+        values = tf.stack([tf.cast(features[item.name], tf.float32) for item in last], axis=-1)
+        vectors = tf.gather(tf.convert_to_tensor(self.number_vectors), [self.number_rows[item.name] for item in last])
+        return values, tf.split(vectors, self._pieces(), axis=1)
 
     def _by_part(self, sides: list[tf.Tensor]) -> list[FieldVectors]:
         linear = iter(tf.unstack(sides[-1], axis=-1) if self._num_linear else ())

@@ -8,6 +8,7 @@ import tf_keras as keras
 
 from models.layers.arguments import checked_choice, checked_count, derived_seed
 from models.layers.padded_lists import all_real
+from models.layers.set_vectors import FactoredFields, product
 
 FeatureMap = Literal["elu1", "relu", "softmax_qk", "exact"]
 """`exact` is none: softmax attention itself."""
@@ -73,8 +74,8 @@ class LinearAttention(keras.layers.Layer):
       seed: seed of the weights (Glorot normal, no biases).
 
     Call arguments:
-      queries: `[B, M, Dq]`.
-      keys: `[B, N, Dk]`; N may be 0.
+      queries: `[B, M, Dq]`, or `FactoredFields` of that width.
+      keys: `[B, N, Dk]`, likewise; N may be 0.
       mask: bool `[B, N]`, True for real keys; None: all are real.
 
     Output shape: `[B, M, W]`, and the degrees D `[B, M, H]`, float32; those of `exact` are 1, or 0 without keys.
@@ -98,12 +99,24 @@ class LinearAttention(keras.layers.Layer):
         start = keras.initializers.GlorotNormal(seed=derived_seed(self.seed, name))
         return keras.layers.Dense(units, use_bias=False, kernel_initializer=start, name=name)
 
-    def call(self, queries: tf.Tensor, keys: tf.Tensor, mask: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        mask = all_real(keys) if mask is None else mask
-        projected = self._query(queries), self._key(keys), self._value(keys)
+    def call(
+        self, queries: tf.Tensor | FactoredFields, keys: tf.Tensor | FactoredFields, mask: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if mask is None:
+            mask = all_real(keys.columns if isinstance(keys, FactoredFields) else keys)
+        projected = (
+            self._projected(layer, inputs)
+            for layer, inputs in ((self._query, queries), (self._key, keys), (self._value, keys))
+        )
         if self.feature_map == "exact":
             return self._exact(*projected, mask)
         return self._linear(*projected, mask)
+
+    def _projected(self, layer: keras.layers.Dense, inputs: tf.Tensor | FactoredFields) -> tf.Tensor:
+        inputs = tf.nest.map_structure(lambda part: tf.cast(part, self.compute_dtype), inputs)
+        if not layer.built:
+            layer.build([None, inputs.width if isinstance(inputs, FactoredFields) else inputs.shape[-1]])
+        return product(inputs, layer.kernel)
 
     def _linear(
         self, queries: tf.Tensor, keys: tf.Tensor, values: tf.Tensor, mask: tf.Tensor
@@ -122,7 +135,7 @@ class LinearAttention(keras.layers.Layer):
         attended, degrees = tf.split(both, [self.width, self.heads], axis=-1)
         degrees = tf.cast(degrees, tf.float32)
         scale = tf.cast(1 / (degrees + EPSILON), attended.dtype)
-        return attended * tf.matmul(scale, blocks, transpose_b=True), degrees
+        return attended * product(scale, tf.transpose(blocks)), degrees
 
     def _blocks(self) -> list[list[float]]:
         """Returns a 0/1 matrix `[W, H]` of the head that each of the W columns belongs to."""

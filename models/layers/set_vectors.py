@@ -11,6 +11,49 @@ from transforms.features import CANDIDATE, ModelInput, Shape
 ROLES = ("request", "history", "candidates")
 
 
+class FactoredFields(NamedTuple):
+    """The fields of candidates side by side, in which a number x_i is kept apart from its learned vector v_i.
+
+    A product with them needs one column for each number, in the place of the D of x_i v_i, and the vectors times the
+    kernel, which is small: (x_i v_i) K_i = x_i (v_i K_i).
+
+    Args:
+      columns: `[B, M, C + S]`: the vectors of all other fields, then the S numbers.
+      vectors: `[S, D]`, those of the numbers.
+    """
+
+    columns: tf.Tensor
+    vectors: tf.Tensor
+
+    @property
+    def width(self) -> int:
+        """Width F D of the fields."""
+        numbers, width = self.vectors.shape
+        return int(self.columns.shape[-1] + numbers * (width - 1))
+
+    def rows(self, kernel: tf.Tensor) -> tf.Tensor:
+        """Returns the kernel `[C + S, U]` for `columns` of one for the fields, `[F D, U]`."""
+        numbers, width = self.vectors.shape
+        if not numbers:
+            return kernel
+        others, last = tf.split(kernel, [-1, numbers * width])
+        last = tf.reshape(last, [numbers, width, kernel.shape[-1]])
+        return tf.concat([others, tf.squeeze(self.vectors[:, tf.newaxis] @ last, 1)], axis=0)
+
+
+def product(inputs: "tf.Tensor | FactoredFields", kernel: tf.Tensor) -> tf.Tensor:
+    """Returns `inputs @ kernel`, `[..., U]`.
+
+    Args:
+      inputs: `[..., X]`.
+      kernel: `[X, U]`.
+    """
+    if isinstance(inputs, FactoredFields):
+        inputs, kernel = inputs.columns, inputs.rows(kernel)
+    # Not `@`, whose gradient makes a kernel a set, and sums them.
+    return tf.tensordot(inputs, kernel, 1)
+
+
 class SetVectors(NamedTuple):
     """Embeddings of a batch of requests. A mask is True where an entry is real.
 
@@ -23,6 +66,7 @@ class SetVectors(NamedTuple):
       candidates: `[B, M, Fc, D]`.
       candidate_mask: bool `[B, M]`.
       linear: sum of the linear terms of each candidate, of its request and of the history, `[B, M]`; None without.
+      factored: what `candidates` has, in which numbers are apart; None: all of it is in `candidates` alone.
 
     A part without fields has F = 0; without history N is 0, too.
     """
@@ -33,6 +77,14 @@ class SetVectors(NamedTuple):
     candidates: tf.Tensor
     candidate_mask: tf.Tensor
     linear: tf.Tensor | None = None
+    factored: FactoredFields | None = None
+
+    @property
+    def fields(self) -> FactoredFields:
+        """The candidates' fields, flat; with numbers apart, if that is known."""
+        if self.factored is not None:
+            return self.factored
+        return FactoredFields(flat_fields(self.candidates), tf.zeros([0, self.candidates.shape[-1]]))
 
     def resized(self, candidates: int, history: int) -> "SetVectors":
         """Padded at the end to static sizes, which XLA needs; both must be at least what is there."""
@@ -51,6 +103,12 @@ class SetVectors(NamedTuple):
             sized(self.candidate_mask, candidates),
             None if self.linear is None else sized(self.linear, candidates),
         )
+
+
+def flat_fields(vectors: tf.Tensor) -> tf.Tensor:
+    """`[..., F, D]` as `[..., F D]`."""
+    fields, width = vectors.shape[-2:]
+    return tf.reshape(vectors, tf.concat([tf.shape(vectors)[:-2], [fields * width]], axis=0))
 
 
 def roles_of(inputs: Sequence[ModelInput]) -> dict[str, str]:
@@ -93,7 +151,11 @@ def check_user_side(model: str, roles: Mapping[str, str]) -> None:
 
 
 def sets_of(
-    parts: Mapping[str, Sequence[tf.Tensor]], width: int, features: Mapping[str, Any], history_mask: tf.Tensor | None
+    parts: Mapping[str, Sequence[tf.Tensor]],
+    width: int,
+    features: Mapping[str, Any],
+    history_mask: tf.Tensor | None,
+    numbers: tuple[tf.Tensor, tf.Tensor] | None = None,
 ) -> SetVectors:
     """One model's vectors.
 
@@ -103,8 +165,13 @@ def sets_of(
       width: D.
       features: the batch, its lists dense.
       history_mask: mask that `with_dense_lists` returns.
+      numbers: those of the last group of the candidates' fields, `[B, S]` or `[B, M, S]`, and their vectors `[S, D]`;
+        None: that group is not of numbers.
     """
-    candidates = tf.concat(parts["candidates"], axis=-2)
+    candidates, factored = tf.concat(parts["candidates"], axis=-2), None
+    if numbers is not None:
+        columns = tf.concat([*map(flat_fields, parts["candidates"][:-1]), numbers[0]], axis=-1)
+        factored = FactoredFields(columns if columns.shape.rank == 3 else columns[:, tf.newaxis], numbers[1])
     if candidates.shape.rank == 3:
         candidates = candidates[:, tf.newaxis]
     real = candidate_mask(features, candidates)
@@ -115,6 +182,7 @@ def sets_of(
         history_mask=tf.zeros([batch, 0], tf.bool) if history_mask is None else history_mask,
         candidates=candidates,
         candidate_mask=real,
+        factored=factored,
     )
 
 

@@ -40,11 +40,12 @@ class SetModel(TableModel):
 
     def cast_sets(self, vectors: SetVectors) -> SetVectors:
         """The vectors in the type that the head computes in, without the linear terms, which it does not read."""
-        parts = vectors._replace(linear=None)
-        return SetVectors(*(part if part is None or part.dtype == tf.bool else self._cast(part) for part in parts))
 
-    def _cast(self, part: tf.Tensor) -> tf.Tensor:
-        return tf.cast(part, self.compute_dtype)
+        def cast(part: tf.Tensor | None) -> tf.Tensor | None:
+            return tf.cast(part, self.compute_dtype) if part is not None and part.dtype.is_floating else part
+
+        result: SetVectors = tf.nest.map_structure(cast, vectors._replace(linear=None))
+        return result
 
     def of_rows(self, logits: tf.Tensor) -> tf.Tensor:
         """Logits `[B, M]` in the weights' type; of rows, whose M is 1, `[B]`."""
@@ -68,12 +69,6 @@ class SetModel(TableModel):
             candidate_mask=ones,
         )
         self.interact(nothing, training=False)
-
-
-def flat_fields(vectors: tf.Tensor) -> tf.Tensor:
-    """`[..., F, D]` as `[..., F D]`."""
-    fields, width = vectors.shape[-2:]
-    return tf.reshape(vectors, tf.concat([tf.shape(vectors)[:-2], [fields * width]], axis=0))
 
 
 def mean_history(vectors: SetVectors) -> tf.Tensor:

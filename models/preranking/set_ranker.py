@@ -8,12 +8,13 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.layers.arguments import derived_seed
-from models.layers.dense import ResumableDropout, TiledDense
+from models.layers.dense import ResumableDropout
 from models.layers.linear_attention import FeatureMap, LinearAttention, degree_range, update_range
 from models.layers.mlp import MLP
 from models.layers.recency import Recency
-from models.layers.set_vectors import SetVectors
-from models.preranking.set_model import SetModel, flat_fields
+from models.layers.set_dense import SetDense, StreamNorm
+from models.layers.set_vectors import FactoredFields, SetVectors, flat_fields
+from models.preranking.set_model import SetModel
 from models.table_model import ModelOptions
 from transforms.features import ModelInput, Shape
 
@@ -111,22 +112,20 @@ class SetRanker(SetModel):
         used = [name for name in STREAMS if name in chosen.streams and (name == "candidates" or has_history)]
         attention = (chosen.width, chosen.heads, chosen.feature_map)
         self.attentions = {name: LinearAttention(*attention, derived_seed(seed, f"{name} stream")) for name in used}
-        self.norms = {name: keras.layers.LayerNormalization() for name in used}
+        self.norms = {name: StreamNorm(chosen.width) for name in used}
         self.degrees = {name: degree_range(name) for name in used}
         self.ages = Recency(_max_age(self.embeddings.inputs)) if chosen.recency and "history" in used else None
         first, *deep = chosen.hidden_units
-        self.first = TiledDense(first, derived_seed(seed, "first"))
+        asked, offered = (list(self.roles.values()).count(role) for role in ("request", "candidates"))
+        own = offered * chosen.embedding_dim + len(used) * chosen.width + (asked * offered if chosen.cross else 0)
+        self.first = SetDense(first, own, asked * chosen.embedding_dim, derived_seed(seed, "first"))
         self.mlp = MLP(deep, chosen.dropout, output_units=chosen.outputs, seed=derived_seed(seed, "mlp"))
 
     def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
         if self.hiding and training:
             vectors = self._hidden(vectors)
-        candidates, user = flat_fields(vectors.candidates), flat_fields(vectors.request)
-        seen = [candidates, *self._attended(candidates, vectors, training)]
-        if self.options.cross:
-            products = tf.einsum("bfd,bmgd->bmfg", vectors.request, vectors.candidates)
-            seen.append(flat_fields(products))
-        hidden = tf.nn.relu(self.first((tf.concat(seen, axis=-1), user)))
+        streams = self._attended(vectors.fields, vectors, training)
+        hidden = tf.nn.relu(self.first(vectors.fields, streams, vectors.request, cross=self.options.cross))
         logits = self.mlp(hidden, training=training)
         return tf.squeeze(logits, -1) if self.outputs == 1 else logits
 
@@ -136,12 +135,22 @@ class SetRanker(SetModel):
         # A field is hidden for all candidates of a request alike.
         shown["candidates"] = shown["candidates"][:, :1]
         kept = {side: self.hiding[side](ones, training=True) for side, ones in shown.items()}
-        return vectors._replace(**{side: getattr(vectors, side) * mask for side, mask in kept.items()})
+        hidden = vectors._replace(**{side: getattr(vectors, side) * mask for side, mask in kept.items()})
+        if vectors.factored is None:
+            return hidden
+        numbers, width = vectors.factored.vectors.shape
+        others, last = tf.split(kept["candidates"][..., 0], [-1, numbers], axis=-1)
+        mask = tf.concat([tf.repeat(others, width, axis=-1), last], axis=-1)
+        return hidden._replace(factored=vectors.factored._replace(columns=vectors.factored.columns * mask))
 
-    def _attended(self, candidates: tf.Tensor, vectors: SetVectors, training: bool | None) -> list[tf.Tensor]:
+    def _attended(
+        self, candidates: FactoredFields, vectors: SetVectors, training: bool | None
+    ) -> list[tuple[tf.Tensor, StreamNorm]]:
+        """Returns each stream, standardized, and the layer that did it."""
         results = []
         for name, attention in self.attentions.items():
-            keys, mask = candidates, vectors.candidate_mask
+            keys: Any = candidates
+            mask = vectors.candidate_mask
             if name == "history":
                 keys, mask = flat_fields(vectors.history), vectors.history_mask
                 keys = keys if self.ages is None else self.ages(keys, mask)
@@ -150,7 +159,7 @@ class SetRanker(SetModel):
                 update_range(
                     self.degrees[name], degrees, vectors.candidate_mask & tf.reduce_any(mask, 1, keepdims=True)
                 )
-            results.append(self.norms[name](attended))
+            results.append((self.norms[name](attended), self.norms[name]))
         return results
 
     def with_output(self, output: int) -> "SetRanker":

@@ -9,8 +9,8 @@ import tf_keras as keras
 
 from models.layers.arguments import derived_seed
 from models.layers.mlp import MLP
-from models.layers.set_vectors import SetVectors, check_user_side
-from models.preranking.set_model import SetModel, flat_fields, mean_history
+from models.layers.set_vectors import SetVectors, check_user_side, flat_fields
+from models.preranking.set_model import SetModel, mean_history
 from models.table_model import ModelOptions
 from transforms.features import ModelInput
 

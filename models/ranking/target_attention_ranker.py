@@ -10,9 +10,9 @@ import tf_keras as keras
 from models.layers.arguments import derived_seed
 from models.layers.dense import TiledDense
 from models.layers.mlp import MLP
-from models.layers.set_vectors import SetVectors
+from models.layers.set_vectors import SetVectors, flat_fields
 from models.layers.target_attention import TargetAttention
-from models.preranking.set_model import SetModel, flat_fields
+from models.preranking.set_model import SetModel
 from models.table_model import ModelOptions
 from transforms.features import ModelInput
 

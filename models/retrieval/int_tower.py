@@ -11,11 +11,11 @@ from models.cotraining.clicks import Clicks
 from models.layers.arguments import derived_seed
 from models.layers.field_weights import LightSE
 from models.layers.replicas import batch_mean
-from models.layers.set_vectors import SetVectors
+from models.layers.set_vectors import SetVectors, flat_fields
 from models.layers.tower import HeadTower
 from models.layers.tower_caches import SIDES
 from models.options import Count
-from models.preranking.set_model import flat_fields, mean_history
+from models.preranking.set_model import mean_history
 from models.retrieval.tower_model import TowerModel, TowerOptions, checked_id
 
 FLOOR = -1e9

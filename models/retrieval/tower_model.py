@@ -10,10 +10,10 @@ import tf_keras as keras
 
 from models.cotraining.clicks import Clicks
 from models.layers.arguments import derived_seed
-from models.layers.set_vectors import SetVectors, check_user_side
+from models.layers.set_vectors import SetVectors, check_user_side, flat_fields
 from models.layers.tower import Tower
 from models.layers.tower_caches import SIDES, Extras, TowerCaches
-from models.preranking.set_model import SetModel, flat_fields, mean_history
+from models.preranking.set_model import SetModel, mean_history
 from models.table_model import ModelOptions
 from models.training.compiling import precision
 from transforms.features import ModelInput

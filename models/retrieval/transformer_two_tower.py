@@ -9,10 +9,9 @@ import tf_keras as keras
 from models.layers.arguments import derived_seed
 from models.layers.dense import Dense
 from models.layers.recency import Recency
-from models.layers.set_vectors import SetVectors
+from models.layers.set_vectors import SetVectors, flat_fields
 from models.layers.transformer_block import TransformerBlock
 from models.options import Count
-from models.preranking.set_model import flat_fields
 from models.retrieval.tower_model import TowerModel, TowerOptions, item_fields
 
 

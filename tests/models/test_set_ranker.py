@@ -81,6 +81,18 @@ def test_eq3_eq4_and_the_head_equal_plain_numpy() -> None:
         np.testing.assert_allclose(model(set_batch())[record, :m], expected[:, 0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("training", [False, True])
+def test_numbers_apart_from_their_vectors_give_the_same_scores(training: bool) -> None:
+    scores = []
+    for with_factors in (True, False):
+        # A new model each time, as each call in training hides other fields.
+        model = _made(field_dropout=0.5 if training else 0.0)
+        vectors = model.look_up(set_batch())
+        assert vectors.factored is not None and vectors.factored.columns.shape == (3, 4, 5)
+        scores.append(model.interact(vectors if with_factors else vectors._replace(factored=None), training=training))
+    _same(*scores)
+
+
 @pytest.mark.parametrize("variant", _VARIANTS)
 def test_permuting_candidates_permutes_scores(variant: str) -> None:
     model, order = _made(variant), [2, 0, 3, 1]
@@ -263,6 +275,7 @@ def test_is_a_sound_model(variant: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", ["elu1", "softmax_qk"])
 def test_has_a_sound_head(variant: str, tmp_path: Path) -> None:
     looked_up = _made(variant).look_up(set_batch())._asdict()
+    del looked_up["factored"]  # It has a part without a batch.
     vectors = {name: part for name, part in looked_up.items() if part is not None}
     check_layer(lambda: _Head(_model(variant, hidden_units=(24, 16), outputs=2, name="r"), name="h"), vectors, tmp_path)
 
