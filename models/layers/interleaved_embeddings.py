@@ -305,8 +305,9 @@ class InterleavedEmbeddings(keras.layers.Layer):
                 continue
             stack = FieldStack(shape, fields, features)
             flat = tf.reshape(tf.cast(stack.values, tf.float32), [-1, 1])
-            products = stack.arranged(flat, tf.ones_like(stack.values, tf.bool)) * vectors
-            result[shape] = list(tf.split(products, self._pieces(), axis=-1))
+            values = stack.arranged(flat, tf.ones_like(stack.values, tf.bool))
+            # Piece by piece, so that one that no model reads is not computed in a graph.
+            result[shape] = [values * piece for piece in tf.split(vectors, self._pieces(), axis=-1)]
         return result
 
     def _penalize_tables(self) -> None:
