@@ -105,8 +105,9 @@ class LinearAttention(keras.layers.Layer):
         if mask is None:
             mask = all_real(keys.columns if isinstance(keys, FactoredFields) else keys)
         projected = (
-            self._projected(layer, inputs)
-            for layer, inputs in ((self._query, queries), (self._key, keys), (self._value, keys))
+            self._projected(self._query, queries),
+            self._projected(self._key, keys),
+            self._projected(self._value, keys),
         )
         if self.feature_map == "exact":
             return self._exact(*projected, mask)

@@ -94,7 +94,7 @@ class SetScoring:
     def _compiled(self, vectors: SetVectors, candidates: tf.Tensor, size: tuple[int, int]) -> Callable[[], tf.Tensor]:
         def branch() -> tf.Tensor:
             # A slice, as TensorFlow assumes a shape that one branch ensures of a tensor in the others, too.
-            parts = vectors._replace(factored=None)
+            parts: tuple[Any, ...] = vectors._replace(factored=None)
             first = (None if part is None else tf.ensure_shape(part[:1], [1, *part.shape[1:]]) for part in parts)
             one = SetVectors(*first)
             logits: Any = self._core(*one.resized(*size))

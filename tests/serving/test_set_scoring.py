@@ -1,5 +1,7 @@
 """The compiled and the plain head of a set model, beside each other in one process."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,7 +51,8 @@ def _vectors(candidates: int, history: int, batch: int = 1) -> SetVectors:
 def test_every_size_is_scored_as_without_xla_and_only_buckets_are_compiled() -> None:
     scoring = SetScoring(_model(), BUCKETS)
     last = {2: [None, None], 3: [None, 1, 4], 4: [None, None, 1, 4]}
-    specs = [tf.TensorSpec(last[part.shape.rank], part.dtype) for part in _vectors(1, 1) if part is not None]
+    given: tuple[Any, ...] = _vectors(1, 1)
+    specs = [tf.TensorSpec(last[part.shape.rank], part.dtype) for part in given if part is not None]
     bucketed = tf.function(lambda *parts: scoring.bucketed(SetVectors(*parts)), input_signature=specs, autograph=False)
     for candidates in (0, 1, 4, 5, 8, 9):
         for history in (0, 2, 3, 5, 6):
