@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from models.cotraining.base import Recipe, Trained
-from models.layers.interleaved_embeddings import EMBEDDING_STDDEV
+from models.layers.table_start import EMBEDDING_STDDEV
 from models.retrieval.catalogue_softmax import (
     CUT_OFFS,
     DAY,

@@ -1,6 +1,5 @@
 """Embedding tables of one or several models, interleaved in one variable that is read once for all."""
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -14,14 +13,8 @@ from models.layers.lookup import FieldStack, assembled, distinct_rows, look_up, 
 from models.layers.padded_lists import with_ragged_lists
 from models.layers.replicas import replica_mean, shares
 from models.layers.set_vectors import ROLES, SetVectors, roles_of, sets_of, with_dense_lists
+from models.layers.table_start import TableStart
 from transforms.features import ModelInput, Shape
-
-EMBEDDING_STDDEV = 1e-4
-"""As DeepCTR and FuxiCTR have it: Adam's steps do not depend on the scale of the start, and a rare id,
-updated only a few times, keeps saying next to nothing."""
-
-_BLOCK_ROWS, _BLOCK_STEP = 1 << 16, 1_000_003
-"""Rows of a vocabulary are drawn in blocks, each from a seed of its own, this far from the one before."""
 
 L2Scope = Literal["batch", "table"]
 FieldVectors = tuple[tf.Tensor, tf.Tensor | None]
@@ -149,10 +142,10 @@ class InterleavedEmbeddings(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         if self.table_sizes:
-            start = _Start(self, self.table_sizes)
+            start = TableStart(self.parts, self.table_sizes)
             self.table = self.add_weight(name="table", shape=[self.num_rows, self.row_width], initializer=start)
         if self.num_numbers:
-            start = _Start(self, {"number_vectors": self.num_numbers}, zero_rows=0)
+            start = TableStart(self.parts, {"number_vectors": self.num_numbers}, zero_rows=0)
             self.number_vectors = self.add_weight(
                 name="number_vectors", shape=[self.num_numbers, self.row_width], initializer=start
             )
@@ -358,43 +351,6 @@ class InterleavedEmbeddings(keras.layers.Layer):
             "table_sizes": dict(self.table_sizes),
             "parts": [asdict(part) for part in self.parts],
         }
-
-
-class _Start(keras.initializers.Initializer):
-    """Each part's and each vocabulary's rows from a seed of their own: adding one leaves the others as they were."""
-
-    def __init__(self, layer: InterleavedEmbeddings, sizes: Mapping[str, int], zero_rows: int = 1):
-        self._layer, self._sizes, self._zero_rows = layer, dict(sizes), zero_rows
-
-    def __call__(self, shape: Any, dtype: Any = None, **kwargs: Any) -> tf.Tensor:
-        # A shard of a table asks for its own rows only, and the others are not drawn: they might not fit.
-        first = (kwargs.get("partition_offset") or [0, 0])[0]
-        size = (kwargs.get("partition_shape") or shape)[0]
-        parts = self._layer.parts
-        columns = [self._embeddings(part, first, first + size) for part in parts]
-        return tf.concat([*columns, tf.zeros([size, sum(part.linear for part in parts)])], axis=1)
-
-    def _embeddings(self, part: EmbeddingPart, first: int, last: int) -> tf.Tensor:
-        rows, start = [], 0
-        for name, size in self._sizes.items():
-            begin, end = max(first - start, 0), min(last - start, size)
-            if begin < end:
-                rows += self._rows_of_vocabulary(part, name, begin, end)
-            start += size
-        return tf.concat(rows, axis=0)
-
-    def _rows_of_vocabulary(self, part: EmbeddingPart, name: str, begin: int, end: int) -> list[tf.Tensor]:
-        zeros = max(min(end, self._zero_rows) - begin, 0)
-        rows = [tf.zeros([zeros, part.embedding_dim])] if zeros else []
-        size, key = self._sizes[name] - self._zero_rows, zlib.crc32(name.encode())
-        begin, end = max(begin - self._zero_rows, 0), end - self._zero_rows
-        for block in range(begin // _BLOCK_ROWS, -(-end // _BLOCK_ROWS)):
-            offset = block * _BLOCK_ROWS
-            drawn = [min(_BLOCK_ROWS, size - offset), part.embedding_dim]
-            seed = [part.seed, (key + block * _BLOCK_STEP) & 0x7FFFFFFF]
-            values = tf.random.stateless_normal(drawn, seed, stddev=EMBEDDING_STDDEV)
-            rows.append(values[max(begin - offset, 0) : end - offset])
-        return rows
 
 
 def _grouped(inputs: Sequence[ModelInput]) -> dict[tuple[Shape, bool], tuple[ModelInput, ...]]:

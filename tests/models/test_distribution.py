@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.layers import interleaved_embeddings
+from models.layers import table_start
 from models.layers.interleaved_embeddings import EmbeddingPart, InterleavedEmbeddings
 from models.layers.replicas import batch_mean, num_replicas
 from models.training.checkpoints import Checkpoints, RunState
@@ -51,7 +51,7 @@ def test_only_tables_are_cut() -> None:
 
 
 def test_shards_of_a_table_start_as_the_whole_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(interleaved_embeddings, "_BLOCK_ROWS", 16)
+    monkeypatch.setattr(table_start, "_BLOCK_ROWS", 16)
     inputs = [ModelInput(name=name, vocabulary=name, shape="scalar", entity="user") for name in "ab"]
     layer = InterleavedEmbeddings(inputs, {"a": 70, "b": 13}, [EmbeddingPart(4, seed=3), EmbeddingPart(2, seed=5)])
     layer.build(None)
@@ -64,7 +64,7 @@ def test_shards_of_a_table_start_as_the_whole_does(monkeypatch: pytest.MonkeyPat
 
 
 def _shard(layer: InterleavedEmbeddings, begin: int, end: int) -> np.ndarray:
-    start = interleaved_embeddings._Start(layer, layer.table_sizes)
+    start = table_start.TableStart(layer.parts, layer.table_sizes)
     shape = [layer.num_rows, layer.row_width]
     return start(shape, partition_offset=(begin, 0), partition_shape=(end - begin, shape[1])).numpy()
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from models.cotraining.retrieval import RetrievalRecipe, _logistic, best_half_life, calibrate
-from models.layers.interleaved_embeddings import EMBEDDING_STDDEV
+from models.layers.table_start import EMBEDDING_STDDEV
 from models.registry import build_model
 from models.retrieval.catalogue_softmax import RetrievalTraining, item_batch
 from models.training.compiling import compile_model
