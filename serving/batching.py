@@ -44,7 +44,7 @@ def batching_of(record: RecordKind) -> dict[str, Any]:
         "recommended": record == "row",
         "min_max_batch_size": WARMUP_ROWS,
         "max_batch_size": MAX_BATCH_SIZE,
-        "pad_variable_length_inputs": "safe" if record == "row" else "unsafe",
+        "pad_variable_length_inputs": "safe",
     }
 
 

@@ -23,6 +23,8 @@ MISSING_INT = -1
 
 LENGTHS = "_lengths"
 """Ends the name of the input of a request that holds the lengths of a list column."""
+COUNT = "_count"
+"""Ends the name of the input that holds how many places of each row are no padding: of `candidate`, of `exclude`."""
 UNKNOWN_LENGTH = -1
 """As a length in a request: the list ends with its last element that is no missing marker."""
 
@@ -113,11 +115,23 @@ class Column(Declaration):
 
     @property
     def lengths(self) -> "Column":
-        """Of a list: the input `[B]` of a request that says how many elements of each list are no padding.
+        """Of a list or of the mask `candidate`: the input `[B]` that says how many elements of each row are no padding.
 
         No record has it: a list in a record ends where it ends.
         """
-        return Column(name=f"{self.name}{LENGTHS}", dtype="int64", entity="context", model_input=False)
+        end = LENGTHS if self.variable_length else COUNT
+        return Column(name=f"{self.name}{end}", dtype="int64", entity="context", model_input=False)
+
+    @property
+    def marker(self) -> bytes | int | float:
+        """What stands for a missing value, and for padding."""
+        markers: dict[str, bytes | int | float] = {"string": MISSING_STRING, "int64": MISSING_INT, "float": math.nan}
+        return markers[self.dtype]
+
+    @property
+    def has_lengths(self) -> bool:
+        """True of lists and of the mask of candidates."""
+        return self.variable_length or self.name == CANDIDATE
 
     def shape(self, record: RecordKind) -> Shape:
         """Shape of this column in a batch of `record` records."""
@@ -161,10 +175,8 @@ RESERVED = frozenset({LABEL, EXPOSED, CANDIDATE, WEIGHT, TIMESTAMP, STAGE, TEACH
 
 
 def with_lengths(columns: Iterable[Column]) -> tuple[Column, ...]:
-    """The columns as a request carries them: behind each list its lengths."""
-    return tuple(
-        one for column in columns for one in ((column, column.lengths) if column.variable_length else (column,))
-    )
+    """The columns as a request carries them: behind each list its lengths, behind `candidate` its counts."""
+    return tuple(one for column in columns for one in ((column, column.lengths) if column.has_lengths else (column,)))
 
 
 def check_key(column: Column, key: Column) -> None:

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from transforms.columns import (
     CANDIDATE,
     CATALOGUE_PLACE,
+    COUNT,
     EXPOSED,
     ITEM_ID,
     LABEL,
@@ -44,7 +45,7 @@ from transforms.columns import (
 from transforms.names import Name, refuse_alike, with_current_names
 
 __all__ = [
-    "CANDIDATE", "CATALOGUE_PLACE", "EXPOSED", "ITEM_ID", "LABEL", "LAST_TIMESTAMP", "LENGTHS", "MISSING_INT",
+    "CANDIDATE", "CATALOGUE_PLACE", "COUNT", "EXPOSED", "ITEM_ID", "LABEL", "LAST_TIMESTAMP", "LENGTHS", "MISSING_INT",
     "MISSING_STRING", "RECORD_KINDS", "REQUEST_MASKS", "RESERVED", "ROW_KEYS", "SPLITS", "STAGE", "TEACHER_HIDDEN",
     "TIMESTAMP", "UNKNOWN_LENGTH", "WEIGHT", "WEIGHT_COLUMN", "Column", "Encoding", "Feature", "FeatureSet",
     "ModelInput", "Pooling", "RecordKind", "Shape", "Split", "Vocabulary", "with_lengths",
@@ -208,12 +209,19 @@ class FeatureSet(Declaration):
         """A request has a column more for each list."""
         names = {column.name.casefold(): column.name for column in self.columns_of("request")}
         for column in self.columns_of("request"):
-            taken = names.get(column.lengths.name.casefold()) if column.variable_length else None
+            taken = (
+                names.get(column.lengths.name.casefold())
+                if column.variable_length or self._has_counts(column)
+                else None
+            )
             if taken is not None:
                 raise ValueError(
                     f"column {taken!r} has the name under which a request holds the lengths of the list "
                     f"{column.name!r}; give it another name"
                 )
+
+    def _has_counts(self, column: Column) -> bool:
+        return column.has_lengths and self.list_size is not None
 
     def columns_of(self, record: RecordKind) -> tuple[Column, ...]:
         """All columns of a record: keys, masks (requests only), then the source's own."""

@@ -140,15 +140,15 @@ def _advised(address: str) -> Iterator[None]:
 def _from_data(data: Path, split: str, count: int, called: Any) -> dict[str, Any]:
     """Returns the inputs of a signature from the first records of a split."""
     from transforms.errors import InputError
-    from transforms.features import CANDIDATE, LENGTHS, RecordKind
+    from transforms.features import CANDIDATE, RecordKind, with_lengths
     from transforms.input import first_examples
     from transforms.records import load_dataset, shard_paths, split_named
 
     dataset = load_dataset(data)
-    asked = {name for name in called.inputs if name not in called.defaults or name.endswith(LENGTHS)}
-    record: RecordKind = "request" if CANDIDATE in asked or "row" not in dataset.records else "row"
-    lengths = {name for name in asked if name.endswith(LENGTHS) and name.removesuffix(LENGTHS) in asked}
-    if missing := asked - lengths - {column.name for column in dataset.feature_set.columns_of(record)}:
+    record: RecordKind = "request" if CANDIDATE in called.inputs or "row" not in dataset.records else "row"
+    known = {column.name for column in with_lengths(dataset.feature_set.columns_of(record))}
+    asked = known & called.inputs.keys()
+    if missing := called.inputs.keys() - called.defaults - known:
         fix = "choose a dataset of the source that the model was trained on"
         raise InputError(str(data), f"no column {', '.join(sorted(missing))}", "all inputs of the model", fix)
     files = shard_paths(data, dataset, record, split_named(split))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.client.inputs import MISSING
+from serving.client.lists import MISSING
 from serving.retrieval.item_table import ItemTable, read_items
 from serving.versions import scan
 from transforms.errors import InputError

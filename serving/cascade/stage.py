@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.cascade.items import columns_of, missing_values
 from serving.client import Signature
-from serving.client.inputs import MISSING
+from serving.client.lists import MISSING
 from serving.retrieval.item_table import ItemTable
 from transforms.errors import InputError
 from transforms.features import CANDIDATE, ITEM_ID, LENGTHS

@@ -2,15 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Set
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from serving import tensors
+from serving.client.lists import MISSING, padded_lists
 from serving.protocol import ServingError
-from transforms.features import LENGTHS, MISSING_INT, MISSING_STRING, UNKNOWN_LENGTH
+from transforms.features import CANDIDATE, COUNT, LENGTHS, UNKNOWN_LENGTH
 
 _OF_EXPORTS = ("examples", "transform_features")
 
@@ -36,15 +37,21 @@ class Signature:
       inputs: to send.
       outputs: to receive.
       defaults: names of inputs that may be left out.
+      default_values: of these, what a server takes for them.
     """
 
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
     defaults: frozenset[str]
+    default_values: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
 
     def lengths_of(self, name: str) -> str | None:
         """The input that holds the lengths of a list; None for an input that is no list, or has none."""
         return f"{name}{LENGTHS}" if f"{name}{LENGTHS}" in self.defaults else None
+
+    def count_of(self, name: str) -> str | None:
+        """The input that holds how many places of each row are no padding: of `candidate`, of `exclude`."""
+        return f"{name}{COUNT}" if f"{name}{COUNT}" in self.defaults else None
 
 
 def signatures_of(definitions: Mapping[str, Any]) -> dict[str, Signature]:
@@ -54,7 +61,12 @@ def signatures_of(definitions: Mapping[str, Any]) -> dict[str, Signature]:
       definitions: `signature_def` of a SignatureDefMap.
     """
     return {
-        name: Signature(_tensors(definition.inputs), _tensors(definition.outputs), frozenset(definition.defaults))
+        name: Signature(
+            _tensors(definition.inputs),
+            _tensors(definition.outputs),
+            frozenset(definition.defaults),
+            {alias: tensors.from_proto(proto) for alias, proto in definition.defaults.items()},
+        )
         for name, definition in definitions.items()
     }
 
@@ -82,17 +94,14 @@ def _tensor(info: Any) -> Tensor:
     return Tensor(name, tuple(dim.size if dim.size >= 0 else None for dim in info.tensor_shape.dim))
 
 
-MISSING: dict[str, Any] = {"string": MISSING_STRING, "int64": MISSING_INT, "float32": float("nan")}
-"""Missing markers by the dtypes of columns."""
-
-
 def prepared(inputs: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
     """Arrays to send, of the types of a signature of `consort export`.
 
     Numbers are widened (int32 to int64) and floats narrowed (float64 to float32); None becomes the missing marker;
     lists of unequal lengths are padded, and all lists get their lengths: see `padded_lists`. Where an input takes a
-    fixed number of values, such as tags, fewer are filled up with the missing marker. What may be left out and
-    has one value for all records is repeated for each.
+    fixed number of values, such as tags, fewer are filled up with the missing marker. What may be left out gets its
+    default, and what has one value for all records is repeated for each: a server that joins requests to batches takes
+    nothing else, and pads no empty input, so that there is one place at least of lists and candidates.
 
     Args:
       inputs: by name: arrays, or nested lists.
@@ -120,31 +129,29 @@ def prepared(inputs: Mapping[str, Any], signature: Signature) -> dict[str, np.nd
         except ValueError as error:
             raise ValueError(f"input {name!r}: {error}") from None
         arrays[name] = _as_declared(name, array, tensor)
-    return _of_one_batch(arrays, signature, set(inputs))
+    for name in arrays.keys() & signature.inputs.keys():
+        if (count := signature.count_of(name)) is not None and count not in arrays:
+            arrays[count] = np.full(len(arrays[name]), arrays[name].shape[1])
+    return _places(_of_one_batch(_complete(arrays, signature), signature, set(inputs)), signature)
 
 
-def padded_lists(values: Any, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Lists as an array `[B, N]`, and their lengths `[B]`.
-
-    None is a missing element, wherever it stands. A missing marker at the end is padding, as it is without lengths, so
-    that padded lists mean what they always meant.
+def cut(outputs: dict[str, np.ndarray], inputs: Mapping[str, Any], signature: Signature) -> dict[str, np.ndarray]:
+    """Returns an answer without what a server has added that pads requests to join them.
 
     Args:
-      values: an array `[B, N]`, or lists of any lengths.
-      dtype: `string`, `int64` or `float32`.
-
-    Raises:
-      ValueError: no lists.
+      outputs: of the server.
+      inputs: as `prepared`.
+      signature: that answered.
     """
-    is_array = isinstance(values, np.ndarray) and values.ndim == 2
-    if is_array and (values.dtype != object or None not in values.ravel().tolist()):
-        return tensors.as_array(values), np.full(len(values), UNKNOWN_LENGTH)
-    rows, marker = [_row(row) for row in values], MISSING[dtype]
-    lengths = [max(_last_none(row), _last_real(row, dtype)) for row in rows]
-    width = max(map(len, rows), default=0)
-    full = [[marker if one is None else one for one in row] + [marker] * (width - len(row)) for row in rows]
-    array = tensors.as_array(full) if width else np.empty([len(rows), 0], object if dtype == "string" else dtype)
-    return array, np.array(lengths, np.int64)
+    if (count := signature.count_of(CANDIDATE)) is not None and CANDIDATE in inputs:
+        counts: Any = inputs.get(count)
+        is_known = counts is not None and np.min(counts, initial=0) >= 0
+        longest = int(np.max(counts, initial=0)) if is_known else np.shape(inputs[CANDIDATE])[1]
+    elif "k" in signature.inputs and "item_id" in signature.outputs and "k" in inputs:
+        longest = int(np.max(inputs["k"], initial=0))
+    else:
+        return outputs
+    return {name: values[:, :longest] if values.ndim > 1 else values for name, values in outputs.items()}
 
 
 def width_of(tensor: Tensor) -> int | None:
@@ -214,29 +221,6 @@ def check_message(details: str) -> str:
     return assertion[1] if assertion else details
 
 
-def _row(values: Any) -> list[Any]:
-    if isinstance(values, str | bytes) or not isinstance(values, Sequence | np.ndarray):
-        raise ValueError(f"received {values!r}; expected a list of values for each record; nest the lists so")
-    return list(values)
-
-
-def _last_none(row: Sequence[Any]) -> int:
-    return max((place for place, one in enumerate(row, 1) if one is None), default=0)
-
-
-def _last_real(row: Sequence[Any], dtype: str) -> int:
-    """Returns the place of the last element that is neither None nor a missing marker; 0 for none."""
-    return max((place for place, one in enumerate(row, 1) if one is not None and _is_real(one, dtype)), default=0)
-
-
-def _is_real(one: Any, dtype: str) -> bool:
-    if dtype == "string":
-        return one not in ("", b"")
-    if dtype == "int64":
-        return bool(one != MISSING_INT)
-    return not isinstance(one, float | np.floating) or bool(np.isfinite(one))
-
-
 def _array(values: Any, dtype: str) -> np.ndarray:
     if dtype in MISSING and not (isinstance(values, np.ndarray) and values.dtype != object):
         listed = values.tolist() if hasattr(values, "tolist") else values
@@ -286,14 +270,44 @@ def _refused(name: str, array: np.ndarray, tensor: Tensor, fix: str) -> ServingE
     return ServingError("INVALID_ARGUMENT", f"input {name}: {received}; {expected}; {fix}")
 
 
+def _complete(arrays: Mapping[str, np.ndarray], signature: Signature) -> dict[str, np.ndarray]:
+    """Returns the inputs with the defaults of those that were left out."""
+    lists = {signature.lengths_of(name): name for name in signature.inputs}
+    complete = dict(arrays)
+    for name, value in signature.default_values.items():
+        shape = signature.inputs[name].shape
+        if name not in arrays and (shape is None or len(shape) == value.ndim):
+            complete[name] = value
+            if value.ndim and not len(value):
+                marker = 0 if name in lists else MISSING.get(signature.inputs[name].dtype, 0)
+                sizes = [1, *(max(1, size) for size in value.shape[1:])]
+                if len(sizes) > 1 and CANDIDATE in arrays and not value.shape[1] and not signature.lengths_of(name):
+                    sizes[1] = arrays[CANDIDATE].shape[1]
+                complete[name] = np.full(sizes, marker, value.dtype)
+    return complete
+
+
+def _places(arrays: dict[str, np.ndarray], signature: Signature) -> dict[str, np.ndarray]:
+    """Returns the inputs with one place at least in each row; counts and lengths say that it is padding."""
+    for name, array in arrays.items():
+        counted = signature.lengths_of(name) or signature.count_of(name) or signature.count_of(CANDIDATE)
+        tensor = signature.inputs.get(name)
+        if counted and tensor is not None and array.ndim > 1 and not array.shape[1] and tensor.dtype in MISSING:
+            marker = 0 if name == CANDIDATE else MISSING[tensor.dtype]
+            arrays[name] = np.full([len(array), 1, *array.shape[2:]], marker, array.dtype)
+    return arrays
+
+
 def _of_one_batch(arrays: Mapping[str, np.ndarray], signature: Signature, sent: Set[str]) -> dict[str, np.ndarray]:
+    for_all = {name for name, array in arrays.items() if _for_all(name, array, signature, name in sent)}
     sizes = {name: len(array) for name, array in arrays.items() if array.ndim and name in signature.inputs}
-    counted = Counter(size for name, size in sizes.items() if name not in signature.defaults)
+    columns = {name: size for name, size in sizes.items() if name in sent - for_all}
+    of_columns = {name: size for name, size in columns.items() if not is_option(name, signature)}
+    counted = Counter((of_columns or columns).values())
     if not counted:
         return dict(arrays)
     batch, _ = counted.most_common(1)[0]
-    for_all = [name for name in arrays if name in signature.defaults and _for_all(name, arrays[name], signature)]
-    if other := {name: size for name, size in sizes.items() if size != batch and name in sent - set(for_all)}:
+    if other := {name: size for name, size in columns.items() if size != batch}:
         names, received = ", ".join(other), ", ".join(map(str, other.values()))
         expected = f"expected {batch}, that of the other inputs; give each record a value in every input"
         raise ServingError("INVALID_ARGUMENT", f"input {names}: received batch size {received}; {expected}")
@@ -304,10 +318,26 @@ def _of_one_batch(arrays: Mapping[str, np.ndarray], signature: Signature, sent: 
     return result
 
 
-def _for_all(name: str, array: np.ndarray, signature: Signature) -> bool:
-    """Returns True if an optional input has one value for all records where the signature takes one for each."""
-    shape = signature.inputs[name].shape
-    if shape == () or (array.ndim > 0 and len(array) != 1):
+def _for_all(name: str, array: np.ndarray, signature: Signature, is_sent: bool) -> bool:
+    """Returns True if an optional input has one value for all records where the signature takes one for each.
+
+    Of a column only its default has.
+    """
+    if name not in signature.defaults or signature.inputs[name].shape == () or (array.ndim and len(array) != 1):
         return False
-    is_lengths = any(signature.lengths_of(one) == name for one in signature.inputs)
-    return not is_lengths or (array.ndim == 1 and int(array[0]) == UNKNOWN_LENGTH)
+    if not is_sent:
+        return True
+    if any(signature.lengths_of(one) == name for one in signature.inputs):
+        return array.ndim == 1 and int(array[0]) == UNKNOWN_LENGTH
+    return is_option(name, signature)
+
+
+def is_option(name: str, signature: Signature) -> bool:
+    """True of an optional input that is no column, which is what a signature without values for defaults has alone."""
+    if name not in signature.defaults or name in _OPTIONS or name not in signature.default_values:
+        return name in signature.defaults
+    return any(name in (signature.lengths_of(one), signature.count_of(one)) for one in signature.inputs)
+
+
+_OPTIONS = ("k", "exclude", f"exclude{COUNT}")
+"""Optional inputs of `retrieve` that are no columns."""

@@ -8,7 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from serving.client.inputs import MISSING, Signature, Tensor, padded_lists, padded_values, shape_text, width_of
+from serving.client.inputs import (
+    Signature,
+    Tensor,
+    is_option,
+    padded_values,
+    shape_text,
+    width_of,
+)
+from serving.client.lists import MISSING, padded_lists
 from transforms.errors import InputError
 from transforms.features import CANDIDATE
 from transforms.import_path import nearest
@@ -58,7 +66,7 @@ def read_inputs(path: str | os.PathLike[str], signature: Signature) -> dict[str,
 
 def _null_of(name: str, tensor: Tensor, signature: Signature) -> Any:
     """Returns the value that null stands for in an input; None where null is not allowed."""
-    return None if name == CANDIDATE or name in signature.defaults else MISSING.get(tensor.dtype)
+    return None if name == CANDIDATE or is_option(name, signature) else MISSING.get(tensor.dtype)
 
 
 def _object(path: str | os.PathLike[str], signature: Signature) -> dict[str, Any]:
@@ -136,7 +144,7 @@ def _left_out(names: Set[str], signature: Signature) -> list[str]:
         name
         for name, tensor in inputs.items()
         if name not in names
-        and name not in signature.defaults
+        and not is_option(name, signature)
         and name != CANDIDATE
         and tensor.dtype in MISSING
         and (

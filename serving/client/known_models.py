@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.client.inputs import Signature, is_export, prepared
+import numpy as np
+
+from serving.client.inputs import Signature, cut, is_export, prepared
 from serving.protocol import ServingError
 
 _DEFAULT = "serving_default"
@@ -39,8 +41,7 @@ class Known:
         Raises:
           ServingError: the inputs do not fit; or they are a function, and the signature is not known.
         """
-        name = request.model_spec.signature_name or _DEFAULT
-        signature = self.reported.get(name)
+        name, signature = request.model_spec.signature_name or _DEFAULT, self._signature_of(request)
         if callable(inputs):
             if self.error is not None:
                 raise self.error
@@ -50,6 +51,14 @@ class Known:
                 )
             inputs = inputs(signature)
         return inputs if signature is None or self.signatures is None else prepared(inputs, signature)
+
+    def cut(self, request: Any, outputs: dict[str, np.ndarray], inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Returns an answer to prepared inputs without what is padding; unchanged if it is not of `consort export`."""
+        signature = self._signature_of(request)
+        return outputs if signature is None or self.signatures is None else cut(outputs, inputs, signature)
+
+    def _signature_of(self, request: Any) -> Signature | None:
+        return self.reported.get(request.model_spec.signature_name or _DEFAULT)
 
 
 _NO_VERSION = -1

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import grpc
@@ -17,6 +17,7 @@ import numpy as np
 from serving import protocol, tensors
 from serving.client.inputs import Signature, Tensor, check_message, fill, number_of_items, signatures_of
 from serving.client.known_models import Key, KnownModels
+from serving.client.lists import padded_ids
 from serving.protocol import SERVICES, ServingError
 
 __all__ = ["Prediction", "PredictClient", "Retrieved", "ServingError", "Signature", "Tensor", "VersionStatus"]
@@ -177,29 +178,29 @@ class PredictClient:
         request = protocol.PredictRequest(model_spec=_model_spec(model, version, label), output_filter=outputs)
         request.model_spec.signature_name = signature
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
-        response = self._checked(request, inputs, (model, version, label), time.monotonic() + timeout_s)
-        spec = response.model_spec
-        answers = {name: tensors.from_proto(proto) for name, proto in response.outputs.items()}
-        return Prediction(answers, spec.name, spec.version.value, spec.signature_name)
+        return self._checked(request, inputs, (model, version, label), time.monotonic() + timeout_s)
 
-    def _checked(self, request: Any, inputs: Inputs, key: Key, deadline: float) -> Any:
+    def _checked(self, request: Any, inputs: Inputs, key: Key, deadline: float) -> Prediction:
         """Sends a request with these inputs, prepared by what is known of the model's signature."""
         if self._known is None:
             if callable(inputs):
                 raise ValueError("inputs: received a function; expected arrays, as check_inputs is False; pass them")
-            return self._sent(request, inputs, deadline)
+            return _prediction(self._sent(request, inputs, deadline))
         known = self._known.of(key, _left(deadline))
         try:
-            response = self._sent(request, known.prepared(request, inputs), deadline)
+            arrays = known.prepared(request, inputs)
+            response = self._sent(request, arrays, deadline)
         except (ServingError, ValueError) as error:
             # What was remembered may be of an earlier version.
             stale = not known.fresh and (isinstance(error, ValueError) or error.code in _OF_ANOTHER_VERSION)
             newer = self._known.of(key, _left(deadline), again=True) if stale else known
             if newer.reported == known.reported:
                 raise
-            response = self._sent(request, newer.prepared(request, inputs), deadline)
+            known, arrays = newer, newer.prepared(request, inputs)
+            response = self._sent(request, arrays, deadline)
         self._known.answered(key, response.model_spec.version.value)
-        return response
+        answer = _prediction(response)
+        return replace(answer, outputs=known.cut(request, answer.outputs, arrays))
 
     def _sent(self, request: Any, inputs: Mapping[str, Any], deadline: float) -> Any:
         fill(request.inputs, inputs)
@@ -235,7 +236,7 @@ class PredictClient:
         if k is not None:
             more["k"] = number_of_items(k)
         if exclude is not None:
-            more["exclude"] = _padded(exclude)
+            more["exclude"] = padded_ids(exclude)
         sent: Inputs = (lambda signature: {**inputs(signature), **more}) if callable(inputs) else {**inputs, **more}
         answer = self.predict(model, sent, "retrieve", version, label, ("item_id", "score"), timeout_s)
         return Retrieved(answer.outputs["item_id"], answer.outputs["score"], answer.model, answer.version)
@@ -339,26 +340,18 @@ class PredictClient:
             raise ServingError(error.code().name, error.details() or "") from None
 
 
+def _prediction(response: Any) -> Prediction:
+    spec = response.model_spec
+    outputs = {name: tensors.from_proto(proto) for name, proto in response.outputs.items()}
+    return Prediction(outputs, spec.name, spec.version.value, spec.signature_name)
+
+
 def _left(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
 
 def _signatures(response: Any) -> dict[str, Signature]:
     return signatures_of(protocol.SignatureDefMap.FromString(response.metadata["signature_def"].value).signature_def)
-
-
-def _padded(lists: Sequence[Sequence[Any]]) -> np.ndarray:
-    """Ids `[B, E]`, padded with the missing marker: of text the empty one, of numbers -1."""
-    for ids in lists:
-        if isinstance(ids, str | bytes) or not isinstance(ids, Sequence | np.ndarray):
-            raise ValueError(f"exclude: received {ids!r}; expected a list of ids for each user, or one list for all")
-    numbers = any(isinstance(one, int | np.integer) for ids in lists for one in ids)
-    array = np.full(
-        [len(lists), max(map(len, lists), default=0)], -1 if numbers else b"", np.int64 if numbers else object
-    )
-    for row, ids in enumerate(lists):
-        array[row, : len(ids)] = ids
-    return array
 
 
 def _retriable(error: ServingError) -> bool:

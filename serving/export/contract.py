@@ -87,9 +87,12 @@ def contract_of(
 
 
 def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
-    """Returns columns as the inputs of a signature: type, shape, missing marker; the default of lengths of lists."""
+    """Returns columns as the inputs of a signature: type, shape, and the missing marker, their default.
+
+    Columns that are `required` and the mask of candidates have no default; lengths have -1, for unknown ones.
+    """
     columns, inputs = tuple(columns), {}
-    lists = {column.lengths.name: column.name for column in columns if column.variable_length}
+    lists = {column.lengths.name: column.name for column in columns if column.has_lengths}
     for column in columns:
         if column.name in lists:
             inputs[column.name] = {

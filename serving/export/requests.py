@@ -9,16 +9,12 @@ import tensorflow as tf
 from serving.export.signatures import request_columns
 from transforms.features import (
     CANDIDATE,
-    MISSING_INT,
-    MISSING_STRING,
     Column,
     FeatureSet,
     RecordKind,
     with_lengths,
 )
 from transforms.schema import parse_spec
-
-_PADDING: dict[str, Any] = {"string": MISSING_STRING, "int64": MISSING_INT, "float": float("nan")}
 
 
 def request_inputs(
@@ -32,8 +28,8 @@ def request_inputs(
       names: the inputs to return; None: those that the FeatureSet's features read.
 
     Returns:
-      By column: [B] scalars, [B, M] candidates, [B, N] lists padded with the missing marker, and [B] their lengths;
-      columns with `width` have one dimension more, W.
+      By column: [B] scalars, [B, M] candidates, [B, N] lists padded with the missing marker, and [B] their lengths,
+      of candidates M; columns with `width` have one dimension more, W.
     """
     if names is None:
         columns = request_columns(feature_set, record)
@@ -61,6 +57,8 @@ def as_request(columns: Iterable[Column], values: Mapping[str, Any]) -> dict[str
         if isinstance(value, tf.RaggedTensor):
             tensors[column.lengths.name] = tf.cast(value.row_lengths(), tf.int64)
             value = value.to_tensor(default_value=padding_of(column))
+        elif column.has_lengths:
+            tensors[column.lengths.name] = tf.fill(tf.shape(value)[:1], tf.shape(value, tf.int64)[1])
         tensors[column.name] = value
     return tensors
 
@@ -75,10 +73,11 @@ def without_padding(inputs: Mapping[str, np.ndarray], feature_set: FeatureSet) -
     real = np.flatnonzero((inputs[CANDIDATE] == 1).any(axis=0))
     count = int(real[-1]) + 1 if len(real) else 0
     shapes = {name: feature_set.column(name).shape("request") for name in inputs}
-    return {name: value[:, :count] if shapes[name].per_candidate else value for name, value in inputs.items()}
+    cut = {name: value[:, :count] if shapes[name].per_candidate else value for name, value in inputs.items()}
+    counts = feature_set.column(CANDIDATE).lengths.name
+    return cut | ({counts: np.minimum(cut[counts], count)} if counts in cut else {})
 
 
 def padding_of(column: Column) -> bytes | int | float:
     """Returns the marker for missing values and padding of a column."""
-    marker: bytes | int | float = _PADDING[column.dtype]
-    return marker
+    return column.marker

@@ -10,11 +10,11 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.batching import WARMUP_ROWS
 from serving.contract import WARMUP, XLA_WARMUP
-from serving.export.requests import request_inputs
+from serving.export.requests import padding_of, request_inputs
 from serving.export.set_scoring import Buckets
 from serving.export.signatures import COMPILED, DEFAULT, request_columns
 from serving.retrieval.catalogue import user_columns
-from serving.retrieval.signatures import EXCLUDE, RETRIEVE, K
+from serving.retrieval.signatures import EXCLUDE, EXCLUDE_COUNT, RETRIEVE, K
 from transforms.features import ITEM_ID, FeatureSet, RecordKind, with_lengths
 from transforms.schema import tf_dtype
 
@@ -77,8 +77,9 @@ def _retrieving(inputs: Mapping[str, Any], feature_set: FeatureSet, k: int) -> d
     # as a server that joins requests to batches takes nothing else.
     sent = {column.name: inputs[column.name] for column in with_lengths(user_columns(feature_set))}
     users = len(next(iter(sent.values())))
-    nothing = tf.zeros([users, 0], tf_dtype(feature_set.column(ITEM_ID)))
-    options = {K: tf.fill([users], tf.constant(k)), EXCLUDE: nothing}
+    item = feature_set.column(ITEM_ID)
+    nothing = tf.fill([users, 1], tf.constant(padding_of(item), tf_dtype(item)))
+    options = {K: tf.fill([users], tf.constant(k)), EXCLUDE: nothing, EXCLUDE_COUNT: tf.zeros([users], tf.int64)}
     return {name: tf.make_tensor_proto(value) for name, value in {**sent, **options}.items()}
 
 
@@ -90,8 +91,10 @@ def _of_each_size(feature_set: FeatureSet, record: RecordKind, buckets: Buckets)
         for column in columns:
             sizes = column.shape(record).sizes(1, candidates, history, column.width)
             inputs[column.name] = _repeated(_REAL[column.dtype], tf_dtype(column), sizes)
-        lists = [column.lengths for column in columns if column.variable_length]
-        yield COMPILED, inputs | {one.name: _repeated(history, tf_dtype(one), [1]) for one in lists}
+        lengths = {
+            one.lengths.name: history if one.variable_length else candidates for one in columns if one.has_lengths
+        }
+        yield COMPILED, inputs | {name: _repeated(size, tf.int64, [1]) for name, size in lengths.items()}
 
 
 def _repeated(value: Any, dtype: tf.DType, shape: Sequence[int]) -> Any:

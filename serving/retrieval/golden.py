@@ -14,7 +14,7 @@ from serving.contract import read_contract
 from serving.export.golden import read_golden
 from serving.export.requests import request_inputs
 from serving.loading import load_saved_model
-from serving.retrieval.signatures import EXCLUDE, RETRIEVE, SCORE, USER, K, ServedTowers
+from serving.retrieval.signatures import EXCLUDE, EXCLUDE_COUNT, RETRIEVE, SCORE, USER, K, ServedTowers
 from transforms.errors import GateRefused, InputError
 from transforms.features import ITEM_ID, FeatureSet
 from transforms.files import write_text
@@ -109,7 +109,8 @@ def asking(loaded: Any) -> Ask:
         # Models that were exported before lists had lengths do not take any.
         sent = {name: tf.constant(values, known[name].dtype) for name, values in inputs.items() if name in known}
         nothing = tf.zeros([1, 0], known[EXCLUDE].dtype)
-        answer = signature(**sent, **{K: tf.constant(k), EXCLUDE: nothing})
+        options = {K: tf.constant(k), EXCLUDE: nothing, EXCLUDE_COUNT: tf.zeros([1], tf.int64)}
+        answer = signature(**sent, **{name: value for name, value in options.items() if name in known})
         return answer[ITEM_ID].numpy(), answer[SCORE].numpy()
 
     return ask

@@ -16,11 +16,22 @@ from serving.retrieval.catalogue import Catalogue, item_columns, user_columns
 from serving.retrieval.item_vectors import digest_of
 from serving.retrieval.search import ExactSearch, ItemPlaces, ProductSearch, WholeSearch
 from transforms.errors import InputError
-from transforms.features import CANDIDATE, ITEM_ID, Column, FeatureSet, RecordKind, Shape, with_lengths
+from transforms.features import (
+    CANDIDATE,
+    COUNT,
+    ITEM_ID,
+    UNKNOWN_LENGTH,
+    Column,
+    FeatureSet,
+    RecordKind,
+    Shape,
+    with_lengths,
+)
 from transforms.schema import tf_dtype
 
 USER, ITEM, RETRIEVE = "user_embedding", "item_embedding", "retrieve"
 EMBEDDING, K, EXCLUDE, SCORE = "embedding", "k", "exclude", "score"
+EXCLUDE_COUNT = f"{EXCLUDE}{COUNT}"
 DEFAULT_K = 100
 """Items that `retrieve` returns by default; all of a smaller catalogue."""
 _BULK = 4096
@@ -39,11 +50,13 @@ class Retrieval(tf.Module):
 
     def __init__(self, ids: np.ndarray, search: ExactSearch, missing: bytes | int):
         super().__init__(name="retrieval")
-        self.search, self._missing = search, missing
+        self.search, self.missing = search, missing
         self.ids = tf.Variable(tf.constant(ids.tolist(), tf.string if ids.dtype == object else tf.int64), False)
         self.default_k, self._places = min(DEFAULT_K, len(ids)), ItemPlaces(ids)
 
-    def answer(self, users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor) -> dict[str, tf.Tensor]:
+    def answer(
+        self, users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor, count: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         """`item_id` and `score`, `[B, K]`, K the largest k of a user.
 
         Where a user's k is smaller, or too few items are left, the missing marker and minus infinity fill up.
@@ -52,11 +65,17 @@ class Retrieval(tf.Module):
           users: `[B, ...]`.
           k: `[B]`, `[1]` or a single number for all; 1 to N, anything else ends the call with INVALID_ARGUMENT.
           exclude: ids `[B, E]`, padded with the missing marker; or `[1, E]`, for all users.
+          count: int64 `[B]` or `[1]`, ids to exclude of each user, what follows is padding; -1 or None: all.
         """
         each = tf.reshape(k, [-1])
-        with tf.control_dependencies([all_valid(_checks(users, each, exclude, self.search.items))]):
+        count = tf.constant([UNKNOWN_LENGTH], tf.int64) if count is None else count
+        checks = _checks(users, each, exclude, count, self.search.items)
+        with tf.control_dependencies([all_valid(tf.reduce_all([valid for valid, _ in checks]), lambda: checks)]):
             # Of no user there is no largest one.
             largest = tf.maximum(tf.reduce_max(each), 1)
+        width = tf.shape(exclude, tf.int64)[1]
+        sent = tf.range(width) < tf.where(count < 0, width, count)[:, tf.newaxis]
+        exclude = tf.where(sent, exclude, tf.constant(self.missing, exclude.dtype))
         positions, logits = self.search.best(users, tf.minimum(largest + tf.shape(exclude)[1], self.search.items))
         # Places are compared, not ids: a user may have a thousand to leave out, and text is compared slowly.
         unwanted = self._places.of(exclude, self.ids)
@@ -64,11 +83,11 @@ class Retrieval(tf.Module):
         scores, order = tf.math.top_k(tf.where(excluded, float("-inf"), logits), largest)
         ids = tf.gather(self.ids, tf.gather(positions, order, batch_dims=1))
         nothing = tf.gather(excluded, order, batch_dims=1) | (tf.range(largest) >= each[:, tf.newaxis])
-        ids = tf.where(nothing, tf.constant(self._missing, ids.dtype), ids)
+        ids = tf.where(nothing, tf.constant(self.missing, ids.dtype), ids)
         return {ITEM_ID: ids, SCORE: tf.where(nothing, float("-inf"), scores)}
 
 
-def _checks(users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor, items: int) -> list[Check]:
+def _checks(users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor, count: tf.Tensor, items: int) -> list[Check]:
     batch = tf.shape(users)[0]
     wrong = (k < 1) | (k > items)
 
@@ -90,6 +109,7 @@ def _checks(users: tf.Tensor, k: tf.Tensor, exclude: tf.Tensor, items: int) -> l
         (~tf.reduce_any(wrong), range_of_k),
         for_each(K, tf.size(k), ""),
         for_each(EXCLUDE, tf.shape(exclude)[0], "; pad them with the missing marker"),
+        for_each(EXCLUDE_COUNT, tf.size(count), ""),
     ]
 
 
@@ -167,6 +187,7 @@ class ServedTowers(tf.Module):
                 **signatures[USER]["inputs"],
                 K: {"dtype": "int32", "shape": ["B"], "default": self.retrieval.default_k},
                 EXCLUDE: {"dtype": ids, "shape": ["B", "E"], "default": "none", "missing": self._missing},
+                EXCLUDE_COUNT: {"dtype": "int64", "shape": ["B"], "lengths_of": EXCLUDE, "default": UNKNOWN_LENGTH},
             },
             "outputs": {
                 ITEM_ID: {"dtype": ids, "shape": ["B", K]},
@@ -187,11 +208,18 @@ class ServedTowers(tf.Module):
         options = {
             # Of any rank: earlier clients send a single number.
             K: (tf.TensorSpec(None, tf.int32, name=K), tf.constant([retrieval.default_k])),
-            EXCLUDE: (tf.TensorSpec([None, None], ids, name=EXCLUDE), tf.zeros([1, 0], ids)),
+            # A missing marker, as a server that pads takes no empty tensor.
+            EXCLUDE: (tf.TensorSpec([None, None], ids, name=EXCLUDE), tf.constant(retrieval.missing, ids, [1, 1])),
+            # Left out with the lists of several users, so that no server joins them with others; of a single user
+            # padding repeats an id of that user.
+            EXCLUDE_COUNT: (
+                tf.TensorSpec([None], tf.int64, name=EXCLUDE_COUNT),
+                tf.constant([UNKNOWN_LENGTH], tf.int64),
+            ),
         }
 
         def answer(raw: dict[str, Any]) -> dict[str, tf.Tensor]:
-            return retrieval.answer(self._embed_user(raw)[EMBEDDING], raw[K], raw[EXCLUDE])
+            return retrieval.answer(self._embed_user(raw)[EMBEDDING], raw[K], raw[EXCLUDE], raw[EXCLUDE_COUNT])
 
         return TensorFunction(self._user_columns, "row", answer, options=options)
 
@@ -234,8 +262,8 @@ class ServedTowers(tf.Module):
 
 def _check_names(columns: tuple[Column, ...]) -> None:
     for column in columns:
-        if column.name in (K, EXCLUDE):
-            expected = f"other names than {K} and {EXCLUDE}, which are inputs of `{RETRIEVE}` themselves"
+        if column.name in (K, EXCLUDE, EXCLUDE_COUNT):
+            expected = f"other names than {K} and {EXCLUDE}, which are inputs of `{RETRIEVE}` as {EXCLUDE_COUNT} is"
             fix = "give the column another name in the source's declaration, and import the data again"
             raise InputError("feature set", f"a user's column named {column.name!r}", expected, fix)
 

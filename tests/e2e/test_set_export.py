@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -146,3 +147,18 @@ def test_the_parameters_of_one_model_travel_and_no_optimizer(request_log, set_ra
     numbers = [shape for name, shape in saved.items() if name.endswith("VARIABLE_VALUE")]
     wanted = [weight.shape.as_list() for weight in model_of(request_log, "set_ranker").trainable_weights]
     assert sorted(numbers) == sorted(wanted)
+
+
+def test_requests_that_are_joined_and_padded_get_their_scores(set_ranker, contract):
+    from serving.loading import Scorer
+    from tests.helpers.batching_server import answers_of_batch
+
+    scorer, inputs = Scorer(set_ranker), contract["signatures"]["serving_default"]["inputs"]
+    sizes = [(5, 1, 9), (12, 2, 3), (1, 1, 20)]
+    requests = [
+        {**request(inputs, *one, seed), "candidate_count": np.full(one[1], one[0])} for seed, one in enumerate(sizes)
+    ]
+    answers = answers_of_batch(lambda batch: scorer.ask("serving_default", batch), requests)
+    for sent, answer, (candidates, _, _) in zip(requests, answers, sizes):
+        alone = scorer.ask("serving_default", sent)["logit"]
+        np.testing.assert_allclose(answer["logit"][:, :candidates], alone, atol=1e-6)

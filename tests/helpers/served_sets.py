@@ -97,6 +97,9 @@ def request(inputs: Mapping[str, Any], candidates: int, batch: int = 1, history:
     made: dict[str, np.ndarray] = {}
     for name, told in inputs.items():
         shape = [sizes[axis] for axis in told["shape"]]
+        if name == "candidate_count":
+            # Left out: `candidate` alone says it, and the client counts.
+            continue
         if "lengths_of" in told:
             made[name] = np.full(shape, history)
         elif name == "candidate":

@@ -13,12 +13,12 @@ from serving.client.inputs import (
     Tensor,
     check_message,
     number_of_items,
-    padded_lists,
     prepared,
     signatures_of,
 )
 from serving.client.json_inputs import read_inputs
 from serving.client.known_models import KnownModels
+from serving.client.lists import padded_lists
 from serving.protocol import ServingError
 from transforms.errors import InputError
 
@@ -61,10 +61,13 @@ def test_markers_at_the_end_are_padding_as_they_are_in_arrays(lists: Any, dtype:
     assert [padded_lists([one], dtype)[1].tolist() for one in lists] == [[one] for one in lengths]
 
 
-def test_of_an_array_the_server_finds_the_ends() -> None:
+def test_an_array_ends_before_its_last_missing_markers() -> None:
     array = np.array([[b"a", b""], [b"", b""]], object)
     found, lengths = padded_lists(array, "string")
-    assert found is array and lengths.tolist() == [-1, -1]
+    assert found is array and lengths.tolist() == [1, 0]
+    assert padded_lists(np.array([[5, -1, 6, -1], [-1, -1, -1, -1]]), "int64")[1].tolist() == [3, 0]
+    assert padded_lists(np.array([[1.0, np.inf], [np.nan, 2.0]], np.float32), "float32")[1].tolist() == [1, 2]
+    assert padded_lists(np.zeros([2, 0], np.int64), "int64")[1].tolist() == [0, 0]
     # Unless it holds None, as a table's column of objects does.
     assert padded_lists(np.array([["a", None], ["b", "c"]], object), "string")[1].tolist() == [2, 2]
     ragged = np.empty(2, object)

@@ -16,7 +16,7 @@ from models.ranking.deepfm import DeepFM
 from models.retrieval.dssm import DSSM
 from models.retrieval.int_tower import IntTower
 from serving.client import PredictClient, ServingError
-from serving.client.predict_client import _padded
+from serving.client.lists import padded_ids
 from serving.contract import BATCHING_PARAMETERS, read_contract
 from serving.export.golden import read_golden
 from serving.export.requests import request_inputs
@@ -105,7 +105,8 @@ def test_without_k_the_default_holds_and_without_a_list_nothing_is_left_out(
     found = client.retrieve(NAME, user_inputs(towers))
     assert found.item_ids.shape == (5, ITEMS)
     assert all(set(row) == set(towers.catalogue().ids) for row in found.item_ids.tolist())
-    assert client.metadata(NAME)["retrieve"].defaults == {"k", "exclude", "history_lengths"}
+    columns = {"user_id", "history", "history_lengths"}
+    assert client.metadata(NAME)["retrieve"].defaults == {"k", "exclude", "exclude_count", *columns}
 
 
 def test_ids_to_leave_out_are_of_any_number_and_the_next_best_come(towers: ToyTowers, client: PredictClient) -> None:
@@ -269,7 +270,8 @@ def test_warm_up_asks_for_items_too(towers: ToyTowers) -> None:
     for record in tf.data.TFRecordDataset(str(towers.version / WARMUP)):
         sent = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
         if sent.model_spec.signature_name == "retrieve":
-            assert set(sent.inputs) == {"user_id", "timestamp", "history", "history_lengths", "k", "exclude"}
+            columns = {"user_id", "timestamp", "history", "history_lengths"}
+            assert set(sent.inputs) == columns | {"k", "exclude", "exclude_count"}
             sizes = {proto.tensor_shape.dim[0].size for proto in sent.inputs.values()}
             # A server that joins requests to batches takes no other ones.
             assert len(sizes) == 1
@@ -369,4 +371,4 @@ def test_any_similarity_is_retrieved_by(towers: ToyTowers, tmp_path: Path, model
     ],
 )
 def test_ids_to_leave_out_are_padded_with_the_missing_marker_of_their_type(lists: Any, wanted: Any) -> None:
-    assert _padded(lists).tolist() == wanted
+    assert padded_ids(lists).tolist() == wanted
