@@ -303,9 +303,13 @@ class Cascade:
             return sent[-1].inputs
 
         def call() -> tuple[int, list[np.ndarray]]:
+            # All outputs, as warm-up requests ask for: other ones are another graph, optimized at the first request.
             answer = self._clients[stage.server].predict(
-                stage.model, inputs, stage.signature, outputs=(stage.score,), timeout_s=_left(end), **_pin(stage)
+                stage.model, inputs, stage.signature, timeout_s=_left(end), **_pin(stage)
             )
+            if stage.score not in answer.outputs:
+                names = ", ".join(answer.outputs)
+                raise ValueError(f"received outputs {names}; expected {stage.score!r} among them; correct `score`")
             return answer.version, split_scores(answer.outputs[stage.score], counts, sets[-1])
 
         answer, reason = None, passed.problem
