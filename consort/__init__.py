@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # The same names as in _PUBLIC, for type checkers and editors
     from models.training.compiling import compile_model as compile_model
     from models.training.losses import ClickLoss as ClickLoss
     from models.training.optimizers import LazyAdam as LazyAdam
+    from serving.cascade import Cascade as Cascade
+    from serving.cascade import load_cascade as load_cascade
     from serving.client import PredictClient as PredictClient
     from serving.export.export import export_model as export_model
     from transforms.beam.columns import Preprocessing as Preprocessing
@@ -53,6 +55,8 @@ _PUBLIC = {
     "compile_model": "models.training.compiling",
     "export_model": "serving.export.export",
     "PredictClient": "serving.client",
+    "Cascade": "serving.cascade",
+    "load_cascade": "serving.cascade",
 }
 """Module of each public name."""
 
