@@ -20,7 +20,7 @@ from transforms.stream import RowEncoder
 _READ_AT_ONCE = 8192
 
 
-def retrieval_data(task: Task, clicked_only: bool) -> RetrievalData:
+def retrieval_data(task: Task, clicked_only: bool, batch_size: int | None = None) -> RetrievalData:
     """Reads the raw rows of a task.
 
     The items are those of the train and eval splits, with the values that they had when the eval split began.
@@ -28,6 +28,7 @@ def retrieval_data(task: Task, clicked_only: bool) -> RetrievalData:
     Args:
       task: what to train on.
       clicked_only: leaves out the rows without a click, before they are transformed.
+      batch_size: None: that of the run.
     """
     splits, settings = {name: list(task.raw_files.get(name, ())) for name in ("train", "eval")}, task.config.training
     logs = {name: _log(files, task.feature_set) for name, files in splits.items()}
@@ -49,7 +50,7 @@ def retrieval_data(task: Task, clicked_only: bool) -> RetrievalData:
     plain = RowEncoder(task.transform, task.feature_set)
     encode = RowEncoder(task.transform, task.feature_set, more=[_PlaceOf(items.ids, new_places)])
     rows = len(train_places) if clicked_only else len(logs["train"][0])
-    size = batch_size_of(settings, rows)
+    size = batch_size or batch_size_of(settings, rows)
 
     def batches(split: str, **options: Any) -> tf.data.Dataset:
         records = serialized(splits[split], size, **options)

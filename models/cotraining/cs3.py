@@ -13,6 +13,8 @@ from models.cotraining.base import Recipe, Trained
 from models.cotraining.clicks import Clicks
 from models.cotraining.external_inputs import ExternalInput, external_input
 from models.cotraining.peers import PeerModel
+from models.cotraining.retrieval import check_towers
+from models.cotraining.tower_pretraining import give_weights, pretrain_options, pretrain_towers
 from models.layers.tower_caches import TowerCaches
 from models.layers.vector_store import StoreContent
 from models.options import Options
@@ -282,15 +284,22 @@ class CS3Recipe(Recipe, CS3Options):
         None: a ranker trained beside the towers fills them.
       caches_from: folder of an earlier run whose cached vectors the new caches start with, for the ids that both runs
         know; None: the caches start empty.
+      pretrain: options of the recipe `retrieval`, with `epochs`, `patience`, `learning_rate` and `batch_size`, by which
+        the towers alone learn first, to retrieve from the whole catalogue; {} takes the defaults. None: no pretraining.
     """
 
     in_time_order: ClassVar[bool] = True
 
     teacher: str | None = None
     caches_from: str | None = None
+    pretrain: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.pretrain is not None:
+            if not isinstance(self.pretrain, Mapping):
+                raise ValueError(f"pretrain is {self.pretrain!r}; expected options of the recipe retrieval, or {{}}")
+            pretrain_options(self.pretrain)
         for name, meant in (("teacher", "the path of an exported ranker"), ("caches_from", "the folder of a run")):
             path = getattr(self, name)
             if path is not None and not (isinstance(path, str) and path):
@@ -324,6 +333,8 @@ class CS3Recipe(Recipe, CS3Options):
             )
         if any(item.shape.per_candidate for item in towers.embeddings.inputs):
             raise ValueError("records are requests; expected rows, as a stream has them; set record to row")
+        if self.pretrain is not None:
+            check_towers(towers)
         # How wide a teacher's layer is makes no difference here.
         self.group(towers, ranker[0] if ranker else None, {}, 1 if self.teacher else 0)
 
@@ -349,12 +360,26 @@ class CS3Recipe(Recipe, CS3Options):
 
     def train(self, job: TrainingJob, directory: Path) -> Trained:
         group = self.streamed(job)
-        result = job.fit(group, directory / "together", job.settings, job.seed)
+        changes: dict[str, Any] = {}
+        before: dict[str, Any] = {}
+        if self.pretrain is not None:
+            if tf.distribute.has_strategy():
+                raise ValueError(
+                    "pretrain is set under a strategy of tf.distribute; expected one process; leave it out"
+                )
+            plain, pretraining = pretrain_towers(job, pretrain_options(self.pretrain), directory / "retrieval")
+            towers = self.served(group)
+            give_weights(towers, plain)
+            group.load_peer(0, towers)
+            # Pretrained towers have their bias.
+            changes, before = {"base_rate": None}, {"pretraining_of_towers": pretraining}
+        result = job.fit(group, directory / "together", job.settings, job.seed, **changes)
         report = {
             "recipe": "cs3",
             "towers": type(group.towers).__name__,
             **({"ranker": type(group.ranker).__name__} if group.ranker is not None else {}),
             "cached_ids": _cached_ids(group),
+            **before,
         }
         return Trained(self.served(group), result, report)
 

@@ -49,16 +49,29 @@ def best_half_life(data: RetrievalData) -> float:
 
 
 def train_retrieval(
-    job: TrainingJob, towers: TowerModel, options: RetrievalOptions, settings: FitSettings, directory: Path
+    job: TrainingJob,
+    towers: TowerModel,
+    options: RetrievalOptions,
+    settings: FitSettings,
+    directory: Path,
+    batch_size: int | None = None,
 ) -> tuple[FitResult, dict[str, Any]]:
     """Trains towers in place, and calibrates their logit.
+
+    Args:
+      job: of the run.
+      towers: not yet built.
+      options: of the softmax.
+      settings: of this fit.
+      directory: of its checkpoints.
+      batch_size: None: that of the run.
 
     Returns:
       The result of the fit, and what to report.
     """
     if job.retrieval is None:
         raise ValueError("the job has no data for retrieval; expected the catalogue of the run; give it")
-    data = job.retrieval(not options.log_loss_weight)
+    data = job.retrieval(not options.log_loss_weight, batch_size)
     half_life = best_half_life(data) if options.half_life_days is None else options.half_life_days
     chosen = {**options.values(RetrievalOptions), "half_life_days": half_life}
     _start_embeddings(job, towers, options.embedding_stddev)

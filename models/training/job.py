@@ -83,7 +83,8 @@ class TrainingJob:
       base_rate: share of clicks among the first training records; None: not known.
       linear_start: lets a new model with linear terms begin as a logistic regression; None: it does not.
       external: what the recipe's external inputs loaded, by the option that names each.
-      retrieval: returns the data of a softmax over the catalogue, of clicked rows alone or of all; None: there is none.
+      retrieval: returns the data of a softmax over the catalogue, of clicked rows alone or of all, in batches of a size
+        (None: the run's); None: there is none.
       log_dir: maps the folder of the checkpoints to that of TensorBoard's event files; None: `tensorboard` in it.
     """
 
@@ -97,7 +98,7 @@ class TrainingJob:
     base_rate: float | None = None
     linear_start: LinearStart | None = None
     external: Mapping[str, Any] = field(default_factory=dict)
-    retrieval: Callable[[bool], RetrievalData] | None = None
+    retrieval: Callable[[bool, int | None], RetrievalData] | None = None
     log_dir: Callable[[Path], Path] | None = None
 
     def fit(self, model: keras.Model, directory: Path, settings: FitSettings, seed: int, **changes: Any) -> FitResult:

@@ -135,6 +135,9 @@ def _check(config: RunConfig, span: Path, dataset: Dataset) -> None:
     config.check_source(dataset.source, str(span))
     if config.record != "row":
         raise InputError("record", repr(config.record), "'row': a stream has rows", "set record to row")
+    if config.recipe.options.get("pretrain") is not None:
+        fix = "leave it out, or use `consort train`"
+        raise InputError("recipe.options.pretrain", "options", "none: a stream has no catalogue to begin with", fix)
     if config.training.distribution not in ("none", "parameter_server"):
         found = repr(config.training.distribution)
         raise InputError("training.distribution", found, "'none' or 'parameter_server'", "leave it out")

@@ -11,12 +11,14 @@ import tf_keras as keras
 
 from models.cotraining.base import Trained, build_recipe
 from models.cotraining.cs3 import RANKER, CS3Recipe
+from models.cotraining.tower_pretraining import give_weights, pretrain_options, pretrain_towers
 from models.layers.vector_store import StoreContent
 from models.registry import build_model
 from models.retrieval.tower_model import TowerModel
-from models.training.job import FitSettings, TrainingJob
+from models.training.job import FitSettings, RetrievalData, TrainingJob
 from tests.helpers.model_batches import REQUEST, ROW, SIZES
-from tests.helpers.tower_pairs import events
+from tests.helpers.tower_pairs import events, moved
+from transforms.features import CATALOGUE_PLACE
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -132,6 +134,62 @@ def test_both_models_begin_with_the_share_of_clicks() -> None:
         np.testing.assert_allclose(tf.sigmoid(logits).numpy(), 0.2, atol=0.01)
     group = CS3Recipe(**_IDS).streamed(dataclasses.replace(_job(), base_rate=0.0))
     assert np.isfinite(group(features)["towers"].numpy()).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dssm", {"cycle_adaptive": ("user", "item"), "include_first_layer": True}),
+        ("fism", {"residual": True}),
+        ("transformer_two_tower", {"heads": 1, "width": 4}),
+    ],
+)
+def test_towers_with_caches_begin_as_the_pretrained_ones_whatever_the_caches_hold(name: str, options: Any) -> None:
+    def build(seed: int, _: Any) -> Any:
+        return build_model(name, ROW, SIZES, embedding_dim=3, hidden_units=(5, 3), seed=seed, **options)
+
+    group = CS3Recipe(**_IDS).group(build(3, None), _build(4, RANKER), {}, 0)
+    group.build_variables()
+    for store in group.caches.stores.values():
+        store.vectors.assign(tf.fill(store.vectors.shape, 7.0))
+    features, _ = events(_BATCH)
+    plain = moved(build(5, None), features)
+    towers: Any = group.peer(0)
+    give_weights(towers, plain)
+    group.load_peer(0, towers)
+    np.testing.assert_allclose(group(features)["towers"], plain(features), rtol=1e-5, atol=1e-6)
+
+
+def test_the_online_pass_begins_with_the_towers_of_the_softmax_over_the_catalogue(tmp_path: Path) -> None:
+    options = {"log_loss_weight": 1.0, "history_dropout": 0.0, "user_feature": "user", "epochs": 1, "half_life_days": 0}
+    job = dataclasses.replace(_job(learning_rate=1e-12), retrieval=lambda *_: _catalogue())
+    pretrain = {**options, "learning_rate": 0.05}
+    trained = CS3Recipe(**_IDS, pretrain=pretrain).train(job, tmp_path)
+    plain, report = pretrain_towers(job, pretrain_options(pretrain), tmp_path / "alone")
+    assert trained.report["pretraining_of_towers"] == report and report["steps"] == _STEPS
+    features, _ = events(_BATCH)
+    np.testing.assert_allclose(trained.model(features), plain(features), rtol=1e-4, atol=1e-5)
+    assert np.abs(plain(features) - _build(3, None)(features)).max() > 0.01
+
+
+def _catalogue() -> RetrievalData:
+    places = np.arange(7)
+
+    def batches(*_: int) -> tf.data.Dataset:
+        return _stream(1).map(lambda features, label: ({**features, CATALOGUE_PLACE: features["item"]}, label))
+
+    items = {"item": places, "price": np.linspace(-1, 1, 7).astype(np.float32)}
+    times = np.full(7, 100)
+    return RetrievalData(batches, None, _STEPS, items, 7, np.ones(7, np.int64), places, times, places[:0], times[:0])
+
+
+def test_pretraining_needs_known_options_and_a_catalogue(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pretrain has no option 'epoch'"):
+        CS3Recipe(**_IDS, pretrain={"epoch": 3})
+    with pytest.raises(ValueError, match="pretrain is True; expected options"):
+        build_recipe("cs3", pretrain=True)
+    with pytest.raises(ValueError, match="there is no catalogue"):
+        CS3Recipe(**_IDS, pretrain={}).train(_job(), tmp_path)
 
 
 @pytest.mark.parametrize("option", ["alpha", "beta"])

@@ -190,7 +190,7 @@ def test_a_run_keeps_the_best_recall_and_a_calibrated_logit(tmp_path: Path) -> N
         settings=FitSettings(epochs=3, learning_rate=0.05),
         seed=1,
         in_vocabulary_ids={"users": 4, "items": 7},
-        retrieval=lambda clicked_only: _data(),
+        retrieval=lambda clicked_only, batch_size: _data(),
     )
     trained = RetrievalRecipe(user_feature="user").train(job, tmp_path)
     model: Any = trained.model
