@@ -28,7 +28,7 @@ class DuetGrid(WorldGrid):
 
     Args:
       requests: of a simulated log; of a dataset the requests to read at most, from the start of each split.
-      epochs: at most; on logs of fewer requests as many as make the same number of steps.
+      epochs: at most; on logs of fewer requests as many as make the same number of steps, except to try a rate.
       patience: epochs without a lower eval log loss before training stops.
       width: of each attention stream of a set ranker; None: the model's default.
       main, ablations, schedules: rows of these parts.
@@ -80,18 +80,21 @@ class DuetGrid(WorldGrid):
     def swept_method(number: float) -> str:
         return lambda_method(number)
 
-    def cell_config(self, source: str, requests: int, method: str, seed: int, learning_rate: float) -> "RunConfig":
+    def cell_config(
+        self, source: str, requests: int, method: str, seed: int, learning_rate: float, is_tried: bool = False
+    ) -> "RunConfig":
         """Returns the run file of a cell: a preset, the grid's sizes, and the model and recipe of the method.
 
         Args:
           source: of the dataset.
           requests: of its train split.
           method, seed, learning_rate: of the cell.
+          is_tried: True if it only tries the rate: a rate for one pass is chosen by one pass.
         """
         chosen = method_of(method)
         outputs = {"outputs": chosen.outputs[0]} if chosen.outputs and chosen.outputs[0] > 1 else {}
         width = {"width": self.width} if self.width is not None and chosen.model == "set_ranker" else {}
-        epochs = self._epochs(requests)
+        epochs = self.epochs if is_tried else self._epochs(requests)
         recipe, options = "single", dict[str, Any]()
         if chosen.baseline:
             recipe, options = "entire_space", {"method": chosen.baseline, "options": dict(chosen.options)}

@@ -31,7 +31,8 @@ def run_cell(run: CellRun) -> dict[str, Any]:
     cell, grid, data = run.cell, run.grid, run.data
     dataset, rate = data.dataset(), chosen_rate(cell, grid, run.root)
     requests = dataset.records["request"]["train"].records
-    config = grid.cell_config(dataset.source, requests, cell.method, cell.place.seed, rate)
+    is_tried = cell.learning_rate is not None
+    config = grid.cell_config(dataset.source, requests, cell.method, cell.place.seed, rate, is_tried)
     task, trained = train(config, data.records, run.folder, data.transformed)
     best = int(trained.report.get("best_peer", 0))
     models = trained.models()
@@ -46,7 +47,7 @@ def run_cell(run: CellRun) -> dict[str, Any]:
         "variant": cell.place.variant,
         "seed": cell.place.seed,
         "method": cell.method,
-        "tried": cell.learning_rate is not None,
+        "tried": is_tried,
         "learning_rate": rate,
         "served": f"peer_{best}",
         **metrics,

@@ -85,6 +85,7 @@ def test_a_learning_curve_has_logs_of_several_sizes_and_their_epochs_make_the_sa
     # 60 requests have 48 to train on, 20 have 16: a third, so three times as many epochs.
     configs = [example.cell_config("simulated", train, "duet", 1, 0.01) for train in (48, 16)]
     assert [config.training.epochs for config in configs] == [2, 6]
+    assert example.cell_config("simulated", 16, "duet", 1, 0.01, is_tried=True).training.epochs == 2
     assert configs[0].model.options["width"] == 8
     assert "width" not in example.cell_config("simulated", 48, "two_tower", 1, 0.01).model.options
 
