@@ -1,6 +1,7 @@
 """Predict, Classify, Regress and MultiInference on one loaded SavedModel, checked and answered as TF Serving does."""
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -54,7 +55,7 @@ class Servable:
         timeout_s: float | None = None,
         content: bool = False,
         most_repeated_bytes: int = MOST_REPEATED_BYTES,
-    ) -> None:
+    ) -> float:
         """Answers a PredictRequest.
 
         Args:
@@ -63,6 +64,9 @@ class Servable:
           timeout_s: what is left until the deadline; None means no deadline.
           content: outputs as `tensor_content` instead of repeated fields.
           most_repeated_bytes: memory of the inputs that hold fewer values than elements.
+
+        Returns:
+          The seconds that the run in TensorFlow took.
 
         Raises:
           ServingError: with TensorFlow Serving's code and message.
@@ -76,10 +80,13 @@ class Servable:
         outputs = _outputs(signature, request.output_filter)
         _check_types(signature, request.inputs)
         inputs = _inputs(signature, request.inputs, self._defaults[name])
+        start = time.perf_counter()
         results = self._session.run(inputs, list(outputs.values()), timeout_s)
+        seconds = time.perf_counter() - start
         response.model_spec.signature_name = name
         for alias, tensor in zip(outputs, results, strict=True):
             _answer(response.outputs[alias], alias, tensor, content)
+        return seconds
 
     def run_strings(self, values: Sequence[bytes], inputs: Sequence[str], outputs: Sequence[str]) -> list[Tensor]:
         """Runs the graph on one vector of strings.

@@ -76,10 +76,9 @@ class Service:
             limited = remaining is None or remaining > self._longest_call_s
             try:
                 timeout_s = self._longest_call_s if limited else remaining
-                start = time.perf_counter()
-                servable.predict(request, response, timeout_s, self._tensor_content)
+                seconds = servable.predict(request, response, timeout_s, self._tensor_content)
                 if self._metrics is not None:
-                    self._metrics.observe_run(request.model_spec.name, time.perf_counter() - start)
+                    self._metrics.observe_run(request.model_spec.name, seconds)
             except ServingError as error:
                 if limited and error.code == "DEADLINE_EXCEEDED":
                     message = f"stopped after {self._longest_call_s:g} s, the longest that a call may take here"

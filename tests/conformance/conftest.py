@@ -29,10 +29,10 @@ POLL_S = 0.05
 LOAD_S = 60.0
 
 
-@pytest.fixture(autouse=True)
-def _skipped_elsewhere(request: pytest.FixtureRequest) -> None:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips what starts a server of its own where another's is tested."""
-    if request.config.getoption("--target") and not {"server", "serve"} & set(request.fixturenames):
+    if item.config.getoption("--target") and not {"server", "serve"} & set(getattr(item, "fixturenames", ())):
         pytest.skip("needs a server that is started with other flags or on other folders")
 
 

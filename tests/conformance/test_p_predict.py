@@ -286,7 +286,7 @@ def test_concurrent_calls_do_not_mix(stub):
         x = [float(number)] * (number % 7 + 1)
         return _ask(stub, "default", x=x)["y"].tolist() == [number / 2 + 2] * len(x)
 
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
         assert all(pool.map(ask, range(400)))
 
 

@@ -50,10 +50,16 @@ def test_v01_leading_zeros_are_a_number_and_other_names_are_ignored(serve, tmp_p
     _publish(two, tmp_path, "00000123")
     for name in ("non_numerical_child", "1.5", "-3", "7.denied", str(2**63)):
         (tmp_path / name).mkdir()
-    (tmp_path / "200").write_text("a file is no version")
     with serve(tmp_path) as (server, client):
         server.wait_ready(20.0)
         assert _states(client) == {123: "AVAILABLE"}
+
+
+def test_a_file_is_no_version(tmp_path):
+    # TensorFlow Serving takes it for one, which cannot be loaded.
+    (tmp_path / "200").write_text("a file")
+    (tmp_path / "7").mkdir()
+    assert scan(tmp_path) == {7: tmp_path / "7"}
 
 
 def test_v02_a_version_of_fourteen_digits_is_served(serve, tmp_path, two):
