@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.memory import Memory
 from runs.provenance import machine
 from transforms.errors import ConsortError
 
@@ -59,7 +59,7 @@ def _learn_and_query(base: Path) -> dict[str, Any]:
 
     served, started = base / "served" / PRESET, time.monotonic()
     with _learner(base) as process:
-        memory = _Memory(process)
+        memory = Memory(process)
         _wait_until(lambda: bool(versions_in(served)), process, base)
         inputs, _, _ = read_golden_retrieval(versions_in(served)[0][1])
         one = {name: values[:1] for name, values in inputs.items()}
@@ -122,27 +122,3 @@ def _query(client: Any, inputs: dict[str, np.ndarray], process: subprocess.Popen
         "p50_ms": float(p50),
         "p99_ms": float(p99),
     }
-
-
-class _Memory:
-    """Main memory of a process, sampled once a second until it ends."""
-
-    def __init__(self, process: subprocess.Popen[bytes]):
-        self._process, self._megabytes = process, list[float]()
-        threading.Thread(target=self._watch, daemon=True).start()
-
-    def _watch(self) -> None:
-        while self._process.poll() is None:
-            with contextlib.suppress(OSError, StopIteration):
-                lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
-                resident = next(line for line in lines if line.startswith("VmRSS"))
-                self._megabytes.append(int(resident.split()[1]) / 1e3)
-            time.sleep(1.0)
-
-    def summary(self) -> dict[str, float | None]:
-        """Returns medians of the second and the last fifth of the time; the first fifth is loading."""
-        fifth = len(self._megabytes) // 5
-        if not fifth:
-            return {"memory_mb_early": None, "memory_mb_late": None}
-        early, late = self._megabytes[fifth : 2 * fifth], self._megabytes[-fifth:]
-        return {"memory_mb_early": float(np.median(early)), "memory_mb_late": float(np.median(late))}

@@ -60,10 +60,13 @@ def bench_serve(
     """
     with tempfile.TemporaryDirectory() as folder:
         say("simulating a log, learning its transform, exporting a model")
-        inputs = _export(Path(folder), candidates, history, seed)
+        inputs = export_rankers(Path(folder), candidates, history, seed)
         xla = signature in signatures_with_flags(Path(folder) / "serving" / MODEL / "1")
         say("starting the server")
-        with _server(Path(folder) / "serving", xla) as address, PredictClient(address, timeout_s=60.0) as client:
+        with (
+            server_process(Path(folder) / "serving", xla) as (address, _),
+            PredictClient(address, timeout_s=60.0) as client,
+        ):
             ask = _calls_of(client, inputs, signature)
             say(f"asking {address}, {rounds} times {requests} requests")
             measured = [_percentiles(call_seconds(ask, requests, _WARM)) for _ in range(rounds)]
@@ -80,8 +83,10 @@ def bench_serve(
     }
 
 
-def _export(folder: Path, candidates: int, history: int, seed: int) -> list[dict[str, np.ndarray]]:
-    """Writes a model under `folder/serving`, and returns requests for it."""
+def export_rankers(
+    folder: Path, candidates: int, history: int, seed: int, count: int = 1
+) -> list[dict[str, np.ndarray]]:
+    """Writes versions 1 to `count` of a model under `folder/serving`, of different weights; returns requests for it."""
     default = World()
     ranked = min(default.ranked_items, candidates)
     world = World(
@@ -98,11 +103,22 @@ def _export(folder: Path, candidates: int, history: int, seed: int) -> list[dict
     features = dataset.feature_set
     transform_dataset(folder / "data", dataset, folder / "transformed", features, "request", splits=())
     transform = load_transform(folder / "transformed")
+    examples = first_examples(shard_paths(folder / "data", dataset, "request", "test"), _DISTINCT)
+    for version in range(1, count + 1):
+        model = _random_ranker(features, table_sizes(features, transform), seed + version - 1)
+        path = folder / "serving" / MODEL / str(version)
+        export_model(path, MODEL, model, transform, features, "request", {}, examples)
+    logged = request_inputs(examples, features, "request")
+    one_by_one = [{name: value[k : k + 1] for name, value in logged.items()} for k in range(len(examples))]
+    return [_with_history(one, features, history) for one in one_by_one]
+
+
+def _random_ranker(features: FeatureSet, sizes: Any, seed: int) -> SetRanker:
     keras.utils.set_random_seed(seed)
     settings = ModelConfig()
     model = SetRanker(
         features.model_inputs("request"),
-        table_sizes(features, transform),
+        sizes,
         embedding_dim=settings.embedding_dim,
         hidden_units=settings.hidden_units,
         seed=seed,
@@ -111,11 +127,7 @@ def _export(folder: Path, candidates: int, history: int, seed: int) -> list[dict
     model.build_head()
     for weight in model.trainable_weights:
         weight.assign_add(tf.random.normal(weight.shape, stddev=0.1))
-    examples = first_examples(shard_paths(folder / "data", dataset, "request", "test"), _DISTINCT)
-    export_model(folder / "serving" / MODEL / "1", MODEL, model, transform, features, "request", {}, examples)
-    logged = request_inputs(examples, features, "request")
-    one_by_one = [{name: value[k : k + 1] for name, value in logged.items()} for k in range(len(examples))]
-    return [_with_history(one, features, history) for one in one_by_one]
+    return model
 
 
 def _with_history(inputs: Mapping[str, np.ndarray], features: FeatureSet, history: int) -> dict[str, np.ndarray]:
@@ -131,14 +143,15 @@ def _with_history(inputs: Mapping[str, np.ndarray], features: FeatureSet, histor
 
 
 @contextlib.contextmanager
-def _server(base: Path, xla: bool) -> Iterator[str]:
+def server_process(base: Path, xla: bool) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Serves models in another process, and yields its address and that process."""
     command = [sys.executable, "-m", "consort", "serve", str(base), "--port", "0", *(["--xla"] if xla else [])]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             line = process.stdout.readline() if process.stdout else ""
             if " on " not in line:
                 raise ConsortError(f"the server did not start: {line!r}")
-            yield line.rsplit(" on ", 1)[1].strip()
+            yield line.rsplit(" on ", 1)[1].strip(), process
         finally:
             process.terminate()
             process.wait(timeout=30)

@@ -202,6 +202,33 @@ def online(
 
 
 @app.command()
+def versions(
+    minutes: Annotated[float, typer.Option(metavar="MINUTES", help="Duration of the load.", min=0.01)] = 30.0,
+    flip_seconds: Annotated[float, typer.Option(metavar="SECONDS", help="Time between two versions.", min=0.1)] = 60.0,
+    threads: Annotated[int, typer.Option(metavar="N", help="Number of requests at a time.", min=1)] = 3,
+    candidates: Annotated[
+        int, typer.Option(metavar="N", help="Number of candidates in the largest request.", min=1)
+    ] = 200,
+    history: Annotated[int, typer.Option(metavar="N", help="Length of the user's history.", min=0)] = 50,
+    seed: Seed = 1,
+    json_file: JsonFile = None,
+) -> None:
+    """Send mixed requests to a server while versions change.
+
+    Compares each answer with the version that it names. Exit code 1 if a request failed or an answer was wrong.
+
+    Example: consort bench versions --minutes 5 --flip-seconds 10 --json versions.json
+    """
+    from benchmarks.versions import bench_versions
+    from transforms.errors import ConsortError
+
+    result = bench_versions(minutes, flip_seconds, threads, candidates, history, seed, say)
+    _show(result, json_file)
+    if result["failed"] or result["wrong"] or not result["server_running"]:
+        raise ConsortError(f"{result['failed']} requests failed and {result['wrong']} answers were wrong")
+
+
+@app.command()
 def peers(
     out: Annotated[
         Path | None,

@@ -7,6 +7,7 @@ import tf_keras as keras
 
 from models.layers.arguments import checked_count, derived_seed
 from models.layers.dense import Dense, ResumableDropout
+from models.layers.layer_normalization import LayerNormalization
 from models.layers.linear_attention import LinearAttention
 
 
@@ -45,7 +46,7 @@ class TransformerBlock(keras.layers.Layer):
         super().__init__(**kwargs)
         self.heads, self.dropout, self.seed = checked_count("heads", heads), dropout, seed
         self.inner_units = None if inner_units is None else checked_count("inner_units", inner_units)
-        self.norms = [keras.layers.LayerNormalization(name=name) for name in ("norm_attention", "norm_inner")]
+        self.norms = [LayerNormalization(name=name) for name in ("norm_attention", "norm_inner")]
         self.drops = [
             ResumableDropout(dropout, derived_seed(seed, f"dropout {part}"))
             for part in (("attention", "inner") if dropout else ())
@@ -61,7 +62,8 @@ class TransformerBlock(keras.layers.Layer):
             self._dense("first", inner, "relu"),
             self._dense("last", width),
         )
-        for layer in (self.joined, self.first, *self.norms, *self.drops):
+        layers: tuple[keras.layers.Layer, ...] = (self.joined, self.first, *self.norms, *self.drops)
+        for layer in layers:
             layer.build(shape)
         self.last.build(shape[:-1].concatenate([inner]))
         super().build(input_shape)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from benchmarks.online import _Memory
+from benchmarks.memory import Memory
 from tests.helpers.command_line import consort
 
 
@@ -22,7 +22,7 @@ def test_a_short_stream_is_answered_without_a_failure(tmp_path) -> None:
 
 def test_memory_is_that_of_the_second_and_of_the_last_fifth() -> None:
     with subprocess.Popen([sys.executable, "-c", "pass"]) as process:
-        memory = _Memory(process)
+        memory = Memory(process)
         process.wait()
     memory._megabytes = [1.0, 1.0, 5.0, 7.0, 9.0, 9.0, 9.0, 9.0, 20.0, 22.0]
     assert memory.summary() == {"memory_mb_early": 6.0, "memory_mb_late": 21.0}

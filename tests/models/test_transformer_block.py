@@ -31,7 +31,7 @@ def _block(**options: Any) -> _OnOneDict:
 
 
 def _normal(values: np.ndarray, layer: Any) -> np.ndarray:
-    deviation = np.sqrt(values.var(axis=-1, keepdims=True) + layer.epsilon)
+    deviation = np.sqrt(values.var(axis=-1, keepdims=True) + 1e-3)
     scaled = (values - values.mean(axis=-1, keepdims=True)) / deviation
     return scaled * layer.gamma.numpy() + layer.beta.numpy()
 
