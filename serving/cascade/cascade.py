@@ -147,7 +147,7 @@ class Cascade:
         table = self._tables.newest(self.config.timeout_ms / 1e3)
         others = {CANDIDATE, *NOT_COLUMNS, *(table.columns if table else ())}
         inputs: dict[str, Any] = {}
-        defaults: set[str] = set()
+        defaults: dict[str, Any] = {}
         for place, stage in enumerate(self.config.stages):
             try:
                 signatures = self._clients[stage.server].metadata(stage.model, **_pin(stage))
@@ -159,8 +159,9 @@ class Cascade:
             names = [name for name in signature.inputs if name not in others and name not in inputs]
             inputs |= {name: signature.inputs[name] for name in names}
             # What only later stages read may be left out.
-            defaults |= {name for name in names if name in signature.defaults or place}
-        return Signature(inputs, {}, frozenset(defaults))
+            optional = [name for name in names if name in signature.defaults or place]
+            defaults |= {name: signature.default_values.get(name, np.array([])) for name in optional}
+        return Signature(inputs, {}, frozenset(defaults), defaults)
 
     def answer(self, user: Mapping[str, Any], exclude: Sequence[Any] = ()) -> CascadeAnswer:
         """Returns the items for one user.

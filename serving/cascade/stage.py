@@ -9,12 +9,13 @@ import numpy as np
 
 from serving.cascade.items import columns_of, missing_values
 from serving.client import Signature
+from serving.client.inputs import is_option
 from serving.client.lists import MISSING
 from serving.retrieval.item_table import ItemTable
 from transforms.errors import InputError
-from transforms.features import CANDIDATE, ITEM_ID, LENGTHS
+from transforms.features import CANDIDATE, COUNT, ITEM_ID
 
-NOT_COLUMNS = ("k", "exclude")
+NOT_COLUMNS = ("k", "exclude", f"exclude{COUNT}")
 """Inputs of `retrieve` that are no columns of the user."""
 
 
@@ -122,7 +123,7 @@ def user_inputs(users: Users, signature: Signature, stage: str) -> Sent:
         received = ", ".join(users.columns) or "nothing"
         raise InputError(f"user, for {stage}", received, f"also {', '.join(required)}", "add these columns")
     inputs = {name: users.columns[name] for name in names if name in users.columns}
-    return Sent(inputs, 0, tuple(name for name in missing if not name.endswith(LENGTHS)))
+    return Sent(inputs, 0, tuple(name for name in missing if not is_option(name, signature)))
 
 
 def scoring_inputs(
@@ -156,7 +157,7 @@ def scoring_inputs(
             inputs[name] = _padded(columns[name], counts, width, tensor.dtype) if is_set else columns[name]
         elif name in users.columns:
             inputs[name] = users.columns[name] if is_set else _repeated(users.columns[name], counts)
-        elif not name.endswith(LENGTHS) or name not in signature.defaults:
+        elif not is_option(name, signature):
             missing.append(name)
             if name in signature.defaults:
                 continue

@@ -304,14 +304,15 @@ def test_item_columns_are_those_of_the_version_that_answers(stages: Stages, tmp_
 def test_a_version_with_other_columns_is_followed(stages: Stages) -> None:
     with stages.cascade() as cascade:
         cascade.answer(ALICE)
-        # One column less, one of the table more, and one that nobody has.
+        # One column less, one of the table more, and two that nobody has, one of them with a default.
         stages.rows.version = 10
         stages.rows.inputs = {
             name: kind for name, kind in stages.rows.inputs.items() if name != "price"
-        } | {"count": ("INT64", [-1]), "brand": ("STRING", [-1])}  # fmt: skip
+        } | {"count": ("INT64", [-1]), "brand": ("STRING", [-1]), "tag": ("INT64", [-1])}  # fmt: skip
+        stages.rows.optional = ("history_lengths", "tag")
         answer = cascade.answer(ALICE)
     assert answer.fallbacks == {} and answer.stages[2].version == 10
-    assert answer.stages[2].missing_columns == ("brand",) and answer.stages[1].missing_columns == ()
+    assert answer.stages[2].missing_columns == ("brand", "tag") and answer.stages[1].missing_columns == ()
     sent = stages.rows.requests[-1]
     assert sent["count"].tolist() == [5, 4] and sent["brand"].tolist() == [b"", b""] and "price" not in sent
 
