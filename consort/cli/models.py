@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 
 _RESAMPLE_HELP = "Unit of the bootstrap; default: users if the dataset has user ids."
+_TRAIN_DATA_HELP = "Dataset to fit baselines on, e.g. the model's, where another is evaluated."
 _SEEN_HELP = "For two-tower models: exclude items that the user was shown in earlier splits."
 _DEFINITION_HELP = "standard: averaged over requests, NDCG divided by the ideal DCG; recflow: as in RecFlow's paper."
 
@@ -104,6 +105,7 @@ def evaluate(
         _Definition, typer.Option("--ranking-definition", help=_DEFINITION_HELP)
     ] = _Definition.STANDARD,
     baselines: Baselines = True,
+    train_data: Annotated[Path | None, typer.Option("--train-data", metavar="DATA", help=_TRAIN_DATA_HELP)] = None,
     seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
@@ -114,30 +116,27 @@ def evaluate(
 
     Example: consort evaluate /tmp/run --data /tmp/log --split test
     """
-    cut_offs = _cut_offs(ranking_k)
-    definition: RankingDefinition = ranking_definition.value
+    ranking: tuple[Any, RankingDefinition] = (_cut_offs(ranking_k), ranking_definition.value)
     bootstrap: Any = {"resamples": resamples, "seed": seed, "resample": None if resample is None else resample.value}
     from serving.versions import find_saved_model
     from transforms.records import load_dataset
 
     model, load = find_saved_model(directory), _loading_once()
-    dataset = load_dataset(data)
     from runs.evaluate import retrieval_metrics, score
     from runs.off_policy import off_policy_metrics, shown_at_random
 
     with progress("scoring", "records") as update:
         scored = score(model, data, split, progress=update, load=load)
     report_changed(scored.changed_shards)
-    compared, notes = _compared(scored, (model, data, split, load), (cut_offs, definition), bootstrap, baselines)
+    compared, notes = _compared(scored, (model, data, split, load, train_data), ranking, bootstrap, baselines)
     with clock("retrieving"):
         retrieval = retrieval_metrics(model, data, split, exclude_seen, **bootstrap, baselines=baselines)
     with progress("estimating what the model would earn", "rows") as update:
         off_policy = off_policy_metrics(model, data, split, progress=update, load=load, **bootstrap)
-    result = {"model": str(model), "data": str(data), "split": split, **_sizes(scored, definition)}
-    if shown_at_random(dataset, split, off_policy):
+    result = {"model": str(model), "data": str(data), "split": split, **_sizes(scored, ranking[1])}
+    if shown_at_random(load_dataset(data), split, off_policy):
         result["exposure"] = "random: no policy's choice biases these metrics"
-    if resamples:
-        result["resample"] = _drawn(compared.metrics)
+    result |= {"resample": _drawn(compared.metrics)} if resamples else {}
     apart = {name: _with_intervals(one) for name, one in (("retrieval", retrieval), ("off_policy", off_policy)) if one}
     show({**result, **apart, "metrics": _with_intervals(compared.metrics)})
     show_baselines({"split": split, **retrieval})
@@ -158,7 +157,7 @@ def _loading_once() -> "Load":
 
 def _compared(
     scored: "Scored",
-    where: tuple[Path, Path, str, "Load"],
+    where: tuple[Path, Path, str, "Load", Path | None],
     ranking: tuple[tuple[int, ...], "RankingDefinition"],
     bootstrap: dict[str, Any],
     baselines: bool,
@@ -179,7 +178,8 @@ def _compared(
     if not baselines:
         return compared, {}
     if fitted is None:
-        say("no baselines: the dataset has no train and eval split, or the model exports no transform_features")
+        why = "the dataset has no train and eval split, or these are evaluated and the model is of another dataset"
+        say(f"no baselines: {why} (name it by --train-data), or the model exports no transform_features")
     notes = {} if fitted is None else fitted.notes
     return compared, {"baselines": compared.baselines, "gain": compared.gain, "baselines_fitted": notes}
 

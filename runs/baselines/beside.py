@@ -12,7 +12,7 @@ from evaluation.comparison import BaselineScores, compare
 from runs.baselines.cache import FITTED_ON, Predictions, cached, files_identity
 from runs.baselines.ranking import LOGGING_POLICY, Encode, Reader, Split, predict
 from runs.baselines.verdict import reported
-from runs.evaluate import LOGGED_SCORE, Load, Scored, prepared_of, retrieval_metrics, score, splits_of
+from runs.evaluate import LOGGED_SCORE, Load, Scored, check_columns, prepared_of, retrieval_metrics, score, splits_of
 from serving.contract import read_contract
 from serving.export.signatures import EXAMPLES, TRANSFORM
 from serving.loading import Scorer
@@ -21,15 +21,21 @@ from transforms.records import Dataset, load_dataset, paths_of_splits, shard_pat
 
 
 def ranking_baselines(
-    model_dir: str | os.PathLike[str], data_dir: str | os.PathLike[str], split: str, load: Load = Scorer
+    model_dir: str | os.PathLike[str],
+    data_dir: str | os.PathLike[str],
+    split: str,
+    load: Load = Scorer,
+    train_dir: str | os.PathLike[str] | None = None,
 ) -> Predictions | None:
     """Returns what simple models predict for a split, on the features of an exported model.
 
     Args:
       model_dir, data_dir, split, load: as in `runs.evaluate.score`, which has checked them.
+      train_dir: dataset to fit them on; None: the one that is evaluated.
 
     Returns:
-      None where the dataset has no train and eval split to fit them on, or the model no `transform_features`.
+      None where the dataset has no train and eval split to fit them on, or the model no `transform_features`; also
+      where they would be fitted on what is evaluated, which is another dataset than the model was trained on.
     """
     contract, dataset = read_contract(model_dir), load_dataset(data_dir)
     record: RecordKind = contract["record"]
@@ -41,8 +47,14 @@ def ranking_baselines(
         scorer = load(model_dir)
         return (lambda examples: scorer.ask(TRANSFORM, {EXAMPLES: examples})) if scorer.has(TRANSFORM) else None
 
-    files = paths_of_splits(data_dir, dataset, record, splits_of(dataset, record, split))
-    return predictions(data_dir, dataset, features, record, encode, files, {"learned_on": learned_on})
+    asked = splits_of(dataset, record, split)
+    if train_dir is None and dataset.sha256 != learned_on and set(asked) & set(FITTED_ON):
+        return None
+    files = paths_of_splits(data_dir, dataset, record, asked)
+    fit_dir = data_dir if train_dir is None else train_dir
+    fitted_on = dataset if train_dir is None else load_dataset(train_dir)
+    check_columns(features, fitted_on.feature_set, record, str(fit_dir))
+    return predictions(fit_dir, fitted_on, features, record, encode, files, {"learned_on": learned_on})
 
 
 def predictions(

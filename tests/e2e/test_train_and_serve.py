@@ -45,6 +45,19 @@ def test_the_run_records_the_model_beside_baselines(trained):
     assert gain["auc"] == pytest.approx(record["auc"] - 0.5) and gain["auc_low"] > 0
 
 
+def test_baselines_are_not_fitted_on_what_is_evaluated_of_another_log(folder, data, trained):
+    from runs.baselines.beside import ranking_baselines
+    from runs.evaluate import score
+
+    write_learnable(folder / "other", seed=5)
+    asked = (trained / "model", folder / "other", "all")
+    assert ranking_baselines(*asked) is None
+    fitted = ranking_baselines(*asked, train_dir=data)
+    assert fitted is not None
+    np.testing.assert_allclose(fitted.arrays["mean_rate"], score(trained / "model", data, "train").label.mean())
+    assert fitted.arrays["logistic_regression"].shape == score(*asked).label.shape
+
+
 @pytest.fixture(scope="module")
 def served(folder, trained):
     from serving.client import PredictClient
