@@ -154,16 +154,16 @@ def checked(
     sizes = _Sizes(inputs, columns, record)
     complete: dict[str, Any] = {}
     with tf.control_dependencies([all_valid(sizes.usual(max_candidates), lambda: sizes.checks(max_candidates))]):
+        absent = sizes.absent()
         for column in columns:
             value = tf.identity(inputs[column.name])
             if column.required or column.name == CANDIDATE:
                 complete[column.name] = value
                 continue
             # Passes on what has the shape already, which is all that was sent.
-            complete[column.name] = tf.ensure_shape(
-                tf.pad(value, sizes.absent(column.name), constant_values=tf.constant(column.marker, value.dtype)),
-                value.shape,
-            )
+            marker = tf.constant(column.marker, value.dtype)
+            complete[column.name] = tf.pad(value, absent[column.name], constant_values=marker)
+            complete[column.name].set_shape(value.shape)
         for column in sizes.counted:
             values, lengths = complete[column.name], sizes.lengths(column)
             if column.variable_length:
@@ -195,6 +195,8 @@ class _Sizes:
         second = [column.name for column in columns if column.variable_length or column.name in self._offered]
         places = tf.gather(dimensions, [starts[name] + 1 for name in second]) if second else self._rows[:0]
         self._second = dict(zip(second, tf.unstack(places, num=len(second)), strict=True))
+        ends = [starts[name] + 1 if name in second else starts[name] for name in self._names]
+        self._second_or_none = tf.gather(dimensions, ends)
         self.candidates = self._second.get(CANDIDATE, tf.constant(0, tf.int64))
         if record == "request":
             self.rows = dimensions[starts[CANDIDATE]]
@@ -203,13 +205,25 @@ class _Sizes:
         self._values = tf.concat(each, axis=0) if each else self._rows[:0]
         self._numbers = tf.stack([tf.size(one, tf.int64) for one in each]) if each else self._rows[:0]
 
-    def absent(self, name: str) -> tf.Tensor:
-        """Returns what a column lacks of rows, candidates and so on, as `tf.pad` takes it; all 0 for what was sent."""
-        rows = self.rows - self._rows[self._names.index(name)]
-        more = [self.candidates - self._second[name]] if name in self._offered else []
-        rank = self._inputs[name].shape.rank
-        lacking = tf.stack([rows, *more, *[tf.constant(0, tf.int64)] * (rank - 1 - len(more))])
-        return tf.stack([tf.zeros_like(lacking), lacking], axis=1)
+    def absent(self) -> dict[str, tf.Tensor]:
+        """Returns what each column lacks of rows, candidates and so on, as `tf.pad` takes it: 0 for what was sent."""
+        rows = self.rows - self._rows
+        lacking = tf.stack([rows, tf.zeros_like(rows), tf.zeros_like(rows)], axis=1)
+        if CANDIDATE in self._offered:
+            offered = tf.constant([name in self._offered for name in self._names], tf.int64)
+            candidates = (self.candidates - self._second_or_none) * offered
+            lacking = tf.stack([rows, candidates, tf.zeros_like(rows)], axis=1)
+        paddings = tf.stack([tf.zeros_like(lacking), lacking], axis=2)
+        result: dict[str, tf.Tensor] = {}
+        for rank in (1, 2, 3):
+            # Together for all columns of a rank, as each operation takes its time.
+            names = [name for name in self._names if self._inputs[name].shape.rank == rank]
+            if names:
+                places = [self._names.index(name) for name in names]
+                result |= dict(
+                    zip(names, tf.unstack(tf.gather(paddings[:, :rank], places), num=len(names)), strict=True)
+                )
+        return result
 
     def lengths(self, column: Column) -> tf.Tensor:
         """Returns the lengths of a column `[rows]`, unknown ones where they were left out."""
