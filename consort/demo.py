@@ -1,6 +1,7 @@
 """The demo: three pipelines on one simulated log, one server for their models, and a query through the cascade."""
 
 import importlib
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from runs.provenance import machine
 from transforms.errors import ConsortError, InputError
 from transforms.files import check_folder
 
-STAGES = {"retrieval": "simulated_cs3", "pre-ranking": "simulated_duet_stages", "ranking": "simulated_mutual"}
+STAGES = {"retrieval": "simulated_retrieval", "pre-ranking": "simulated_duet_stages", "ranking": "simulated_mutual"}
 """Preset of each stage of the cascade."""
 REQUESTS, FAST_REQUESTS = 16_000, 8_000
 
@@ -77,7 +78,7 @@ def _simulate(data: Path, requests: int, seed: int, say: Say) -> dict[str, Any]:
 
 def _stage(stage: str, preset: str, data: Path, root: Path, say: Say) -> dict[str, Any]:
     """Runs a pipeline and evaluates the model that it pushed on the test split."""
-    from runs.evaluate import metrics_of, score
+    from runs.evaluate import metrics_of, retrieval_metrics, score
     from runs.plan import make_plan
     from serving.contract import read_contract
     from tfx_pipeline.run import run_pipeline
@@ -88,12 +89,14 @@ def _stage(stage: str, preset: str, data: Path, root: Path, say: Say) -> dict[st
     slowest = sorted(pushed["seconds"].items(), key=lambda item: -item[1])[:3]
     say("  " + ", ".join(f"{node} {seconds:.0f} s" for node, seconds in slowest))
     training = read_contract(pushed["model"])["run"]["training"]
+    retrieval = retrieval_metrics(pushed["model"], data, "test", resamples=0, baselines=True)
     return {
         "preset": preset,
         "model": pushed["model"],
         "steps": training["steps"],
         "step_seconds": training["step_seconds"],
         "quality": metrics_of(score(Path(pushed["model"]), data, "test"), resamples=50),
+        **({"retrieval": retrieval} if retrieval else {}),
         "node_seconds": pushed["seconds"],
         "seconds": time.monotonic() - start,
     }
@@ -118,15 +121,24 @@ def rows_of(result: dict[str, Any]) -> list[tuple[str, str]]:
     table += [
         ("served = trained scores", f"{worst <= result['tolerance']} (largest difference {worst:.1e})"),
         ("items, stage by stage", f"{cascade['catalogue']:,} -> {shown}"),
-        (
-            f"clicked items among {cascade['retrieved']} retrieved",
-            f"{cascade['recall']:.1%} of {cascade['clicks']:,} "
-            f"(the most clicked items: {cascade['popular_recall']:.1%})",
-        ),
+        *_value_rows(result["stages"]["retrieval"].get("retrieval", {})),
         ("latency of the cascade", f"p50 {cascade['p50_ms']:.1f} ms, p99 {cascade['p99_ms']:.1f} ms"),
         ("total time", f"{result['total_seconds']:.0f} s"),
     ]
     return table
+
+
+def _value_rows(retrieval: dict[str, Any]) -> list[tuple[str, str]]:
+    """Returns the row that judges retrieval by the truth: the mean true click probability of what is retrieved."""
+    k = max((int(key.rpartition("@")[2]) for key in retrieval if re.fullmatch(r"true_value@\d+", key)), default=None)
+    if k is None:
+        return []
+    values = [("", retrieval[f"true_value@{k}"])]
+    popular = retrieval.get("baselines", {}).get("most_popular", {})
+    values += [("most clicked items", popular[f"true_value@{k}"])] if f"true_value@{k}" in popular else []
+    values += [(name, retrieval[f"{name}_true_value@{k}"]) for name in ("random", "oracle")]
+    own, *others = (f"{name} {value:.3f}".strip() for name, value in values)
+    return [(f"true click probability of {k} retrieved", f"{own} ({', '.join(others)})")]
 
 
 def quality_rows(result: dict[str, Any]) -> list[tuple[str, ...]]:

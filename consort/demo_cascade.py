@@ -1,4 +1,4 @@
-"""The demo's queries: golden records of each model, retrieval of clicked items, and the whole cascade."""
+"""The demo's queries: golden records of each model, and the whole cascade."""
 
 import contextlib
 import json
@@ -15,7 +15,6 @@ from transforms.errors import ConsortError
 
 STAGES = ("retrieval", "pre-ranking", "ranking")
 RETRIEVED, PRERANKED, RANKED = 200, 50, 10
-RECALL_K, RECALL_CLICKS = 100, 2000
 USERS, CALLS = 25, 100
 Say = Callable[[str], None]
 
@@ -52,7 +51,6 @@ def query_models(models: Mapping[str, str], root: Path, data: Path, say: Say) ->
 
         check_golden_retrieval(models["retrieval"], retrieve)
         cascade, query = _cascade(address, names, models, root.parent / "cascade.yaml", data)
-        cascade |= _recall(client, names["retrieval"], data)
     return {"largest_difference": differences, "tolerance": TOLERANCE, "cascade": cascade, "query": query}
 
 
@@ -156,52 +154,16 @@ def _table(answers: Any, items: Any) -> list[list[str]]:
     return rows
 
 
-def _rows_of(data: Path, count: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Returns the raw columns and labels of the first `count` test rows."""
+def _users(data: Path) -> list[dict[str, np.ndarray]]:
+    """Returns the raw columns of the first users of the test split."""
     from serving.export.requests import request_inputs
     from transforms.features import with_lengths
     from transforms.input import first_examples
     from transforms.records import load_dataset, shard_paths
 
     dataset = load_dataset(data)
-    examples = first_examples(shard_paths(data, dataset, "row", "test"), count)
+    examples = first_examples(shard_paths(data, dataset, "row", "test"), 50 * USERS)
     names = [column.name for column in with_lengths(dataset.feature_set.columns_of("row"))]
     columns = request_inputs(examples, dataset.feature_set, "row", names)
-    return columns, columns["label"]
-
-
-def _users(data: Path) -> list[dict[str, np.ndarray]]:
-    columns, _ = _rows_of(data, 50 * USERS)
     _, first = np.unique(columns["request_id"].astype("S"), return_index=True)
     return [{name: values[[place]] for name, values in columns.items()} for place in sorted(first)[:USERS]]
-
-
-def _recall(client: Any, model: str, data: Path) -> dict[str, Any]:
-    """Returns the share of clicked items that are retrieved for their users, and that are among the most clicked items.
-
-    Only items that the logging policy showed could be clicked, so both shares also measure exposure.
-    """
-    columns, label = _rows_of(data, 20 * RECALL_CLICKS)
-    clicked = np.flatnonzero(label > 0)[:RECALL_CLICKS]
-    inputs = [name for name in client.metadata(model)["retrieve"].inputs if name not in ("k", "exclude")]
-    items = columns["item_id"][clicked]
-    answer = client.retrieve(model, {name: columns[name][clicked] for name in inputs}, RECALL_K)
-    return {
-        "retrieved": RECALL_K,
-        "clicks": len(clicked),
-        "recall": float((answer.item_ids == items[:, np.newaxis]).any(axis=1).mean()),
-        "popular_recall": float(np.isin(items.astype("S"), _most_clicked(data)).mean()),
-    }
-
-
-def _most_clicked(data: Path) -> np.ndarray:
-    from transforms.input import parsed, serialized
-    from transforms.records import load_dataset, shard_paths
-    from transforms.schema import parse_spec
-
-    dataset = load_dataset(data)
-    spec = parse_spec(dataset.feature_set, "row", ("item_id", "label"))
-    files = shard_paths(data, dataset, "row", "train")
-    clicked = [batch["item_id"].numpy()[batch["label"].numpy() > 0] for batch in parsed(serialized(files, 4096), spec)]
-    names, counts = np.unique(np.concatenate(clicked).astype("S"), return_counts=True)
-    return np.asarray(names[np.argsort(-counts, kind="stable")[:RECALL_K]])

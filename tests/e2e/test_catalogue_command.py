@@ -63,7 +63,10 @@ def _know_unshown(log: Path) -> None:
     dataset.model_copy(update={"items": items.with_shards(lambda *_: [shard] if shard else [])}).write(log)
 
 
-@pytest.mark.parametrize(("model", "recipe"), [("dssm", "cs3"), ("int_tower", "single")])
+_PRETRAINED = "cs3, options: {pretrain: {epochs: 2, batch_size: 32}}"
+
+
+@pytest.mark.parametrize(("model", "recipe"), [("dssm", _PRETRAINED), ("int_tower", "single")])
 def test_training_and_evaluation_tell_the_same_recall(tmp_path: Path, model: str, recipe: str) -> None:
     (tmp_path / "run.yaml").write_text(_RUN % (model, recipe))
     write_learnable(tmp_path / "log")
@@ -72,7 +75,9 @@ def test_training_and_evaluation_tell_the_same_recall(tmp_path: Path, model: str
         _know_unshown(tmp_path / "log")
     trained = consort("train", tmp_path / "run.yaml", "--data", tmp_path / "log", "--out", tmp_path / "run")
     assert trained.code == 0, trained.err
-    told = json.loads((tmp_path / "run" / "run.json").read_text())["retrieval"]
+    run = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (run.get("recipe", {}).get("pretraining_of_towers", {}).get("epochs", 0) > 0) == (model == "dssm")
+    told = run["retrieval"]
     lines = dict(line.split(maxsplit=1) for line in trained.out.splitlines())
     shown = lines["retrieval.catalogue_recall@10"].split()
     assert float(shown[0]) == pytest.approx(told["catalogue_recall@10"], rel=1e-5)

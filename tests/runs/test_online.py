@@ -210,12 +210,13 @@ def test_an_event_is_one_by_request_user_and_item() -> None:
         ({"recipe": {"name": "mutual_learning"}}, "MutualLearningRecipe cannot learn from a stream"),
         ({"record": "request"}, "record: received 'request'; expected 'row'"),
         ({"source": "criteo"}, "received a dataset of source 'toy'; expected 'criteo'"),
+        ({"recipe": {"name": "cs3", "options": {"pretrain": {}}}}, "a stream has no catalogue"),
     ],
 )
 def test_what_cannot_learn_from_a_stream_is_refused(
     stream: Path, tmp_path: Path, sections: dict[str, Any], told: str
 ) -> None:
-    model = {"name": "deepfm"} if "recipe" in sections else _config().model.model_dump()
+    model = {"name": "deepfm"} if "mutual" in str(sections) else _config().model.model_dump()
     with pytest.raises((InputError, ValueError), match=told):
         _learn(stream, tmp_path / "run", **{"model": model, **sections})
     assert not (tmp_path / "run" / "checkpoints").exists()
