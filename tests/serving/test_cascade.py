@@ -115,20 +115,19 @@ def test_a_set_goes_as_one_record_and_rows_one_by_one(stages: Stages) -> None:
 def test_a_batch_of_users_gets_what_each_gets_alone(stages: Stages) -> None:
     users = {"user_id": ["u", "v"], "history": [["x"], ["y", "z"]]}
     with stages.cascade() as cascade:
-        both = cascade.answer_many(users, exclude=[[], ["b", "c"]])
-        assert len(stages.sets.requests) == 1 and stages.sets.requests[0]["candidate"].tolist() == [
-            [1, 1, 1],
-            [1, 1, 0],
-        ]
+        both = cascade.answer_many(users, exclude=[["b", "c"], []])
+        (sent,) = stages.sets.requests
+        assert sent["candidate"].tolist() == [[1, 1, 0], [1, 1, 1]]
+        np.testing.assert_array_equal(sent["price"], np.array([[1, np.nan, np.nan], [3, 1, np.nan]], np.float32))
         alone = [
-            cascade.answer({"user_id": ["u"], "history": [["x"]]}),
-            cascade.answer({"user_id": ["v"], "history": [["y", "z"]]}, exclude=["b", "c"]),
+            cascade.answer({"user_id": ["u"], "history": [["x"]]}, exclude=["b", "c"]),
+            cascade.answer({"user_id": ["v"], "history": [["y", "z"]]}),
         ]
     for one, other in zip(both, alone):
         for first, second in zip(one.stages, other.stages):
             assert first.item_ids.tolist() == second.item_ids.tolist()
             assert first.scores.tolist() == second.scores.tolist()
-    assert both[0].item_ids.tolist() == [b"b"] and both[1].item_ids.tolist() == [b"a"]
+    assert both[0].item_ids.tolist() == [b"a"] and both[1].item_ids.tolist() == [b"b"]
 
 
 def test_seen_items_are_left_out(stages: Stages) -> None:
