@@ -54,7 +54,8 @@ def model_of(
     model, training = config.model, config.training
     options = model.options if name in (None, model.name) else {}
     linear = {"linear_terms": True} if linear_terms and _lacks_linear(name or model.name, options) else {}
-    with precision(training.precision):
+    # `make_plan` resolves `auto`; what is built without a plan, such as a stream's model, is float32.
+    with precision("float32" if training.precision == "auto" else training.precision):
         return build_model(
             name or model.name,
             feature_set.model_inputs(config.record),

@@ -118,7 +118,8 @@ class TrainingConfig(_Section):
       optimizer: `adam`, `adagrad` or `ftrl`; each moves only the rows of a table that a batch looks up.
       distribution: `none`; `mirrored`, over the GPUs of this machine; or over the processes that TF_CONFIG
         names: `multi_worker`, each with all weights, or `parameter_server`, where others hold the weights.
-      precision: `float32`, or `mixed_bfloat16` for the dense part; weights, and what is exported, stay float32.
+      precision: `float32`, or `mixed_bfloat16` for the dense part; weights, and what is exported, stay float32. `auto`
+        is bfloat16 for rankers on rows, in batches of 1024 or more, where the hardware multiplies it.
       embedding_l2: L2 on the embeddings.
       l2_scope: of which rows: `batch`, those looked up, or `table`, all, as in most papers' code, and slow.
       jit_compile: compile the dense part by XLA while training; pays on GPUs, seldom on CPUs.
@@ -141,7 +142,7 @@ class TrainingConfig(_Section):
     decay_epochs: float | None = Field(default=None, gt=0)
     optimizer: Literal["adam", "adagrad", "ftrl"] = "adam"
     distribution: Literal["none", "mirrored", "multi_worker", "parameter_server"] = "none"
-    precision: Literal["float32", "mixed_bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "mixed_bfloat16"] = "auto"
     embedding_l2: float = Field(default=0.0, ge=0)
     l2_scope: Literal["batch", "table"] = "batch"
     jit_compile: bool = False

@@ -86,7 +86,7 @@ def fit_task(
         warnings=tuple(warnings_of(trained, settings, data.examples, data.eval_rate, config.record)),
         changes=tuple(line for line in (lowered, _start_of(trained)) if line is not None),
     )
-    is_plain = settings.precision == "float32" and not settings.jit_compile and settings.distribution == "none"
+    is_plain = settings.precision != "mixed_bfloat16" and not settings.jit_compile and settings.distribution == "none"
     if is_plain or not isinstance(trained.model, TableModel):
         return trained
     # A server may have neither bfloat16 nor XLA, and no other machines, and answers should not depend on them.

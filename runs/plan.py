@@ -14,10 +14,11 @@ from models.cotraining.base import Recipe
 from models.cotraining.external_inputs import ExternalInput, RunFacts
 from models.registry import check_name, check_options
 from runs.building import model_of, recipe_of
-from runs.config import RunConfig
+from runs.config import RunConfig, with_values
 from runs.data import mean_label
 from runs.external_inputs import checked_inputs, identities
-from runs.provenance import CODE, code_version, versions
+from runs.precision import resolved_precision
+from runs.provenance import CODE, CONFIG_FILE, code_version, versions
 from transforms.beam.options import pipeline_options
 from transforms.errors import FaultyData, InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, WEIGHT, FeatureSet, Split
@@ -48,6 +49,7 @@ class Plan:
       root: everything that the pipeline writes lies here.
       changed_shards: shards that are sound but no longer what `dataset.json` says.
       inputs: external inputs of the recipe, checked.
+      precision_reason: why `training.precision` is what it is; "" if the run file says it.
     """
 
     config: RunConfig
@@ -56,6 +58,7 @@ class Plan:
     root: Path
     changed_shards: tuple[str, ...] = ()
     inputs: tuple[ExternalInput, ...] = ()
+    precision_reason: str = ""
 
     @cached_property
     def feature_set(self) -> FeatureSet:
@@ -161,13 +164,16 @@ def make_plan(
     """
     check_model_folder(root, folder)
     dataset, changed, inputs = check_run(config, data_dir)
+    examples = dataset.records[config.record]["train"].records
+    precision, reason = resolved_precision(config, examples, Path(root) / CONFIG_FILE)
     return Plan(
-        config,
+        with_values(config, {"training.precision": precision}),
         Path(os.path.abspath(data_dir)),
         dataset,
         Path(os.path.abspath(root)),
         changed,
         inputs,
+        reason,
     )
 
 

@@ -91,7 +91,7 @@ def train_run(
         if role.is_chief:
             check_credentials(config.pipeline.beam_args)
             stack.enter_context(locked(plan.root))
-        info = run_info(config, plan.dataset.source, plan.dataset.sha256, plan.inputs)
+        info = run_info(plan.config, plan.dataset.source, plan.dataset.sha256, plan.inputs)
         transformed = plan.root / TRANSFORMED_DIR
         if role.is_chief:
             _prepare(plan, info, transformed, say)
@@ -120,6 +120,8 @@ def _prepare(plan: Plan, info: dict[str, Any], transformed: Path, say: Callable[
     if plan.changed_shards:
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     config = plan.config
+    if plan.precision_reason:
+        say(f"training.precision {config.training.precision}, {plan.precision_reason}")
     if not transformed.exists():
         check_values(plan.data_dir, plan.dataset, config.record, plan.splits)
     if not _claimed_and_unfinished(plan.root, info):

@@ -98,7 +98,7 @@ def test_runs_on_other_data_or_features_are_refused(folder: Path, trained: Path)
         ("recipe={name: mutual_learning, options: {models: [deepfn]}}", "did you mean 'deepfm'"),
         ("recipe.name=mutual", "did you mean 'mutual_learning'"),
         ("training.optimizer=sgd", "expected one of 'adam', 'adagrad', 'ftrl'"),
-        ("training.precision=float16", "expected one of 'float32', 'mixed_bfloat16'"),
+        ("training.precision=float16", "expected one of 'auto', 'float32', 'mixed_bfloat16'"),
     ],
 )
 def test_wrong_recipes_are_refused_before_anything_is_written(folder: Path, setting: str, told: str) -> None:
