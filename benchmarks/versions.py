@@ -20,7 +20,7 @@ from benchmarks.timing import percentile_ms
 from runs.provenance import machine
 from serving.client import PredictClient, ServingError
 from serving.loading import load_saved_model
-from transforms.features import CANDIDATE
+from transforms.features import CANDIDATE, COUNT
 
 _VARIANTS = 2
 _SHARES = (0.02, 0.3, 1.0)
@@ -88,7 +88,10 @@ def _cut(inputs: Inputs, share: float) -> dict[str, np.ndarray]:
     """Returns the request with only the first of its candidates."""
     number = inputs[CANDIDATE].shape[1]
     kept = max(1, round(share * number))
-    return {name: value[:, :kept] if value.shape[1:2] == (number,) else value for name, value in inputs.items()}
+    cut = {name: value[:, :kept] if value.shape[1:2] == (number,) else value for name, value in inputs.items()}
+    if CANDIDATE + COUNT in cut:
+        cut[CANDIDATE + COUNT] = np.minimum(cut[CANDIDATE + COUNT], kept)
+    return cut
 
 
 def _answers(directory: Path, requests: Sequence[Inputs]) -> list[np.ndarray]:

@@ -14,9 +14,11 @@ from serving.server.server import LocalServer
 
 def test_a_request_is_cut_to_its_first_candidates() -> None:
     inputs = {"candidate": np.ones([1, 10]), "item_id": np.arange(10)[None], "history": np.ones([1, 4])}
+    inputs["candidate_count"] = np.array([10])
     cut = _cut(inputs, 0.3)
     assert cut["item_id"].tolist() == [[0, 1, 2]]
     assert cut["candidate"].shape == (1, 3) and cut["history"].shape == (1, 4)
+    assert cut["candidate_count"].tolist() == [3]
 
 
 def test_versions_take_turns_and_old_ones_go(tmp_path: Path) -> None:
