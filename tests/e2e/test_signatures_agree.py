@@ -165,6 +165,7 @@ def _check_retrieval(log: _Log, model: TowerModel, served: ServedModel, sent: Ma
     logits = model.similarity((tf.constant(users), tf.constant(vectors))).numpy()
     best = -np.sort(-logits, axis=1)[:, :3]
     more = {"k": np.full([len(users)], 3, np.int32), "exclude": np.zeros([len(users), 0], object)}
+    more["exclude_count"] = np.zeros([len(users)], np.int64)
     _alike(_asked(signatures["retrieve"], {**sent, **more})["score"], best, everybody, f"{name}, retrieve")
 
 
