@@ -32,7 +32,8 @@ class _View(SetRanker):
     def head(self, vectors: SetVectors, training: bool | None) -> tf.Tensor:
         kept = {side: self._kept(side) for side in ("request", "candidates")}
         masked = {side: getattr(vectors, side) * tf.cast(mask, self.compute_dtype) for side, mask in kept.items()}
-        return super().head(vectors._replace(**masked), training)
+        # Without the numbers apart, which a mask of whole fields does not fit.
+        return super().head(vectors._replace(factored=None, **masked), training)
 
     def _kept(self, role: str) -> tf.Tensor:
         """[F, 1] 1 for each field of a role that it reads."""
