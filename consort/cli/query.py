@@ -139,6 +139,7 @@ def _advised(address: str) -> Iterator[None]:
 
 def _from_data(data: Path, split: str, count: int, called: Any) -> dict[str, Any]:
     """Returns the inputs of a signature from the first records of a split."""
+    from serving.client.inputs import is_option
     from transforms.errors import InputError
     from transforms.features import CANDIDATE, RecordKind, with_lengths
     from transforms.input import first_examples
@@ -148,7 +149,8 @@ def _from_data(data: Path, split: str, count: int, called: Any) -> dict[str, Any
     record: RecordKind = "request" if CANDIDATE in called.inputs or "row" not in dataset.records else "row"
     known = {column.name for column in with_lengths(dataset.feature_set.columns_of(record))}
     asked = known & called.inputs.keys()
-    if missing := called.inputs.keys() - called.defaults - known:
+    # Not even columns that have a default: a dataset of another model would be answered, for missing values alone.
+    if missing := [name for name in called.inputs if name not in known and not is_option(name, called)]:
         fix = "choose a dataset of the source that the model was trained on"
         raise InputError(str(data), f"no column {', '.join(sorted(missing))}", "all inputs of the model", fix)
     files = shard_paths(data, dataset, record, split_named(split))
