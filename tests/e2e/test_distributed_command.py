@@ -113,7 +113,9 @@ def assert_as_one_process(training: dict[str, Any], folder: Path, config: RunCon
     for row, expected in zip(training["history"], alone.history, strict=True):
         # The metrics of training, in the epoch that was resumed, are of the steps since.
         for name in ("eval_loss", "eval_logloss", "eval_auc"):
-            assert row[name] == pytest.approx(expected[name], rel=1e-5), (name, row["epoch"])
+            # Two rows whose logits are all but equal may change places, which moves the AUC by one pair.
+            tolerance = 1e-4 if name == "eval_auc" else 1e-5
+            assert row[name] == pytest.approx(expected[name], rel=tolerance), (name, row["epoch"])
     assert training["history"][-1]["loss"] == pytest.approx(alone.history[-1]["loss"], rel=1e-5)
     assert alone.history[-1]["eval_auc"] > 0.8
 
