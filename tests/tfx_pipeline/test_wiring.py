@@ -84,7 +84,7 @@ def test_code_and_config_are_execution_properties_so_that_the_cache_sees_them(pl
     ids=lambda changes: next(iter(changes)),
 )
 def test_what_training_does_not_read_is_no_property_of_the_trainer(plan, changes):
-    changed = dataclasses.replace(plan, config=small_config(**changes))
+    changed = make_plan(small_config(**changes), plan.data_dir, plan.root)
     for node in ("Trainer", "Transform"):
         assert properties(changed, node) == properties(plan, node)
 
