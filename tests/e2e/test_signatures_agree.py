@@ -199,4 +199,4 @@ def _signature_of(log: _Log, columns: list[str]) -> Signature:
 def _from_json(values: Mapping[str, Any], asked: Signature, folder: Path) -> dict[str, np.ndarray]:
     path = folder / "inputs.json"
     path.write_text(json.dumps(values))
-    return read_inputs(path, asked)
+    return prepared(read_inputs(path, asked), asked)
