@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from benchmarks.peers.environments import PEERS, Environments
 from benchmarks.peers.task import Task, distinct_ids
 from benchmarks.train_process import Worker, consort_path, peer_path
-from benchmarks.train_results import CONSORT, SAME_MODEL, Timing, ratios, raw_results
+from benchmarks.train_results import CONSORT, PRODUCTS, SAME_MODEL, Timing, ratios, raw_results
 from runs.provenance import machine
 
 SIZES = {"100k": 100_000, "1m": 1_000_000, "4m": 4_000_000}
@@ -33,7 +33,7 @@ REQUESTS = 64
 """In a batch, each with 100 candidates."""
 
 FULL, PLAIN, STORE = "cs3", "cs3_plain", "store"
-_WORKERS = {SET_RANKER: "requests", FULL: "stream", PLAIN: "stream", STORE: "stream"}
+_WORKERS = {SET_RANKER: "requests", FULL: "stream", PLAIN: "stream", STORE: "stream", PRODUCTS: "products"}
 _CALIBRATION_STEPS = 3
 _MAX_STEPS = 500
 _QUIET_LOAD = 0.5
@@ -170,8 +170,15 @@ def _same_model(task: Task, peers: Sequence[str], with_defaults: bool) -> list[C
         Contender(f"{CONSORT}_bfloat16", CONSORT, replace(task, dtype="bfloat16")),
     ]
     others = [Contender(peer, peer, task) for peer in peers]
-    if with_defaults and "deepctr" in peers:
+    if not with_defaults:
+        return consort + others
+    if "deepctr" in peers:
         others.append(Contender("deepctr_as_shipped", "deepctr", replace(task, as_shipped=True)))
+    limit = replace(task, model=PRODUCTS)
+    others += [
+        Contender(PRODUCTS, CONSORT, limit),
+        Contender(f"{PRODUCTS}_bfloat16", CONSORT, replace(limit, dtype="bfloat16")),
+    ]
     return consort + others
 
 

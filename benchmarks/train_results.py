@@ -10,6 +10,9 @@ from benchmarks.peers.task import Task
 CONSORT = "consort"
 """Prefix of the names of Consort's contenders where peers are compared."""
 
+PRODUCTS = "products"
+"""Prefix of the names of the limit: the matrix products of a step of the MLP alone, at 1 M ids."""
+
 SAME_MODEL = "deepfm_"
 """Prefix of groups of the same model in all libraries; the size follows."""
 
@@ -62,6 +65,8 @@ RATIOS = (
     # Equals examples per second of CS3 over those of its plain parts.
     Ratio("ratio_cs3_to_plain", "cs3", "cs3_plain", "cs3"),
     Ratio("store_ratio_4m_to_100k", "store", "4m", "100k"),
+    Ratio("share_of_products", f"{SAME_MODEL}1m", PRODUCTS, CONSORT),
+    Ratio("share_of_products_bfloat16", f"{SAME_MODEL}1m", f"{PRODUCTS}_bfloat16", f"{CONSORT}_bfloat16"),
 )
 
 
@@ -91,7 +96,7 @@ def _by_round(over: Timing, under: Timing) -> list[float]:
 
 def _against_peers(group: Mapping[str, Timing]) -> dict[str, Any]:
     """Examples per second over those of the fastest peer in the same rounds; empty without peers."""
-    rivals = {name: timing.examples_per_s for name, timing in group.items() if not name.startswith(CONSORT)}
+    rivals = {name: timing.examples_per_s for name, timing in group.items() if not name.startswith((CONSORT, PRODUCTS))}
     if not rivals:
         return {}
     fastest = max(rivals, key=lambda name: rivals[name])
