@@ -104,12 +104,12 @@ def _inner_products(fields: FactoredFields, request: tf.Tensor) -> tf.Tensor:
     They are one product of the columns with a matrix for each request, `[C + S, F Fr]`, which has blocks on its
     diagonal: the user's fields for a vector, and their inner products with v_i for a number.
     """
-    user_fields, width = request.shape[1:]
+    batch, (user_fields, width) = tf.shape(request)[0], request.shape[1:]
     numbers, count = fields.vectors.shape[0], fields.width // width
     user = tf.transpose(request, [0, 2, 1])
     diagonal = tf.eye(count, dtype=request.dtype)
     others = diagonal[: count - numbers, tf.newaxis, :, tf.newaxis] * user[:, tf.newaxis, :, tf.newaxis]
     last = diagonal[count - numbers :, :, tf.newaxis] * tf.matmul(fields.vectors, user)[:, :, tf.newaxis]
-    blocks = [tf.reshape(others, [-1, (count - numbers) * width, count * user_fields])]
-    blocks.append(tf.reshape(last, [-1, numbers, count * user_fields]))
+    blocks = [tf.reshape(others, [batch, (count - numbers) * width, count * user_fields])]
+    blocks.append(tf.reshape(last, [batch, numbers, count * user_fields]))
     return fields.columns @ tf.concat(blocks, axis=1)

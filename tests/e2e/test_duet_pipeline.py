@@ -50,7 +50,8 @@ def test_the_model_that_is_pushed_is_one_peer_of_the_two(pushed: Path) -> None:
     losses = [last[f"eval_logloss/peer_{k}"] for k in range(2)]
     assert recipe["best_peer"] == int(np.argmin(losses)) and losses[0] != losses[1]
     shapes = [shape for _, shape in tf.train.list_variables(str(pushed / "variables" / "variables"))]
-    tables = [shape for shape in shapes if len(shape) == 2 and shape[1] == 8 and shape[0] > 1000]
+    # Vectors of width 8, and the linear terms by which a small log begins.
+    tables = [shape for shape in shapes if len(shape) == 2 and shape[1] == 9 and shape[0] > 1000]
     assert len(tables) == 1 and shapes.count([32, 16]) == 1
 
 
