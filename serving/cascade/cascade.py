@@ -15,7 +15,6 @@ import numpy as np
 from serving.cascade.config import CascadeConfig, StageConfig, read_ids
 from serving.cascade.items import ItemTables, PopularItems, columns_of
 from serving.cascade.stage import (
-    NOT_COLUMNS,
     Candidates,
     Pause,
     Sent,
@@ -28,6 +27,7 @@ from serving.cascade.stage import (
     user_inputs,
 )
 from serving.client import PredictClient, Retrieved, ServingError, Signature
+from serving.client.inputs import OPTIONS
 from serving.retrieval.item_table import ItemTable
 from transforms.errors import InputError
 from transforms.features import CANDIDATE
@@ -145,7 +145,7 @@ class Cascade:
           ServingError: the server of the first stage does not report its signatures.
         """
         table = self._tables.newest(self.config.timeout_ms / 1e3)
-        others = {CANDIDATE, *NOT_COLUMNS, *(table.columns if table else ())}
+        others = {CANDIDATE, *OPTIONS, *(table.columns if table else ())}
         inputs: dict[str, Any] = {}
         defaults: dict[str, Any] = {}
         for place, stage in enumerate(self.config.stages):
@@ -246,11 +246,11 @@ class Cascade:
             if answer is None or why:
                 ids = self._popular.best(self._tables.newest(_left(deadline)))[: most + len(unwanted)]
                 scores = np.full(len(ids), np.nan)
-            wanted = np.array([one not in unwanted for one in ids.tolist()], bool)
+            allowed = np.array([one not in unwanted for one in ids.tolist()], bool)
             answers.append(
                 replace(
-                    nothing, item_ids=ids[wanted][:most], fallback=why, missing_columns=missing, unscored=unscored,
-                    scores=scores[wanted][:most], version=answer.version if answer else None,
+                    nothing, item_ids=ids[allowed][:most], fallback=why, missing_columns=missing, unscored=unscored,
+                    scores=scores[allowed][:most], version=answer.version if answer else None,
                 )
             )  # fmt: skip
         table, problem = self._table(answer.version if answer else None, end)

@@ -124,9 +124,9 @@ def columns_of(table: ItemTable | None, ids: np.ndarray, names: Set[str]) -> tup
     """
     if table is None or not len(table):
         return {}, len(ids)
-    places, wanted = table.places(ids), [name for name in table.columns if name in names]
+    places = table.places(ids)
     lacking = places < 0
-    columns = {name: table.columns[name][places] for name in wanted}
+    columns = {name: values[places] for name, values in table.columns.items() if name in names}
     if lacking.any():
         for values in columns.values():
             values[lacking] = _marker(values)

@@ -9,14 +9,11 @@ import numpy as np
 
 from serving.cascade.items import columns_of, missing_values
 from serving.client import Signature
-from serving.client.inputs import is_option
+from serving.client.inputs import OPTIONS, is_option
 from serving.client.lists import MISSING
 from serving.retrieval.item_table import ItemTable
 from transforms.errors import InputError
-from transforms.features import CANDIDATE, COUNT, ITEM_ID
-
-NOT_COLUMNS = ("k", "exclude", f"exclude{COUNT}")
-"""Inputs of `retrieve` that are no columns of the user."""
+from transforms.features import CANDIDATE, ITEM_ID
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def user_inputs(users: Users, signature: Signature, stage: str) -> Sent:
     Raises:
       InputError: a column is missing that the model requires.
     """
-    names = [name for name in signature.inputs if name not in NOT_COLUMNS]
+    names = [name for name in signature.inputs if name not in OPTIONS]
     missing = [name for name in names if name not in users.columns]
     if required := [name for name in missing if name not in signature.defaults]:
         received = ", ".join(users.columns) or "nothing"

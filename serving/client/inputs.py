@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from serving.client.lists import MISSING, padded_lists
 from serving.protocol import ServingError
 from transforms.features import CANDIDATE, COUNT, LENGTHS, UNKNOWN_LENGTH
 
+OPTIONS = ("k", "exclude", f"exclude{COUNT}")
+"""Optional inputs of `retrieve` that are no columns."""
 _OF_EXPORTS = ("examples", "transform_features")
 
 
@@ -52,6 +55,16 @@ class Signature:
     def count_of(self, name: str) -> str | None:
         """The input that holds how many places of each row are no padding: of `candidate`, of `exclude`."""
         return f"{name}{COUNT}" if f"{name}{COUNT}" in self.defaults else None
+
+    @cached_property
+    def lengths(self) -> frozenset[str]:
+        """The inputs that hold the lengths of lists."""
+        return frozenset(one for name in self.inputs if (one := self.lengths_of(name)) is not None)
+
+    @cached_property
+    def counts(self) -> frozenset[str]:
+        """The inputs that hold counts."""
+        return frozenset(one for name in self.inputs if (one := self.count_of(name)) is not None)
 
 
 def signatures_of(definitions: Mapping[str, Any]) -> dict[str, Signature]:
@@ -272,14 +285,13 @@ def _refused(name: str, array: np.ndarray, tensor: Tensor, fix: str) -> ServingE
 
 def _complete(arrays: Mapping[str, np.ndarray], signature: Signature) -> dict[str, np.ndarray]:
     """Returns the inputs with the defaults of those that were left out."""
-    lists = {signature.lengths_of(name): name for name in signature.inputs}
     complete = dict(arrays)
     for name, value in signature.default_values.items():
         shape = signature.inputs[name].shape
         if name not in arrays and (shape is None or len(shape) == value.ndim):
             complete[name] = value
             if value.ndim and not len(value):
-                marker = 0 if name in lists else MISSING.get(signature.inputs[name].dtype, 0)
+                marker = 0 if name in signature.lengths else MISSING.get(signature.inputs[name].dtype, 0)
                 sizes = [1, *(max(1, size) for size in value.shape[1:])]
                 if len(sizes) > 1 and CANDIDATE in arrays and not value.shape[1] and not signature.lengths_of(name):
                     sizes[1] = arrays[CANDIDATE].shape[1]
@@ -327,17 +339,13 @@ def _for_all(name: str, array: np.ndarray, signature: Signature, is_sent: bool) 
         return False
     if not is_sent:
         return True
-    if any(signature.lengths_of(one) == name for one in signature.inputs):
+    if name in signature.lengths:
         return array.ndim == 1 and int(array[0]) == UNKNOWN_LENGTH
     return is_option(name, signature)
 
 
 def is_option(name: str, signature: Signature) -> bool:
     """True of an optional input that is no column, which is what a signature without values for defaults has alone."""
-    if name not in signature.defaults or name in _OPTIONS or name not in signature.default_values:
+    if name not in signature.defaults or name in OPTIONS or name not in signature.default_values:
         return name in signature.defaults
-    return any(name in (signature.lengths_of(one), signature.count_of(one)) for one in signature.inputs)
-
-
-_OPTIONS = ("k", "exclude", f"exclude{COUNT}")
-"""Optional inputs of `retrieve` that are no columns."""
+    return name in signature.lengths or name in signature.counts
