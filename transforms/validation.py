@@ -1,16 +1,20 @@
-"""Errors of pydantic and of constructors, as input errors in plain words."""
+"""Mappings of YAML files, and errors of pydantic and of constructors as input errors in plain words."""
 
 import difflib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from transforms.errors import InputError
 from transforms.import_path import nearest
+from transforms.plain_text import parse_yaml
 
 _KINDS = {
     "int": "a whole number",
@@ -29,6 +33,31 @@ _KINDS = {
 _BOUNDS = {"ge": "{} or more", "gt": "more than {}", "le": "{} or less", "lt": "less than {}"}
 _TYPES = ("bool", "int", "float", "str", "enum")
 _SENTENCE = re.compile(r"(.*?)[;,] expected (.*?)[;:] (.*)", re.DOTALL)
+
+
+def read_mapping(path: str | os.PathLike[str], what: str, page: str, fix: str = "correct the path") -> dict[Any, Any]:
+    """Returns the mapping in a YAML file.
+
+    Args:
+      path: of the file.
+      what: the file is, for the message where there is none.
+      page: of the docs that shows one.
+      fix: of a path without a file.
+
+    Raises:
+      InputError: no such file, not YAML, or no mapping.
+    """
+    try:
+        values = parse_yaml(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(str(path), "no such file", what, fix) from error
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        received = f"text that is not YAML ({' '.join(str(error).split())})"
+        raise InputError(str(path), received, "a YAML mapping", "correct it") from error
+    if not isinstance(values, dict):
+        received = "an empty file" if values is None else "a list" if isinstance(values, list) else "a single value"
+        raise InputError(str(path), received, "a YAML mapping of keys to values", f"see {page}")
+    return values
 
 
 def input_error(

@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from transforms.errors import InputError
 from transforms.files import write_text
-from transforms.plain_text import parse_json, parse_yaml
-from transforms.validation import input_error
+from transforms.plain_text import parse_json
+from transforms.validation import input_error, read_mapping
 
 Milliseconds = Annotated[float, Field(gt=0, le=600_000, allow_inf_nan=False)]
 _ADDRESS = r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"
@@ -120,18 +119,8 @@ def load_cascade(path: str | os.PathLike[str]) -> CascadeConfig:
     Raises:
       InputError: no such file, not YAML, an unknown key (the nearest one is named), or a value out of its domain.
     """
-    file = Path(path)
-    try:
-        values = parse_yaml(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        fix = "correct the path; docs/serving.md shows such a file"
-        raise InputError(str(path), "no such file", "the YAML file of a cascade", fix) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        received = f"text that is not YAML ({' '.join(str(error).split())})"
-        raise InputError(str(path), received, "a YAML mapping", "correct the file") from error
-    if not isinstance(values, dict):
-        raise InputError(str(path), "no mapping", "a YAML mapping of keys to values", "docs/serving.md shows one")
-    return _placed(parse_cascade(values, str(path)), file.parent)
+    values = read_mapping(path, "the YAML file of a cascade", "docs/cascade.md")
+    return _placed(parse_cascade(values, str(path)), Path(path).parent)
 
 
 def parse_cascade(values: Mapping[str, Any], where: str = "cascade") -> CascadeConfig:

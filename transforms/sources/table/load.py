@@ -3,21 +3,18 @@
 import os
 import types
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from transforms.errors import InputError
 from transforms.features import RESERVED, ROW_KEYS, TIME_ENCODINGS
-from transforms.plain_text import parse_yaml
 from transforms.sources.table.conditions import Comparison, parse_condition
 from transforms.sources.table.declaration import Declaration, FeatureDeclaration
 from transforms.sources.table.log_columns import LogColumns
 from transforms.sources.table.schema import dtype_of, feature_set_of
 from transforms.sources.table.times import split_starts
-from transforms.validation import input_error
+from transforms.validation import input_error, read_mapping
 
 
 def load_declaration(path: str | os.PathLike[str]) -> Declaration:
@@ -26,17 +23,8 @@ def load_declaration(path: str | os.PathLike[str]) -> Declaration:
     Raises:
       InputError: no such file, not YAML, an unknown key (the nearest one is named), or values that cannot be.
     """
-    try:
-        values = parse_yaml(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        fix = "correct the path, or write one: `consort data inspect`"
-        raise InputError(str(path), "no such file", "a declaration of a log, a YAML file", fix) from error
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        first_line = " ".join(str(error).split())
-        raise InputError(str(path), f"text that is not YAML ({first_line})", "a YAML mapping", "correct it") from error
-    if not isinstance(values, dict):
-        received = "an empty file" if values is None else "a list" if isinstance(values, list) else "a single value"
-        raise InputError(str(path), received, "a YAML mapping of keys to values", "see docs/table.md")
+    fix = "correct the path, or write one: `consort data inspect`"
+    values = read_mapping(path, "a declaration of a log, a YAML file", "docs/table.md", fix)
     return parse_declaration(values, str(path))
 
 
