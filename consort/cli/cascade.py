@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from consort.cli.options import JsonFile
+from consort.cli.options import JsonFile, check_records
 from consort.cli.output import save, say
 
 
 def cascade(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file of the stages; see docs/serving.md.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file of the stages; see docs/cascade.md.")],
     data: Annotated[
         Path | None, typer.Option("--data", metavar="FOLDER", help="Dataset of raw records: its first users.")
     ] = None,
@@ -46,7 +46,6 @@ def cascade(
     """
     from serving.cascade.config import load_cascade, write_models_configs
     from transforms.errors import InputError
-    from transforms.records import load_dataset, split_named
 
     config = load_cascade(file)
     if models_config is not None:
@@ -56,14 +55,7 @@ def cascade(
         for server, path in write_models_configs(config, models_config).items():
             print(f"{path}  for {server}: tensorflow_model_server --model_config_file={path}")
         return
-    if (data is None) == (inputs is None):
-        raise InputError("consort cascade", "both or neither of --data and --inputs", "one of them", "pass one")
-    if data is not None:
-        # Mistakes here are reported without a server.
-        load_dataset(data)
-        split_named(split)
-    elif not Path(inputs or "").is_file():
-        raise InputError(f"--inputs {inputs}", "no such file", "a JSON file of users' columns", "correct the path")
+    check_records("consort cascade", data, inputs, split, "a JSON file of users' columns")
 
     def users_of(stages: Any) -> Mapping[str, Any]:
         return _users_of(data, split, count) if data is not None else _users_in(inputs or Path(), stages)

@@ -27,6 +27,30 @@ def _check_json_file(path: Path | None) -> Path | None:
     return path
 
 
+def check_records(verb: str, data: Path | None, inputs: Path | None, split: str, expected: str) -> None:
+    """Checks the options that name the records of a request, so that mistakes are reported without a server.
+
+    Args:
+      verb: that is called.
+      data: `--data`, a dataset.
+      inputs: `--inputs`, a JSON file.
+      split: of the dataset.
+      expected: what the JSON file holds.
+
+    Raises:
+      InputError: both or neither are given, or what is given is not there.
+    """
+    from transforms.records import load_dataset, split_named
+
+    if (data is None) == (inputs is None):
+        raise InputError(verb, "both or neither of --data and --inputs", "one of them", "pass one")
+    if data is not None:
+        load_dataset(data)
+        split_named(split)
+    elif not Path(inputs or "").is_file():
+        raise InputError(f"--inputs {inputs}", "no such file", expected, "correct the path")
+
+
 JsonFile = Annotated[
     Path | None,
     typer.Option("--json", metavar="FILE", help="Also write the result as JSON.", callback=_check_json_file),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from consort.cli.options import JsonFile
+from consort.cli.options import JsonFile, check_records
 from consort.cli.output import show
 
 
@@ -53,15 +53,11 @@ def query(
     from serving.client import PredictClient
     from serving.client.json_inputs import read_inputs
     from transforms.errors import InputError
-    from transforms.records import load_dataset, split_named
 
-    _check_options(port, data, inputs)
-    if data is not None:
-        # Mistakes here are reported without a server.
-        load_dataset(data)
-        split_named(split)
-    elif not Path(inputs or "").is_file():
-        raise InputError(f"--inputs {inputs}", "no such file", "a JSON file of a request's inputs", "correct the path")
+    if port is not None:
+        fix = f"pass --address 127.0.0.1:{port}"
+        raise InputError("consort query", f"--port {port}", "--address HOST:PORT", fix)
+    check_records("consort query", data, inputs, split, "a JSON file of a request's inputs")
     with _advised(address), PredictClient(address, timeout_s=timeout) as client:
         if wait:
             client.wait_available(model, wait)
@@ -71,16 +67,6 @@ def query(
         answer, milliseconds = _send(lambda: client.predict(model, arrays, signature), repeat)
     result = {"model": answer.model, "version": answer.version, "milliseconds": milliseconds}
     show({**result, **_answers(answer.outputs, arrays)}, json_file)
-
-
-def _check_options(port: str | None, data: Path | None, inputs: Path | None) -> None:
-    from transforms.errors import InputError
-
-    if port is not None:
-        fix = f"pass --address 127.0.0.1:{port}"
-        raise InputError("consort query", f"--port {port}", "--address HOST:PORT", fix)
-    if (data is None) == (inputs is None):
-        raise InputError("consort query", "both or neither of --data and --inputs", "one of them", "pass one")
 
 
 def _answers(outputs: Mapping[str, Any], inputs: Mapping[str, Any]) -> dict[str, Any]:
