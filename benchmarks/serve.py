@@ -19,7 +19,7 @@ from runs.provenance import machine
 from serving.client import PredictClient
 from serving.contract import signatures_with_flags
 from serving.export.export import export_model
-from serving.export.requests import padding_of, request_inputs
+from serving.export.requests import request_inputs
 from simulation.cascade_log import simulate
 from simulation.parameters import World
 from transforms.beam.transform_dataset import load_transform, transform_dataset
@@ -136,7 +136,7 @@ def _with_history(inputs: Mapping[str, np.ndarray], features: FeatureSet, histor
     for name, values in inputs.items():
         column = features.column(name)
         if column.variable_length:
-            real = values[values != padding_of(column)]
+            real = values[values != column.marker]
             resized[name] = np.resize(real if len(real) else inputs["item_id"], [1, history])
             resized[column.lengths.name] = np.full([1], history)
     return resized

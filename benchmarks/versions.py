@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from benchmarks.memory import Memory
 from benchmarks.serve import MODEL, export_rankers, server_process
 from benchmarks.timing import percentile_ms
 from runs.provenance import machine
 from serving.client import PredictClient, ServingError
-from serving.loading import load_saved_model
+from serving.loading import Scorer
 from transforms.features import CANDIDATE, COUNT
 
 _VARIANTS = 2
@@ -95,11 +94,8 @@ def _cut(inputs: Inputs, share: float) -> dict[str, np.ndarray]:
 
 
 def _answers(directory: Path, requests: Sequence[Inputs]) -> list[np.ndarray]:
-    signature = load_saved_model(directory).signatures["serving_default"]
-    return [
-        signature(**{name: tf.constant(value) for name, value in inputs.items()})["logit"].numpy()
-        for inputs in requests
-    ]
+    model = Scorer(directory)
+    return [model.ask("serving_default", inputs)["logit"] for inputs in requests]
 
 
 def _publish(variants: Sequence[Path], base: Path, number: int) -> None:

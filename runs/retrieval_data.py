@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from models.training.job import RetrievalData
 from runs.data import Task, batch_size_of
-from serving.export.requests import padding_of
 from serving.retrieval.catalogue import Catalogue, catalogue_at
 from serving.retrieval.recall import Places
 from transforms.features import CATALOGUE_PLACE, ITEM_ID, LABEL, TIMESTAMP, Column, FeatureSet, Shape
@@ -145,4 +144,4 @@ def _missing(column: Column, count: int) -> Any:
     shape, dtype = column.shape("row"), tf_dtype(column)
     if shape is Shape.RAGGED:
         return tf.RaggedTensor.from_row_splits(tf.constant([], dtype), tf.zeros([count + 1], tf.int64))
-    return tf.fill(shape.sizes(count, None, None, column.width), tf.constant(padding_of(column), dtype))
+    return tf.fill(shape.sizes(count, None, None, column.width), tf.constant(column.marker, dtype))

@@ -46,11 +46,11 @@ def retrieval_report(
     judged = JudgedRequests.of(where.dataset, files, read, where.record, ids, seen)
     best = None if judged is None else judged.best(items.search)
     comparison = None
-    beside: dict[str, Any] = {}
+    of_baselines: dict[str, Any] = {}
     if baselines:
-        comparison, beside = beside_baselines(where, result, ids, seen, resamples, seed, resample, judged, best)
+        comparison, of_baselines = beside_baselines(where, result, ids, seen, resamples, seed, resample, judged, best)
     if judged is not None and best is not None:
         known = comparison or judged.compared(best, {}, resamples, seed, resample)
         by_truth = {key: value for key, value in known.metrics.items() if "true_value@" in key}
         report |= {**by_truth, "judged_requests": len(judged)}
-    return {**report, **beside}
+    return {**report, **of_baselines}

@@ -7,7 +7,6 @@ import tensorflow as tf
 
 from serving.batching import batching_of
 from serving.contract import CONTRACT, CONTRACT_VERSION, XLA_FLAG, flags_required, read_contract
-from serving.export.requests import padding_of
 from serving.export.set_scoring import Buckets
 from serving.export.signatures import (
     COMPILED,
@@ -102,7 +101,7 @@ def inputs_of(columns: Iterable[Column], record: RecordKind) -> dict[str, Any]:
                 "default": UNKNOWN_LENGTH,
             }
             continue
-        padding = padding_of(column)
+        padding = column.marker
         inputs[column.name] = {
             "dtype": column.dtype,
             "shape": column.shape(record).sizes("B", "M", "N", column.width),

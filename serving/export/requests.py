@@ -56,7 +56,7 @@ def as_request(columns: Iterable[Column], values: Mapping[str, Any]) -> dict[str
         value = values[column.name]
         if isinstance(value, tf.RaggedTensor):
             tensors[column.lengths.name] = tf.cast(value.row_lengths(), tf.int64)
-            value = value.to_tensor(default_value=padding_of(column))
+            value = value.to_tensor(default_value=column.marker)
         elif column.has_lengths:
             tensors[column.lengths.name] = tf.fill(tf.shape(value)[:1], tf.shape(value, tf.int64)[1])
         tensors[column.name] = value
@@ -76,8 +76,3 @@ def without_padding(inputs: Mapping[str, np.ndarray], feature_set: FeatureSet) -
     cut = {name: value[:, :count] if shapes[name].per_candidate else value for name, value in inputs.items()}
     counts = feature_set.column(CANDIDATE).lengths.name
     return cut | ({counts: np.minimum(cut[counts], count)} if counts in cut else {})
-
-
-def padding_of(column: Column) -> bytes | int | float:
-    """Returns the marker for missing values and padding of a column."""
-    return column.marker

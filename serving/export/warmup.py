@@ -10,7 +10,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from serving.batching import WARMUP_ROWS
 from serving.contract import WARMUP, XLA_WARMUP
-from serving.export.requests import padding_of, request_inputs
+from serving.export.requests import request_inputs
 from serving.export.set_scoring import Buckets
 from serving.export.signatures import COMPILED, DEFAULT, request_columns
 from serving.retrieval.catalogue import user_columns
@@ -78,7 +78,7 @@ def _retrieving(inputs: Mapping[str, Any], feature_set: FeatureSet, k: int) -> d
     sent = {column.name: inputs[column.name] for column in with_lengths(user_columns(feature_set))}
     users = len(next(iter(sent.values())))
     item = feature_set.column(ITEM_ID)
-    nothing = tf.fill([users, 1], tf.constant(padding_of(item), tf_dtype(item)))
+    nothing = tf.fill([users, 1], tf.constant(item.marker, tf_dtype(item)))
     options = {K: tf.fill([users], tf.constant(k)), EXCLUDE: nothing, EXCLUDE_COUNT: tf.zeros([users], tf.int64)}
     return {name: tf.make_tensor_proto(value) for name, value in {**sent, **options}.items()}
 

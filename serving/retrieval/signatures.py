@@ -10,7 +10,6 @@ import tensorflow as tf
 from models.retrieval.tower_model import ScaledProduct, TowerModel
 from serving.export.contract import inputs_of
 from serving.export.request_tensors import Check, TensorFunction, all_valid
-from serving.export.requests import padding_of
 from serving.export.signatures import request_columns
 from serving.retrieval.catalogue import Catalogue, item_columns, user_columns
 from serving.retrieval.item_vectors import digest_of
@@ -155,7 +154,7 @@ class ServedTowers(tf.Module):
         self.retrieval: Retrieval | None = None
         if catalogue is not None:
             self.item_vectors = self._in_bulk(catalogue, self._item_columns)
-            marker: Any = padding_of(feature_set.column(ITEM_ID))
+            marker: Any = feature_set.column(ITEM_ID).marker
             self.retrieval = Retrieval(catalogue.ids, _search_of(model, self.item_vectors), marker)
             self._missing = marker.decode() if isinstance(marker, bytes) else str(marker)
             self._sha256 = digest_of(catalogue.ids, self.item_vectors)
@@ -238,7 +237,7 @@ class ServedTowers(tf.Module):
         if shape is Shape.RAGGED:
             empty = tf.constant([], dtype), tf.zeros([batch + 1], tf.int64)
             return raw[column.name] if column.name in raw else tf.RaggedTensor.from_row_splits(*empty, validate=False)
-        value = 1 if column.name == CANDIDATE else padding_of(column)
+        value = 1 if column.name == CANDIDATE else column.marker
         sizes = column.shape("row").sizes(batch, None, None, column.width)
         values = raw[column.name] if column.name in raw else tf.fill(sizes, tf.constant(value, dtype))
         if not shape.per_candidate:

@@ -38,7 +38,7 @@ def test_served_lists_equal_the_trainers_and_do_not_depend_on_the_other_candidat
     from serving.client import PredictClient
     from serving.contract import read_contract
     from serving.export.golden import read_golden
-    from serving.export.requests import padding_of, request_inputs
+    from serving.export.requests import request_inputs
     from serving.server.server import LocalServer
     from serving.versions import model_bases
     from transforms.features import FeatureSet
@@ -57,7 +57,7 @@ def test_served_lists_equal_the_trainers_and_do_not_depend_on_the_other_candidat
                 column = features.column(name)
                 if column.entity == "item":
                     inputs[name] = values.copy()
-                    inputs[name][:, 60:] = 0 if name == "candidate" else padding_of(column)
+                    inputs[name][:, 60:] = 0 if name == "candidate" else column.marker
             shorter = client.predict("simulated_deepfm", inputs).outputs["probability"]
     assert served.shape == (60, 100)
     np.testing.assert_allclose(served, expected, atol=1e-5)
