@@ -20,18 +20,24 @@ class Memory:
     def _watch(self) -> None:
         while self._process.poll() is None:
             with contextlib.suppress(OSError, StopIteration):
-                self._megabytes.append(self._now())
+                self._megabytes.append(self.now())
             time.sleep(1.0)
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """Returns megabytes in main memory."""
         lines = Path(f"/proc/{self._process.pid}/status").read_text().splitlines()
         resident = next(line for line in lines if line.startswith("VmRSS"))
         return int(resident.split()[1]) / 1e3
 
     def summary(self) -> dict[str, float | None]:
-        """Returns medians of the second and the last fifth of the time; the first fifth is loading."""
+        """Returns the first sample, medians of the second and the last fifth of the time, and the highest sample."""
         fifth = len(self._megabytes) // 5
         if not fifth:
-            return {"memory_mb_early": None, "memory_mb_late": None}
+            return dict.fromkeys(("memory_mb_first", "memory_mb_early", "memory_mb_late", "memory_mb_most"))
         early, late = self._megabytes[fifth : 2 * fifth], self._megabytes[-fifth:]
-        return {"memory_mb_early": float(np.median(early)), "memory_mb_late": float(np.median(late))}
+        return {
+            "memory_mb_first": self._megabytes[0],
+            "memory_mb_early": float(np.median(early)),
+            "memory_mb_late": float(np.median(late)),
+            "memory_mb_most": max(self._megabytes),
+        }

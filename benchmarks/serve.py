@@ -1,39 +1,32 @@
-"""Latency of a set ranker over gRPC: raw ids in, scores out, the server in a separate process."""
+"""Latency of a model over gRPC, beside the same graph in this process and beside gRPC's empty call.
 
-import contextlib
-import subprocess
-import sys
+Raw ids in, scores out, the server in a separate process.
+"""
+
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
-import tensorflow as tf
-import tf_keras as keras
 
+from benchmarks.served_models import DEFAULT, ROW_RANKER, SET_RANKER, Request, ServedModels, server_process
 from benchmarks.timing import call_seconds, percentile_ms
-from models.preranking.set_ranker import SetRanker
 from runs.config import ModelConfig
 from runs.provenance import machine
 from serving.client import PredictClient
 from serving.contract import signatures_with_flags
-from serving.export.export import export_model
-from serving.export.requests import request_inputs
-from simulation.cascade_log import simulate
-from simulation.parameters import World
-from transforms.beam.transform_dataset import load_transform, transform_dataset
-from transforms.errors import ConsortError
-from transforms.features import FeatureSet
-from transforms.input import first_examples
-from transforms.records import shard_paths
-from transforms.vocabularies import table_sizes
+from serving.server.session import Session, Tensor, session_config
+from serving.tensors import to_proto
 
-MODEL = "bench"
-_LOGGED, _DISTINCT, _WARM = 200, 20, 50
-_ITEMS = 20_000
+_WARM, _BLOCK = 50, 100
+_EMPTY = "/grpc.health.v1.Health/Check"
+"""A call without content: of gRPC's health service, by the same server."""
+_PERCENTILES = {"min_ms": 0, "p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
 
 Say = Callable[[str], None]
+Call = Callable[[int], object]
 
 
 def bench_serve(
@@ -41,37 +34,49 @@ def bench_serve(
     history: int = 200,
     requests: int = 1000,
     rounds: int = 3,
-    signature: str = "serving_default",
+    signature: str = DEFAULT,
     seed: int = 1,
     say: Say = lambda _: None,
 ) -> dict[str, Any]:
     """Measures the milliseconds from a call of the client to its answer, one request after the other.
 
-    The model is of the size that a run file has by default; its weights are random, as speed does not depend on
-    them. Values are those of a simulated log.
+    A set ranker is asked for one candidate set, and a row ranker for one row. The same requests run in a session of
+    this process, without client and server, and gRPC's health service is called: all in turns, as other work on the
+    machine slows them alike.
 
     Args:
       candidates, history: elements of each request.
       requests: calls of a round.
       rounds: the result is the median of their percentiles; all are kept.
-      signature: the one to call.
+      signature: of the set ranker, the one to call.
       seed: of the log and of the weights.
       say: receives progress messages.
     """
     with tempfile.TemporaryDirectory() as folder:
-        say("simulating a log, learning its transform, exporting a model")
-        inputs = export_rankers(Path(folder), candidates, history, seed)
-        xla = signature in signatures_with_flags(Path(folder) / "serving" / MODEL / "1")
+        say("simulating a log, learning its transform, exporting two models")
+        models = ServedModels(Path(folder), candidates, history, seed)
+        asked = [one._replace(signature=signature) for one in models.set_requests()], models.row_requests(1)
+        paths = [models.export(name) for name in (SET_RANKER, ROW_RANKER)]
+        xla = signature in signatures_with_flags(paths[0])
         say("starting the server")
         with (
-            server_process(Path(folder) / "serving", xla) as (address, _),
+            server_process(models.serving, xla, "--enable-grpc-healthcheck-service") as (address, _),
             PredictClient(address, timeout_s=60.0) as client,
+            grpc.insecure_channel(address) as channel,
         ):
-            ask = _calls_of(client, inputs, signature)
+            empty = channel.unary_unary(_EMPTY)
+            calls: dict[str, Call] = {"empty_call": lambda _: empty(b"")}
+            for name, path, of_model in zip(("", "one_row"), paths, asked, strict=True):
+                calls[name] = served(client, of_model)
+                calls[f"{name}_in_process".strip("_")] = InProcess(path, of_model)
             say(f"asking {address}, {rounds} times {requests} requests")
-            measured = [_percentiles(call_seconds(ask, requests, _WARM)) for _ in range(rounds)]
+            measured = [_round(calls, requests) for _ in range(rounds)]
+    result = {key: float(np.median([one[key] for one in measured])) for key in measured[0]}
+    for name in ("", "one_row"):
+        parts = result[_key(f"{name}_in_process".strip("_"), "p50_ms")] + result["empty_call_p50_ms"]
+        result[_key(name, "p50_ms_above_parts")] = result[_key(name, "p50_ms")] - parts
     return {
-        **{key: float(np.median([one[key] for one in measured])) for key in measured[0]},
+        **result,
         "rounds": measured,
         "candidates": candidates,
         "history": history,
@@ -83,85 +88,52 @@ def bench_serve(
     }
 
 
-def export_rankers(
-    folder: Path, candidates: int, history: int, seed: int, count: int = 1
-) -> list[dict[str, np.ndarray]]:
-    """Writes versions 1 to `count` of a model under `folder/serving`, of different weights; returns requests for it."""
-    default = World()
-    ranked = min(default.ranked_items, candidates)
-    world = World(
-        items=max(_ITEMS, 2 * candidates),
-        candidates=candidates,
-        min_candidates=candidates,
-        pool_size=max(default.pool_size, 2 * candidates),
-        ranked_items=ranked,
-        exposed_items=min(default.exposed_items, ranked),
-        history_length=max(history, 1),
-        past_clicks=history,
-    )
-    dataset = simulate(folder / "data", world, _LOGGED, seed)
-    features = dataset.feature_set
-    transform_dataset(folder / "data", dataset, folder / "transformed", features, "request", splits=())
-    transform = load_transform(folder / "transformed")
-    examples = first_examples(shard_paths(folder / "data", dataset, "request", "test"), _DISTINCT)
-    for version in range(1, count + 1):
-        model = _random_ranker(features, table_sizes(features, transform), seed + version - 1)
-        path = folder / "serving" / MODEL / str(version)
-        export_model(path, MODEL, model, transform, features, "request", {}, examples)
-    logged = request_inputs(examples, features, "request")
-    one_by_one = [{name: value[k : k + 1] for name, value in logged.items()} for k in range(len(examples))]
-    return [_with_history(one, features, history) for one in one_by_one]
+def served(client: PredictClient, requests: Sequence[Request]) -> Call:
+    """Returns a function that sends one of the requests after the other."""
+
+    def call(number: int) -> object:
+        request = requests[number % len(requests)]
+        return client.predict(request.model, request.inputs, request.signature)
+
+    return call
 
 
-def _random_ranker(features: FeatureSet, sizes: Any, seed: int) -> SetRanker:
-    keras.utils.set_random_seed(seed)
-    settings = ModelConfig()
-    model = SetRanker(
-        features.model_inputs("request"),
-        sizes,
-        embedding_dim=settings.embedding_dim,
-        hidden_units=settings.hidden_units,
-        seed=seed,
-    )
-    model.embeddings.build(None)
-    model.build_head()
-    for weight in model.trainable_weights:
-        weight.assign_add(tf.random.normal(weight.shape, stddev=0.1))
-    return model
+class InProcess:
+    """A model in a session of this process, as the server has it; a call runs the graph on one of the requests.
+
+    Args:
+      directory: the SavedModel.
+      requests: of one signature.
+    """
+
+    def __init__(self, directory: Path, requests: Sequence[Request]):
+        self._session = Session(directory, session_config())
+        signature = self._session.signatures[requests[0].signature]
+        self._outputs = [info.name for info in signature.outputs.values()]
+        self._inputs = [
+            [
+                (info.name, Tensor.parse(to_proto(request.inputs[name]).SerializeToString()))
+                for name, info in signature.inputs.items()
+            ]
+            for request in requests
+        ]
+
+    def __call__(self, number: int) -> object:
+        return self._session.run(self._inputs[number % len(self._inputs)], self._outputs)
 
 
-def _with_history(inputs: Mapping[str, np.ndarray], features: FeatureSet, history: int) -> dict[str, np.ndarray]:
-    """Returns the inputs with histories of one length: longer ones are cut, shorter ones repeat."""
-    resized = dict(inputs)
-    for name, values in inputs.items():
-        column = features.column(name)
-        if column.variable_length:
-            real = values[values != column.marker]
-            resized[name] = np.resize(real if len(real) else inputs["item_id"], [1, history])
-            resized[column.lengths.name] = np.full([1], history)
-    return resized
+def _round(calls: dict[str, Call], requests: int) -> dict[str, float]:
+    """Makes so many calls of each kind, some at a time, and returns the percentiles of each kind."""
+    seconds: dict[str, list[np.ndarray]] = {name: [] for name in calls}
+    for start in range(0, requests, _BLOCK):
+        for name, call in calls.items():
+            seconds[name].append(call_seconds(call, min(_BLOCK, requests - start), _WARM if not start else 5))
+    return {
+        _key(name, percentile): percentile_ms(np.concatenate(values), share)
+        for name, values in seconds.items()
+        for percentile, share in _PERCENTILES.items()
+    }
 
 
-@contextlib.contextmanager
-def server_process(base: Path, xla: bool) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Serves models in another process, and yields its address and that process."""
-    command = [sys.executable, "-m", "consort", "serve", str(base), "--port", "0", *(["--xla"] if xla else [])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            line = process.stdout.readline() if process.stdout else ""
-            if " on " not in line:
-                raise ConsortError(f"the server did not start: {line!r}")
-            yield line.rsplit(" on ", 1)[1].strip(), process
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
-
-
-def _calls_of(client: PredictClient, inputs: list[dict[str, np.ndarray]], signature: str) -> Callable[[int], object]:
-    return lambda number: client.predict(MODEL, inputs[number % len(inputs)], signature)
-
-
-def _percentiles(seconds: np.ndarray) -> dict[str, float]:
-    """Returns the reported percentiles in milliseconds."""
-    names = {"min_ms": 0, "p50_ms": 50, "p90_ms": 90, "p99_ms": 99}
-    return {name: percentile_ms(seconds, share) for name, share in names.items()}
+def _key(name: str, percentile: str) -> str:
+    return f"{name}_{percentile}" if name else percentile

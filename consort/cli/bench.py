@@ -152,9 +152,10 @@ def serve(
     seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
-    """Measure the latency of a set ranker over gRPC.
+    """Measure the latency of models over gRPC.
 
-    A client in another process sends raw features and receives scores.
+    A client sends raw features to a set ranker and a row ranker. The same graphs in one process and
+    an empty call of gRPC are measured beside it.
 
     Example: consort bench serve --candidates 1000 --history 200 --json serve.json
     """
@@ -215,7 +216,8 @@ def versions(
 ) -> None:
     """Send mixed requests to a server while versions change.
 
-    Compares each answer with the version that it names. Exit code 1 if a request failed or an answer was wrong.
+    Calls a set ranker, a row ranker and towers, and compares each answer with the version that it names. Exit code 1 if
+    a request failed or an answer was wrong.
 
     Example: consort bench versions --minutes 5 --flip-seconds 10 --json versions.json
     """

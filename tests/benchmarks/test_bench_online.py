@@ -25,6 +25,7 @@ def test_memory_is_that_of_the_second_and_of_the_last_fifth() -> None:
         memory = Memory(process)
         process.wait()
     memory._megabytes = [1.0, 1.0, 5.0, 7.0, 9.0, 9.0, 9.0, 9.0, 20.0, 22.0]
-    assert memory.summary() == {"memory_mb_early": 6.0, "memory_mb_late": 21.0}
+    names = ("memory_mb_first", "memory_mb_early", "memory_mb_late", "memory_mb_most")
+    assert memory.summary() == dict(zip(names, (1.0, 6.0, 21.0, 22.0), strict=True))
     memory._megabytes = [1.0]
-    assert memory.summary() == {"memory_mb_early": None, "memory_mb_late": None}
+    assert memory.summary() == dict.fromkeys(names)
