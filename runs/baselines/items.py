@@ -104,13 +104,18 @@ def ranks(scores: np.ndarray, clicked: np.ndarray, excluded: np.ndarray | None =
     """Returns the rank of each clicked item, from 1; what has the same score counts as better.
 
     Args:
-      scores: of all items for each click, `[B, N]`.
+      scores: of all items for each click, `[B, N]`, or `[N]` where every click has the same.
       clicked: places of the clicked items, `[B]`; -1: not among them, and never found: N + 1.
       excluded: places of items that are not retrieved, unless clicked, padded with -1, `[B, E]`.
     """
-    rows = np.arange(len(clicked))
-    clicked_score = scores[rows, np.maximum(clicked, 0)][:, np.newaxis]
-    before = (scores >= clicked_score).sum(axis=1)
+    rows, place = np.arange(len(clicked)), np.maximum(clicked, 0)
+    is_same, scores = scores.ndim == 1, np.broadcast_to(scores, (len(clicked), scores.shape[-1]))
+    clicked_score = scores[rows, place][:, np.newaxis]
+    if is_same and len(clicked):
+        # Comparing B x N scores would take most of the time in a large catalogue.
+        before = scores.shape[1] - np.searchsorted(np.sort(scores[0]), clicked_score[:, 0])
+    else:
+        before = (scores >= clicked_score).sum(axis=1)
     if excluded is not None and excluded.shape[1]:
         places = np.maximum(excluded, 0)
         is_before = scores[rows[:, np.newaxis], places] >= clicked_score

@@ -43,11 +43,13 @@ MAX_ITEMS, MAX_ITEMS_OF_SEARCH = 4000, 1500
 """The most clicked items, at most, that item-kNN and EASE know, and among which a penalty is chosen."""
 MAX_TRAIN, MAX_CLICKS, MAX_CLICKS_OF_SEARCH = 2_000_000, 20_000, 2_000
 """Examples of train, clicks that are evaluated, and clicks by which settings are chosen, at most."""
-_AT_ONCE = 1024
+_MAX_ROWS, _MAX_SCORES = 1024, 20_000_000
+"""Histories, and scores of items for them, that are computed at once, at most."""
 _BEST = "best/"
 
 Score = Callable[[sparse.csr_matrix], np.ndarray]
-"""Takes histories `[B, N]`; returns the score of each item `[B, N]`, minus infinity for what is never retrieved."""
+"""Takes histories `[B, N]`; returns the score of each item, minus infinity for what is never retrieved: `[B, N]`, or
+`[N]` where it does not depend on the history."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ class _Asked:
     def ranks(self, score: Score) -> np.ndarray:
         """Returns the rank of each click's item, `[B]`."""
         parts = [np.empty(0, np.int64)]
-        for start in range(0, len(self.places), _AT_ONCE):
-            part = self.take(slice(start, start + _AT_ONCE))
+        for rows in _chunks(self.histories.shape):
+            part = self.take(rows)
             parts.append(ranks(score(part.histories), part.places, part.excluded))
         return np.concatenate(parts)
 
@@ -133,16 +135,15 @@ class ItemBaselines:
 
     def best(self, judged: JudgedRequests) -> dict[str, np.ndarray]:
         """Returns the places that are retrieved for each request, best first, `[R, K]`, by the baseline's name."""
-        known = self._known_before() if self._log.history is None else {}
+        known = self._known_before if self._log.history is None else {}
         lists: dict[str, list[np.ndarray]] = {name: [] for name in self._scores}
         for queries in judged.queries:
             excluded, histories = judged.excluded(queries), self._histories(queries, known)
-            for start in range(0, len(histories), _AT_ONCE):
-                part = slice(start, start + _AT_ONCE)
+            for part in _chunks((len(histories), len(self._places.ids))):
                 matrix = histories_of(histories[part], len(self._places.ids))
                 hidden = None if excluded is None else excluded[part]
                 for name, score in self._scores.items():
-                    lists[name].append(best_places(score(matrix), judged.count, hidden))
+                    lists[name].append(best_places(np.broadcast_to(score(matrix), matrix.shape), judged.count, hidden))
         return {name: np.concatenate(parts) for name, parts in lists.items()}
 
     @cached_property
@@ -150,10 +151,9 @@ class ItemBaselines:
         log = self._log
         decide = self._asked(log.held_out, max(1, -(-log.held_out_clicks // MAX_CLICKS_OF_SEARCH)))
         result = {MOST_POPULAR: self._same_for_all(self._popular), RECENTLY_POPULAR: self._recent(decide)}
-        group = without_gaps(group_indices(self._users, len(self._users)))
-        if not (group >= 0).any():
+        if not (self._group >= 0).any():
             return result
-        clicked = interactions(group, self._items, len(self._places.ids))
+        clicked = interactions(self._group, self._items, len(self._places.ids))
         pairs, places = self._most_clicked(clicked, MAX_ITEMS)
         result[ITEM_KNN] = self._by_items(cosine_neighbors(pairs), places)
         penalty = self._penalty(clicked, decide)
@@ -168,7 +168,7 @@ class ItemBaselines:
         log, done = self._log, 0
         items, histories, excluded = [np.empty(0, np.int64)], [], []
         columns = () if log.history is None else (log.history,)
-        known = self._known_before() if log.history is None else {}
+        known = self._known_before if log.history is None else {}
         for clicks in clicks_in(files, columns, log.feature_set, log.record):
             kept = np.ones(len(clicks.item), bool)
             if self._seen is not None:
@@ -193,12 +193,19 @@ class ItemBaselines:
         places = self._places.of(lists)
         return [row[start:stop] for row, start, stop in zip(places, first, lengths)]
 
+    @cached_property
+    def _group(self) -> np.ndarray:
+        """The number of each click's user, from 0; -1: not known."""
+        return without_gaps(group_indices(self._users, len(self._users)))
+
+    @cached_property
     def _known_before(self) -> dict[Any, np.ndarray]:
-        """Returns what each user clicked in train."""
-        order = np.argsort(self._users, kind="stable")
-        users, starts = np.unique(self._users[order], return_index=True)
-        parts = np.split(self._items[order], starts[1:])
-        return {user: part for user, part in zip(users.tolist(), parts) if user not in (b"", -1)}
+        """What each user clicked in train."""
+        order = np.argsort(self._group, kind="stable")
+        order = order[np.searchsorted(self._group[order], 0) :]
+        numbers, starts = np.unique(self._group[order], return_index=True)
+        parts = np.split(self._items[order], starts[1:]) if len(numbers) else []
+        return dict(zip(self._users[order[starts]].tolist(), parts))
 
     def _recent(self, decide: _Asked) -> Score:
         """Returns recent popularity with the window by which most is found on the eval split."""
@@ -226,7 +233,7 @@ class ItemBaselines:
         return co_clicks(clicked[:, places]), places
 
     def _same_for_all(self, scores: np.ndarray) -> Score:
-        return lambda histories: np.broadcast_to(scores, histories.shape)
+        return lambda histories: scores
 
     def _by_items(self, weights: np.ndarray, places: np.ndarray) -> Score:
         """Returns the sum of the weights from a history's items to each item."""
@@ -248,6 +255,12 @@ class ItemBaselines:
             return scores
 
         return with_popular
+
+
+def _chunks(shape: tuple[int, int]) -> list[slice]:
+    """Returns the rows `[B, N]` whose scores are computed at once."""
+    size = max(1, min(_MAX_ROWS, _MAX_SCORES // max(shape[1], 1)))
+    return [slice(start, start + size) for start in range(0, shape[0], size)]
 
 
 def _padded(parts: Sequence[np.ndarray]) -> np.ndarray:

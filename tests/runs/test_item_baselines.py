@@ -1,5 +1,6 @@
 """Baselines of retrieval by hand: popularity, cosine, EASE's closed form, histories at the time of the click, ties."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,9 @@ def test_ranks_are_those_of_the_recall_in_a_catalogue() -> None:
         result = ranks(scores, clicked, hidden)
         for key, hits in recall.hits().items():
             np.testing.assert_array_equal(result <= int(key.partition("@")[2]), hits)
+        # Scores that are the same for every click need not be repeated, also with ties.
+        repeated = np.broadcast_to(scores[0], scores.shape)
+        np.testing.assert_array_equal(ranks(scores[0], clicked, hidden), ranks(repeated, clicked, hidden))
 
 
 def test_a_user_counts_once_for_an_item_and_unknown_ones_not_at_all() -> None:
@@ -141,6 +145,17 @@ def test_a_history_is_that_of_the_click_and_nobodys_history_gets_the_popular(log
     np.testing.assert_array_equal(found["item_knn"], [1, 1, 1, 5, 4])
     assert found["ease"][0] == 1 and found["ease"][2] == 1
     assert baselines.notes["fitted_on_clicks"] == 7
+
+
+def test_a_model_without_histories_is_compared_by_what_users_clicked_in_train(log: Path) -> None:
+    clicks = EvaluatedSplits(log, load_dataset(log), toy_features(), "row", ("train",)).log()
+    assert clicks is not None
+    baselines = ItemBaselines(dataclasses.replace(clicks, history=None), np.array([b"a", b"b", b"c", b"d"], object))
+    result = baselines.ranks()["item_knn"]
+    # u2 clicked c and d, each the only neighbor of the other, so both have the best score; by popularity they would
+    # be last. So have a and b for u0 and u1. u3 clicked a alone, which is no neighbor of itself.
+    np.testing.assert_array_equal(result[4:], [2, 2, 4])
+    assert (result[:4] <= 2).all()
 
 
 def test_seen_items_are_left_out_and_gains_are_those_of_the_same_clicks(log: Path) -> None:
