@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import tensorflow_data_validation as tfdv
-import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
 from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
@@ -27,7 +27,7 @@ RUN_FN = "tfx_pipeline.trainer.run_fn"
 TUNER_FN = "tfx_pipeline.trainer.tuner_fn"
 WEIGHTED_REQUESTS = "tfx_pipeline.components.sample_weights"
 
-_OVERALL = [tfma.SlicingSpec()]
+_OVERALL = [config_pb2.SlicingSpec()]
 _ALLOW_BELOW = 1e-12
 
 
@@ -166,7 +166,7 @@ def evaluation(plan: Plan, examples: BaseChannel, model: BaseChannel) -> tuple[l
     return [baseline, evaluator, gate], evaluator.outputs["blessing"]
 
 
-def eval_config(config: RunConfig, weighted: bool = False) -> tfma.EvalConfig:
+def eval_config(config: RunConfig, weighted: bool = False) -> config_pb2.EvalConfig:
     """What Evaluator computes. Only the overall slice decides: small slices must not veto a better model.
 
     Args:
@@ -175,35 +175,35 @@ def eval_config(config: RunConfig, weighted: bool = False) -> tfma.EvalConfig:
         `tfx_pipeline.components.sample_weights`.
     """
     gate = config.gate
-    auc = tfma.MetricThreshold(
-        value_threshold=tfma.GenericValueThreshold(lower_bound={"value": gate.min_auc}),
-        change_threshold=tfma.GenericChangeThreshold(
-            direction=tfma.MetricDirection.HIGHER_IS_BETTER, absolute={"value": gate.min_auc_gain - _ALLOW_BELOW}
+    auc = config_pb2.MetricThreshold(
+        value_threshold=config_pb2.GenericValueThreshold(lower_bound={"value": gate.min_auc}),
+        change_threshold=config_pb2.GenericChangeThreshold(
+            direction=config_pb2.MetricDirection.HIGHER_IS_BETTER, absolute={"value": gate.min_auc_gain - _ALLOW_BELOW}
         ),
     )
     error = gate.max_calibration_error
-    bounds = tfma.GenericValueThreshold(lower_bound={"value": 1.0 - error}, upper_bound={"value": 1.0 + error})
-    calibration = tfma.MetricThreshold(value_threshold=bounds)
+    bounds = config_pb2.GenericValueThreshold(lower_bound={"value": 1.0 - error}, upper_bound={"value": 1.0 + error})
+    calibration = config_pb2.MetricThreshold(value_threshold=bounds)
     metrics = [
-        tfma.MetricConfig(
+        config_pb2.MetricConfig(
             class_name=name,
-            per_slice_thresholds=[tfma.PerSliceMetricThreshold(slicing_specs=_OVERALL, threshold=threshold)],
+            per_slice_thresholds=[config_pb2.PerSliceMetricThreshold(slicing_specs=_OVERALL, threshold=threshold)],
         )
         for name, threshold in (("AUC", auc), ("Calibration", calibration))
     ]
     # TFMA's cross entropy takes one label an example, not a list; `consort evaluate` has it for both kinds.
     reported = ("ExampleCount", "MeanLabel", *(() if config.record == "request" else ("BinaryCrossEntropy",)))
-    metrics += [tfma.MetricConfig(class_name=name) for name in reported]
-    spec = tfma.ModelSpec(
+    metrics += [config_pb2.MetricConfig(class_name=name) for name in reported]
+    spec = config_pb2.ModelSpec(
         signature_name=EXAMPLES,
         label_key=LABEL,
         prediction_key=PROBABILITY,
         example_weight_key=EXPOSED if config.record == "request" else WEIGHT if weighted else "",
     )
-    return tfma.EvalConfig(
+    return config_pb2.EvalConfig(
         model_specs=[spec],
-        slicing_specs=[*_OVERALL, *(tfma.SlicingSpec(feature_keys=[name]) for name in config.pipeline.slices)],
-        metrics_specs=[tfma.MetricsSpec(metrics=metrics)],
+        slicing_specs=[*_OVERALL, *(config_pb2.SlicingSpec(feature_keys=[name]) for name in config.pipeline.slices)],
+        metrics_specs=[config_pb2.MetricsSpec(metrics=metrics)],
     )
 
 

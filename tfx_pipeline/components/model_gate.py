@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 from tfx.components.evaluator import constants
 from tfx.components.util import model_utils
 from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
@@ -137,7 +138,7 @@ def metrics_in(evaluation: str) -> list[SliceMetrics]:
     return sorted(slices.values(), key=lambda one: (one.name != "all", one.name))
 
 
-def bounds_in(config: tfma.EvalConfig) -> Iterator[Bound]:
+def bounds_in(config: config_pb2.EvalConfig) -> Iterator[Bound]:
     """The bounds of the overall slice."""
     for spec in config.metrics_specs:
         for metric in spec.metrics:
@@ -196,7 +197,7 @@ def _missed(failure: tfma.proto.validation_result_pb2.ValidationFailure) -> str:
     return f"is {value:.6f}; it must lie between {low:.6g} and {high:.6g}"
 
 
-def _limits(threshold: tfma.GenericValueThreshold) -> tuple[float, float]:
+def _limits(threshold: config_pb2.GenericValueThreshold) -> tuple[float, float]:
     low = threshold.lower_bound.value if threshold.HasField("lower_bound") else -math.inf
     return low, threshold.upper_bound.value if threshold.HasField("upper_bound") else math.inf
 

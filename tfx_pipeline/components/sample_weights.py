@@ -5,12 +5,13 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
+from tensorflow_model_analysis.proto import config_pb2
 
 from transforms.features import EXPOSED, WEIGHT
 
 
 def custom_extractors(
-    eval_shared_model: Any, eval_config: tfma.EvalConfig, tensor_adapter_config: Any
+    eval_shared_model: Any, eval_config: config_pb2.EvalConfig, tensor_adapter_config: Any
 ) -> list[tfma.extractors.Extractor]:
     """Evaluator's own extractors, `exposed` times `weight` in the place of `exposed` behind the one of features.
 
