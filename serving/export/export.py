@@ -16,6 +16,7 @@ from serving.batching import write_batching_parameters
 from serving.contract import CONTRACT
 from serving.export.contract import contract_of
 from serving.export.golden import write_golden
+from serving.export.graph import let_functions_be_inlined
 from serving.export.set_scoring import Buckets, buckets_of
 from serving.export.signatures import LAST_HIDDEN, ServedModel
 from serving.export.warmup import write_warmup
@@ -64,6 +65,7 @@ def export_model(
     signatures = served.signatures() | (towers.signatures() if towers else {})
     with new_directory(directory) as temporary:
         tf.saved_model.save(served, str(temporary), signatures=signatures)
+        let_functions_be_inlined(temporary)
         features = served.features_of(warmup_examples)
         vectors = _vectors(served, model, features, record)
         write_golden(temporary, list(warmup_examples), served.score(warmup_examples), vectors)

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tensorflow_transform as tft
 import tf_keras as keras
 
+from serving.export.graph import constant_weights
 from serving.export.request_tensors import TensorFunction
 from serving.export.set_scoring import Buckets, SetScoring
 from transforms.features import CANDIDATE, Column, FeatureSet, RecordKind, Shape
@@ -57,6 +58,7 @@ class ServedModel(tf.Module):
         # and have AutoGraph convert its own code for that, which takes longer than the rest of an export.
         self._resources = tf.train.TrackableView.children(layer)
         # The model is not tracked: its optimizer and metrics would be saved. `signatures` tracks the variables.
+        self._constant_weights = partial(constant_weights, model)
         self._plain: Callable[..., tf.Tensor] = lambda features: model(features, training=False)
         self._hidden: Callable[..., tf.Tensor] | None = None
         if record == "row" and getattr(model, "has_hidden", False):
@@ -138,11 +140,9 @@ class ServedModel(tf.Module):
         if self._hidden is not None:
             on_tensors[LAST_HIDDEN] = self._on_tensors(partial(_last_hidden, self._hidden))
         # Traced once: from functions the saver would trace again.
-        traced = {
-            EXAMPLES: examples.get_concrete_function(),
-            TRANSFORM: transform_features.get_concrete_function(),
-            **{name: function.traced for name, function in on_tensors.items()},
-        }
+        traced = {EXAMPLES: examples.get_concrete_function(), TRANSFORM: transform_features.get_concrete_function()}
+        with self._constant_weights():
+            traced |= {name: function.traced for name, function in on_tensors.items()}
         self._variables = list(
             {id(variable): variable for one in traced.values() for variable in one.graph.variables}.values()
         )
