@@ -22,11 +22,11 @@ from runs.provenance import CODE, CONFIG_FILE, code_version, versions
 from transforms.beam.options import pipeline_options
 from transforms.errors import FaultyData, InputError
 from transforms.features import CANDIDATE, EXPOSED, LABEL, SPLITS, STAGE, WEIGHT, FeatureSet, Split
-from transforms.files import check_model_folder, write_text
+from transforms.files import check_model_folder
 from transforms.input import parsed, serialized
 from transforms.integrity import checked
 from transforms.records import Dataset, Items, items_in, load_dataset, shard_paths
-from transforms.schema import parse_spec, schema_text
+from transforms.schema import parse_spec
 from transforms.sources.registry import source_name
 from transforms.stream import check_order
 from transforms.validation import as_input_error
@@ -78,10 +78,6 @@ class Plan:
     @property
     def records_dir(self) -> Path:
         return self.data_dir / self.config.record
-
-    @property
-    def schema_file(self) -> Path:
-        return self.root / "schemas" / f"{self.feature_set.digest()[:16]}-{self.config.record}" / "schema.pbtxt"
 
     @property
     def serving_base(self) -> Path:
@@ -348,10 +344,3 @@ def _has_unexposed(files: Sequence[str], feature_set: FeatureSet) -> bool:
         if bool(tf.reduce_any((masks[CANDIDATE] > 0) & (masks[EXPOSED] == 0))):
             return True
     return False
-
-
-def write_schema(plan: Plan) -> None:
-    """Writes the curated schema where ImportSchemaGen finds it."""
-    text = schema_text(plan.feature_set, plan.config.record)
-    if not plan.schema_file.exists() or plan.schema_file.read_text() != text:
-        write_text(plan.schema_file, text)

@@ -1,6 +1,7 @@
 """The nodes of the pipeline, in the order in which they run."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow_data_validation as tfdv
@@ -16,10 +17,12 @@ from runs.plan import Plan
 from runs.tuning.space import check_search
 from serving.export.signatures import EXAMPLES, PROBABILITY
 from tfx_pipeline.components.anomaly_gate import AnomalyGate
+from tfx_pipeline.components.curated_schema import CuratedSchema
 from tfx_pipeline.components.executors import AtomicPusher, IsolatedTunerNode, RecordExampleGen
 from tfx_pipeline.components.model_gate import ModelGate
 from tfx_pipeline.components.served_model import CANDIDATE, MODEL, PUSHED_MODEL, ServedModelStrategy
 from transforms.features import EXPOSED, LABEL, WEIGHT
+from transforms.schema import schema_text
 
 # TFX imports these by name. Each is one literal: the build of the wheel rewrites it.
 PREPROCESSING_FN = "transforms.preprocessing.preprocessing_fn"
@@ -53,7 +56,7 @@ def validation(plan: Plan, examples: BaseChannel) -> tuple[list[BaseNode], BaseC
         use_sketch_based_topk_uniques=True,
     )
     statistics = tfx.components.StatisticsGen(examples=examples, stats_options=options)
-    schema = tfx.components.ImportSchemaGen(schema_file=str(plan.schema_file))
+    schema = CuratedSchema(text=schema_text(plan.feature_set, plan.config.record)).with_id("CuratedSchema")
     validator = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
@@ -128,18 +131,42 @@ def trainer(
     )
 
 
-def evaluation(plan: Plan, examples: BaseChannel, model: BaseChannel) -> tuple[list[BaseNode], BaseChannel]:
-    """AUC and calibration on the evaluated split, against bounds and against the blessed model that is served.
+def served_model(candidate: BaseChannel) -> tfx.dsl.Resolver:
+    """Finds the model that is served, which the candidate is compared with."""
+    channels = {
+        MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        PUSHED_MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
+        CANDIDATE: candidate,
+    }
+    return tfx.dsl.Resolver(strategy_class=ServedModelStrategy, **channels).with_id("blessed_model")
+
+
+def latest_blessed_model(candidate: BaseChannel) -> tfx.dsl.Resolver:
+    """Finds the model that was blessed last: the nearest to `served_model` that Kubeflow Pipelines can resolve."""
+    del candidate  # It is not blessed yet.
+    channels = {
+        MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        "model_blessing": tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    }
+    strategy = tfx.dsl.experimental.LatestBlessedModelStrategy
+    return tfx.dsl.Resolver(strategy_class=strategy, **channels).with_id("blessed_model")
+
+
+def evaluation(
+    plan: Plan, examples: BaseChannel, model: BaseChannel, resolve: Callable[[BaseChannel], tfx.dsl.Resolver]
+) -> tuple[list[BaseNode], BaseChannel]:
+    """AUC and calibration on the evaluated split, against bounds and against an earlier model.
+
+    Args:
+      plan: what to run.
+      examples: raw records.
+      model: the candidate.
+      resolve: makes the node that finds the earlier model.
 
     Returns:
       The nodes, the gate last; and the channel of the blessing.
     """
-    channels = {
-        MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        PUSHED_MODEL: tfx.dsl.Channel(type=tfx.types.standard_artifacts.PushedModel),
-        CANDIDATE: model,
-    }
-    baseline = tfx.dsl.Resolver(strategy_class=ServedModelStrategy, **channels).with_id("blessed_model")
+    baseline = resolve(model)
     weighted = WEIGHT in {column.name for column in plan.feature_set.columns}
     evaluator = tfx.components.Evaluator(
         examples=examples,

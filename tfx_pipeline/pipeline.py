@@ -1,5 +1,7 @@
 """The pipeline: wiring, and its drawing. A runner only says where."""
 
+from collections.abc import Callable
+
 from ml_metadata.proto import metadata_store_pb2
 from tfx import v1 as tfx
 from tfx.dsl.components.base.base_node import BaseNode
@@ -9,18 +11,21 @@ from runs.plan import Plan
 from tfx_pipeline import nodes
 
 
-def create_pipeline(plan: Plan) -> tfx.dsl.Pipeline:
+def create_pipeline(
+    plan: Plan, resolve: Callable[[BaseChannel], tfx.dsl.Resolver] = nodes.served_model
+) -> tfx.dsl.Pipeline:
     """Examples → statistics → validator → anomaly gate → transform → trainer → evaluator → model gate → pusher.
 
     With `tuning.in_pipeline` a tuner stands before the trainer.
 
     Args:
       plan: config, data and root; see `make_plan`.
+      resolve: makes the node that finds the model which a new one is compared with.
     """
     data, raw, features = _data_half(plan)
     tuned = nodes.tuner(plan, features) if plan.config.tuning.in_pipeline else None
     trained = nodes.trainer(plan, features, None if tuned is None else tuned.outputs["best_hyperparameters"])
-    evaluated, blessing = nodes.evaluation(plan, raw, trained.outputs["model"])
+    evaluated, blessing = nodes.evaluation(plan, raw, trained.outputs["model"], resolve)
     pushed = nodes.pusher(plan, trained.outputs["model"], blessing)
     pushed.add_upstream_node(evaluated[-1])
     return _pipeline(plan, [*data, *([tuned] if tuned else []), trained, *evaluated, pushed])

@@ -17,7 +17,7 @@ from tfx.orchestration.portable import launcher, runtime_parameter_utils
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.utils import dependency_utils
 
-from runs.plan import Plan, write_schema
+from runs.plan import Plan
 from runs.workers import check_one_process
 from serving.versions import versions_in
 from tfx_pipeline.components.model_gate import REPORT, SUMMARY
@@ -88,7 +88,6 @@ def _run(plan: Plan, pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, f
 
     with locked(plan.root):
         _remove_failed_executions(plan)
-        write_schema(plan)
         try:
             _WatchedDagRunner(watch).run(pipeline)
         except Exception as error:

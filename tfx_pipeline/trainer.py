@@ -1,5 +1,6 @@
 """What TFX calls by name to train: run_fn of the Trainer and tuner_fn of the Tuner."""
 
+import copy
 import hashlib
 import logging
 import shutil
@@ -22,6 +23,7 @@ from runs.tuning.trials import TrialData, TrialRunner
 from runs.tuning.tuner import IsolatedTuner
 from transforms.features import FeatureSet
 from transforms.input import expand_patterns, first_examples
+from transforms.mounts import mounted
 from transforms.records import Items
 from transforms.transform_graph import read_transform
 
@@ -34,6 +36,7 @@ def run_fn(fn_args: FnArgs) -> None:
     Checkpoints lie under the pipeline's root, keyed by everything that the model depends on: a run that was killed
     continues from its last checkpoint when the same pipeline is started again. TensorBoard's event files stay there.
     """
+    fn_args = _mounted(fn_args)
     properties: dict[str, Any] = fn_args.custom_config
     written = RunConfig.model_validate_json(properties["config"])
     config = tuned(written, fn_args.hyperparameters)
@@ -71,6 +74,7 @@ def tuner_fn(fn_args: FnArgs) -> tfx.components.TunerFnResult:
     Its trials lie under the pipeline's root, keyed by everything that they depend on: a search that was
     killed continues when the same pipeline is started again.
     """
+    fn_args = _mounted(fn_args)
     properties: dict[str, Any] = fn_args.custom_config
     config = RunConfig.model_validate_json(properties["config"])
     data = TrialData(
@@ -88,6 +92,14 @@ def tuner_fn(fn_args: FnArgs) -> tfx.components.TunerFnResult:
     return tfx.components.TunerFnResult(
         tuner=IsolatedTuner(config.tuning, config.seed, Path(fn_args.working_dir), runner, runner.close), fit_kwargs={}
     )
+
+
+def _mounted(fn_args: FnArgs) -> FnArgs:
+    """Returns the same arguments with paths that this process can open."""
+    result = copy.copy(fn_args)
+    for name, value in vars(fn_args).items():
+        setattr(result, name, mounted(value))
+    return result
 
 
 def _items(properties: Mapping[str, Any]) -> Items | None:

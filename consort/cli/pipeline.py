@@ -1,7 +1,7 @@
-"""`consort pipeline`: run, graph."""
+"""`consort pipeline`: run, graph, compile."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,7 +9,7 @@ from consort.cli.options import Baselines, BeamArg, Data, JsonFile, Run, SeedOve
 from consort.cli.output import describe_best, report_changed, report_warnings, save, say, show, show_baselines
 from transforms.errors import FaultyData, GateRefused
 
-app = typer.Typer(help="Run or draw the TFX pipeline.", no_args_is_help=True)
+app = typer.Typer(help="Run, draw or compile the TFX pipeline.", no_args_is_help=True)
 
 Root = Annotated[Path, typer.Option("--root", metavar="FOLDER", help="Folder for everything that the pipeline writes.")]
 
@@ -77,3 +77,38 @@ def graph(run: Run, data: Data, root: Root, set_: Set = None, json_file: JsonFil
     plan = make_plan(config, data, root, "--root")
     print(mermaid(plan))
     save({"edges": edges(plan)}, json_file)
+
+
+@app.command("compile")
+def compile_(
+    run: Run,
+    data: Data,
+    root: Annotated[str, typer.Option("--root", metavar="URI", help="Remote folder that the pipeline writes to.")],
+    image: Annotated[str, typer.Option(metavar="IMAGE", help="Container image with Consort.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write, .json or .yaml.")],
+    data_uri: Annotated[
+        str, typer.Option("--data-uri", metavar="URI", help="Where the pipeline reads the same dataset.")
+    ],
+    orchestrator: Annotated[
+        Literal["vertex", "kubeflow"], typer.Option(help="Where the pipeline will run.")
+    ] = "vertex",
+    set_: Set = None,
+    beam_arg: BeamArg = None,
+) -> None:
+    """Compile the TFX pipeline for Vertex AI or Kubeflow.
+
+    The run is checked against the data here; the file names no path of this machine.
+
+    Example: consort pipeline compile simulated_deepfm --data log --data-uri gs://b/log --root gs://b/tfx --image
+    IMAGE --out pipeline.json
+    """
+    from consort.config import load_config
+
+    config = load_config(run, overrides(set_, {"pipeline.beam_args": beam_arg}))
+    say("loading TFX")
+    from tfx_pipeline.compile import compile_pipeline, write_spec
+
+    spec = compile_pipeline(config, data, data_uri, root, image, orchestrator)
+    write_spec(spec, out)
+    tasks = spec.get("pipelineSpec", spec)["root"]["dag"]["tasks"]
+    show({"file": str(out), "orchestrator": orchestrator, "tasks": len(tasks)})

@@ -49,7 +49,7 @@ def test_wiring_writes_nothing(plan):
 
 def test_every_node_is_there_once(plan):
     ids = [node.id for node in create_pipeline(plan).components]
-    data_half = "ImportExampleGen StatisticsGen ImportSchemaGen ExampleValidator AnomalyGate Transform"
+    data_half = "ImportExampleGen StatisticsGen CuratedSchema ExampleValidator AnomalyGate Transform"
     model_half = "Trainer blessed_model Evaluator ModelGate Pusher"
     assert sorted(ids) == sorted(f"{data_half} {model_half}".split())
     assert len(create_data_pipeline(plan).components) == 6

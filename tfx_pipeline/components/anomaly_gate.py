@@ -18,6 +18,7 @@ from transforms.errors import GateRefused, InputError
 from transforms.features import FeatureSet, RecordKind, Split
 from transforms.files import write_text
 from transforms.integrity import faults_in
+from transforms.mounts import mounted
 from transforms.plain_text import parse_json
 from transforms.records import record_kind, split_named
 
@@ -41,7 +42,8 @@ def read_anomalies(artifact: tfx.types.standard_artifacts.ExampleAnomalies) -> l
     lines: list[str] = []
     for split in artifact_utils.decode_split_names(artifact.split_names):
         anomalies = anomalies_pb2.Anomalies()
-        anomalies.ParseFromString((Path(artifact.uri) / f"Split-{split}" / "SchemaDiff.pb").read_bytes())
+        file = Path(mounted(artifact.uri), f"Split-{split}", "SchemaDiff.pb")
+        anomalies.ParseFromString(file.read_bytes())
         lines += reasons_in(anomalies, split)
     return lines
 
@@ -61,7 +63,7 @@ def wrong_values(
     lines: list[str] = []
     for split in artifact_utils.decode_split_names(artifact.split_names):
         reported = [line for line in known if line.startswith(f"split {split}")]
-        for path in sorted(str(path) for path in Path(artifact.uri, f"Split-{split}").iterdir()):
+        for path in sorted(str(path) for path in Path(mounted(artifact.uri), f"Split-{split}").iterdir()):
             try:
                 for start, fault in faults_in(path, feature_set, record):
                     place = f"split {split}, column {fault.column!r}: "
@@ -106,6 +108,7 @@ def AnomalyGate(  # noqa: N802, a component is a class to its users
     Raises:
       GateRefused: with one reason for each anomaly and finding.
     """
+    report_dir, serving_base, profiles_dir = mounted([report_dir, serving_base, profiles_dir])
     features, kind = FeatureSet.model_validate_json(feature_set), record_kind(record)
     reasons = read_anomalies(anomalies)
     reasons += wrong_values(examples, features, kind, reasons)
@@ -126,7 +129,9 @@ def AnomalyGate(  # noqa: N802, a component is a class to its users
 
 def _shards(examples: tfx.types.standard_artifacts.Examples) -> dict[Split, list[str]]:
     names = [split_named(name) for name in artifact_utils.decode_split_names(examples.split_names)]
-    return {name: sorted(str(path) for path in Path(examples.uri, f"Split-{name}").iterdir()) for name in names}
+    return {
+        name: sorted(str(path) for path in Path(mounted(examples.uri), f"Split-{name}").iterdir()) for name in names
+    }
 
 
 def _is_said(column: str, reasons: Sequence[str]) -> bool:

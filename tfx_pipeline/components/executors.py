@@ -29,6 +29,7 @@ from transforms.errors import ConsortError
 from transforms.files import escaped, folder_sha256, write_text
 from transforms.integrity import checked
 from transforms.locks import locked
+from transforms.mounts import mounted
 from transforms.records import load_dataset, record_kind, shard_paths, split_named
 
 REPORT = "tuning.json"
@@ -51,14 +52,14 @@ class CopyShards(base_beam_executor.BaseBeamExecutor):
         Raises:
           InputError: a shard holds a damaged record.
         """
-        base = exec_properties[standard_component_specs.INPUT_BASE_KEY]
+        base = mounted(exec_properties[standard_component_specs.INPUT_BASE_KEY])
         config = example_gen_pb2.Input()
         proto_utils.json_to_proto(exec_properties[standard_component_specs.INPUT_CONFIG_KEY], config)
         artifact = artifact_utils.get_single_instance(output_dict[standard_component_specs.EXAMPLES_KEY])
         dataset_dir, record = os.path.split(base)
         dataset = load_dataset(dataset_dir)
         for split in (split_named(item.name) for item in config.splits):
-            target = os.path.join(artifact.uri, f"Split-{split}")
+            target = os.path.join(mounted(artifact.uri), f"Split-{split}")
             fileio.makedirs(target)
             checked(dataset_dir, dataset, record_kind(record), [split])
             for path in shard_paths(dataset_dir, dataset, record_kind(record), split):
@@ -109,7 +110,7 @@ class SearchTrials(tuner_executor.Executor):
         try:
             tuner.search()
         finally:
-            properties: dict[str, Any] = fn_args.custom_config
+            properties: dict[str, Any] = mounted(fn_args.custom_config)
             config = RunConfig.model_validate_json(properties["config"])
             report = report_of(tuner, config, run_info(config, properties["source"], properties["dataset_sha256"]))
             write_text(Path(properties["report_dir"]) / REPORT, json.dumps(report, indent=2) + "\n")
@@ -144,7 +145,9 @@ class PublishVersion(pusher_executor.Executor):
         proto_utils.json_to_proto(exec_properties[standard_component_specs.PUSH_DESTINATION_KEY], destination)
         custom = exec_properties.get("custom_config") or "{}"
         keep = (json.loads(custom) if isinstance(custom, str) else custom).get("keep_versions")
-        model, base = self.GetModelPath(input_dict), destination.filesystem.base_directory
+        for artifact in input_dict[standard_component_specs.MODEL_KEY]:
+            artifact.uri = mounted(artifact.uri)
+        model, base = self.GetModelPath(input_dict), mounted(destination.filesystem.base_directory)
         with locked(base, _PATIENCE_S):
             newest = [directory for _, directory in versions_in(base)][-1:]
             same = (directory for directory in newest if folder_sha256(directory) == folder_sha256(model))

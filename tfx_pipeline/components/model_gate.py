@@ -21,6 +21,7 @@ from runs.baselines.verdict import baseline_lines, failed_gains
 from serving.versions import versions_in
 from transforms.errors import GateRefused
 from transforms.files import sha256_of, write_text
+from transforms.mounts import mounted
 
 REPORT, SUMMARY = "evaluation.txt", "evaluation.json"
 _BASELINE = "baseline"
@@ -43,6 +44,7 @@ def ModelGate(  # noqa: N802, a component is a class to its users
     Raises:
       GateRefused: with one reason for each threshold that was missed.
     """
+    report_dir, serving_base = mounted([report_dir, serving_base])
     blessed = model_utils.is_model_blessed(blessing)
     lines = [] if blessed else list(failures_in(tfma.load_validation_result(evaluation.uri)))
     if not blessed and not lines:
@@ -56,10 +58,10 @@ def ModelGate(  # noqa: N802, a component is a class to its users
     slices = metrics_in(evaluation.uri)
     overall = slices[0] if slices else SliceMetrics("all")
     lines = lines if blessed else [*one_class(overall), *lines]
-    asked = json.loads(comparison)
+    asked = mounted(json.loads(comparison))
     compared: dict[str, Any] = {}
     if blessed and asked["baselines"]:
-        compared = on_split(path_utils.serving_model_path(facts["model"]), asked["data"], asked["split"])
+        compared = on_split(path_utils.serving_model_path(mounted(facts["model"])), asked["data"], asked["split"])
     lines += failed_gains(compared, asked["min_gain"]) if blessed else []
     text = report(slices, bounds, lines, facts) + "\n".join(["", *baseline_lines(compared), ""])
     write_text(Path(report_dir) / REPORT, text)
@@ -179,7 +181,7 @@ def report(
 
 def _served_as(uri: str, serving_base: str) -> str:
     """A model's folder, and the version that it is served as, if it still is."""
-    contract = Path(path_utils.serving_model_path(uri), "assets.extra", "contract.json")
+    contract = Path(path_utils.serving_model_path(mounted(uri)), "assets.extra", "contract.json")
     for number, directory in versions_in(serving_base):
         other = directory / "assets.extra" / "contract.json"
         # A contract tells when and from what a model was made: no two models have the same.
