@@ -121,8 +121,8 @@ def _calls_of(session: Session, users: np.ndarray, batch: int) -> Callable[[int]
 
 
 def _hnsw(vectors: np.ndarray, users: np.ndarray, calls: int, min_recall: float, seed: int, say: Say) -> dict[str, Any]:
-    if importlib.util.find_spec("hnswlib") is None:
-        say("hnswlib is not installed: exact retrieval alone")
+    if importlib.util.find_spec("faiss") is None:
+        say("faiss is not installed: exact retrieval alone")
         return {"hnsw_p50_ms": None, "hnsw_p99_ms": None, "hnsw_recall": None, "hnsw_ef": None, "hnsw_build_s": None}
     say("building HNSW")
     start = time.perf_counter()

@@ -18,12 +18,11 @@ from typing import Any, Literal
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from consort.version_line import LINES, VersionLine, glibc_version, lines_for, reason
+
 Status = Literal["ok", "warn", "fail"]
 
 ROOT = Path(__file__).resolve().parents[1]
-PYTHON = (3, 11)
-MIN_GLIBC = (2, 17)
-"""Minimum version for the wheels of the lock (manylinux2014)."""
 MIN_DISK_GB, MIN_SHM_GB, MIN_MEMORY_GB = 5.0, 0.25, 4.0
 REINSTALL = "run `make setup`; without make: docs/install.md"
 # Named one by one: a wrong version of one of these is a known break. The others are counted.
@@ -47,8 +46,8 @@ KEY_PACKAGES = (
 )
 # Optional modules: what each is for, and how to get it.
 OPTIONAL_MODULES = {
-    "hnswlib": ("approximate index on CPU", "pip install --no-deps hnswlib==0.8.0 (compiles; needs g++)"),
-    "scann": ("approximate index by ScaNN", "pip install --no-deps scann==1.3.2"),
+    "faiss": ("approximate index on CPU", "pip install --no-deps faiss-cpu==1.15.1"),
+    "scann": ("approximate index by ScaNN", "pip install --no-deps scann==1.3.2, with NumPy 2 scann==1.4.2"),
 }
 OPTIONAL_PROGRAMS = {
     "tensorflow_model_server": (
@@ -92,20 +91,47 @@ class Check:
 
 def diagnose() -> list[Check]:
     """Runs all checks. Takes some seconds, because TensorFlow is imported in a child process."""
-    checks = [check_python(sys.version_info[:3]), check_platform(platform.system(), platform.machine(), _glibc())]
-    checks += check_packages(locked_versions(), declared_ranges(), installed_versions())
+    glibc, installed, python = glibc_version(), installed_versions(), sys.version_info[:3]
+    line, checked = check_line(installed.get("tfx"), python, glibc)
+    checks = [check_python(python, glibc), check_platform(platform.system(), platform.machine(), glibc), checked]
+    checks += check_packages(locked_versions(ROOT / line.lock), declared_ranges(line), installed)
     checks += check_tensorflow(*_run_probe())
     checks += check_optional()
     checks += check_resources(Path.cwd())
     return checks
 
 
-def check_python(version: tuple[int, int, int]) -> Check:
-    """Checks for Python 3.11, the newest for which every compiled part of TFX 1.16 has a wheel."""
+def check_python(version: tuple[int, int, int], glibc: tuple[int, int] | None) -> Check:
+    """Checks for a Python for which every compiled part of a line of versions has a wheel that this glibc can load."""
     found = ".".join(map(str, version))
-    if version[:2] == PYTHON:
+    pythons = sorted({python for line in LINES for python in line.pythons if glibc and glibc >= line.glibc})
+    if version[:2] in pythons or not pythons:
         return Check("python", "ok", found)
-    return Check("python", "fail", found, "install Python 3.11 and run `make setup` with it first on PATH")
+    names = " or ".join(f"{major}.{minor}" for major, minor in pythons)
+    return Check("python", "fail", found, f"install Python {names} and run `make setup` with it first on PATH")
+
+
+def check_line(
+    installed: str | None, version: tuple[int, int, int], glibc: tuple[int, int] | None
+) -> tuple[VersionLine, Check]:
+    """Finds the line of versions that is installed, or that belongs here, and says why it is this one.
+
+    Args:
+      installed: version of TFX in this environment.
+      version: of Python.
+      glibc: of this system.
+    """
+    possible = lines_for(version[:2], glibc)
+    for line in LINES:
+        if installed is not None and installed.startswith(f"{line.name}."):
+            found = f"{line.name}: TFX {line.name}, TensorFlow {line.tensorflow}"
+            why = reason(line, version[:2], glibc) if glibc else "without glibc"
+            if line in possible:
+                return line, Check("version line", "ok", f"{found} ({why})")
+            return line, Check("version line", "fail", f"{found}, which this system cannot have ({why})", REINSTALL)
+    line = possible[0] if possible else LINES[-1]
+    received = f"TFX {installed}" if installed else "no TFX"
+    return line, Check("version line", "fail", f"{received}; {line.name} is the line for this system", REINSTALL)
 
 
 def check_platform(system: str, machine: str, glibc: tuple[int, int] | None) -> Check:
@@ -114,17 +140,16 @@ def check_platform(system: str, machine: str, glibc: tuple[int, int] | None) -> 
     found = f"{system} {machine}, {libc}"
     if system != "Linux" or machine != "x86_64":
         return Check("platform", "fail", found, "use Linux on x86-64, e.g. a container of debian:12")
-    if glibc is None or glibc < MIN_GLIBC:
-        return Check(
-            "platform", "fail", found, f"use a distribution with glibc {'.'.join(map(str, MIN_GLIBC))} or newer"
-        )
+    least = min(line.glibc for line in LINES)
+    if glibc is None or glibc < least:
+        return Check("platform", "fail", found, f"use a distribution with glibc {'.'.join(map(str, least))} or newer")
     return Check("platform", "ok", found)
 
 
 def check_packages(
     locked: Mapping[str, str], ranges: Mapping[str, Requirement], installed: Mapping[str, str]
 ) -> list[Check]:
-    """Compares the installed packages with requirements.lock, or with the wheel's ranges where there is no lock.
+    """Compares the installed packages with the lock of the line, or with the wheel's ranges where there is no lock.
 
     Args:
       locked: pinned version of each package for this machine; empty without a lock.
@@ -176,7 +201,9 @@ def check_optional() -> list[Check]:
     installed = installed_versions()
     for name, (purpose, fix) in OPTIONAL_MODULES.items():
         present = importlib.util.find_spec(name) is not None
-        checks.append(_optional(name, present, installed.get(name, "present"), purpose, fix))
+        checks.append(
+            _optional(name, present, installed.get(name) or installed.get(f"{name}-cpu", "present"), purpose, fix)
+        )
     for name, (purpose, fix) in OPTIONAL_PROGRAMS.items():
         path = shutil.which(name)
         checks.append(_optional(name, path is not None, str(path), purpose, fix))
@@ -201,7 +228,7 @@ def check_resources(folder: Path) -> list[Check]:
     ]
 
 
-def locked_versions(lock: Path = ROOT / "requirements.lock") -> dict[str, str]:
+def locked_versions(lock: Path) -> dict[str, str]:
     """Returns the pins of the lock that apply here; empty where there is no lock (an installed wheel)."""
     if not lock.is_file():
         return {}
@@ -214,21 +241,24 @@ def locked_versions(lock: Path = ROOT / "requirements.lock") -> dict[str, str]:
     }
 
 
-def declared_ranges() -> dict[str, Requirement]:
-    """Returns the project's requirements: from pyproject.toml in a checkout, else from the installed wheel."""
+def declared_ranges(line: VersionLine) -> dict[str, Requirement]:
+    """Returns the project's requirements of a line: from pyproject.toml in a checkout, else from the wheel."""
     pyproject = ROOT / "pyproject.toml"
     if pyproject.is_file():
         import tomllib
 
         values = tomllib.loads(pyproject.read_text())
-        texts = [*values["project"]["dependencies"], *values["dependency-groups"]["pipeline"]]
+        texts = [*values["project"]["dependencies"], *values["dependency-groups"][f"line-{line.name}"]]
     else:
         try:
             texts = importlib.metadata.requires("consort-recommenders") or []
         except importlib.metadata.PackageNotFoundError:
             texts = []
-    requirements = [Requirement(text) for text in texts]
-    return {canonicalize_name(each.name): each for each in requirements if each.marker is None}
+    ranges: dict[str, Requirement] = {}
+    for each in (Requirement(text) for text in texts):
+        if each.marker is None:
+            ranges.setdefault(canonicalize_name(each.name), each).specifier &= each.specifier
+    return ranges
 
 
 def installed_versions() -> dict[str, str]:
@@ -275,12 +305,6 @@ def _at_least(name: str, gigabytes: float | None, least: float, fix: str) -> Che
         return Check(name, "warn", "cannot be read", "none needed if runs work")
     status: Status = "ok" if gigabytes >= least else "warn"
     return Check(name, status, f"{gigabytes:.1f} GB free", "" if status == "ok" else fix)
-
-
-def _glibc() -> tuple[int, int] | None:
-    library, version = platform.libc_ver()
-    match = re.match(r"(\d+)\.(\d+)", version)
-    return (int(match[1]), int(match[2])) if library == "glibc" and match else None
 
 
 def _free_gb(folder: Path) -> float | None:

@@ -2,14 +2,13 @@
 
 DIR/index.json     kind, parameters, recall, and the version that it was built of
 DIR/ids.npy        the items' ids
-DIR/index.hnsw     of the library; for ScaNN the folder scann
+DIR/index.faiss    of the library; for ScaNN the folder scann
 """
 
 import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import tensorflow as tf
 
 from serving.loading import load_saved_model
 from serving.retrieval.golden import read_golden_retrieval
-from serving.retrieval.index_kinds import INSTALL, KINDS, Index, require
+from serving.retrieval.index_kinds import INSTALL, KINDS, Index, library_of, require
 from serving.retrieval.item_vectors import ItemVectors, read_item_vectors, retrieval_of
 from serving.retrieval.signatures import EMBEDDING, USER
 from serving.versions import version_number
@@ -64,9 +63,14 @@ class ItemIndex:
             received = f"an index of version {built['number']}, item vectors {built['sha256'][:12]}"
             expected = f"one of item vectors {retrieval['sha256'][:12]}, as {version} has them"
             raise InputError(str(folder), received, expected, f"build it: consort index {version} --out NEW")
-        require(description["kind"])
+        kind, library = description["kind"], description["library"]
+        if not library.startswith(INSTALL[kind][0]):
+            expected = f"one by {INSTALL[kind][0]}, which this version of Consort uses"
+            again = f"build it again: consort index {version} --out NEW"
+            raise InputError(str(folder), f"an index by {library}", expected, again)
+        require(kind)
         items, width, effort = description["items"], description["width"], description["parameters"]["effort"]
-        index = KINDS[description["kind"]].load(folder, items, width, effort)
+        index = KINDS[kind].load(folder, items, width, effort)
         similarity = retrieval["similarity"]
         return cls(_ids(folder / _IDS), index, similarity["scale"], similarity["bias"])
 
@@ -133,7 +137,7 @@ def build_index(
     description = {
         "format": INDEX_FORMAT,
         "kind": kind,
-        "library": f"{INSTALL[kind][0]} {installed_version(INSTALL[kind][0])}",
+        "library": library_of(kind),
         "version": {"number": _number(version), "sha256": items.sha256},
         "items": len(items.ids),
         "width": items.vectors.shape[1],

@@ -1,6 +1,7 @@
 """Approximate indexes over item vectors by the libraries that build them: the largest inner products, soon."""
 
 import abc
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -10,13 +11,13 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from transforms.errors import MissingPart
+from transforms.errors import InputError, MissingPart
 
 INSTALL = {
-    "hnsw": ("hnswlib", "pip install --no-deps hnswlib==0.8.0 (compiles; needs g++)"),
-    "scann": ("scann", "pip install --no-deps scann==1.3.2"),
+    "hnsw": ("faiss", "pip install --no-deps faiss-cpu==1.15.1"),
+    "scann": ("scann", "pip install --no-deps scann==1.3.2, with NumPy 2 scann==1.4.2"),
 }
-"""The package of each kind, and the line that installs it."""
+"""The module of each kind, and the line that installs it."""
 
 
 def require(kind: str) -> None:
@@ -25,9 +26,15 @@ def require(kind: str) -> None:
     Raises:
       MissingPart: names the package and the line that installs it.
     """
-    package, install = INSTALL[kind]
-    if importlib.util.find_spec(package) is None:
-        raise MissingPart(package, install)
+    module, install = INSTALL[kind]
+    if importlib.util.find_spec(module) is None:
+        raise MissingPart(module, install)
+
+
+def library_of(kind: str) -> str:
+    """Returns the name and version of the installed package of a kind, e.g. `faiss-cpu 1.15.1`."""
+    package = importlib.metadata.packages_distributions()[INSTALL[kind][0]][0]
+    return f"{package} {importlib.metadata.version(package)}"
 
 
 class Index(abc.ABC):
@@ -71,43 +78,60 @@ class Index(abc.ABC):
 
 
 class Hnsw(Index):
-    """Hierarchical navigable small worlds, by hnswlib.
+    """Hierarchical navigable small worlds, by Faiss.
 
     Vectors get a coordinate more, which makes all equally long, and queries a 0 there: no product changes. Among
     vectors of unequal lengths the graph leads to the longest, and on towers' vectors missed a third of the best.
     """
 
     kind, efforts, effort_name = "hnsw", (200, 400, 800, 1600, 3200), "ef"
-    _FILE, _M, _EF_CONSTRUCTION = "index.hnsw", 32, 200
+    _FILE, _M, _EF_CONSTRUCTION = "index.faiss", 32, 200
 
     @classmethod
     def build(cls, vectors: np.ndarray, seed: int) -> Self:
-        import hnswlib
+        import faiss
 
         squares = (vectors.astype(np.float64) ** 2).sum(axis=1)
         long = np.column_stack([vectors, np.sqrt(squares.max() - squares)]).astype(np.float32)
-        built = hnswlib.Index(space="ip", dim=long.shape[1])
-        built.init_index(len(long), ef_construction=cls._EF_CONSTRUCTION, M=cls._M, random_seed=seed)
-        built.add_items(long, np.arange(len(long)), num_threads=_cores())
+        built = faiss.IndexHNSWFlat(long.shape[1], cls._M, faiss.METRIC_INNER_PRODUCT)
+        built.hnsw.efConstruction = cls._EF_CONSTRUCTION
+        built.hnsw.rng = faiss.RandomGenerator(seed)
+        faiss.omp_set_num_threads(len(os.sched_getaffinity(0)))
+        built.add(long)
         return cls(built)
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-        self.built.set_ef(max(self.effort, k))
+        import faiss
+
         # One thread: a server has another request for the others.
+        faiss.omp_set_num_threads(1)
         long = np.column_stack([queries, np.zeros(len(queries))]).astype(np.float32)
-        rows, distances = self.built.knn_query(long, k, num_threads=1)
-        # Its distance is 1 less the product.
-        return rows.astype(np.int64), 1 - distances
+        effort = faiss.SearchParametersHNSW(efSearch=max(self.effort, k))
+        rows, products = self.built.search(long, k, params=effort)[::-1]
+        # A row of -1 is a place that no vector was found for: the graph leads to fewer than k.
+        if (rows < 0).any():
+            found = int((rows >= 0).sum(axis=1).min())
+            fix = "lower k, or ask the signature `retrieve`, which is exact"
+            raise InputError("k", k, f"at most {found}, the items that the index leads to", fix)
+        return rows, products
 
     def save(self, folder: Path) -> None:
-        self.built.save_index(str(folder / self._FILE))
+        import faiss
+
+        faiss.write_index(self.built, str(folder / self._FILE))
 
     @classmethod
     def load(cls, folder: Path, vectors: int, width: int, effort: int) -> Self:
-        import hnswlib
+        import faiss
 
-        built = hnswlib.Index(space="ip", dim=width + 1)
-        built.load_index(str(folder / cls._FILE), max_elements=vectors)
+        path, fix = folder / cls._FILE, "build it again: consort index VERSION --out NEW"
+        expected = f"an index of {vectors} vectors of width {width}, by Faiss"
+        try:
+            built = faiss.read_index(str(path))
+        except RuntimeError as error:
+            raise InputError(str(path), "no readable file of Faiss", expected, fix) from error
+        if (built.ntotal, built.d) != (vectors, width + 1):
+            raise InputError(str(path), f"one of {built.ntotal} vectors of width {built.d - 1}", expected, fix)
         return cls(built, effort)
 
     @classmethod
@@ -160,7 +184,3 @@ class Scann(Index):
 
 
 KINDS: dict[str, type[Index]] = {one.kind: one for one in (Hnsw, Scann)}
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

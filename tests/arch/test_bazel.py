@@ -13,7 +13,7 @@ from tests.helpers.build_file import Target, read_build
 from tests.helpers.source_tree import LEAVES, ROOMS, ROOT, Module, imports, modules, test_modules
 
 # Extras that the lock does not hold; the code asks for them when they are needed and can do without.
-OPTIONAL = {"hnswlib", "scann", "deepctr", "fuxictr", "torch"}
+OPTIONAL = {"faiss", "scann", "deepctr", "fuxictr", "torch"}
 
 
 @lru_cache(maxsize=1)

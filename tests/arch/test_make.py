@@ -9,9 +9,10 @@ import pytest
 
 from tests.helpers.source_tree import ROOT
 
-PYTHON_3_11 = """#!/bin/sh
-# Plays Python 3.11: `-c` succeeds, `-m venv` copies itself into place, pip does what $PIP says.
+PYTHON = """#!/bin/sh
+# Plays a Python that can have the line $PLAYED: `-m venv` copies itself into place, pip does what $PIP says.
 case "$1 $2" in
+  "-I consort/version_line.py") echo "$PLAYED";;
   "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "venv $3" >> "$CALLS";;
   "-m pip") echo "$*" >> "$CALLS"; $PIP;;
 esac
@@ -20,7 +21,7 @@ esac
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+    for name in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-1.21.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     for tool in ("sh", "rm", "mkdir", "touch", "cp", "sed", "find", "true"):
@@ -35,13 +36,16 @@ def _program(checkout: Path, name: str, text: str) -> None:
     (checkout / "bin" / name).chmod(0o755)
 
 
-def _make(checkout: Path, *arguments: str, pip: str = "true") -> subprocess.CompletedProcess[str]:
+def _make(
+    checkout: Path, *arguments: str, pip: str = "true", line: str = "1.16 requirements.lock"
+) -> subprocess.CompletedProcess[str]:
     make = shutil.which("make")
     assert make, "make is missing"
     environment = {
         "PATH": str(checkout / "bin"),
         "CALLS": str(checkout / "calls"),
         "PIP": pip,
+        "PLAYED": line,
         "HOME": os.environ["HOME"],
     }
     return subprocess.run(
@@ -70,13 +74,13 @@ def test_another_python_gives_one_sentence_and_touches_nothing(checkout: Path) -
     done = _make(checkout, "test")
     assert done.returncode != 0
     assert done.stderr.startswith(
-        "Consort needs Python 3.11, and none of python3.11, python3 and python on PATH is that"
+        "Consort needs Python 3.11, or where glibc is 2.39 or newer Python 3.11 to 3.13, and none of python3 "
     )
     assert not (checkout / ".venv").exists()
 
 
 def test_setup_installs_the_lock_with_hashes_then_the_project_and_only_once(checkout: Path) -> None:
-    _program(checkout, "python3", PYTHON_3_11)
+    _program(checkout, "python3", PYTHON)
     assert _make(checkout, "setup").returncode == 0
     venv, lock, project = (checkout / "calls").read_text().splitlines()
     assert venv == "venv .venv"
@@ -88,8 +92,16 @@ def test_setup_installs_the_lock_with_hashes_then_the_project_and_only_once(chec
     assert len((checkout / "calls").read_text().splitlines()) == 3
 
 
+def test_a_system_of_today_gets_the_newer_lock_with_its_dependencies_resolved(checkout: Path) -> None:
+    _program(checkout, "python3", PYTHON)
+    assert _make(checkout, "setup", line="1.21 requirements-1.21.lock").returncode == 0
+    _, lock, _ = (checkout / "calls").read_text().splitlines()
+    assert lock.endswith("--require-hashes --requirement requirements-1.21.lock")
+    assert "--no-deps" not in lock and "--ignore-requires-python" not in lock
+
+
 def test_an_install_that_broke_off_leaves_no_stamp_and_is_begun_anew(checkout: Path) -> None:
-    _program(checkout, "python3.11", PYTHON_3_11)
+    _program(checkout, "python3.11", PYTHON)
     assert _make(checkout, "setup", pip="false").returncode != 0
     assert not (checkout / ".venv" / ".installed").exists()
     (checkout / ".venv" / "half-a-package").touch()
@@ -99,7 +111,7 @@ def test_an_install_that_broke_off_leaves_no_stamp_and_is_begun_anew(checkout: P
 
 
 def test_a_changed_lock_is_installed_into_the_same_environment(checkout: Path) -> None:
-    _program(checkout, "python3.11", PYTHON_3_11)
+    _program(checkout, "python3.11", PYTHON)
     _make(checkout, "setup")
     (checkout / ".venv" / "a-package").touch()
     later = (checkout / ".venv" / ".installed").stat().st_mtime + 10

@@ -7,6 +7,7 @@ from packaging.requirements import Requirement
 
 from consort import doctor
 from consort.doctor import KEY_PACKAGES, Check
+from consort.version_line import LINES
 
 PINS = dict.fromkeys(KEY_PACKAGES, "2.1.0")
 
@@ -31,7 +32,9 @@ def here() -> list[Check]:
 def test_this_environment_has_no_failure(here: list[Check]) -> None:
     assert [check for check in here if check.status == "fail"] == []
     assert _one(here, "one keras").status == "ok"
-    assert _one(here, "tensorflow").found.startswith("2.16.")
+    assert _one(here, "version line").status == "ok"
+    tensorflow = _one(here, "tensorflow").found.rpartition(".")[0]
+    assert f"TensorFlow {tensorflow} (" in _one(here, "version line").found
 
 
 def test_names_are_unique_and_everything_that_is_not_ok_has_a_fix(here: list[Check]) -> None:
@@ -40,17 +43,55 @@ def test_names_are_unique_and_everything_that_is_not_ok_has_a_fix(here: list[Che
     assert [check for check in here if check.status != "ok" and not check.fix] == []
 
 
-@pytest.mark.parametrize(("version", "status"), [((3, 11, 2), "ok"), ((3, 10, 14), "fail"), ((3, 12, 0), "fail")])
-def test_only_python_3_11_will_do(version: tuple[int, int, int], status: str) -> None:
-    assert doctor.check_python(version).status == status
+OLD, NEW = (2, 36), (2, 39)
+
+
+@pytest.mark.parametrize(
+    ("version", "glibc", "status"),
+    [
+        ((3, 11, 2), OLD, "ok"),
+        ((3, 10, 14), OLD, "fail"),
+        ((3, 12, 0), OLD, "fail"),
+        ((3, 11, 2), NEW, "ok"),
+        ((3, 13, 5), NEW, "ok"),
+        ((3, 14, 0), NEW, "fail"),
+    ],
+)
+def test_pythons_depend_on_glibc(version: tuple[int, int, int], glibc: tuple[int, int], status: str) -> None:
+    assert doctor.check_python(version, glibc).status == status
+
+
+@pytest.mark.parametrize(
+    ("tfx", "python", "glibc", "line", "status", "words"),
+    [
+        ("1.16.0", (3, 11, 7), OLD, "1.16", "ok", "1.21 needs glibc 2.39"),
+        ("1.16.0", (3, 11, 7), NEW, "1.16", "ok", "this system could have 1.21"),
+        ("1.21.0", (3, 13, 5), NEW, "1.21", "ok", "the newest"),
+        ("1.16.0", (3, 12, 7), NEW, "1.16", "fail", "cannot have"),
+        ("1.21.0", (3, 11, 7), OLD, "1.21", "fail", "cannot have"),
+        (None, (3, 12, 7), NEW, "1.21", "fail", "no TFX; 1.21 is the line for this system"),
+        ("1.17.0", (3, 11, 7), OLD, "1.16", "fail", "TFX 1.17.0; 1.16 is the line for this system"),
+    ],
+)
+def test_the_line_is_named_with_the_reason(
+    tfx: str | None, python: tuple[int, int, int], glibc: tuple[int, int], line: str, status: str, words: str
+) -> None:
+    result, check = doctor.check_line(tfx, python, glibc)
+    assert (result.name, check.status) == (line, status) and words in check.found
+
+
+def test_ranges_of_the_project_and_of_the_line_both_count() -> None:
+    older, newer = (doctor.declared_ranges(line)["numpy"].specifier for line in reversed(LINES))
+    assert older.contains("1.26.4") and not older.contains("1.25.0") and not older.contains("2.0.0")
+    assert newer.contains("2.4.6") and not newer.contains("1.26.4") and not newer.contains("3.0.0")
 
 
 @pytest.mark.parametrize(
     ("system", "machine", "glibc", "status"),
     [
         ("Linux", "x86_64", (2, 36), "ok"),
-        ("Linux", "x86_64", (2, 17), "ok"),
-        ("Linux", "x86_64", (2, 12), "fail"),
+        ("Linux", "x86_64", (2, 28), "ok"),
+        ("Linux", "x86_64", (2, 27), "fail"),
         ("Linux", "x86_64", None, "fail"),
         ("Linux", "aarch64", (2, 36), "fail"),
         ("Darwin", "x86_64", None, "fail"),
@@ -151,7 +192,7 @@ def test_a_tensorflow_that_dies_is_told_with_its_cause(
 def test_optional_parts_never_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     checks = doctor.check_optional()
-    assert {"hnswlib", "scann", "tensorflow_model_server", "uv"} == {check.name for check in checks}
+    assert {"faiss", "scann", "tensorflow_model_server", "uv"} == {check.name for check in checks}
     assert _one(checks, "uv").status == "warn" and "make lock" in _one(checks, "uv").found
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert _one(doctor.check_optional(), "uv") == Check("uv", "ok", "/usr/bin/uv")

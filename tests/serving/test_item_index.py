@@ -61,7 +61,7 @@ def test_it_finds_the_items_of_highest_logits_with_a_negative_scale_too(many: To
 
 def test_it_tells_version_parameters_recall_and_machine(many: ToyTowers, built: Path) -> None:
     told = json.loads((built / "index.json").read_text())
-    assert sorted(path.name for path in built.iterdir()) == ["ids.npy", "index.hnsw", "index.json"]
+    assert sorted(path.name for path in built.iterdir()) == ["ids.npy", "index.faiss", "index.json"]
     assert told["version"] == {"number": 7, "sha256": read_contract(many.version)["retrieval"]["sha256"]}
     assert told["kind"] == "hnsw" and told["items"] == MANY and told["width"] == 6
     assert {"M", "ef_construction", "effort", "effort_is", "seed"} == set(told["parameters"])
@@ -75,6 +75,13 @@ def test_an_index_of_other_item_vectors_is_refused(many: ToyTowers, built: Path,
         ItemIndex.load(built, towers.version)
     with pytest.raises(InputError, match="no readable index.json"):
         ItemIndex.load(built.parent, many.version)
+
+
+def test_an_index_of_another_library_is_to_be_built_again(many: ToyTowers, built: Path, tmp_path: Path) -> None:
+    older = json.loads((built / "index.json").read_text()) | {"library": "hnswlib 0.8.0"}
+    (tmp_path / "index.json").write_text(json.dumps(older))
+    with pytest.raises(InputError, match=r"received an index by hnswlib 0.8.0; expected one by faiss.*consort index"):
+        ItemIndex.load(tmp_path, many.version)
 
 
 def test_more_items_than_there_are_are_refused(many: ToyTowers, built: Path) -> None:

@@ -58,7 +58,7 @@ def test_index_is_built_beside_the_version_and_tells_its_recall(towers: ToyTower
     told = tmp_path / "told.json"
     answer = consort("index", towers.base, "--out", tmp_path / "index", "--queries", 20, "--json", told)
     assert answer.code == 0, answer.err
-    assert "recall.value" in answer.out and (tmp_path / "index" / "index.hnsw").is_file()
+    assert "recall.value" in answer.out and (tmp_path / "index" / "index.faiss").is_file()
     assert json.loads(told.read_text()) == json.loads((tmp_path / "index" / "index.json").read_text())
     assert "date" in json.loads(told.read_text())["machine"]
     again = consort("index", towers.base, "--out", tmp_path / "index")
