@@ -88,7 +88,7 @@ METHODS: dict[str, Method] = {
     "duet_by_confidence": _changed(by_confidence=True),
     "duet_warmup": replace(_PAIR, warmup=0.1),
     "duet_views": replace(_PAIR, model_options={"field_dropout": 0.2}),
-    "duet_classes": _changed(models=("set_ranker", "cold")),
+    "duet_classes": _changed(models=("set_ranker", "two_tower")),
     "duet_ids_content": _changed(models=(f"{_VIEWS}.IdRanker", f"{_VIEWS}.ContentRanker")),
     "duet_bagged": replace(_PAIR, recipe=f"{_VIEWS}.BaggedDuetRecipe"),
     "duet_stages_views": Method(
@@ -157,7 +157,7 @@ TITLES = {
     "duet_by_confidence": "DUET with weights by confidence",
     "duet_warmup": "DUET with labels warmed up",
     "duet_views": "DUET with field dropout 0.2",
-    "duet_classes": "DUET of a set ranker and a COLD-like MLP",
+    "duet_classes": "DUET of a set ranker and a two-tower",
     "duet_ids_content": "DUET of ids and history against content",
     "duet_bagged": "DUET, each peer with half of the clicks",
     "duet_stages_views": "DUET with stages and field dropout 0.2",

@@ -7,9 +7,10 @@ import tensorflow as tf
 from experiments.duet.grid import DuetGrid
 from experiments.duet.methods import METHODS
 from experiments.duet.views import BaggedDuet, ContentRanker, IdRanker
-from models.cotraining.base import build_recipe
 from models.cotraining.clicks import Clicks
-from models.registry import check_name
+from runs.plan import check_model
+from simulation.cascade_log import feature_set
+from simulation.parameters import World
 from tests.helpers.duet_pairs import ranker
 from tests.helpers.set_batches import INPUTS, SIZES, moved, set_batch
 from tests.helpers.tiny_grids import WORLD
@@ -46,11 +47,10 @@ def test_each_peer_of_a_bagged_pair_learns_from_its_half_of_the_clicks_and_label
     assert float(terms["bce"]) == pytest.approx(first + second, rel=1e-5)
 
 
-def test_methods_of_different_views_name_models_and_recipes_that_exist():
+def test_pairs_of_different_views_can_be_built_on_a_simulated_log():
     grid = DuetGrid.model_validate({"name": "tiny", "world": WORLD, "requests": 60, "main": ["duet_bagged"]})
+    features = feature_set(World(**WORLD))
     for name in ("duet_classes", "duet_ids_content", "duet_bagged"):
         config = grid.cell_config("simulated", 48, name, 1, 0.01)
-        recipe = build_recipe(config.recipe.name, **config.recipe.options)
-        for model in recipe.model_names():
-            check_name(model)
+        check_model(config, config.features.apply(features))
         assert config.recipe.name == METHODS[name].recipe
