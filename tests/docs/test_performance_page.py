@@ -88,3 +88,12 @@ def test_the_stream_of_the_cs3_page_is_the_committed_run() -> None:
     ):
         assert figure in page
     assert result["spans"] == result["versions_answered"] == 20 and not result["failures"]
+
+
+def test_the_mixed_load_of_the_serving_page_is_the_committed_run() -> None:
+    result, page = _load("versions"), " ".join((ROOT / "docs" / "serving.md").read_text().split())
+    early, late, most = (result[f"memory_mb_{when}"] for when in ("early", "late", "most"))
+    assert f"none of {result['requests']:,} requests failed, all {result['answers']:,} answers" in page
+    assert f"{early:.0f} MB early and {late:.0f} MB late (most {most:.0f} MB)" in page
+    assert not result["failed"] and not result["wrong"] and result["server_running"] and result["minutes"] == 30
+    assert result["flips"] == result["versions_answered"] == 29
