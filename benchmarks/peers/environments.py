@@ -3,7 +3,7 @@
 import hashlib
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,17 +35,17 @@ class Environments:
         stamp = self.folder / peer / _STAMP
         return stamp.is_file() and stamp.read_text() == _digest(peer)
 
-    def missing(self) -> list[str]:
-        """Returns the peers that are not installed."""
-        return [peer for peer in PEERS if not self.is_installed(peer)]
+    def missing(self, peers: Sequence[str] = PEERS) -> list[str]:
+        """Returns those of the peers that are not installed."""
+        return [peer for peer in peers if not self.is_installed(peer)]
 
-    def require(self) -> None:
-        """Raises an error if a peer is not installed.
+    def require(self, peers: Sequence[str] = PEERS) -> None:
+        """Raises an error if one of the peers is not installed.
 
         Raises:
           MissingPart: names those that are missing, and the line that installs them.
         """
-        if missing := self.missing():
+        if missing := self.missing(peers):
             raise MissingPart(f"{' and '.join(missing)} in {self.folder}", f"consort bench peers --out {self.folder}")
 
     def install(self, say: Callable[[str], None]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from consort.cli.options import Fast, JsonFile, Rounds, Seed, Threads
-from consort.cli.output import save, say, show
+from consort.cli.output import save, say, show, table
 
 app = typer.Typer(help="Measure speed and memory on this machine.", no_args_is_help=True)
 
@@ -50,6 +50,38 @@ def pipeline(
 
     say(f"generating {rows} rows, then importing and transforming them")
     _show(bench_pipeline(rows, seed, preset, folder), json_file)
+
+
+@app.command("end_to_end")
+def end_to_end(
+    rows: Annotated[int, typer.Option(metavar="N", help="Number of Criteo-like rows to generate.", min=1000)] = 100_000,
+    rounds: Rounds = 2,
+    threads: Threads = 2,
+    peers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder made by `consort bench peers`; exit code 3 if FuxiCTR is missing. Default: the usual folder.",
+        ),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Working folder; default: a temporary one.")
+    ] = None,
+    seed: Seed = 1,
+    json_file: JsonFile = None,
+) -> None:
+    """Measure a raw file to a trained DeepFM against FuxiCTR.
+
+    Runs `consort data import` and `consort train` for one epoch, and FuxiCTR's preprocessing and training, in turns.
+
+    Example: consort bench end_to_end --rows 100000 --json end_to_end.json
+    """
+    from benchmarks.end_to_end import bench_end_to_end, table_rows
+
+    result = bench_end_to_end(rows, rounds, threads, seed, peers, folder, say)
+    table(f"From {rows:,} raw rows to a trained DeepFM", ("library", "part", "seconds", "share"), table_rows(result))
+    show({key: result[key] for key in ("ratio_to_fuxictr", "seconds", "cpu_seconds", "auc", "logloss")})
+    save(result, json_file)
 
 
 class _Ids(StrEnum):

@@ -6,6 +6,7 @@ A block stands between `<!-- generated: NAME ARGUMENTS -->` and `<!-- end -->`; 
 import dataclasses
 import importlib
 import inspect
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -176,6 +177,20 @@ def public_names() -> str:
     return table(("name", "what"), rows)
 
 
+def end_to_end() -> str:
+    """The parts of both ways from a raw file to a trained model, as they were measured last."""
+    from benchmarks.end_to_end import table_rows
+
+    file = ROOT / "benchmarks" / "results" / "end_to_end.json"
+    if not file.exists():
+        return "No result is committed: run the command."
+    result = json.loads(file.read_text())
+    load, ratio = result["load_average_before"], result["ratio_to_fuxictr"]
+    compared = "" if ratio is None else f"; FuxiCTR takes {ratio:.2f} times as long as Consort"
+    caption = f"{result['rows']:,} rows, {result['rounds']} rounds, load average {load:.2f} before{compared}:"
+    return f"{caption}\n\n" + table(("library", "part", "seconds", "share"), table_rows(result))
+
+
 GENERATORS: Mapping[str, Callable[..., str]] = {
     "verbs": verbs,
     "presets": presets,
@@ -189,6 +204,7 @@ GENERATORS: Mapping[str, Callable[..., str]] = {
     "metrics": metrics,
     "audit-checks": audit_checks,
     "public-names": public_names,
+    "end-to-end": end_to_end,
 }
 
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.end_to_end import TRAINS
 from simulation.ctr_world import ClickLogWorld
 from simulation.parameters import ClickLogParameters
 from tests.helpers.command_line import consort
@@ -23,6 +24,8 @@ def folder(tmp_path_factory):
     sets = [word for setting in settings for word in ("--set", setting)]
     trained = consort("train", "simulated_ctr_deepfm", "--data", folder / "log", "--out", folder / "run", *sets)
     assert trained.code == 0, trained.err
+    # `consort bench end_to_end` tells the parts of a training by them.
+    assert [f"{line}\n" for line in trained.err.splitlines() if f"{line}\n" in TRAINS] == list(TRAINS)
     return folder
 
 

@@ -18,7 +18,7 @@ from tfx_bsl.public import tfxio
 from transforms.beam.counting import Count, counted
 from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS
 from transforms.beam.options import pipeline_options
-from transforms.beam.record_files import ReadRecords
+from transforms.beam.record_files import ReadBatches
 from transforms.errors import ConsortError, InputError
 from transforms.features import FeatureSet, RecordKind, Split
 from transforms.files import check_no_pattern, new_directory, write_text
@@ -70,12 +70,11 @@ def transform_dataset(
             beam.Pipeline(options=options) as pipeline,
             tft_beam.Context(temp_dir=work),
         ):
-            source = tfxio.TFExampleBeamRecord("tfrecord", ["consort"], schema)
-            adapter = source.TensorAdapterConfig()
+            adapter = tfxio.TFExampleBeamRecord("tfrecord", ["consort"], schema).TensorAdapterConfig()
+            serialized_schema = schema.SerializeToString()
             raw = {
                 split: pipeline
-                | f"Read_{split}" >> ReadRecords(shard_paths(directory, dataset, record, split))
-                | f"Decode_{split}" >> source.BeamSource()
+                | f"Read_{split}" >> ReadBatches(shard_paths(directory, dataset, record, split), serialized_schema)
                 for split in dict.fromkeys(("train", *splits))
             }
             raw["train"] |= "Count_read" >> beam.ParDo(Count(read, _rows))
