@@ -283,7 +283,7 @@ def test_results_that_are_none_are_refused(tmp_path):
     assert done.code != 0 and "consort table duet" in done.err
 
 
-@pytest.mark.parametrize("folder", ["", "duet_jester", "duet_ebnerd"])
+@pytest.mark.parametrize("folder", ["", "duet_large", "duet_jester", "duet_ebnerd"])
 def test_the_committed_page_is_that_of_the_committed_results(folder):
     committed = ROOT / "experiments" / "results" / folder
     for name, text in render(read_results(DuetGrid, committed)).items():
