@@ -27,25 +27,34 @@ _CALIBRATED_ROWS = 200_000
 _HALVINGS = 9
 
 
+def recent_shares(data: RetrievalData, half_life: float) -> np.ndarray:
+    """Returns the share of each trained item in the train clicks, of which a click of age a counts 2^(-a / half-life).
+
+    It is mixed with 1 % of a uniform share, so that none is 0.
+
+    Args:
+      data: the clicks.
+      half_life: in days; 0: all clicks count alike.
+    """
+    weights = np.ones(len(data.times))
+    if half_life:
+        weights = 0.5 ** ((data.times.max() - data.times) / DAY / half_life)
+    counts = np.bincount(data.places, weights, minlength=data.trained_items)
+    return np.asarray(0.99 * counts / counts.sum() + 0.01 / data.trained_items)
+
+
 def best_half_life(data: RetrievalData) -> float:
     """Returns the half-life in days with which popularity in the train split best tells the clicks of the eval split.
 
     Compared are half-lives of 1, 1/2, ... 1/256 of the train split's time, and none (0), by the mean over eval clicks
-    of ln p(item), with p the weighted share of the item in the train clicks, mixed with 1 % of a uniform share.
+    of ln p(item), with p the item's share by `recent_shares`.
     """
     known = data.eval_places[data.eval_places >= 0]
-    span = float(data.times.max(initial=0) - data.times.min(initial=0)) / DAY if len(data.times) else 0.0
+    span = float(np.ptp(data.times)) / DAY if len(data.times) else 0.0
     if not len(known) or span <= 0:
         return 0.0
-    ages = (data.times.max() - data.times) / DAY
-
-    def likelihood(half_life: float) -> float:
-        weights = np.ones(len(ages)) if not half_life else 0.5 ** (ages / half_life)
-        counts = np.bincount(data.places, weights, minlength=data.trained_items)
-        shares = 0.99 * counts / counts.sum() + 0.01 / data.trained_items
-        return float(np.log(shares[known]).mean())
-
-    return max((0.0, *(span / 2**halving for halving in range(_HALVINGS))), key=likelihood)
+    half_lives = (0.0, *(span / 2**halving for halving in range(_HALVINGS)))
+    return max(half_lives, key=lambda one: float(np.log(recent_shares(data, one)[known]).mean()))
 
 
 def train_retrieval(
@@ -75,6 +84,8 @@ def train_retrieval(
     half_life = best_half_life(data) if options.half_life_days is None else options.half_life_days
     chosen = {**options.values(RetrievalOptions), "half_life_days": half_life}
     _start_embeddings(job, towers, options.embedding_stddev)
+    if options.softmax_weight and not options.exposure_correction and len(data.places):
+        _start_at_popularity(towers, data, options, half_life)
     model = RetrievalTraining(towers, data, _unknown_user(job, towers, options), job.seed, **chosen)
     recall = SHOWN_RECALL if options.exposure_correction else RECALL
     result = job.fit(
@@ -106,6 +117,18 @@ def _start_embeddings(job: TrainingJob, towers: TowerModel, stddev: float) -> No
         first = embeddings.first_rows[vocabulary]
         known[first : first + job.in_vocabulary_ids.get(vocabulary, size)] = stddev / EMBEDDING_STDDEV
     embeddings.table.assign(embeddings.table * known)
+
+
+def _start_at_popularity(towers: TowerModel, data: RetrievalData, options: RetrievalOptions, half_life: float) -> None:
+    """Lets towers that can begin by retrieving what is popular lately, from which they learn to differ."""
+    known = {one.name for one in towers.embeddings.inputs if one.vocabulary is not None and one.width is None}
+    if options.item_feature not in data.items or options.item_feature not in known:
+        return
+    shares = recent_shares(data, half_life)
+    ids = data.items[options.item_feature][: data.trained_items]
+    rows, index = np.unique(ids, return_inverse=True)
+    means = np.bincount(index, shares) / np.bincount(index)
+    towers.initialize_item_bias(options.item_feature, rows, options.temperature * np.log(means / shares.min()))
 
 
 def _unknown_user(job: TrainingJob, towers: TowerModel, options: RetrievalOptions) -> int | None:

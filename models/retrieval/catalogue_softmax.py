@@ -44,6 +44,8 @@ class RetrievalOptions(Options):
       embedding_stddev: standard deviation of the embeddings at the start. Products of two small vectors have small
         gradients, so that it must be larger than where an MLP reads them; unknown ids start at 0.
       user_feature: id feature of the user for `id_dropout`.
+      item_feature: id feature of the item, whose vectors begin with how popular it is lately (`fism`, without
+        `exposure_correction`).
     """
 
     temperature: float = 1.0
@@ -57,6 +59,7 @@ class RetrievalOptions(Options):
     negatives: Count = 4096
     embedding_stddev: float = 0.05
     user_feature: str = "user_id"
+    item_feature: str = "item_id"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -41,7 +42,8 @@ class FISM(TowerModel):
     With `residual` g_u MLP_u([request ; mean of history ; extra]) and g_v MLP_v([item ; extra]) are added. A starts as
     the identity, the weights w_n alike, and E and the gates g at 0: at first the score is the similarity of the item
     with those of the history, in the table that both share. On small logs this finds more of a catalogue than MLPs do,
-    and users without a training row have as good a vector as others.
+    and users without a training row have as good a vector as others. The recipe `retrieval` lets it begin with what is
+    popular lately, too: the first component of an item's vector is then ln p, that of u is 1 (`initialize_item_bias`).
 
     Reference: Kabbur et al., "FISM: Factored Item Similarity Models for Top-N Recommender Systems" (KDD 2013), with
     features as in factorization machines, and residual towers whose gates are those of Bachlechner et al., "ReZero is
@@ -71,6 +73,18 @@ class FISM(TowerModel):
     @property
     def kept_widths(self) -> dict[str, int]:
         return dict.fromkeys(SIDES, self.options.embedding_dim)
+
+    def initialize_item_bias(self, feature: str, ids: np.ndarray, values: np.ndarray) -> None:
+        """Writes values into the first component of items' vectors, which is 1 in c and which A leaves alone."""
+        embeddings, dim = self.embeddings, self.options.embedding_dim
+        vocabulary = next(one.vocabulary for one in embeddings.inputs if one.name == feature and one.vocabulary)
+        rows = (embeddings.first_rows[vocabulary] + ids)[:, np.newaxis]
+        at = np.concatenate([rows, np.full_like(rows, embeddings.columns(0)[0])], axis=1)
+        embeddings.table.assign(tf.tensor_scatter_nd_update(embeddings.table, at, tf.cast(values, tf.float32)))
+        others = (np.arange(dim) > 0).astype(np.float32)
+        kernel, bias = self.history.weights
+        kernel.assign(np.diag(others))
+        bias.assign(1 - others)
 
     def user_vector(self, vectors: SetVectors, extra: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         if self.mean is None:

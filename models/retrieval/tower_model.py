@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
+import numpy as np
 import tensorflow as tf
 import tf_keras as keras
 
@@ -83,6 +84,15 @@ class TowerModel(SetModel):
         check_user_side(type(self).__name__, self.roles)
         self.caches = caches
         self.similarity = ScaledProduct()
+
+    def initialize_item_bias(self, feature: str, ids: np.ndarray, values: np.ndarray) -> None:
+        """Lets the products of all users with some items begin near given values; does nothing in most classes.
+
+        Args:
+          feature: id feature of the item.
+          ids: of the items, each once, `[n]`; other items begin near 0.
+          values: `[n]`.
+        """
 
     has_auxiliary_losses: ClassVar[bool] = False
 

@@ -34,6 +34,8 @@ def _at_each_k(metrics: Mapping[str, Any], name: str) -> list[str]:
 def warnings_of(comparison: Comparison) -> list[str]:
     """Returns a line for each naive baseline that the model is not significantly better than, and each better one."""
     key = decisive_metric(comparison.metrics)
+    # Towers that learn from shown items alone seldom retrieve well, however long they train.
+    of_towers = key is not None and key.startswith((RECALL, TRUE_VALUE))
     lines = []
     for name, gains in comparison.gain.items():
         if key not in gains:
@@ -41,6 +43,7 @@ def warnings_of(comparison: Comparison) -> list[str]:
         low, high = gains.get(f"{key}_low"), gains.get(f"{key}_high")
         if name in NAIVE and (gains[key] <= 0 if low is None else low <= 0):
             said, fix = "not significantly better than", "train longer or on more data, or look at the features"
+            fix = "choose another recipe by docs/retrieval.md, or serve that instead" if of_towers else fix
         elif high is not None and high < 0:
             said, fix = (
                 "significantly worse than",

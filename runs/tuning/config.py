@@ -58,7 +58,8 @@ class TuningConfig(_Section):
     Args:
       algorithm: `random`, or `bayesian` (Gaussian process, upper confidence bound).
       max_trials: trials at most; a small space may be exhausted before.
-      objective: what decides, on the eval split: log loss (least) or AUC (greatest).
+      objective: what decides, on the eval split: log loss (least), AUC (greatest) or, with recipe `retrieval`, the
+        recall in the catalogue (greatest).
       epochs: of a trial; None is `training.epochs`.
       max_steps: of a trial; None is `training.max_steps`.
       initial_points: random trials before the first Bayesian one; None is one more than searched keys, at
@@ -72,7 +73,7 @@ class TuningConfig(_Section):
 
     algorithm: Literal["random", "bayesian"] = "random"
     max_trials: int = Field(default=10, ge=1)
-    objective: Literal["eval_logloss", "eval_auc"] = "eval_logloss"
+    objective: Literal["eval_logloss", "eval_auc", "eval_catalogue_recall@100"] = "eval_logloss"
     epochs: int | None = Field(default=None, ge=1)
     max_steps: int | None = Field(default=None, ge=1)
     initial_points: int | None = Field(default=None, ge=1)
@@ -85,7 +86,7 @@ class TuningConfig(_Section):
     @property
     def direction(self) -> Literal["min", "max"]:
         """Whether the objective is to be small or great."""
-        return "max" if self.objective == "eval_auc" else "min"
+        return "min" if self.objective == "eval_logloss" else "max"
 
     def probes(self) -> Iterator[tuple[str, Any]]:
         """Keys with values that stand for all that they may get."""

@@ -74,6 +74,10 @@ def check_search(run: RunFacts) -> None:
     if not config.tuning.space:
         example = "e.g. --set 'tuning.space.training.learning_rate={min: 0.0001, max: 0.1, log: true}'"
         raise InputError("tuning.space", "no key", "at least one key with its values", example)
+    objective, recipe = config.tuning.objective, config.recipe.name
+    if "catalogue_recall" in objective and recipe != "retrieval":
+        expected = "recipe retrieval, which alone measures it in training"
+        raise InputError("tuning.objective", f"{objective} with recipe {recipe}", expected, "use eval_logloss")
     for key, value in config.tuning.probes():
         # Options of models and recipes are only known to their classes; reading the run file checked the other keys.
         try:

@@ -98,7 +98,8 @@ def train_and_evaluate(task: Mapping[str, Any], checkpoint_dir: Path) -> dict[st
     )
     training = replace(training, inputs=checked_inputs(training.facts))
     trained = fit_task(training, checkpoint_dir)
-    metrics = eval_metrics(trained.model, training)
+    recalls = {name: value for name, value in trained.result.best.items() if name.startswith("eval_catalogue_recall@")}
+    metrics = {**recalls, **eval_metrics(trained.model, training)}
     return {"metrics": metrics, "steps": trained.result.steps, "epochs": trained.result.epochs}
 
 

@@ -60,6 +60,22 @@ def test_it_starts_as_the_similarity_of_the_item_with_the_mean_of_the_history() 
     np.testing.assert_allclose(model(row_batch()).numpy(), (user * item[[2, 1, 6]]).sum(axis=1), rtol=1e-5)
 
 
+def test_items_begin_with_a_bias_that_the_history_does_not_read() -> None:
+    model = _model()
+    model(row_batch())
+    first, table = model.embeddings.first_rows, model.embeddings.table
+    rows = np.random.default_rng(1).normal(size=table.shape).astype(np.float32)
+    rows[: first["items"], 0] = 0
+    table.assign(rows)
+    model.embeddings.number_vectors.assign(tf.zeros_like(model.embeddings.number_vectors))
+    values = np.array([0.0, 1.5, 2.5])
+    model.initialize_item_bias("item", np.array([1, 2, 6]), values)
+    item, user = rows[first["items"] :, 1:], rows[first["users"] :, 1:]
+    history = np.stack([(item[4] + item[6]) / 2, np.zeros(2, np.float32), item[1]])
+    expected = ((user[row_batch()["user"]] + history) * item[[2, 1, 6]]).sum(axis=1) + values[[1, 0, 2]]
+    np.testing.assert_allclose(model(row_batch()).numpy(), expected, rtol=1e-4)
+
+
 def test_a_model_without_history_scores_by_its_other_fields() -> None:
     inputs = [one for one in ROW if one.name != "history"]
     model = FISM(inputs, SIZES, embedding_dim=3)

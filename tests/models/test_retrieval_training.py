@@ -164,6 +164,33 @@ def test_the_half_life_is_the_one_with_which_recent_clicks_tell_the_next() -> No
     assert 0 < best_half_life(_data(eval_places=(4, 4, 4))) < 1
     assert best_half_life(_data(times=(10, 10, 1, 2, 3, 4), eval_places=(0, 1, 2, 3, 4))) == 0
     assert best_half_life(_data(eval_places=(5,))) == 0
+    # What counts is the time that the clicks span, of news a few days, and not since when clocks count.
+    now = 19_500 + np.array([0, 0.1, 0.2, 0.3, 0.9, 1])
+    assert 0 < best_half_life(_data(times=now, eval_places=(4, 4, 4))) < 0.5
+
+
+def test_towers_that_can_begin_with_what_is_popular_lately(tmp_path: Path) -> None:
+    job = TrainingJob(
+        build=lambda seed, name: build_model("fism", ROW, SIZES, embedding_dim=3, seed=seed),
+        train_dataset=_data().train,
+        eval_dataset=_data().eval,
+        steps_per_epoch=3,
+        settings=FitSettings(epochs=1, learning_rate=1e-9),
+        seed=1,
+        in_vocabulary_ids={"users": 4, "items": 7},
+        retrieval=lambda clicked_only, batch_size: _data(),
+    )
+    # The clicks of the items 0, 0, 1, 2, 3, 4 are 9, 8, ... days old or, of the last one, new; the half-life is 2 days.
+    counts = np.array([2**-4.5 + 2**-4, 2**-3.5, 2**-3, 2**-2.5, 1])
+    shares = 0.99 * counts / counts.sum() + 0.01 / 5
+    options: dict[str, Any] = {"user_feature": "user", "half_life_days": 2.0, "embedding_stddev": 1e-6}
+    for name, expected in (("item", np.log(shares / shares.min())), ("item_id", np.zeros(5))):
+        recipe = RetrievalRecipe(item_feature=name, **options)
+        model: Any = recipe.train(job, tmp_path / name).model
+        items = {name: values[:5] for name, values in _ITEMS.items()}
+        users = model.user_embedding(row_batch()).numpy()
+        products = users @ model.item_embedding(item_batch(model.embeddings.inputs, items)).numpy().T
+        np.testing.assert_allclose(products, np.tile(expected, (3, 1)), atol=1e-4)
 
 
 def test_calibration_is_logistic_regression_on_the_products() -> None:

@@ -24,7 +24,8 @@ def settings(space=SPACE, **tuning):
 def bowl(index, values):
     """Least at dropout 0.3, whatever the rest."""
     score = (values[DROPOUT] - 0.3) ** 2
-    return Outcome("completed", dict(values), {"eval_logloss": score, "eval_auc": 1 - score})
+    metrics = {"eval_logloss": score, "eval_auc": 1 - score, "eval_catalogue_recall@100": 2 - score}
+    return Outcome("completed", dict(values), metrics)
 
 
 def search(config, folder, run=bowl, seed=1):
@@ -86,7 +87,9 @@ def test_bayesian_trials_close_in_on_the_least_value(tmp_path):
     assert max(sorted(later)[:3]) < 0.02 and sum(later) / len(later) < 0.2
 
 
-@pytest.mark.parametrize(("objective", "best"), [("eval_logloss", min), ("eval_auc", max)])
+@pytest.mark.parametrize(
+    ("objective", "best"), [("eval_logloss", min), ("eval_auc", max), ("eval_catalogue_recall@100", max)]
+)
 def test_the_best_trial_is_by_the_direction_of_the_objective(tmp_path, objective, best):
     tuner = search(settings(max_trials=6, objective=objective), tmp_path)
     scores = [outcome.metrics[objective] for outcome in tuner.outcomes.values()]

@@ -111,3 +111,9 @@ def test_an_option_that_the_model_does_not_have_is_refused_before_any_trial():
 def test_nothing_to_search_is_refused():
     with pytest.raises(InputError, match=r"tuning\.space: received no key"):
         check_search(RunFacts(config_with({}), toy_features(), "0"))
+
+
+def test_the_recall_in_the_catalogue_decides_only_where_it_is_measured():
+    config = config_with({"model.embedding_dim": [2, 3]}, objective="eval_catalogue_recall@100")
+    with pytest.raises(InputError, match=r"tuning\.objective: received eval_catalogue_recall@100 with recipe single"):
+        check_search(RunFacts(config, toy_features(), "0"))
