@@ -16,7 +16,7 @@ import pytest
 from tests.helpers.source_tree import ROOT
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
-PATIENCE_S = 120
+PATIENCE_S = 300
 # Python ignores SIGXFSZ, which else is deadly, and so does what replaces it. A `preexec_fn` could do the same, but runs
 # between fork and exec, where a process with threads such as TensorFlow's and gRPC's may hang for ever.
 _SHORT_OF_DISK = """

@@ -19,7 +19,7 @@ import numpy as np
 
 from tests.helpers.source_tree import ROOT
 
-PATIENCE_S = 100.0
+PATIENCE_S = 250.0
 SIZES = {"items": 70_000, "users": 12}
 """So many rows that parameter servers share them."""
 STEPS = 10
