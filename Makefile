@@ -12,11 +12,11 @@ COMPILE := uv pip compile --quiet --upgrade pyproject.toml --group dev --python-
 CODE := transforms simulation evaluation models serving runs tfx_pipeline consort benchmarks experiments tests setup.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs wheel lock clean
+.PHONY: help setup demo test test-line line lint docs wheel lock clean
 
 help: ## list the targets
 	@echo "make <target> [ARGS='...'] [VENV=.venv]"
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv with the packages of the lock that suits this system (LINE=1.16: the older line)
 
@@ -25,6 +25,12 @@ demo: $(STAMP) ## from a simulated log to an answer over gRPC, with a table of r
 
 test: $(STAMP) ## run the tests; ARGS="-k words" or ARGS=tests/models runs some of them
 	@$(BIN)/python -m pytest --numprocesses=$(JOBS) --dist=loadfile --max-worker-restart=0 $(ARGS)
+
+test-line: ## run the tests on the newest line: by this system, or in a Debian root made by debootstrap (needs root)
+	@.ci/test-line test JOBS=$(JOBS) ARGS="$(ARGS)"
+
+line: # the line that this system gets
+	@echo $(or $(word 2,$(CHOICE)),none)
 
 lint: $(STAMP) ## check style, format and types
 	@status=0; \

@@ -15,20 +15,32 @@ case "$1 $2" in
   "-I consort/version_line.py") echo "$PLAYED";;
   "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; echo "venv $3" >> "$CALLS";;
   "-m pip") echo "$*" >> "$CALLS"; $PIP;;
+  "-m pytest") echo "$*" >> "$CALLS";;
 esac
 """
+
+_TOOLS = ("sh", "rm", "mkdir", "touch", "cp", "sed", "find", "true")
+_TOOLS_OF_A_ROOT = ("make", "bash", "env", "dirname", "head", "grep", "uname", "unshare", "chroot", "echo")
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     for name in ("Makefile", "pyproject.toml", "requirements.lock", "requirements-1.21.lock"):
         shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci" / "test-line", tmp_path / ".ci" / "test-line")
+    (tmp_path / "consort").mkdir()
+    shutil.copy(ROOT / "consort" / "version_line.py", tmp_path / "consort" / "version_line.py")
     (tmp_path / "bin").mkdir()
-    for tool in ("sh", "rm", "mkdir", "touch", "cp", "sed", "find", "true"):
-        found = shutil.which(tool)
-        assert found, f"{tool} is missing"
-        (tmp_path / "bin" / tool).symlink_to(found)
+    _link(tmp_path, _TOOLS)
     return tmp_path
+
+
+def _link(checkout: Path, tools: tuple[str, ...]) -> None:
+    for tool in tools:
+        program = shutil.which(tool)
+        assert program, f"{tool} is missing"
+        (checkout / "bin" / tool).symlink_to(program)
 
 
 def _program(checkout: Path, name: str, text: str) -> None:
@@ -61,6 +73,7 @@ def test_without_a_target_the_targets_are_listed(checkout: Path) -> None:
         "setup",
         "demo",
         "test",
+        "test-line",
         "lint",
         "docs",
         "wheel",
@@ -129,6 +142,31 @@ def test_uv_is_used_where_it_is(checkout: Path) -> None:
     assert "--require-hashes requirements.lock" in lock
     assert "--no-deps" in project
     assert (checkout / "elsewhere" / ".installed").exists()
+
+
+def test_the_newest_line_is_tested_by_a_system_that_can_have_it(checkout: Path) -> None:
+    _link(checkout, _TOOLS_OF_A_ROOT)
+    _program(checkout, "python3", PYTHON)
+    done = _make(checkout, "test-line", "ARGS=tests/models -x", "JOBS=0", line="1.21 requirements-1.21.lock")
+    assert done.returncode == 0, done.stderr
+    assert (checkout / ".venv" / ".installed").exists()
+    tests = (checkout / "calls").read_text().splitlines()[-1]
+    assert tests.startswith("-m pytest --numprocesses=0 ")
+    assert tests.endswith(" tests/models -x")
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [("1000", "the rights of root: run it by sudo"), ("0", "debootstrap: install it, e.g. with apt-get install")],
+)
+def test_a_root_for_the_newest_line_says_what_it_needs(checkout: Path, user: str, words: str) -> None:
+    _link(checkout, _TOOLS_OF_A_ROOT)
+    _program(checkout, "python3", PYTHON)
+    _program(checkout, "id", f"#!/bin/sh\necho {user}\n")
+    done = _make(checkout, "test-line")
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert not (checkout / "calls").exists()
 
 
 def test_lock_says_how_to_get_uv(checkout: Path) -> None:
