@@ -38,7 +38,7 @@ from serving.export.signatures import ServedModel
 from serving.retrieval.catalogue import Catalogue, catalogue_at, catalogue_of, user_columns
 from serving.retrieval.recall import catalogued, recall_of
 from serving.retrieval.signatures import ServedTowers
-from transforms.beam.credentials import check_credentials
+from transforms.beam.runners import check_runner
 from transforms.beam.transform_dataset import load_transform, transform_dataset, transformed_files
 from transforms.errors import GateRefused, InputError
 from transforms.features import Split
@@ -89,7 +89,7 @@ def train_run(
     with role.connected(), contextlib.ExitStack() as stack:
         plan = make_plan(config, data_dir, out)
         if role.is_chief:
-            check_credentials(config.pipeline.beam_args)
+            check_runner(config.pipeline.beam_args)
             stack.enter_context(locked(plan.root))
         info = run_info(plan.config, plan.dataset.source, plan.dataset.sha256, plan.inputs)
         transformed = plan.root / TRANSFORMED_DIR

@@ -22,7 +22,7 @@ from runs.workers import check_one_process
 from serving.versions import versions_in
 from tfx_pipeline.components.model_gate import REPORT, SUMMARY
 from tfx_pipeline.pipeline import create_data_pipeline, create_pipeline
-from transforms.beam.credentials import check_credentials
+from transforms.beam.runners import check_runner
 from transforms.errors import ConsortError
 from transforms.locks import locked
 from transforms.plain_text import parse_json
@@ -79,7 +79,7 @@ def run_data_half(plan: Plan, on_node: OnNode = lambda name, seconds: None) -> d
 
 
 def _run(plan: Plan, pipeline: tfx.dsl.Pipeline, on_node: OnNode) -> dict[str, float]:
-    check_credentials(plan.config.pipeline.beam_args)
+    check_runner(plan.config.pipeline.beam_args)
     seconds: dict[str, float] = {}
 
     def watch(name: str, elapsed: float) -> None:

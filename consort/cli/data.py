@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from consort.cli.options import MAX_SEED, BeamArg, JsonFile, Seed
+from consort.cli.options import MAX_SEED, BeamArg, JsonFile, Runner, Seed, beam_args_of
 from consort.cli.output import progress, save, say, show, table
 
 app = typer.Typer(help="Simulate, import or inspect a dataset.", no_args_is_help=True)
@@ -96,12 +96,13 @@ def import_(
         typer.Option("--input", metavar="FOLDER", help="Folder of the raw files; default: the declaration's."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the source; repeatable.")
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the source, or of the runner; repeatable.")
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(metavar="N", help="Random seed, for sources that split at random.", min=0, max=MAX_SEED),
     ] = None,
+    runner: Runner = None,
     beam_arg: BeamArg = None,
     json_file: JsonFile = None,
 ) -> None:
@@ -111,17 +112,20 @@ def import_(
     """
     from transforms.files import check_local
 
-    options = _source_options(option, seed)
     is_declaration = Path(source).suffix in (".yaml", ".yml")
+    option, of_runner = _split_options(option or [], "" if is_declaration else source, runner)
+    options = _source_options(option, seed)
     chosen = _declared(source, options) if is_declaration else _named(source, options, input_dir)
     input_dir = input_dir or Path(source).parent
     check_local(input_dir, "--input")
     check_local(out, "--out")
     chosen.check(input_dir)
-    from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS, import_dataset
+    from transforms.beam.import_dataset import import_dataset
+    from transforms.beam.runners import LOCAL_ARGS
 
+    beam_args = beam_args_of(runner, of_runner, beam_arg) or LOCAL_ARGS
     say(f"importing {chosen.name} from {input_dir}")
-    dataset = import_dataset(chosen, input_dir, out, beam_arg or DEFAULT_BEAM_ARGS)
+    dataset = import_dataset(chosen, input_dir, out, beam_args)
     warnings = _warnings(out, dataset)
     for warning in warnings:
         say(f"warning: {warning}")
@@ -198,6 +202,17 @@ def _named(name: str, options: dict[str, Any], input_dir: Path | None) -> Any:
     if input_dir is None:
         raise InputError("--input", "nothing", "the folder of the raw files", "give --input FOLDER")
     return source
+
+
+def _split_options(option: list[str], source: str, runner: str | None) -> tuple[list[str], list[str]]:
+    """Parts the options of a source from those of a runner; without `--runner` all are the source's."""
+    if runner is None:
+        return option, []
+    from transforms.sources.registry import source_class
+
+    names = source_class(source).Options.model_fields if source else ()
+    own = [pair for pair in option if pair.partition("=")[0] in names]
+    return own, [pair for pair in option if pair not in own]
 
 
 def _source_options(pairs: list[str] | None, seed: int | None) -> dict[str, Any]:

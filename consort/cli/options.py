@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
     from runs.config import RunConfig
 
 MAX_SEED = 2**32 - 1
+
+
+class RunnerName(StrEnum):
+    """Where Beam runs."""
+
+    LOCAL = "local"
+    DATAFLOW = "dataflow"
+    FLINK = "flink"
+    SPARK = "spark"
 
 
 def _check_json_file(path: Path | None) -> Path | None:
@@ -65,6 +75,13 @@ RunOut = Annotated[
     Path, typer.Option("--out", metavar="FOLDER", help="Folder of the run; the same command resumes a stopped run.")
 ]
 Model = Annotated[Path, typer.Argument(metavar="FOLDER", help="Run, exported model, or root of a pipeline.")]
+Runner = Annotated[
+    RunnerName | None, typer.Option("--runner", help="Where Beam runs; default: in this process (docs/runners.md).")
+]
+RunnerOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="Option of the runner, e.g. workers=2; repeatable."),
+]
 BeamArg = Annotated[
     list[str] | None,
     typer.Option(metavar="ARG", help="Beam option, e.g. --beam-arg=--direct_num_workers=2; repeatable."),
@@ -79,6 +96,15 @@ Baselines = Annotated[
 Rounds = Annotated[int, typer.Option(metavar="N", help="Number of rounds; the median is reported.", min=1)]
 Threads = Annotated[int, typer.Option(metavar="N", help="Number of threads.", min=1)]
 Fast = Annotated[bool, typer.Option("--fast", help="Tiny sizes, for trying the command; not for measuring.")]
+
+
+def beam_args_of(runner: str | None, option: Sequence[str] | None, beam_arg: Sequence[str] | None) -> list[str] | None:
+    """Returns Beam's options from `--runner`, `--option` and `--beam-arg`; None if none of them is passed."""
+    if runner is None and not option:
+        return list(beam_arg) if beam_arg else None
+    from transforms.beam.runners import runner_args
+
+    return [*runner_args(runner, option or ()), *(beam_arg or ())]
 
 
 def overrides(set_: Sequence[str] | None, options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -5,7 +5,20 @@ from typing import Annotated, Literal
 
 import typer
 
-from consort.cli.options import Baselines, BeamArg, Data, JsonFile, Run, SeedOverride, Set, check_unused, overrides
+from consort.cli.options import (
+    Baselines,
+    BeamArg,
+    Data,
+    JsonFile,
+    Run,
+    Runner,
+    RunnerOption,
+    SeedOverride,
+    Set,
+    beam_args_of,
+    check_unused,
+    overrides,
+)
 from consort.cli.output import describe_best, report_changed, report_warnings, save, say, show, show_baselines
 from transforms.errors import FaultyData, GateRefused
 
@@ -20,6 +33,8 @@ def run(
     data: Data,
     root: Root,
     set_: Set = None,
+    runner: Runner = None,
+    option: RunnerOption = None,
     beam_arg: BeamArg = None,
     baselines: Baselines = True,
     seed: SeedOverride = None,
@@ -33,8 +48,9 @@ def run(
     """
     from consort.config import load_config
 
+    beam_args = beam_args_of(runner, option, beam_arg)
     left_out = {} if baselines else {"baselines": False}
-    config = load_config(run, overrides(set_, {"pipeline.beam_args": beam_arg, "seed": seed, **left_out}))
+    config = load_config(run, overrides(set_, {"pipeline.beam_args": beam_args, "seed": seed, **left_out}))
     check_unused(root, config)
     from runs.plan import make_plan
 

@@ -17,7 +17,7 @@ from runs.external_inputs import checked_inputs, load_inputs, reports
 from runs.fitting import has_checkpoints
 from runs.plan import check_model, facts_of
 from runs.provenance import CHECKPOINT_DIR, RUN_FILE, claim, run_identity, run_info
-from transforms.beam.credentials import check_credentials
+from transforms.beam.runners import check_runner
 from transforms.beam.transform_dataset import load_transform, transform_dataset
 from transforms.errors import InputError
 from transforms.features import Column, FeatureSet
@@ -107,7 +107,7 @@ def prepared(
     recipe, facts = recipe_of(config), facts_of(config, first)
     inputs = checked_inputs(facts, from_stream=True)
     info = run_info(config, first.source, first.sha256, inputs)
-    check_credentials(config.pipeline.beam_args)
+    check_runner(config.pipeline.beam_args)
     if stack is not None:
         stack.enter_context(locked(out))
     if not (out / TRANSFORM_DIR).exists():

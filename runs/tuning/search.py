@@ -13,7 +13,7 @@ from runs.tuning.report import report_of
 from runs.tuning.space import check_search, trials_digest, without_search
 from runs.tuning.trials import TrialData, TrialRunner, places
 from runs.tuning.tuner import IsolatedTuner
-from transforms.beam.credentials import check_credentials
+from transforms.beam.runners import check_runner
 from transforms.beam.transform_dataset import GRAPH_DIR, transform_dataset, transformed_files
 from transforms.files import write_text
 from transforms.integrity import check_values
@@ -57,7 +57,7 @@ def tune_run(
         say(f"{len(plan.changed_shards)} shards are no longer what dataset.json says; taken as they are")
     # Nothing is written before it is known that trials have a place to run.
     places(config.tuning.parallel)
-    check_credentials(config.pipeline.beam_args)
+    check_runner(config.pipeline.beam_args)
     with locked(plan.root):
         return _search(plan, say)
 

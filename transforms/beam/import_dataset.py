@@ -11,17 +11,14 @@ import apache_beam as beam
 
 from transforms.batches import Batch, ItemBatch
 from transforms.beam.counting import ImportCounts
-from transforms.beam.credentials import check_credentials
 from transforms.beam.options import local_parts_folder, pipeline_options
+from transforms.beam.runners import LOCAL_ARGS, check_runner
 from transforms.errors import InputError
 from transforms.features import FeatureSet
 from transforms.progress import progress
 from transforms.records import Dataset, Items, load_dataset
 from transforms.sources.base import Source
 from transforms.writing import Unfinished, new_dataset, write_items, write_shard
-
-DEFAULT_BEAM_ARGS = ("--runner=FnApiRunner",)
-"""Named explicitly: newer Beam would try to download another runner first."""
 
 
 class ReadChunks(beam.DoFn):
@@ -110,7 +107,7 @@ def import_dataset(
     source: Source,
     input_dir: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    beam_args: Sequence[str] = DEFAULT_BEAM_ARGS,
+    beam_args: Sequence[str] = LOCAL_ARGS,
 ) -> Dataset:
     """Imports raw files as records.
 
@@ -125,11 +122,11 @@ def import_dataset(
 
     Raises:
       InputError: raw files are missing or malformed, a value is none that its column may have, `out` is in use, Beam
-        does not know an option, or there are no credentials for its runner; nothing is left behind.
+        does not know an option, or its runner cannot do the work; nothing is left behind.
     """
     options = pipeline_options(beam_args)
     source.check(input_dir)
-    check_credentials(beam_args)
+    check_runner(beam_args)
     feature_set, items = source.feature_set(), source.item_tables()
     with new_dataset(out, source.name, feature_set, source.origin(input_dir), items) as unfinished:
         directory = str(unfinished.directory)

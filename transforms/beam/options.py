@@ -17,7 +17,7 @@ LOCAL_RUNNERS = ("FnApiRunner", "BundleBasedDirectRunner", "DirectRunner", "Swit
 
 
 class PartOptions(PipelineOptions):
-    """Where rows wait between the steps of an import that computes histories or joins tables."""
+    """Consort's own options: where rows of an import wait between its steps, and how long a cluster is waited for."""
 
     @classmethod
     def _add_argparse_args(cls, parser: ArgumentParser) -> None:
@@ -25,6 +25,12 @@ class PartOptions(PipelineOptions):
             "--parts_folder",
             help="folder that all workers share, with room for a few copies of the log; default: a temporary one with "
             "local runners, and the shuffle of other runners",
+        )
+        parser.add_argument(
+            "--answer_seconds",
+            type=int,
+            default=55,
+            help="seconds that a cluster has for the first answer of a worker, before anything is written",
         )
 
 

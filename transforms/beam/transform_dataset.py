@@ -16,9 +16,9 @@ from tfx_bsl.coders import example_coder
 from tfx_bsl.public import tfxio
 
 from transforms.beam.counting import Count, counted
-from transforms.beam.import_dataset import DEFAULT_BEAM_ARGS
 from transforms.beam.options import pipeline_options
 from transforms.beam.record_files import ReadBatches
+from transforms.beam.runners import LOCAL_ARGS
 from transforms.errors import ConsortError, InputError
 from transforms.features import FeatureSet, RecordKind, Split
 from transforms.files import check_no_pattern, new_directory, write_text
@@ -39,7 +39,7 @@ def transform_dataset(
     feature_set: FeatureSet,
     record: RecordKind,
     splits: Sequence[Split] = ("train", "eval"),
-    beam_args: Sequence[str] = DEFAULT_BEAM_ARGS,
+    beam_args: Sequence[str] = LOCAL_ARGS,
 ) -> None:
     """Learns the transform from the train split and applies it to `splits`.
 
