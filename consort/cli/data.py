@@ -8,7 +8,16 @@ from typing import Annotated, Any
 
 import typer
 
-from consort.cli.options import MAX_SEED, BeamArg, JsonFile, Runner, Seed, beam_args_of
+from consort.cli.options import (
+    MAX_SEED,
+    BeamArg,
+    JsonFile,
+    Runner,
+    Seed,
+    beam_args_of,
+    source_options,
+    split_options,
+)
 from consort.cli.output import progress, save, say, show, table
 
 app = typer.Typer(help="Simulate, import or inspect a dataset.", no_args_is_help=True)
@@ -113,8 +122,8 @@ def import_(
     from transforms.files import check_local
 
     is_declaration = Path(source).suffix in (".yaml", ".yml")
-    option, of_runner = _split_options(option or [], "" if is_declaration else source, runner)
-    options = _source_options(option, seed)
+    of_source, of_runner = split_options(option or (), "" if is_declaration else source, runner)
+    options = source_options(of_source, seed)
     chosen = _declared(source, options) if is_declaration else _named(source, options, input_dir)
     input_dir = input_dir or Path(source).parent
     check_local(input_dir, "--input")
@@ -202,30 +211,6 @@ def _named(name: str, options: dict[str, Any], input_dir: Path | None) -> Any:
     if input_dir is None:
         raise InputError("--input", "nothing", "the folder of the raw files", "give --input FOLDER")
     return source
-
-
-def _split_options(option: list[str], source: str, runner: str | None) -> tuple[list[str], list[str]]:
-    """Parts the options of a source from those of a runner; without `--runner` all are the source's."""
-    if runner is None:
-        return option, []
-    from transforms.sources.registry import source_class
-
-    names = source_class(source).Options.model_fields if source else ()
-    own = [pair for pair in option if pair.partition("=")[0] in names]
-    return own, [pair for pair in option if pair not in own]
-
-
-def _source_options(pairs: list[str] | None, seed: int | None) -> dict[str, Any]:
-    from runs.config import yaml_value
-    from transforms.errors import InputError
-
-    options: dict[str, Any] = {} if seed is None else {"seed": seed}
-    for pair in pairs or []:
-        key, separator, value = pair.partition("=")
-        if not separator:
-            raise InputError("--option", repr(pair), "key=value", "write it as, for example, --option discretise=x4")
-        options[key] = yaml_value(value, f"--option {pair}")
-    return options
 
 
 @app.command()

@@ -107,6 +107,37 @@ def beam_args_of(runner: str | None, option: Sequence[str] | None, beam_arg: Seq
     return [*runner_args(runner, option or ()), *(beam_arg or ())]
 
 
+def split_options(option: Sequence[str], source: str, runner: str | None) -> tuple[list[str], list[str]]:
+    """Returns the options of a source and those of a runner; without `--runner` all are the source's.
+
+    Args:
+      option: `key=value` pairs.
+      source: name of a source of `consort data list`; empty: a declaration, which has no options.
+      runner: of `--runner`.
+    """
+    if runner is None:
+        return list(option), []
+    from transforms.sources.registry import source_class
+
+    names = source_class(source).Options.model_fields if source else ()
+    of_source = [pair for pair in option if pair.partition("=")[0] in names]
+    return of_source, [pair for pair in option if pair not in of_source]
+
+
+def source_options(option: Sequence[str], seed: int | None) -> dict[str, Any]:
+    """Returns the options of a source from `key=value` pairs and `--seed`."""
+    from runs.config import yaml_value
+    from transforms.errors import InputError
+
+    options: dict[str, Any] = {} if seed is None else {"seed": seed}
+    for pair in option:
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise InputError("--option", repr(pair), "key=value", "write it as, for example, --option discretise=x4")
+        options[key] = yaml_value(value, f"--option {pair}")
+    return options
+
+
 def overrides(set_: Sequence[str] | None, options: Mapping[str, Any]) -> tuple[str, ...]:
     """Returns `--set` followed by the options that override a key of the run file.
 

@@ -96,12 +96,6 @@ CASES = [
         "data import criteo --input raw --out new --beam-arg=--direct_num_workers=many",
         "direct_num_workers: invalid int value",
     ),
-    (
-        "data import criteo --input raw --out new --runner local --option batch_rows=9 --option direct_num_worker=2",
-        "did you mean 'direct_num_workers'",
-    ),
-    ("data import criteo --input raw --out new --runner flink", "no job server; expected the address of one"),
-    ("pipeline run toy.yaml --data toy --root new --runner dataflow", "no project; expected --option project"),
     ("data import criteo --out new", "--input: received nothing"),
     ("data import nowhere.yaml --out new", "nowhere.yaml: received no such file; expected a declaration of a log"),
     ("data import log.yaml --out new", "clicks.csv, line 3, column item: received nothing"),

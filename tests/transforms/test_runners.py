@@ -150,6 +150,26 @@ def test_a_pool_that_is_not_up_is_refused_before_a_job_is_sent(job_server):
     refused(f"worker pool {pool}: received .*refused", f"job_endpoint={job_server}", f"worker_pool={pool}")
 
 
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("RuntimeError: the worker's numpy 1.2 differs from 1.0 of the launcher", "expected the versions.*install the"),
+        ("ModuleNotFoundError: No module named 'transforms'", "No module named 'transforms'; expected the versions"),
+        ("java.util.concurrent.TimeoutException: 30000 ms", "30000 ms; expected a worker that answers.*free slots"),
+        ("x.NoResourceAvailableException: no slots", "expected a worker that answers in time"),
+        ("java.io.IOException: disk full", "disk full; expected a job of one element.*logs of the job server"),
+    ],
+)
+def test_the_refusal_says_why_the_trial_failed(monkeypatch, reason, message):
+    def fail(pipeline):
+        raise RuntimeError(f"Pipeline job failed in state FAILED: {reason}\n  at line 1")
+
+    monkeypatch.setattr("apache_beam.Pipeline.run", fail)
+    with pytest.raises(InputError, match=message) as refusal:
+        check_runner(("--runner=PortableRunner", "--job_endpoint=embed"))
+    assert ("the versions" in str(refusal.value)) == ("differs" in reason or "No module" in reason)
+
+
 def test_a_worker_compares_its_versions_with_the_launchers():
     assert differences(json.dumps(versions())) == "same"
     with pytest.raises(RuntimeError, match="the worker's numpy 1.* differs from 1.0 of the launcher"):

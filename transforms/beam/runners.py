@@ -56,6 +56,12 @@ _DEFAULTS = {
 }
 _PORTABLE_RUNNERS = ("flinkrunner", "sparkrunner", "portablerunner")
 _CONNECT_S = 5.0
+_VERSION_MARKS = ("differs from", "ModuleNotFoundError", "ImportError")
+_SLOW_MARKS = ("Timeout", "DEADLINE_EXCEEDED", "NoResourceAvailable")
+_SLOW_FIX = (
+    "see that the cluster has free slots and that its workers (worker_pool, image) are up and reached from it; "
+    "--option answer_seconds=300 waits longer"
+)
 
 
 def runner_args(runner: str | None, options: Sequence[str]) -> tuple[str, ...]:
@@ -237,10 +243,6 @@ def _check_jar(options: PipelineOptions, runner: str) -> None:
 def _probe(beam_args: Sequence[str]) -> None:
     """Lets a worker compare its versions with those here; refuses where none does so in time."""
     where, started = "Beam's workers", time.monotonic()
-    fix = (
-        "see that the cluster has free slots and that its workers (worker_pool, image) are up and reached from it; "
-        "--option answer_seconds=300 waits longer"
-    )
     options = pipeline_options(beam_args)
     patience = float(options.view_as(PartOptions).answer_seconds)
     pipeline = beam.Pipeline(options=options)
@@ -253,17 +255,27 @@ def _probe(beam_args: Sequence[str]) -> None:
     except ConsortError:
         raise
     except Exception as error:
-        raise InputError(where, _reason(str(error)), "the versions that are installed here", fix) from error
+        raise InputError(where, *_failure(str(error))) from error
     if PipelineState.DONE not in (state, getattr(result, "state", None)):
         result.cancel()
         received = f"nothing within {time.monotonic() - started:.0f} s"
-        raise InputError(where, received, "an answer", fix)
+        raise InputError(where, received, "an answer", _SLOW_FIX)
+
+
+def _failure(text: str) -> tuple[str, str, str]:
+    """What was received, what was expected and the fix, from the message of a trial job that failed."""
+    reason = _reason(text)
+    if any(mark in reason for mark in _VERSION_MARKS):
+        return reason, "the versions that are installed here", "install the launcher's versions on the workers"
+    if any(mark in reason for mark in _SLOW_MARKS):
+        return reason, "a worker that answers in time", _SLOW_FIX
+    return reason, "a job of one element that ends well", "see the logs of the job server and of the workers"
 
 
 def _reason(text: str) -> str:
     """The line of a worker's trace that says what is wrong."""
     lines = [line.strip() for line in text.replace("\\n", "\n").splitlines() if line.strip()]
-    for mark in ("differs from", "ModuleNotFoundError", "ImportError", "Error"):
+    for mark in (*_VERSION_MARKS, *_SLOW_MARKS, "Error", "Exception"):
         if matches := [line for line in lines if mark in line]:
             return matches[0][:400]
     return (lines or ["no reason"])[-1][:400]
