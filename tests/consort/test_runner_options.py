@@ -27,7 +27,9 @@ IMPORT = "data import criteo --input raw --out new --runner"
     ("command", "message"),
     [
         (f"{IMPORT} local --option batch_rows=9 --option direct_num_worker=2", "did you mean 'direct_num_workers'"),
+        (f"{IMPORT} flimk", "'flimk' is not one of"),
         (f"{IMPORT} flink", "no job server; expected the address of one"),
+        (f"{IMPORT} flink --option job_endpoint=localhost:1", "localhost:1: received no answer within 5 s"),
         (
             "pipeline run simulated_deepfm --data raw --root new --runner dataflow",
             "no project; expected --option project",

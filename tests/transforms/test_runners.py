@@ -9,13 +9,17 @@ import grpc
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
+from apache_beam.runners.portability.local_job_service import BeamJob, LocalJobServicer
 
+from benchmarks.criteo_like import write_criteo_like
+from transforms.beam.import_dataset import import_dataset
+from transforms.beam.options import PartOptions, local_parts_folder, pipeline_options
 from transforms.beam.runners import check_runner, runner_args
 from transforms.beam.versions import differences, versions
 from transforms.errors import InputError
+from transforms.sources.criteo.schema import Criteo, CriteoOptions
 
 GOOGLE = ("project=p", "region=r", "temp_location=gs://bucket/tmp", "image=i:1")
-FLINK_ARGS = ("--runner=FlinkRunner", "--number_of_execution_retries=3", "--execution_retry_delay=1000")
 
 
 @pytest.mark.parametrize(
@@ -29,7 +33,7 @@ FLINK_ARGS = ("--runner=FlinkRunner", "--number_of_execution_retries=3", "--exec
             "flink",
             ("job_endpoint=h:1", "worker_pool=h:2", "workers=4"),
             (
-                *FLINK_ARGS,
+                "--runner=FlinkRunner",
                 "--environment_type=EXTERNAL",
                 "--environment_config=h:2",
                 "--job_endpoint=h:1",
@@ -38,8 +42,8 @@ FLINK_ARGS = ("--runner=FlinkRunner", "--number_of_execution_retries=3", "--exec
         ),
         (
             "flink",
-            ("number_of_execution_retries=9",),
-            ("--runner=FlinkRunner", "--execution_retry_delay=1000", "--number_of_execution_retries=9"),
+            ("object_reuse=true", "max_parallelism=9"),
+            ("--runner=FlinkRunner", "--object_reuse=true", "--max_parallelism=9"),
         ),
         (
             "spark",
@@ -150,6 +154,28 @@ def test_a_pool_that_is_not_up_is_refused_before_a_job_is_sent(job_server):
     refused(f"worker pool {pool}: received .*refused", f"job_endpoint={job_server}", f"worker_pool={pool}")
 
 
+class _StuckJob(BeamJob):
+    """A job that no worker ever takes up."""
+
+    def run(self):
+        self.set_state(beam_job_api_pb2.JobState.RUNNING)
+
+    def cancel(self):
+        self.set_state(beam_job_api_pb2.JobState.CANCELLED)
+
+
+def test_a_trial_that_nobody_answers_is_cancelled_and_refused_in_time():
+    server = LocalJobServicer(beam_job_type=_StuckJob)
+    address = f"localhost:{server.start_grpc_server()}"
+    options = (f"job_endpoint={address}", f"worker_pool={address}", "answer_seconds=2")
+    try:
+        refused("no answer to the trial job within .* s; its state is RUNNING; .*free slots.*answer_seconds", *options)
+        (job,) = server._jobs.values()
+        assert job.state == beam_job_api_pb2.JobState.CANCELLED
+    finally:
+        server.stop()
+
+
 @pytest.mark.parametrize(
     ("reason", "message"),
     [
@@ -174,3 +200,26 @@ def test_a_worker_compares_its_versions_with_the_launchers():
     assert differences(json.dumps(versions())) == "same"
     with pytest.raises(RuntimeError, match="the worker's numpy 1.* differs from 1.0 of the launcher"):
         differences(json.dumps({**versions(), "numpy": "1.0"}))
+
+
+def test_paths_are_absolute_where_workers_have_another_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "raw").mkdir()
+    write_criteo_like(tmp_path / "raw" / "train.txt", 90)
+    paths = []
+
+    class Recording(Criteo):
+        """Notes the folder that it is to read."""
+
+        def read(self, input_dir):
+            paths.append(str(input_dir))
+            return super().read(input_dir)
+
+    source, portable = Recording(CriteoOptions()), ("--runner=PortableRunner", "--job_endpoint=embed")
+    dataset = import_dataset(source, "raw", "new", (*portable, "--environment_type=LOOPBACK", "--parts_folder=parts"))
+    assert import_dataset(source, "raw", "local").records == dataset.records
+    assert paths == [str(tmp_path / "raw"), "raw"]
+    options = pipeline_options((*portable, "--parts_folder=parts"))
+    with local_parts_folder(options, str(tmp_path)) as folder:
+        assert folder is None
+    assert options.view_as(PartOptions).parts_folder == str(tmp_path / "parts")

@@ -11,7 +11,7 @@ import apache_beam as beam
 
 from transforms.batches import Batch, ItemBatch
 from transforms.beam.counting import ImportCounts
-from transforms.beam.options import local_parts_folder, pipeline_options
+from transforms.beam.options import local_parts_folder, pipeline_options, shared_path
 from transforms.beam.runners import LOCAL_ARGS, check_runner
 from transforms.errors import InputError
 from transforms.features import FeatureSet
@@ -136,7 +136,7 @@ def import_dataset(
                 progress("importing", "records", _phases(unfinished, parts)),
                 beam.Pipeline(options=options) as pipeline,
             ):
-                read = pipeline | "Read" >> source.read(input_dir)
+                read = pipeline | "Read" >> source.read(shared_path(options, input_dir))
                 # Each by itself, so that an error is reported where it arises and not when all else is done.
                 for number, batches in enumerate(read if isinstance(read, tuple) else (read,)):
                     _ = batches | f"Write{number}" >> beam.ParDo(WriteShards(directory, feature_set, items))

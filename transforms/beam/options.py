@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import tempfile
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,17 @@ class PartOptions(PipelineOptions):
         )
 
 
+def shared_path(options: PipelineOptions, path: str | os.PathLike[str]) -> str:
+    """A path as workers of a runner read it: absolute on a cluster, whose workers have another working folder.
+
+    Args:
+      options: of the pipeline.
+      path: of a file or folder that launcher and workers share.
+    """
+    local = options.view_as(StandardOptions).runner in (None, *LOCAL_RUNNERS)
+    return os.fspath(path) if local else os.path.abspath(path)
+
+
 @contextlib.contextmanager
 def local_parts_folder(options: PipelineOptions, folder: str) -> Iterator[str | None]:
     """Lets rows wait in a temporary folder, not in memory, if the runner is a local one and no folder is chosen.
@@ -45,6 +57,8 @@ def local_parts_folder(options: PipelineOptions, folder: str) -> Iterator[str | 
       folder: in which the temporary one is made.
     """
     parts, runner = options.view_as(PartOptions), options.view_as(StandardOptions).runner
+    if parts.parts_folder:
+        parts.parts_folder = shared_path(options, parts.parts_folder)
     if parts.parts_folder is not None or runner not in (None, *LOCAL_RUNNERS):
         yield None
         return

@@ -16,7 +16,7 @@ from tfx_bsl.coders import example_coder
 from tfx_bsl.public import tfxio
 
 from transforms.beam.counting import Count, counted
-from transforms.beam.options import pipeline_options
+from transforms.beam.options import pipeline_options, shared_path
 from transforms.beam.record_files import ReadBatches
 from transforms.beam.runners import LOCAL_ARGS
 from transforms.errors import ConsortError, InputError
@@ -63,6 +63,7 @@ def transform_dataset(
     # The work lies in the unfinished folder, so that what a killed run leaves of it goes with that.
     with new_directory(out) as temporary, tempfile.TemporaryDirectory(dir=temporary) as work:
         options = pipeline_options(beam_args)
+        shared = shared_path(options, directory)
         read, written = Path(work, "read"), Path(work, "written")
         records = {split: dataset.records[record][split].records for split in ("train", *splits)}
         with (
@@ -74,7 +75,7 @@ def transform_dataset(
             serialized_schema = schema.SerializeToString()
             raw = {
                 split: pipeline
-                | f"Read_{split}" >> ReadBatches(shard_paths(directory, dataset, record, split), serialized_schema)
+                | f"Read_{split}" >> ReadBatches(shard_paths(shared, dataset, record, split), serialized_schema)
                 for split in dict.fromkeys(("train", *splits))
             }
             raw["train"] |= "Count_read" >> beam.ParDo(Count(read, _rows))
