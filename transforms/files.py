@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from transforms.locks import check_unlocked, is_locked, locked
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
+
+_INCOMPLETE = ".incomplete-"
 
 PATTERN_CHARACTERS = "*?[\\"
 """What TensorFlow's file patterns give a meaning to."""
@@ -42,6 +45,30 @@ def replacing_file(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def complete_file(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; on a clean exit it becomes `path`, else it is removed.
+
+    For workers on several machines, where several may write the same file at once: `replacing_file` would take what
+    another machine writes for a leftover. What killed workers leave is for `remove_incomplete`.
+
+    Args:
+      path: in a folder that exists; replaced if it exists.
+    """
+    temporary = path.with_name(f"{_INCOMPLETE}{path.name}-{uuid.uuid4().hex}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def remove_incomplete(folder: Path) -> None:
+    """Removes what killed workers left of `complete_file` in a folder and those in it; nobody may be writing."""
+    for path in folder.rglob(f"{_INCOMPLETE}*"):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from transforms.domains import faults
 from transforms.errors import InputError
 from transforms.example_bytes import encode_examples
 from transforms.features import RECORD_KINDS, SPLITS, TIMESTAMP, FeatureSet, RecordKind, Split
-from transforms.files import check_folder, check_local, new_directory, sha256_of
+from transforms.files import check_folder, check_local, complete_file, new_directory, remove_incomplete, sha256_of
 from transforms.records import ITEMS, Dataset, Items, ShardInfo, SplitInfo
 
 _INFO_SUFFIX = ".info.json"
@@ -119,9 +119,11 @@ def _write(
     relative = f"{place}.tfrecord"
     path = Path(directory) / relative
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for one in serialized:
-            writer.write(one)
+    with complete_file(path) as temporary:
+        with tf.io.TFRecordWriter(str(temporary)) as writer:
+            for one in serialized:
+                writer.write(one)
+        sha256 = sha256_of(temporary)
     info = ShardInfo(
         path=relative,
         records=len(serialized),
@@ -129,9 +131,10 @@ def _write(
         positives=positives,
         first_timestamp=None if times is None else int(times.min()),
         last_timestamp=None if times is None else int(times.max()),
-        sha256=sha256_of(path),
+        sha256=sha256,
     )
-    Path(f"{path}{_INFO_SUFFIX}").write_text(info.model_dump_json())
+    with complete_file(Path(f"{path}{_INFO_SUFFIX}")) as temporary:
+        temporary.write_text(info.model_dump_json())
     return info
 
 
@@ -178,6 +181,7 @@ def new_dataset(
         with new_directory(out) as temporary:
             unfinished = Unfinished(temporary, {})
             yield unfinished
+            remove_incomplete(temporary)
             records = _collect(temporary)
             if not records:
                 raise InputError(source, "no records", "at least one record", "check the input files")

@@ -1,8 +1,8 @@
 """Run a source's reader in Beam and write its dataset, whole or not at all."""
 
+import hashlib
 import json
 import os
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from transforms.beam.options import local_parts_folder, pipeline_options, shared
 from transforms.beam.runners import LOCAL_ARGS, check_runner
 from transforms.errors import InputError
 from transforms.features import FeatureSet
+from transforms.files import complete_file
 from transforms.progress import progress
 from transforms.records import Dataset, Items, load_dataset
 from transforms.sources.base import Source
@@ -77,7 +78,11 @@ class WriteShards(beam.DoFn):
         self._leave("error", fields)
 
     def _leave(self, kind: str, values: object) -> None:
-        Path(self._directory, f"{kind}-{uuid.uuid4().hex}.json").write_text(json.dumps(values))
+        # Named by its content, so that a second try leaves it once.
+        text = json.dumps(values)
+        name = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()}.json"
+        with complete_file(Path(self._directory, name)) as temporary:
+            temporary.write_text(text)
 
 
 def _reported(kind: str, directory: str) -> list[Any]:

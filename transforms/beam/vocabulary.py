@@ -5,6 +5,7 @@ here a batch is one element, which is what makes a vocabulary of tens of million
 """
 
 import os
+import uuid
 from collections.abc import Iterable
 
 import apache_beam as beam
@@ -104,8 +105,11 @@ def ordered_tokens(counts: pa.Table, vocabulary: Vocabulary) -> list[bytes]:
 def _write(counts: pa.Table, vocabulary: Vocabulary, path: str) -> bytes:
     tokens = ordered_tokens(counts, vocabulary) or [_EMPTY_VOCABULARY]
     tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(path, "wb") as file:
+    # Renamed, so that a second try never meets half a file; the folder may be a bucket's.
+    temporary = f"{path}.incomplete-{uuid.uuid4().hex}"
+    with tf.io.gfile.GFile(temporary, "wb") as file:
         file.write(b"\n".join(tokens) + b"\n")
+    tf.io.gfile.rename(temporary, path, overwrite=True)
     return path.encode()
 
 
