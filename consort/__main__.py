@@ -6,7 +6,7 @@ import traceback
 from typing import NoReturn
 
 from transforms.errors import ConsortError
-from transforms.progress import enabled
+from transforms.progress import as_named, enabled
 
 _INTERRUPTED = 130
 _DISK_FULL = ("No space left on device", "disk is full", "File too large", "Disk quota exceeded")
@@ -26,7 +26,7 @@ def main() -> None:
         with enabled():
             app()
     except ConsortError as error:
-        print(f"consort: {error}", file=sys.stderr)
+        print(as_named(f"consort: {error}"), file=sys.stderr)
         _advise(error)
         _end(error.exit_code)
     except SystemExit as stopped:
@@ -40,7 +40,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("CONSORT_DEBUG"):
             traceback.print_exc()
-        print(f"consort: failed: {type(error).__name__}: {error}", file=sys.stderr)
+        print(as_named(f"consort: failed: {type(error).__name__}: {error}"), file=sys.stderr)
         _advise(error)
         print("consort: set CONSORT_DEBUG=1 for the traceback", file=sys.stderr)
         _end(1)

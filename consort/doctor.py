@@ -46,6 +46,7 @@ KEY_PACKAGES = (
 )
 # Optional modules: what each is for, and how to get it.
 OPTIONAL_MODULES = {
+    "boto3": ("folders on s3://", "pip install --no-deps boto3 botocore s3transfer jmespath"),
     "faiss": ("approximate index on CPU", "pip install --no-deps faiss-cpu==1.15.1"),
     "scann": ("approximate index by ScaNN", "pip install --no-deps scann==1.3.2, with NumPy 2 scann==1.4.2"),
 }

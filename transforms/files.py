@@ -126,7 +126,7 @@ def check_local(path: str | os.PathLike[str], name: str) -> None:
     """
     # `Path` makes one slash of two.
     if _URL.match(os.fspath(path)) and not os.path.exists(path):
-        fix = "mount it as a folder, or copy it; URLs are not supported yet"
+        fix = "copy it here; most commands take gs://, s3:// and hdfs:// URLs (docs/production.md)"
         raise InputError(f"{name} {path}", "a URL", "a path on this machine", fix)
 
 

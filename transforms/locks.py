@@ -42,7 +42,7 @@ def locked(folder: str | os.PathLike[str], patience_s: float = _LOOK_S) -> Itera
         raise _in_use(folder, root) from error
     holder = root / HOLDER_FILE
     try:
-        holder.write_text(json.dumps(_this_process()))
+        holder.write_text(json.dumps(this_process()))
         yield
     finally:
         holder.unlink(missing_ok=True)
@@ -79,7 +79,8 @@ def this_command() -> str:
     return shlex.join([program.parent.name if program.name == "__main__.py" else program.name, *sys.argv[1:]])
 
 
-def _this_process() -> dict[str, Any]:
+def this_process() -> dict[str, Any]:
+    """Returns what a lock says of its holder: process, host, time and command."""
     return {
         "pid": os.getpid(),
         "host": socket.gethostname(),

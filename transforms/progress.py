@@ -17,6 +17,7 @@ Update: TypeAlias = Callable[[int, int | None], None]
 
 _LOCK = threading.RLock()
 _SHOWN: "list[Status]" = []
+_REPLACED: dict[str, str] = {}
 _enabled = False
 
 
@@ -31,11 +32,23 @@ def enabled() -> Iterator[None]:
         _enabled = before
 
 
+def replace_in_messages(path: str, name: str) -> None:
+    """Makes messages and results name a folder as the user did: `s3://bucket/log`, and not where its copy lies."""
+    _REPLACED[path] = name
+
+
+def as_named(text: str) -> str:
+    """Returns a text with the folders of `replace_in_messages` as the user named them."""
+    for path in sorted(_REPLACED, key=len, reverse=True):
+        text = text.replace(path, _REPLACED[path])
+    return text
+
+
 def say(text: str) -> None:
     """Writes a line that stays."""
     with _LOCK:
         clear = _CLEAR if _SHOWN and sys.stderr.isatty() else ""
-        sys.stderr.write(f"{clear}{text}\n")
+        sys.stderr.write(f"{clear}{as_named(text)}\n")
         sys.stderr.flush()
 
 

@@ -4,6 +4,7 @@ The first line of a verb's docstring is its summary in the list of verbs; its la
 """
 
 import typer
+from typer.core import TyperCommand
 
 from consort.cli import (
     bench,
@@ -15,6 +16,7 @@ from consort.cli import (
     new,
     online,
     pipeline,
+    places,
     query,
     retrieval,
     serve,
@@ -51,3 +53,5 @@ for verb in (
     retrieval.index,
 ):
     app.command(cls=serve.ServeCommand if verb is serve.serve else None)(verb)
+for command in places.all_commands(app):
+    command.cls = places.Command if command.cls in (None, TyperCommand) else command.cls

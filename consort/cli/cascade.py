@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consort.cli import places
 from consort.cli.options import JsonFile, check_records
 from consort.cli.output import save, say
 
@@ -15,7 +16,8 @@ from consort.cli.output import save, say
 def cascade(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML file of the stages; see docs/cascade.md.")],
     data: Annotated[
-        Path | None, typer.Option("--data", metavar="FOLDER", help="Dataset of raw records: its first users.")
+        Path | None,
+        typer.Option("--data", metavar="FOLDER", help="Dataset of raw records: its first users.", parser=places.read),
     ] = None,
     inputs: Annotated[
         Path | None,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from consort.cli import places
 from consort.cli.options import JsonFile, Run, Set
 from consort.cli.output import save, say, table
 
@@ -43,7 +44,12 @@ def check(
     set_: Set = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="FOLDER", help="Dataset to check the features and the model's options against."),
+        typer.Option(
+            "--data",
+            metavar="FOLDER",
+            help="Dataset to check the features and the model's options against.",
+            parser=places.read,
+        ),
     ] = None,
     json_file: JsonFile = None,
 ) -> None:

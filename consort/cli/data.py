@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consort.cli import places
 from consort.cli.options import (
     MAX_SEED,
     BeamArg,
@@ -18,11 +19,16 @@ from consort.cli.options import (
     source_options,
     split_options,
 )
-from consort.cli.output import progress, save, say, show, table
+from consort.cli.output import progress, save, say, show, summary_of, table, with_readable_times
 
 app = typer.Typer(help="Simulate, import or inspect a dataset.", no_args_is_help=True)
 
-Out = Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the dataset, new or empty.")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", metavar="FOLDER", help="Folder of the dataset, new or empty.", parser=places.write),
+]
+
+Dataset = Annotated[Path, typer.Argument(metavar="FOLDER", help="Dataset made by `consort data`.", parser=places.read)]
 
 
 @app.command()
@@ -67,7 +73,7 @@ def simulate(
     with progress("simulating") as update:
         dataset = run(update)
     seconds = time.perf_counter() - start
-    result = {**_summary(out, dataset), "seconds": seconds, **_speed(dataset, seconds), "notes": dataset.notes}
+    result = {**summary_of(out, dataset), "seconds": seconds, **_speed(dataset, seconds), "notes": dataset.notes}
     show(result)
     if json_file is not None:
         from runs.provenance import machine
@@ -97,12 +103,21 @@ def _speed(dataset: Any, seconds: float) -> dict[str, float]:
 def import_(
     source: Annotated[
         str,
-        typer.Argument(metavar="SOURCE", help="Declaration of your log (.yaml), or a source of `consort data list`."),
+        typer.Argument(
+            metavar="SOURCE",
+            help="Declaration of your log (.yaml), or a source of `consort data list`.",
+            parser=places.read_text,
+        ),
     ],
     out: Out,
     input_dir: Annotated[
         Path | None,
-        typer.Option("--input", metavar="FOLDER", help="Folder of the raw files; default: the declaration's."),
+        typer.Option(
+            "--input",
+            metavar="FOLDER",
+            help="Folder of the raw files; default: the declaration's.",
+            parser=places.read,
+        ),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option(metavar="KEY=VALUE", help="Option of the source, or of the runner; repeatable.")
@@ -138,8 +153,8 @@ def import_(
     warnings = _warnings(out, dataset)
     for warning in warnings:
         say(f"warning: {warning}")
-    audited, summary = _audited(out), _summary(out, dataset)
-    show(_with_readable_times(summary))
+    audited, summary = _audited(out), summary_of(out, dataset)
+    show(with_readable_times(summary))
     for line in _written(out, dataset, bool(audited.get("stops"))):
         say(line)
     save({**summary, "warnings": warnings, "audit": audited}, json_file)
@@ -252,9 +267,14 @@ def inspect(
 
 @app.command()
 def spans(
-    directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="Dataset of rows in order of time.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Dataset of rows in order of time.", parser=places.read)
+    ],
     out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="Folder of the stream, with one dataset per span.")
+        Path,
+        typer.Option(
+            "--out", metavar="FOLDER", help="Folder of the stream, with one dataset per span.", parser=places.write
+        ),
     ],
     count: Annotated[
         int, typer.Option("--spans", metavar="N", help="Number of spans, of about equal size.", min=1)
@@ -302,7 +322,7 @@ def list_(json_file: JsonFile = None) -> None:
 
 @app.command()
 def describe(
-    directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="Dataset made by `consort data`.")],
+    directory: Dataset,
     verify: Annotated[bool, typer.Option(help="Compare every shard with its checksum.")] = False,
     json_file: JsonFile = None,
 ) -> None:
@@ -315,7 +335,7 @@ def describe(
     dataset = load_dataset(directory)
     if verify:
         verify_shards(directory, dataset)
-    summary = _summary(directory, dataset)
+    summary = summary_of(directory, dataset)
     summary["features"] = {}
     for feature in dataset.feature_set.features:
         width = dataset.feature_set.column(feature.column).width
@@ -325,20 +345,23 @@ def describe(
     summary["never_inputs"] = [c.name for c in dataset.feature_set.columns if not c.model_input]
     summary["origin"] = dataset.origin
     summary["notes"] = dataset.notes
-    show(_with_readable_times(summary))
+    show(with_readable_times(summary))
     save(summary, json_file)
 
 
 @app.command()
 def audit(
-    directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="Dataset made by `consort data`.")],
+    directory: Dataset,
     record: Annotated[
         str | None, typer.Option(metavar="KIND", help="row or request; default: rows if there are any.")
     ] = None,
     baseline: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Earlier dataset, with which this one is compared.")
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Earlier dataset, with which this one is compared.", parser=places.read),
     ] = None,
-    report: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write a Markdown page.")] = None,
+    report: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write a Markdown page.", parser=places.write_file)
+    ] = None,
     gate: Annotated[bool, typer.Option("--gate", help="Exit with 4 if a finding would stop a pipeline.")] = False,
     json_file: JsonFile = None,
 ) -> None:
@@ -359,41 +382,3 @@ def audit(
     save(result.to_json(), json_file)
     if gate and (stops := result.stopping()):
         raise GateRefused("the audit", [finding.line() for finding in stops])
-
-
-def _summary(directory: Path, dataset: Any) -> dict[str, Any]:
-    counts = {
-        record: {
-            split: {
-                "records": info.records,
-                "examples": info.examples,
-                "positives": info.positives,
-                "time_range": list(info.time_range or ()),
-            }
-            for split, info in splits.items()
-        }
-        for record, splits in dataset.records.items()
-    }
-    summary = {"directory": str(directory), "source": dataset.source, "sha256": dataset.sha256, "records": counts}
-    tables = dataset.items.tables if dataset.items else {}
-    if tables:
-        summary["items"] = {name: sum(shard.records for shard in table.shards) for name, table in tables.items()}
-    return summary
-
-
-def _with_readable_times(summary: dict[str, Any]) -> dict[str, Any]:
-    """Returns a summary with times of a clock as text, UTC."""
-    from datetime import UTC, datetime
-
-    from transforms.domains import FIRST_PLAUSIBLE
-
-    def text(time: int) -> str:
-        return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}" if time >= FIRST_PLAUSIBLE else str(time)
-
-    def split(info: dict[str, Any]) -> dict[str, Any]:
-        return {**info, "time_range": " to ".join(map(text, info["time_range"]))}
-
-    records = {
-        record: {name: split(info) for name, info in splits.items()} for record, splits in summary["records"].items()
-    }
-    return {**summary, "records": records}

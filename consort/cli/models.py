@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from consort.cli import places
 from consort.cli.options import (
     Baselines,
     Data,
@@ -105,7 +106,9 @@ def evaluate(
         _Definition, typer.Option("--ranking-definition", help=_DEFINITION_HELP)
     ] = _Definition.STANDARD,
     baselines: Baselines = True,
-    train_data: Annotated[Path | None, typer.Option("--train-data", metavar="DATA", help=_TRAIN_DATA_HELP)] = None,
+    train_data: Annotated[
+        Path | None, typer.Option("--train-data", metavar="DATA", help=_TRAIN_DATA_HELP, parser=places.read)
+    ] = None,
     seed: Seed = 1,
     json_file: JsonFile = None,
 ) -> None:
@@ -245,8 +248,18 @@ def _with_intervals(metrics: dict[str, Any]) -> dict[str, str]:
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(metavar="FOLDER", help="Run, or root of a pipeline.")],
-    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="The version is written to OUT/<model>/<version>.")],
+    directory: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Run, or root of a pipeline.", parser=places.read_model)
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out",
+            metavar="OUT",
+            help="The version is written to OUT/<model>/<version>.",
+            parser=places.write_model,
+        ),
+    ],
     json_file: JsonFile = None,
 ) -> None:
     """Publish a trained model as a new SavedModel version.

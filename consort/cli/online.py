@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from consort.cli import places
 from consort.cli.options import JsonFile, Run, RunOut, SeedOverride, Set, check_unused, overrides
 from consort.cli.output import save, say, show
 
@@ -12,12 +13,20 @@ from consort.cli.output import save, say, show
 def online(
     run: Run,
     stream: Annotated[
-        Path, typer.Option("--stream", metavar="FOLDER", help="Folder of spans; see `consort data spans`.")
+        Path,
+        typer.Option(
+            "--stream", metavar="FOLDER", help="Folder of spans; see `consort data spans`.", parser=places.follow
+        ),
     ],
     out: RunOut,
     serve: Annotated[
         Path | None,
-        typer.Option("--serve", metavar="FOLDER", help="Folder to push versions to; default: push nothing."),
+        typer.Option(
+            "--serve",
+            metavar="FOLDER",
+            help="Folder to push versions to; default: push nothing.",
+            parser=places.write_model,
+        ),
     ] = None,
     push_events: Annotated[
         int | None, typer.Option(metavar="N", help="Number of events between pushes; default: one push a span.", min=1)

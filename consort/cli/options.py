@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from consort.cli import places
 from transforms.errors import InputError
 from transforms.files import check_folder, check_local
 from transforms.locks import check_unlocked
@@ -63,18 +64,36 @@ def check_records(verb: str, data: Path | None, inputs: Path | None, split: str,
 
 JsonFile = Annotated[
     Path | None,
-    typer.Option("--json", metavar="FILE", help="Also write the result as JSON.", callback=_check_json_file),
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Also write the result as JSON.",
+        callback=_check_json_file,
+        parser=places.write_file,
+    ),
 ]
-Run = Annotated[str, typer.Argument(metavar="RUN", help="Run file, or name of a preset.")]
+Run = Annotated[str, typer.Argument(metavar="RUN", help="Run file, or name of a preset.", parser=places.read_text)]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the run file, e.g. seed=7; repeatable."),
 ]
-Data = Annotated[Path, typer.Option("--data", metavar="FOLDER", help="Dataset made by `consort data`.")]
-RunOut = Annotated[
-    Path, typer.Option("--out", metavar="FOLDER", help="Folder of the run; the same command resumes a stopped run.")
+Data = Annotated[
+    Path,
+    typer.Option("--data", metavar="FOLDER", help="Dataset made by `consort data`.", parser=places.read),
 ]
-Model = Annotated[Path, typer.Argument(metavar="FOLDER", help="Run, exported model, or root of a pipeline.")]
+RunOut = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        metavar="FOLDER",
+        help="Folder of the run; the same command resumes a stopped run.",
+        parser=places.write_model,
+    ),
+]
+Model = Annotated[
+    Path,
+    typer.Argument(metavar="FOLDER", help="Run, exported model, or root of a pipeline.", parser=places.read_model),
+]
 Runner = Annotated[
     RunnerName | None, typer.Option("--runner", help="Where Beam runs; default: in this process (docs/runners.md).")
 ]

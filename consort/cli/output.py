@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from transforms.files import write_text
-from transforms.progress import clock, progress, say
+from transforms.progress import as_named, clock, progress, say
 
 __all__ = [
     "clock", "describe_best", "progress", "report_changed", "report_warnings", "save", "say", "show",
-    "show_baselines", "table",
+    "show_baselines", "summary_of", "table", "with_readable_times",
 ]  # fmt: skip
 
 
@@ -20,14 +20,14 @@ def show(result: Mapping[str, Any], json_file: Path | None = None) -> None:
     flat = list(_flatten(result))
     width = max((len(key) for key, _ in flat), default=0)
     for key, value in flat:
-        print(f"{key:<{width}}  {_text(value)}")
+        print(as_named(f"{key:<{width}}  {_text(value)}"))
     save(result, json_file)
 
 
 def save(result: Mapping[str, Any], json_file: Path | None) -> None:
     """Writes a result as JSON, atomically, if a file is named."""
     if json_file is not None:
-        write_text(json_file, json.dumps(result, indent=2, sort_keys=True, default=str) + "\n")
+        write_text(json_file, as_named(json.dumps(result, indent=2, sort_keys=True, default=str)) + "\n")
 
 
 def table(title: str, header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -101,3 +101,42 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def summary_of(directory: Path, dataset: Any) -> dict[str, Any]:
+    """Returns what is shown of a dataset: its counts, positives and times."""
+    counts = {
+        record: {
+            split: {
+                "records": info.records,
+                "examples": info.examples,
+                "positives": info.positives,
+                "time_range": list(info.time_range or ()),
+            }
+            for split, info in splits.items()
+        }
+        for record, splits in dataset.records.items()
+    }
+    summary = {"directory": str(directory), "source": dataset.source, "sha256": dataset.sha256, "records": counts}
+    tables = dataset.items.tables if dataset.items else {}
+    if tables:
+        summary["items"] = {name: sum(shard.records for shard in table.shards) for name, table in tables.items()}
+    return summary
+
+
+def with_readable_times(summary: dict[str, Any]) -> dict[str, Any]:
+    """Returns a summary with times of a clock as text, UTC."""
+    from datetime import UTC, datetime
+
+    from transforms.domains import FIRST_PLAUSIBLE
+
+    def text(time: int) -> str:
+        return f"{datetime.fromtimestamp(time, UTC):%Y-%m-%d %H:%M:%S}" if time >= FIRST_PLAUSIBLE else str(time)
+
+    def split(info: dict[str, Any]) -> dict[str, Any]:
+        return {**info, "time_range": " to ".join(map(text, info["time_range"]))}
+
+    records = {
+        record: {name: split(info) for name, info in splits.items()} for record, splits in summary["records"].items()
+    }
+    return {**summary, "records": records}

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from consort.cli import places
 from consort.cli.options import (
     Baselines,
     BeamArg,
@@ -24,7 +25,12 @@ from transforms.errors import FaultyData, GateRefused
 
 app = typer.Typer(help="Run, draw or compile the TFX pipeline.", no_args_is_help=True)
 
-Root = Annotated[Path, typer.Option("--root", metavar="FOLDER", help="Folder for everything that the pipeline writes.")]
+Root = Annotated[
+    Path,
+    typer.Option(
+        "--root", metavar="FOLDER", help="Folder for everything that the pipeline writes.", parser=places.write_root
+    ),
+]
 
 
 @app.command()

@@ -8,17 +8,28 @@ from typing import Annotated, Any
 
 import typer
 
+from consort.cli import places
 from consort.cli.options import JsonFile, check_records
 from consort.cli.output import show
+
+Records = Annotated[
+    Path | None, typer.Option("--data", metavar="FOLDER", help="Dataset of raw records.", parser=places.read)
+]
+Inputs = Annotated[
+    Path | None,
+    typer.Option(
+        "--inputs",
+        metavar="FILE",
+        help="JSON file: values by input name, or a record per line.",
+        parser=places.read,
+    ),
+]
 
 
 def query(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Name of the model.")],
-    data: Annotated[Path | None, typer.Option("--data", metavar="FOLDER", help="Dataset of raw records.")] = None,
-    inputs: Annotated[
-        Path | None,
-        typer.Option("--inputs", metavar="FILE", help="JSON file: values by input name, or a record per line."),
-    ] = None,
+    data: Records = None,
+    inputs: Inputs = None,
     split: Annotated[str, typer.Option(metavar="SPLIT", help="Split of the dataset.")] = "test",
     count: Annotated[int, typer.Option(metavar="N", help="Number of records in a request.", min=1)] = 5,
     signature: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consort.cli import places
 from consort.cli.options import JsonFile, Seed
 from consort.cli.output import save, say, show
 
@@ -18,9 +19,17 @@ class _Kind(StrEnum):
 
 def index(
     directory: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Version of a two-tower model, or a folder with one model.")
+        Path,
+        typer.Argument(
+            metavar="FOLDER",
+            help="Version of a two-tower model, or a folder with one model.",
+            parser=places.read_model,
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="FOLDER", help="Folder of the index, new or empty.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="FOLDER", help="Folder of the index, new or empty.", parser=places.write),
+    ],
     kind: Annotated[_Kind, typer.Option(help="Kind of index; exit code 3 if its package is missing.")] = _Kind.HNSW,
     min_recall: Annotated[
         float, typer.Option("--min-recall", metavar="R", help="Required recall against exact search.", min=0, max=1)

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
+from consort.cli import places
 from consort.cli.output import say
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _OTHER_NAMES = {
 }
 
 
-class ServeCommand(TyperCommand):
+class ServeCommand(places.Command):
     """Takes options as TensorFlow Serving writes them, too: `--model_config_file=F`, `--enable_model_warmup=false`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -44,7 +44,8 @@ class ServeCommand(TyperCommand):
 
 
 Folder = Annotated[
-    Path | None, typer.Argument(metavar="FOLDER", help="Folder of exported versions, or root of a pipeline.")
+    Path | None,
+    typer.Argument(metavar="FOLDER", help="Folder of exported versions, or root of a pipeline.", parser=places.follow),
 ]
 ModelConfigFile = Annotated[
     Path | None, typer.Option(metavar="FILE", help="Models, version policies and labels, instead of FOLDER.")

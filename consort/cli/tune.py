@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from consort.cli import places
 from consort.cli.options import Data, JsonFile, Run, SeedOverride, Set, check_unused, overrides
 from consort.cli.output import save, say, show, table
 
@@ -13,7 +14,13 @@ def tune(
     run: Run,
     data: Data,
     out: Annotated[
-        Path, typer.Option("--out", metavar="FOLDER", help="Folder of the search; the same command resumes it.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="FOLDER",
+            help="Folder of the search; the same command resumes it.",
+            parser=places.write_model,
+        ),
     ],
     set_: Set = None,
     trials: Annotated[

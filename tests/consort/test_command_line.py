@@ -11,8 +11,8 @@ import typer
 
 from consort import __main__ as front_door
 from consort.cli.app import app
-from consort.cli.data import _with_readable_times
-from consort.cli.output import describe_best
+from consort.cli.output import describe_best, with_readable_times
+from tests.helpers.object_stores import WITHOUT_CREDENTIALS, set_environment
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import learnable_rows, toy_features, write_toy
 from transforms.batches import Batch
@@ -93,7 +93,7 @@ def test_describe_prints_what_is_there_and_writes_the_same_as_json(consort, tmp_
     assert result["records"]["row"]["train"]["time_range"] == [345600, 345600 + 5 * 3600]
     assert "345600 to 363600" in out, "ordinals, as there are no clocks before 1990"
     summary = {"records": {"row": {"eval": {"time_range": [1_767_225_600, 1_767_225_661]}}}}
-    assert _with_readable_times(summary)["records"]["row"] == {
+    assert with_readable_times(summary)["records"]["row"] == {
         "eval": {"time_range": "2026-01-01 00:00:00 to 2026-01-01 00:01:01"}
     }
 
@@ -184,37 +184,70 @@ def test_an_interrupt_says_that_the_same_command_resumes(consort, monkeypatch):
 
 
 URLS = [
-    ("data", "simulate", "--out", "gs://bucket/log", "--requests", "9"),
-    ("data", "import", "criteo", "--input", "s3://bucket/raw", "--out", "new"),
-    ("data", "import", "criteo", "--input", ".", "--out", "hdfs://bucket/raw"),
-    ("data", "describe", "gs://bucket/log"),
-    ("data", "spans", "toy", "--out", "gs://bucket/spans"),
-    ("train", "toy.yaml", "--data", "gs://bucket/toy", "--out", "new"),
-    ("train", "toy.yaml", "--data", "toy", "--out", "gs://bucket/run"),
-    ("tune", "toy.yaml", "--data", "toy", "--out", "gs://bucket/run"),
-    ("online", "toy.yaml", "--stream", "gs://bucket/stream", "--out", "new"),
-    ("online", "toy.yaml", "--stream", "toy", "--out", "new", "--serve", "gs://bucket/serving"),
-    ("pipeline", "run", "toy.yaml", "--data", "toy", "--root", "gs://bucket/root"),
-    ("pipeline", "graph", "toy.yaml", "--data", "toy", "--root", "gs://bucket/root"),
-    ("evaluate", "gs://bucket/run", "--data", "toy"),
-    ("export", "gs://bucket/run", "--out", "new"),
-    ("export", "toy", "--out", "gs://bucket/serving"),
-    ("serve", "gs://bucket/serving"),
-    ("index", "gs://bucket/serving", "--out", "new"),
+    ("data", "simulate", "--out", "az://bucket/log", "--requests", "9"),
+    ("data", "import", "criteo", "--input", "az://bucket/raw", "--out", "new"),
+    ("data", "import", "criteo", "--input", ".", "--out", "az://bucket/raw"),
+    ("data", "describe", "az://bucket/log"),
+    ("data", "spans", "toy", "--out", "az://bucket/spans"),
+    ("train", "toy.yaml", "--data", "az://bucket/toy", "--out", "new"),
+    ("train", "toy.yaml", "--data", "toy", "--out", "az://bucket/run"),
+    ("tune", "toy.yaml", "--data", "toy", "--out", "az://bucket/run"),
+    ("online", "toy.yaml", "--stream", "az://bucket/stream", "--out", "new"),
+    ("online", "toy.yaml", "--stream", "toy", "--out", "new", "--serve", "az://bucket/serving"),
+    ("pipeline", "run", "toy.yaml", "--data", "toy", "--root", "az://bucket/root"),
+    ("pipeline", "graph", "toy.yaml", "--data", "toy", "--root", "az://bucket/root"),
+    ("evaluate", "az://bucket/run", "--data", "toy"),
+    ("export", "az://bucket/run", "--out", "new"),
+    ("export", "toy", "--out", "az://bucket/serving"),
+    ("serve", "az://bucket/serving"),
+    ("index", "az://bucket/serving", "--out", "new"),
     ("index", "toy", "--out", "file:///index"),
     ("demo", "--fast", "--out", "gs://bucket/demo"),
-    ("data", "describe", "toy", "--json", "gs://describe.json"),
+    ("data", "describe", "toy", "--json", "az://describe.json"),
 ]
 
 
 @pytest.mark.parametrize("command", URLS, ids=" ".join)
-def test_a_url_is_refused_where_a_path_is_expected_and_becomes_no_folder(consort, command, tmp_path, monkeypatch):
+def test_a_url_of_no_known_store_is_refused_and_becomes_no_folder(consort, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_toy(tmp_path / "toy")
     (tmp_path / "toy.yaml").write_text(small_config().to_yaml())
     code, _, err = consort(*command)
     assert code == 2 and "received a URL; expected a path on this machine" in err, err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (("data", "simulate", "--out", "gs://bucket/log", "--requests", "9"), "no credentials of Google Cloud"),
+        (("data", "describe", "s3://bucket/log"), "no credentials of AWS"),
+        (("train", "toy.yaml", "--data", "toy", "--out", "s3://bucket/run"), "no credentials of AWS"),
+        (("pipeline", "run", "toy.yaml", "--data", "toy", "--root", "gs://bucket/root"), "no credentials of Google"),
+        (("serve", "s3://bucket/serving"), "no credentials of AWS"),
+        (("online", "toy.yaml", "--stream", "toy", "--out", "new", "--serve", "s3://b/serving"), "no credentials"),
+        (("data", "describe", "toy", "--json", "s3://bucket/describe.json"), "no credentials of AWS"),
+        (("data", "describe", "toy", "--json", "gs://describe.json"), "received a bucket; expected the URL of a file"),
+        (("export", "toy", "--out", "s3://bucket/a/../b"), "an empty part"),
+    ],
+    ids=str,
+)
+def test_a_store_that_cannot_be_used_is_refused_before_anything_is_written(
+    consort, command, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    set_environment(monkeypatch, {**WITHOUT_CREDENTIALS, "CONSORT_CACHE": str(tmp_path / "cache")})
+    write_toy(tmp_path / "toy")
+    (tmp_path / "toy.yaml").write_text(small_config().to_yaml())
+    code, out, err = consort(*command)
+    assert code == 2 and out == "" and message in err, err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["toy", "toy.yaml"]
+
+
+def test_several_workers_need_a_folder_that_all_of_them_see(consort, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}}))
+    code, _, err = consort("train", "simulated_deepfm", "--data", tmp_path, "--out", "s3://bucket/run")
+    assert code == 2 and "a URL in a run of several workers" in err
 
 
 def test_the_summary_names_the_kept_epoch_and_the_served_peer():

@@ -192,7 +192,7 @@ def test_a_tensorflow_that_dies_is_told_with_its_cause(
 def test_optional_parts_never_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: None)
     checks = doctor.check_optional()
-    assert {"faiss", "scann", "tensorflow_model_server", "uv"} == {check.name for check in checks}
+    assert {"boto3", "faiss", "scann", "tensorflow_model_server", "uv"} == {check.name for check in checks}
     assert _one(checks, "uv").status == "warn" and "make lock" in _one(checks, "uv").found
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     assert _one(doctor.check_optional(), "uv") == Check("uv", "ok", "/usr/bin/uv")

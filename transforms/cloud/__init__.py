@@ -1,0 +1,1 @@
+"""Folders in object stores and on HDFS: their clients, and working copies of them on this machine."""
