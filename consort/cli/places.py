@@ -59,6 +59,7 @@ class Command(TyperCommand):
             return super().invoke(ctx)
         with contextlib.ExitStack() as stack:
             for place in places:
+                _check_runner(place, ctx.params.get("runner"))
                 place.check()
                 if release := getattr(place, "release", None):
                     stack.callback(release)
@@ -105,6 +106,12 @@ def write_root(text: str) -> Path:
 def write_file(text: str) -> Path:
     """Parses an option that names one file to write."""
     return _placed(text, _WrittenFile)
+
+
+def _check_runner(place: _Place, runner: str | None) -> None:
+    if runner == "dataflow" and (url := getattr(place, "url", None)) is not None:
+        fix = "leave out --runner dataflow; flink and spark can be used if their workers see CONSORT_CACHE"
+        raise InputError(str(url), "--runner dataflow", "workers that see the copy on this machine", fix)
 
 
 def _copies() -> Any:

@@ -229,6 +229,10 @@ def test_a_url_of_no_known_store_is_refused_and_becomes_no_folder(consort, comma
         (("data", "describe", "toy", "--json", "s3://bucket/describe.json"), "no credentials of AWS"),
         (("data", "describe", "toy", "--json", "gs://describe.json"), "received a bucket; expected the URL of a file"),
         (("export", "toy", "--out", "s3://bucket/a/../b"), "an empty part"),
+        (
+            ("data", "import", "criteo", "--input", "toy", "--out", "s3://bucket/log", "--runner", "dataflow"),
+            "received --runner dataflow; expected workers that see the copy",
+        ),
     ],
     ids=str,
 )

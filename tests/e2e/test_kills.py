@@ -1,13 +1,12 @@
 """kill -9 in the middle of the work: nothing half-written shows, and the same command goes on."""
 
 import json
-import sqlite3
 
 import pytest
 
 from benchmarks.criteo_like import write_criteo_like
 from tests.helpers.command_line import consort, kill_when
-from tests.helpers.pipeline_runs import small_config
+from tests.helpers.pipeline_runs import CACHED, COMPLETE, RUNNING, small_config, states
 from tests.helpers.toy_data import write_learnable
 
 pytestmark = pytest.mark.e2e
@@ -92,30 +91,17 @@ def test_a_killed_pipeline_goes_on_from_its_checkpoint(folder, monkeypatch):
     root = folder / "root"
     command = ("pipeline", "run", "toy.yaml", "--data", "toy", "--root", "root")
     kill_when(appears(root, "checkpoints/*/step-42.index"), folder, *command)
-    assert not (root / "serving").exists() and states(root)["Trainer"] == [RUNNING]
+    assert not (root / "serving").exists() and states(root, "Trainer") == [RUNNING]
     monkeypatch.chdir(folder)
     again = consort(*command)
     assert again.code == 0, again.err
-    assert states(root)["Trainer"] == [RUNNING, COMPLETE]
-    assert states(root)["Transform"] == [COMPLETE, CACHED]
+    assert states(root, "Trainer") == [RUNNING, COMPLETE]
+    assert states(root, "Transform") == [COMPLETE, CACHED]
     (version,) = (root / "serving" / "toy_deepfm").iterdir()
     contract = json.loads((version / "assets.extra" / "contract.json").read_text())
     assert 35 <= contract["run"]["training"]["resumed_from"] < STEPS
     assert contract["run"]["training"]["steps"] == STEPS
     assert list((root / "checkpoints").iterdir()) == []
-
-
-RUNNING, COMPLETE, CACHED = 2, 3, 5
-"""Numbers of ml_metadata's Execution.State."""
-
-
-def states(root):
-    """States of every execution of a node, oldest first."""
-    found: dict[str, list[int]] = {}
-    query = "SELECT t.name, e.last_known_state FROM Execution e JOIN Type t ON t.id = e.type_id ORDER BY e.id"
-    for name, state in sqlite3.connect(root / "metadata.sqlite").execute(query):
-        found.setdefault(name.rpartition(".")[2], []).append(state)
-    return found
 
 
 def test_a_killed_export_shows_no_version_and_the_next_clears_it_away(tmp_path):

@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import sqlite3
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.helpers.pipeline_runs import run, small_config
+from tests.helpers.pipeline_runs import CACHED, COMPLETE, FAILED, executions, run, small_config, states
 from tests.helpers.toy_data import learnable_rows, toy_features, write_learnable
 from transforms.batches import Batch, encode
 from transforms.errors import GateRefused, InputError
@@ -39,20 +38,6 @@ def first(data, tmp_path_factory):
 
 def versions(root):
     return sorted(path.name for path in (root / "serving" / "toy_deepfm").iterdir())
-
-
-FAILED, COMPLETE, CACHED = 4, 3, 5
-"""Numbers of ml_metadata's Execution.State."""
-
-
-def executions(root):
-    query = "SELECT e.id, t.name, e.last_known_state FROM Execution e JOIN Type t ON t.id = e.type_id ORDER BY e.id"
-    return sqlite3.connect(root / "metadata.sqlite").execute(query).fetchall()
-
-
-def states(root, node):
-    """States of every execution of a node, oldest first."""
-    return [state for _, name, state in executions(root) if name.endswith(f".{node}")]
 
 
 def execution_folders(root, state):

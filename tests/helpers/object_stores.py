@@ -1,13 +1,16 @@
 """Servers of S3, Google Cloud Storage and WebHDFS, each a process of its own, with a bucket `bucket`."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -102,3 +105,68 @@ def set_environment(monkeypatch, values):
 def environment(values):
     """Returns the environment of a child process with these values."""
     return {name: value for name, value in {**os.environ, **values}.items() if value is not None}
+
+
+@contextlib.contextmanager
+def answering(answer):
+    """Starts a server in this process.
+
+    Args:
+      answer: takes method and path, and returns status, content type and content; None: the client gets no answer.
+
+    Returns:
+      Its address.
+    """
+    ended = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def __getattr__(self, name):
+            if not name.startswith("do_"):
+                raise AttributeError(name)
+            return self._answer
+
+        def _answer(self):
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            if (reply := answer(self.command, self.path)) is None:
+                ended.wait()
+                return
+            status, content_type, content = reply
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            ended.set()
+            server.shutdown()
+
+
+def read_only_user(address):
+    """Makes a user who may list and read the bucket of a server of S3, and makes the server look at rights from now on.
+
+    Returns:
+      The user's credentials, as variables.
+    """
+    import boto3
+
+    known = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
+    iam = boto3.client("iam", endpoint_url=address, **known)
+    iam.create_user(UserName="reader")
+    allowed = {"Effect": "Allow", "Action": ["s3:ListBucket", "s3:GetObject"], "Resource": "*"}
+    policy = {"Version": "2012-10-17", "Statement": [allowed]}
+    iam.put_user_policy(UserName="reader", PolicyName="read", PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName="reader")["AccessKey"]
+    headers = {"Content-Type": "text/plain"}
+    request = urllib.request.Request(f"{address}/moto-api/reset-auth", b"0", headers, method="POST")
+    urllib.request.urlopen(request, timeout=30).close()
+    return {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}

@@ -1,5 +1,6 @@
 """Small runs of the whole pipeline, shared by the end-to-end tests."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -27,3 +28,18 @@ def run(config: RunConfig, data: Path, root: Path) -> dict[str, Any]:
     from tfx_pipeline.run import run_pipeline
 
     return run_pipeline(make_plan(config, data, root))
+
+
+RUNNING, COMPLETE, FAILED, CACHED = 2, 3, 4, 5
+"""Numbers of ml_metadata's Execution.State."""
+
+
+def executions(root: Path) -> list[tuple[int, str, int]]:
+    """Returns number, node and state of every execution, oldest first."""
+    query = "SELECT e.id, t.name, e.last_known_state FROM Execution e JOIN Type t ON t.id = e.type_id ORDER BY e.id"
+    return list(sqlite3.connect(root / "metadata.sqlite").execute(query))
+
+
+def states(root: Path, node: str) -> list[int]:
+    """Returns the states of every execution of a node, oldest first."""
+    return [state for _, name, state in executions(root) if name.endswith(f".{node}")]

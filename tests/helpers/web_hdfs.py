@@ -28,7 +28,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self):
         path, query = self._asked()
         body = self._body()
-        if query["op"] == "RENAME":
+        if query.get("user.name") == "guest":
+            self._fail(403, "AccessControlException", f"Permission denied: user=guest, access=WRITE, inode={path}")
+        elif query["op"] == "RENAME":
             target = self.root / query["destination"].lstrip("/")
             target.parent.mkdir(parents=True, exist_ok=True)
             path.rename(target)
@@ -89,7 +91,7 @@ def _status(path, suffix):
         "pathSuffix": suffix,
         "type": "DIRECTORY" if path.is_dir() else "FILE",
         "length": state.st_size,
-        "modificationTime": state.st_mtime_ns,
+        "modificationTime": state.st_mtime_ns // 1_000_000,
         "fileId": state.st_ino,
     }
 

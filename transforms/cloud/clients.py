@@ -10,8 +10,8 @@ from typing import Any
 from transforms.cloud.store import Entry, Store, StoreError, Url, below, check_size, refusal
 from transforms.errors import MissingPart
 
-CONNECT_S, READ_S = 5.0, 30.0
-"""Seconds that a connection, and one answer, may take; a client tries three times."""
+CONNECT_S, READ_S = 5.0, 15.0
+"""Seconds that a connection, and one answer, may take; after three attempts less than a minute has passed."""
 _RETRY_S = 20.0
 _INSTALL = "pip install 'consort-recommenders[cloud]'"
 
@@ -55,7 +55,10 @@ class _S3:
                 Bucket=self._url.bucket, Prefix=self._url.key
             )
             objects = [one for page in pages for one in page.get("Contents", ())]
-        return below(self._url.key, {one["Key"]: Entry(one["Size"], one["ETag"]) for one in objects})
+        return below(
+            self._url.key,
+            {one["Key"]: Entry(one["Size"], one["ETag"], one["LastModified"].timestamp()) for one in objects},
+        )
 
     def get(self, name: str, path: Path) -> None:
         with self._explained(name):
@@ -183,7 +186,8 @@ class _Gcs:
     def list(self) -> dict[str, Entry]:
         with self._explained():
             blobs = list(self._client.list_blobs(self._bucket, prefix=self._url.key, **self._limits))
-        return below(self._url.key, {blob.name: Entry(blob.size, str(blob.generation)) for blob in blobs})
+        entries = {blob.name: Entry(blob.size, str(blob.generation), blob.updated.timestamp()) for blob in blobs}
+        return below(self._url.key, entries)
 
     def get(self, name: str, path: Path) -> None:
         with self._explained(name):
@@ -355,4 +359,5 @@ _STORES: dict[str, Any] = {"gs": _Gcs, "s3": _S3, "hdfs": _Hdfs}
 
 
 def _hdfs_entry(status: Mapping[str, Any]) -> Entry:
-    return Entry(int(status["length"]), f"{status['modificationTime']}-{status.get('fileId', '')}")
+    milliseconds = status["modificationTime"]
+    return Entry(int(status["length"]), f"{milliseconds}-{status.get('fileId', '')}", milliseconds / 1e3)

@@ -22,10 +22,11 @@ class StoreError(InputError):
 
 @dataclass(frozen=True)
 class Entry:
-    """An object of a store: its size in bytes, and a tag that changes with its content."""
+    """An object of a store: its size in bytes, a tag that changes with its content, and its time in s since 1970."""
 
     size: int
     tag: str
+    time_s: float
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from transforms.cloud.copies import (
     in_order,
     is_private,
     objects_with,
+    set_time,
     stat_of,
     state_folder,
 )
@@ -57,6 +58,9 @@ class WorkingCopy:
         self._state = state_folder("work", url)
         self._sent: dict[str, list[Any]] = {}
         self._marker = ""
+        # Until a first upload ends: its objects, which the marker names so that they can be removed if it is cut short.
+        self._first: set[str] | None = set()
+        self._there: set[str] = set()
         self._holder, self._held = uuid.uuid4().hex, False
         self._nested: list[str] = []
         self._ended, self._released, self._uploading = threading.Event(), threading.Event(), threading.Lock()
@@ -130,16 +134,18 @@ class WorkingCopy:
     def _begin(self) -> None:
         """Brings the working copy up to date, or finishes an upload that was cut short."""
         marker = self._store.read(MARKER)
+        content = json.loads(marker or b"{}")
         record = self._state / "sent.json"
         known = json.loads(record.read_text()) if record.is_file() else {}
         if self.local.is_dir() and known.get("marker", "-") == _digest(marker):
             self._sent, self._marker = known["files"], known["marker"]
+            self._first = None if content.get("state") == "complete" else {*content.get("files", ())}
+            self._there = self._sent.keys() - (self._first or set())
             self.upload(final=True)
             return
         self._put_aside(known)
         shutil.rmtree(self._state, ignore_errors=True)
         self._state.mkdir(parents=True)
-        content = json.loads(marker or b"{}")
         if content.get("state") == "partial":
             say(f"warning: removing what an upload that was cut short left in {self.url}")
             in_order([*content["files"]], self._store.delete)
@@ -160,6 +166,8 @@ class WorkingCopy:
             for name in objects
         }
         self._marker = _digest(marker)
+        self._first = None if marker else set()
+        self._there = {*objects}
         self._save()
 
     def _put_aside(self, known: dict[str, Any]) -> None:
@@ -196,8 +204,10 @@ class WorkingCopy:
         gone = [name for name in self._sent if name not in files and (final or not _is_volatile(name))]
         if not changed and not gone:
             return
-        if not self._marker:
-            self._write_marker("partial", dict.fromkeys(files, None))
+        if self._first is not None and (not self._marker or {*changed} - self._there - self._first):
+            # What others put there before stays if this upload is cut short.
+            self._first |= {*changed} - self._there
+            self._write_marker("partial", dict.fromkeys(self._first, None))
         say(f"uploading {len(changed)} files, {sum(files[name][0] for name in changed) / 1e6:.1f} MB, to {self.url}")
         torn: list[str] = []
 
@@ -225,6 +235,7 @@ class WorkingCopy:
         for name in gone:
             del self._sent[name]
         self._write_marker("complete", {name: [size, sha256] for name, (size, _, sha256) in self._sent.items()})
+        self._first = None
         # This marker speaks for all folders, also those that other commands wrote.
         in_order([*gone, *self._nested], self._store.delete)
         self._nested = []
@@ -263,7 +274,10 @@ class WorkingCopy:
             shutil.rmtree(self.local, ignore_errors=True)
             return
         objects = self._store.list()
-        record = {n: [objects[n].tag, size, time_ns] for n, (size, time_ns, _) in self._sent.items() if n in objects}
+        record = {}
+        for name in self._sent.keys() & objects.keys():
+            set_time(self.local / name, objects[name])
+            record[name] = [objects[name].tag, *stat_of(self.local / name)]
         target.parent.mkdir(parents=True, exist_ok=True)
         os.rename(self.local, target)
         write_text(state_folder("read", self.url) / "files.json", json.dumps(record))
