@@ -1,6 +1,7 @@
 """Arrow files that make a folder when they are read by a pyarrow that trusts them."""
 
 import os
+import warnings
 from pathlib import Path
 
 from transforms.arrow import feather, pa, pq
@@ -11,7 +12,10 @@ class Runs(pa.PyExtensionType):
 
     def __init__(self, mark: str):
         self._mark = mark
-        pa.PyExtensionType.__init__(self, pa.int64())
+        with warnings.catch_warnings():
+            # From pyarrow 14 on it warns that it will not read what is written here.
+            warnings.simplefilter("ignore", FutureWarning)
+            pa.PyExtensionType.__init__(self, pa.int64())
 
     def __reduce__(self):
         return os.mkdir, (self._mark,)

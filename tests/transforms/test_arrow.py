@@ -16,7 +16,12 @@ from transforms.sources.recflow.files import open_feather
 
 TABLE = pa.table({"item_id": [b"a", b"b"], "price": [1.0, 2.0]})
 MESSAGE = r"received a column whose type is a pickle \(arrow.py_extension_type\), which could run code; nothing was run"
-TRUSTING = "import sys, pyarrow.parquet, pyarrow.feather; pyarrow.{}.read_table(sys.argv[1])"
+# From pyarrow 14 on, trust has to be asked for.
+TRUSTING = """
+import sys, pyarrow.parquet, pyarrow.feather
+getattr(pyarrow.PyExtensionType, "set_auto_load", bool)(True)
+pyarrow.{}.read_table(sys.argv[1])
+"""
 
 
 @pytest.fixture
