@@ -8,7 +8,7 @@ TensorFlow Data Validation, Beam and pandas as well.
 # ruff: noqa: TID251 - everywhere else a bare import of pyarrow is an error.
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -19,11 +19,22 @@ from pyarrow import csv, feather, ipc
 
 from transforms.errors import InputError
 
-__all__ = ["csv", "feather", "ipc", "pa", "pc", "pq", "reading"]
+__all__ = ["csv", "feather", "ipc", "joined_tables", "pa", "pc", "pq", "reading"]
 
 pyarrow_hotfix.install()
 
 _PICKLED_TYPE = "arrow.py_extension_type"
+# pyarrow 14 renamed the option, and warns of the earlier name.
+_PROMOTE = {"promote_options": "default"} if int(pa.__version__.split(".")[0]) >= 14 else {"promote": True}
+
+
+def joined_tables(tables: Iterable[pa.Table]) -> pa.Table:
+    """Returns the rows of tables as one; a column that a table lacks is null there.
+
+    Args:
+      tables: with equal types in columns of equal names; at least one.
+    """
+    return pa.concat_tables(list(tables), **_PROMOTE)
 
 
 @contextmanager

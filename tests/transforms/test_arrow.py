@@ -9,7 +9,7 @@ import pytest
 from serving.retrieval.item_table import ITEMS, read_items, write_items
 from tests.helpers.code_files import write_feather_with_code, write_parquet_with_code
 from tests.helpers.source_tree import ROOT
-from transforms.arrow import feather, ipc, pa, pq, reading
+from transforms.arrow import feather, ipc, joined_tables, pa, pq, reading
 from transforms.errors import InputError
 from transforms.sources.ebnerd.files import check_behaviors, check_history
 from transforms.sources.recflow.files import open_feather
@@ -108,3 +108,8 @@ def test_reading_tells_a_missing_and_a_damaged_file_apart_and_passes_on_our_own_
 def test_a_table_of_items_without_code_is_read(tmp_path):
     write_items(tmp_path, {"item_id": np.array([b"a", b"b"], object), "price": np.array([1.0, 2.0])})
     assert read_items(tmp_path).rows([b"b"])["price"].tolist() == [2.0]
+
+
+def test_tables_of_different_columns_become_one_with_nulls():
+    table = joined_tables([pa.table({"a": [1]}), pa.table({"a": [2], "b": [3.0]})])
+    assert table.to_pydict() == {"a": [1, 2], "b": [None, 3.0]}

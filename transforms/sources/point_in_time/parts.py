@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from transforms.arrow import ipc, pa
+from transforms.arrow import ipc, joined_tables, pa
 from transforms.sources.point_in_time.events_before import range_indices
 
 Reference: TypeAlias = bytes | tuple[str, int, int]
@@ -153,7 +153,7 @@ def _streams(source: pa.BufferReader) -> Iterator[tuple[str, pa.Table]]:
 
 
 def _joined(tables: Iterable[pa.Table]) -> pa.Table:
-    table = pa.concat_tables(list(tables), promote=True)
+    table = joined_tables(tables)
     return pa.Table.from_arrays([_array(column) for column in table.columns], table.column_names)
 
 
