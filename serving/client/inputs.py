@@ -243,11 +243,13 @@ def _array(values: Any, dtype: str) -> np.ndarray:
 
 
 def _has_none(values: Any) -> bool:
-    if isinstance(values, list | tuple):
-        return (
-            None in values if not any(isinstance(one, list | tuple) for one in values) else any(map(_has_none, values))
-        )
-    return values is None
+    if not isinstance(values, list | tuple):
+        return values is None
+    # By kind, since a comparison of each value would take longer than the rest of a large request.
+    kinds = set(map(type, values))
+    return type(None) in kinds or (
+        any(issubclass(kind, list | tuple) for kind in kinds) and any(map(_has_none, values))
+    )
 
 
 def _without_none(values: Any, marker: Any) -> Any:
