@@ -28,6 +28,7 @@ def entry_points() -> tuple[str, ...]:
         curated_schema.CuratedSchema,
         model_gate.ModelGate,
         executors.RecordExampleGen,
+        executors.RecordTransform,
         executors.AtomicPusher,
         executors.IsolatedTunerNode,
     )

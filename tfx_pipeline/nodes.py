@@ -18,7 +18,12 @@ from runs.tuning.space import check_search
 from serving.export.signatures import EXAMPLES, PROBABILITY
 from tfx_pipeline.components.anomaly_gate import AnomalyGate
 from tfx_pipeline.components.curated_schema import CuratedSchema
-from tfx_pipeline.components.executors import AtomicPusher, IsolatedTunerNode, RecordExampleGen
+from tfx_pipeline.components.executors import (
+    AtomicPusher,
+    IsolatedTunerNode,
+    RecordExampleGen,
+    RecordTransform,
+)
 from tfx_pipeline.components.model_gate import ModelGate
 from tfx_pipeline.components.served_model import CANDIDATE, MODEL, PUSHED_MODEL, ServedModelStrategy
 from transforms.features import EXPOSED, LABEL, WEIGHT
@@ -84,16 +89,18 @@ def _audited(plan: Plan) -> dict[str, Any]:
     }
 
 
-def transform(plan: Plan, examples: BaseChannel, schema: BaseChannel) -> tfx.components.Transform:
+def transform(plan: Plan, examples: BaseChannel, schema: BaseChannel) -> RecordTransform:
     """Learns from the train split alone; writes train and eval. The test split stays raw."""
-    return tfx.components.Transform(
+    node = RecordTransform(
         examples=examples,
         schema=schema,
         preprocessing_fn=PREPROCESSING_FN,
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
         custom_config=plan.preprocessing_config(),
         disable_statistics=True,
+        disable_analyzer_cache=True,
     )
+    return node.with_id("Transform")
 
 
 def tuner(plan: Plan, transform: tfx.components.Transform) -> IsolatedTunerNode:

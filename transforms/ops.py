@@ -9,6 +9,7 @@ from typing import TypeAlias
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from transforms.beam.statistics import Extremes, Moments, Quantiles, Statistic
 from transforms.beam.vocabulary import learn_vocabulary
 from transforms.features import MISSING_INT, MISSING_STRING, Encoding, Feature, Vocabulary
 
@@ -92,17 +93,33 @@ def vocabulary_ids(
     return {name: like(part, features[name][1]) for name, part in zip(tokens, parts, strict=True)}
 
 
-_QUANTILE_EPSILON = 1e-3
-_ROUNDING = 1e-12
-
-
 def signed_log(values: tf.Tensor) -> tf.Tensor:
     """sign(x) ln(1 + |x|)."""
     return tf.sign(values) * tf.math.log1p(tf.abs(values))
 
 
-def scaled(feature: Feature, values: Values, real: tf.Tensor) -> Values:
-    """A `zscore`, `log_zscore`, `minmax` or `identity` feature; missing and padding become 0.
+def statistic_of(
+    feature: Feature, values: Values, real: tf.Tensor, width: int | None = None
+) -> tuple[Statistic, tf.Tensor] | None:
+    """What is to be learned of a feature, and the real values to learn it from; None: nothing.
+
+    Args:
+      feature: which encoding.
+      values, real, width: as in `scaled`.
+    """
+    if feature.encoding is Encoding.QUANTILE:
+        return Quantiles(feature.num_buckets), tf.boolean_mask(tf.cast(flat(values), tf.float32), real)
+    if feature.encoding is Encoding.MINMAX:
+        return Extremes(), tf.boolean_mask(_numbers(feature, values, real, width), real)
+    if feature.encoding in (Encoding.ZSCORE, Encoding.LOG_ZSCORE):
+        return Moments(width or 1), tf.boolean_mask(_numbers(feature, values, real, width), real)
+    return None
+
+
+def scaled(
+    feature: Feature, values: Values, real: tf.Tensor, learned: tf.Tensor | None, width: int | None = None
+) -> Values:
+    """A `zscore`, `log_zscore`, `minmax`, `identity` or `vector` feature; missing and padding become 0.
 
     Always finite: a column without real values, or with one value only, in the analyzed split gives 0; what float32
     cannot hold becomes its largest number. Worked out in float64, where whole numbers of any size and times keep
@@ -111,56 +128,43 @@ def scaled(feature: Feature, values: Values, real: tf.Tensor) -> Values:
     Args:
       feature: which encoding.
       values: the raw column.
-      real: bool [n], False where an element is missing or padding.
+      real: bool [n], False where an element is missing or padding; of a column with width one for each vector, False
+        where it has a missing value or is padding: then all of it becomes 0.
+      learned: of `statistic_of`; None where nothing is to be learned.
+      width: W of a column `[..., W]`, whose components are scaled each by itself.
     """
-    raw = tf.where(real, tf.cast(flat(values), tf.float64), 0.0)
-    return like(_scaled(feature.encoding, raw, real), values)
+    result = _numbers(feature, values, real, width)
+    if learned is not None:
+        first, second = tf.split(learned, 2)
+        if feature.encoding is Encoding.MINMAX:
+            result = tf.math.divide_no_nan(result - first, second - first)
+        else:
+            result = tf.math.divide_no_nan(result - first, tf.sqrt(second))
+    limit = tf.float32.max
+    result = tf.cast(tf.clip_by_value(result, -limit, limit), tf.float32)
+    return like(tf.where(real if width is None else real[:, tf.newaxis], result, 0.0), values)
 
 
-def scaled_vectors(feature: Feature, values: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """A `vector` or `zscore` feature of a column with `width`, each component by itself; otherwise as `scaled`.
+def _numbers(feature: Feature, values: Values, real: tf.Tensor, width: int | None) -> tf.Tensor:
+    """Returns the numbers to scale: [n], or [n, W]."""
+    raw = tf.cast(flat(values), tf.float64)
+    if width is None:
+        raw = tf.where(real, raw, 0.0)
+    else:
+        raw = tf.where(real[:, tf.newaxis], tf.reshape(raw, [-1, width]), 0.0)
+    return signed_log(raw) if feature.encoding is Encoding.LOG_ZSCORE else raw
+
+
+def quantile_ids(feature: Feature, values: Values, real: tf.Tensor, boundaries: tf.Tensor) -> Values:
+    """1 + the index of the bucket (of `num_buckets` of equal counts); missing and padding are 0.
 
     Args:
       feature: which encoding.
-      values: the raw column, `[..., W]`.
-      real: bool [n], n vectors; False where one has a missing value or is padding: then all of it becomes 0.
+      values, real: as in `scaled`.
+      boundaries: of `statistic_of`.
     """
-    vectors = tf.reshape(tf.cast(values, tf.float64), [-1, values.shape[-1]])
-    raw = tf.where(real[:, tf.newaxis], vectors, 0.0)
-    return like(_scaled(feature.encoding, raw, real), values)
-
-
-def _scaled(encoding: Encoding, raw: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
-    """Scales numbers `[n]`, or vectors `[n, W]`, each component by itself; real is bool `[n]`."""
-    is_vector = raw.shape.rank == 2
-    if encoding is Encoding.LOG_ZSCORE:
-        raw = signed_log(raw)
-    known = tf.boolean_mask(raw, real)
-    if encoding is Encoding.MINMAX:
-        low, high = _finite(tft.min(known)), _finite(tft.max(known))
-        result = tf.math.divide_no_nan(raw - low, high - low)
-    elif encoding in (Encoding.IDENTITY, Encoding.VECTOR):
-        result = raw
-    else:
-        mean, deviation = _finite(tft.mean(known, not is_vector)), tf.sqrt(_finite(tft.var(known, not is_vector)))
-        # Of equal values rounding alone leaves a deviation.
-        deviation = tf.where(deviation > _ROUNDING * tf.abs(mean), deviation, 0.0)
-        result = tf.math.divide_no_nan(raw - mean, deviation)
-    limit = tf.float32.max
-    result = tf.cast(tf.clip_by_value(result, -limit, limit), tf.float32)
-    return tf.where(real[:, tf.newaxis] if is_vector else real, result, 0.0)
-
-
-def _finite(statistic: tf.Tensor) -> tf.Tensor:
-    """0 in place of what TensorFlow Transform has for a column without values."""
-    return tf.where(tf.math.is_finite(statistic), statistic, tf.zeros_like(statistic))
-
-
-def quantile_ids(feature: Feature, values: Values, real: tf.Tensor) -> Values:
-    """1 + the index of the bucket (of `num_buckets` of equal counts); missing and padding are 0."""
     raw = tf.where(real, tf.cast(flat(values), tf.float32), 0.0)
-    boundaries = tft.quantiles(tf.boolean_mask(raw, real), feature.num_buckets, epsilon=_QUANTILE_EPSILON)
-    buckets = tf.cast(tft.apply_buckets(raw, boundaries), tf.int64)
+    buckets = tf.searchsorted(tf.cast(boundaries, tf.float32), raw, side="right", out_type=tf.int64)
     return like(tf.where(real, buckets + 1, tf.zeros_like(buckets)), values)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from transforms.beam.statistics import learn_statistics
 from transforms.features import (
     CANDIDATE,
     EXPOSED,
@@ -23,9 +24,7 @@ from transforms.features import (
     FeatureSet,
     RecordKind,
 )
-from transforms.ops import Values, flat, is_real, quantile_ids, scaled, scaled_vectors, time_ids, vocabulary_ids
-
-_BY_ENCODING = {Encoding.QUANTILE: quantile_ids} | dict.fromkeys(TIME_ENCODINGS, time_ids)
+from transforms.ops import Values, flat, is_real, quantile_ids, scaled, statistic_of, time_ids, vocabulary_ids
 
 
 def preprocessing_fn(inputs: Mapping[str, Values], custom_config: Mapping[str, Any]) -> dict[str, Values]:
@@ -52,11 +51,18 @@ def transform(inputs: Mapping[str, Values], feature_set: FeatureSet, record: Rec
     for vocabulary in feature_set.id_vocabularies:
         members = feature_set.features_in(vocabulary.name)
         outputs |= vocabulary_ids(vocabulary, {f.name: (f, raw[f.name], real[f.name]) for f in members})
-    for feature in feature_set.features:
-        if feature.encoding not in VOCABULARY_ENCODINGS:
-            is_vector = feature_set.column(feature.column).width is not None
-            encode = scaled_vectors if is_vector else _BY_ENCODING.get(feature.encoding, scaled)
-            outputs[feature.name] = encode(feature, raw[feature.name], real[feature.name])
+    others = [feature for feature in feature_set.features if feature.encoding not in VOCABULARY_ENCODINGS]
+    widths = {f.name: feature_set.column(f.column).width for f in others}
+    wanted = {f.name: statistic_of(f, raw[f.name], real[f.name], widths[f.name]) for f in others}
+    learned = learn_statistics({name: one for name, one in wanted.items() if one is not None})
+    for feature in others:
+        name, column = feature.name, (feature, raw[feature.name], real[feature.name])
+        if feature.encoding in TIME_ENCODINGS:
+            outputs[name] = time_ids(*column)
+        elif feature.encoding is Encoding.QUANTILE:
+            outputs[name] = quantile_ids(*column, learned[name])
+        else:
+            outputs[name] = scaled(*column, learned.get(name), widths[name])
     passed = [LABEL, EXPOSED, CANDIDATE] if record == "request" else [LABEL]
     passed += [name for name in (STAGE, WEIGHT) if name in inputs and (name == WEIGHT or record == "request")]
     return outputs | {name: tf.identity(inputs[name]) for name in passed}

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ from typing import Any
 import apache_beam as beam
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-from tensorflow_transform.tf_metadata import dataset_metadata
-from tfx_bsl.coders import example_coder
+from tensorflow_metadata.proto.v0 import schema_pb2
+from tensorflow_transform.tf_metadata import schema_utils
 from tfx_bsl.public import tfxio
 
+from transforms.beam.apply_transform import TransformFiles
 from transforms.beam.counting import Count, counted
 from transforms.beam.options import pipeline_options, shared_path
 from transforms.beam.record_files import ReadBatches
@@ -64,32 +65,65 @@ def transform_dataset(
     with new_directory(out) as temporary, tempfile.TemporaryDirectory(dir=temporary) as work:
         options = pipeline_options(beam_args)
         shared = shared_path(options, directory)
+        work, place = shared_path(options, work), shared_path(options, temporary)
         read, written = Path(work, "read"), Path(work, "written")
         records = {split: dataset.records[record][split].records for split in ("train", *splits)}
         with (
             _progress(read, written, records["train"], sum(records[split] for split in splits)),
             beam.Pipeline(options=options) as pipeline,
-            tft_beam.Context(temp_dir=work),
         ):
-            adapter = tfxio.TFExampleBeamRecord("tfrecord", ["consort"], schema).TensorAdapterConfig()
-            serialized_schema = schema.SerializeToString()
-            raw = {
-                split: pipeline
-                | f"Read_{split}" >> ReadBatches(shard_paths(shared, dataset, record, split), serialized_schema)
-                for split in dict.fromkeys(("train", *splits))
-            }
-            raw["train"] |= "Count_read" >> beam.ParDo(Count(read, _rows))
-            analyze = tft_beam.AnalyzeDataset(partial(preprocessing_fn, custom_config=config))
-            function = (raw["train"], adapter) | "Analyze" >> analyze
-            _ = function | "WriteGraph" >> tft_beam.WriteTransformFn(str(temporary / GRAPH_DIR))
-            for split in splits:
-                transformed = ((raw[split], adapter), function) | f"Transform_{split}" >> (
-                    tft_beam.TransformDataset(output_record_batches=True)
-                )
-                _write(transformed, temporary / split, written)
+            learn_and_apply(
+                pipeline,
+                analyzed=shard_paths(shared, dataset, record, "train"),
+                transformed={os.path.join(place, name): shard_paths(shared, dataset, record, name) for name in splits},
+                schema=schema,
+                config=config,
+                graph=os.path.join(place, GRAPH_DIR),
+                work=work,
+                read=str(read),
+                written=str(written),
+            )
         for split in splits:
             _check_count(directory, split, records[split], transformed_files(temporary, split))
         write_text(temporary / DECLARATION, feature_set.model_dump_json(indent=2) + "\n")
+
+
+def learn_and_apply(
+    pipeline: beam.Pipeline,
+    analyzed: Sequence[str],
+    transformed: Mapping[str, Sequence[str]],
+    schema: schema_pb2.Schema,
+    config: Mapping[str, Any],
+    graph: str,
+    work: str,
+    read: str | None = None,
+    written: str | None = None,
+) -> None:
+    """Adds to a pipeline the steps that learn a transform and apply it.
+
+    Args:
+      pipeline: any of Beam's.
+      analyzed: TFRecord files to learn from.
+      transformed: TFRecord files by the folder that each becomes a file of the same name in.
+      schema: of their examples.
+      config: `custom_config` of `preprocessing_fn`.
+      graph: becomes the folder for `tft.TFTransformOutput`.
+      work: folder for temporary files.
+      read, written: folders in which the records that were analyzed and that were written are counted.
+    """
+    spec = schema_utils.schema_as_feature_spec(schema).feature_spec
+    adapter = tfxio.TFExampleBeamRecord("tfrecord", ["consort"], schema).TensorAdapterConfig()
+    with tft_beam.Context(temp_dir=work):
+        raw = pipeline | "Read" >> ReadBatches(analyzed, spec, adapter.arrow_schema)
+        if read is not None:
+            raw |= "Count" >> beam.ParDo(Count(read, _rows))
+        analyze = tft_beam.AnalyzeDataset(partial(preprocessing_fn, custom_config=config))
+        learned = model, metadata = (raw, adapter) | "Analyze" >> analyze
+        _ = learned | "WriteGraph" >> tft_beam.WriteTransformFn(graph)
+    result = schema_utils.schema_as_feature_spec(getattr(metadata, "dataset_metadata", metadata).schema).feature_spec
+    for folder, files in transformed.items():
+        apply = TransformFiles(files, spec, result, folder, os.path.join(work, "unfinished"), written)
+        _ = model | f"Transform {os.path.basename(folder)}" >> apply
 
 
 def _progress(read: Path, written: Path, analyzed: int, total: int) -> contextlib.AbstractContextManager[object]:
@@ -128,24 +162,8 @@ def load_declaration(out: str | os.PathLike[str]) -> FeatureSet:
         raise InputError(str(path), f"no readable file ({error})", expected, fix) from error
 
 
-def _write(transformed: tuple[beam.PCollection, dataset_metadata.DatasetMetadata], folder: Path, counts: Path) -> None:
-    batches, metadata = transformed
-    schema = metadata.schema
-    _ = (
-        batches
-        | f"Count_{folder.name}" >> beam.ParDo(Count(counts, lambda element: _rows(element[0])))
-        | f"Encode_{folder.name}" >> beam.FlatMap(_encode, schema)
-        | f"Write_{folder.name}" >> beam.io.WriteToTFRecord(str(folder / "data"), file_name_suffix=".tfrecord")
-    )
-
-
 def _rows(batch: Any) -> int:
     return int(batch.num_rows)
-
-
-def _encode(element, schema):  # type: ignore[no-untyped-def]
-    record_batch, _ = element
-    return example_coder.RecordBatchToExamplesEncoder(schema).encode(record_batch)
 
 
 def _check_count(directory: str | os.PathLike[str], split: Split, expected: int, files: Sequence[str]) -> None:
