@@ -1,13 +1,17 @@
 """Data, runs, roots and served versions in buckets, and in folders whose names look like file patterns."""
 
+import contextlib
 import json
+import subprocess
+import sys
 
 import pytest
 
 from serving.versions import versions_in
-from tests.helpers.command_line import consort, tree
-from tests.helpers.object_stores import at, set_environment, store_server
+from tests.helpers.command_line import PATIENCE_S, consort, tree, until
+from tests.helpers.object_stores import at, environment, free_port, set_environment, store_server
 from tests.helpers.pipeline_runs import CACHED, COMPLETE, small_config, states
+from tests.helpers.source_tree import ROOT
 from tests.helpers.toy_data import toy_features, write_learnable
 from transforms.cloud.copies import ReadCopy
 from transforms.cloud.working import WorkingCopy
@@ -49,7 +53,20 @@ def fetched(url):
     return copy
 
 
-def test_a_model_is_trained_evaluated_and_exported_on_google_cloud_storage(tmp_path, monkeypatch):
+@contextlib.contextmanager
+def serving(url, cache):
+    """Starts a server of the versions at a URL, with copies of its own; returns its address."""
+    address = f"127.0.0.1:{free_port()}"
+    command = [sys.executable, "-m", "consort", "serve", url, "--port", address.rpartition(":")[2]]
+    child = environment({"CONSORT_CACHE": str(cache), "PYTHONPATH": str(ROOT)})
+    with subprocess.Popen(command, env=child, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield address
+        finally:
+            process.terminate()
+
+
+def test_a_model_is_trained_evaluated_exported_and_served_on_google_cloud_storage(tmp_path, monkeypatch):
     with store_server("gs", tmp_path) as (bucket, variables):
         set_environment(monkeypatch, {**variables, "CONSORT_CACHE": str(tmp_path / "a")})
         upload_toy(f"{bucket}/toy [1]")
@@ -73,11 +90,21 @@ def test_a_model_is_trained_evaluated_and_exported_on_google_cloud_storage(tmp_p
         assert str(tmp_path) not in shown
         auc = json.loads((tmp_path / "metrics.json").read_text())["metrics"]["auc"]
         assert auc == pytest.approx(trained["training"]["best"]["eval_auc"], abs=1e-4)
-        for count in (1, 2):
-            ok("export", f"{bucket}/run [1]?", "--out", f"{bucket}/serving")
-            elsewhere(monkeypatch, tmp_path, f"d{count}")
-            with fetched(f"{bucket}/serving") as folder:
-                assert len(versions_in(folder / RUN.name)) == count
+        export = ("export", f"{bucket}/run [1]?", "--out", f"{bucket}/serving")
+        ok(*export)
+        with serving(f"{bucket}/serving", tmp_path / "server") as address:
+            query = ("query", RUN.name, "--data", f"{bucket}/toy [1]", "--address", address, "--json", tmp_path / "answer.json")
+
+            def version():
+                ok(*query, "--wait", PATIENCE_S, "--timeout", PATIENCE_S)
+                return json.loads((tmp_path / "answer.json").read_text())["version"]
+
+            first = version()
+            elsewhere(monkeypatch, tmp_path, "d")
+            ok(*export)
+            until(lambda: version() > first, PATIENCE_S)
+        with fetched(f"{bucket}/serving") as folder:
+            assert len(versions_in(folder / RUN.name)) == 2
 
 
 def test_a_pipeline_is_run_and_continued_on_s3(tmp_path, monkeypatch):
