@@ -115,6 +115,7 @@ def test_labels_follow_their_rule(label: Label, values: list[Any], expected: lis
         (["2026-01-01"], {}),
         (["2026-01-01T00:00:00Z", "2025-12-31 19:00:00.25-05:00"], {}),
         (["2026-01-01 01:00", "2026-01-01T00:00Z"], {"timezone": "Europe/Berlin"}),
+        (["2026-01-01", "20260101T0000", "2026-01-01 00:00 UTC", "2026-01-01T01:00:00,25 +0100"], {}),
         (["1/1/2026 12:00:00 AM"], {"pattern": "%m/%d/%Y %I:%M:%S %p"}),
         (["01.01.2026 01:00"], {"pattern": "%d.%m.%Y %H:%M", "timezone": "Europe/Berlin"}),
         ([date(2026, 1, 1)], {}),
@@ -170,6 +171,8 @@ def test_times_far_away_and_around_1970_are_times(zone: str | None) -> None:
         assert times[0] == 253_402_214_400 + shift and times[2:].tolist() == [shift, -1]
         assert abs(times[1] + 62_135_596_800) < 86_400
         assert local_seconds(times, zone)[[0, 2, 3]].tolist() == [253_402_214_400, 0, -1]
+    far = pa.array(["9999-12-31 00:00:00,5", "9999-12-31 00:00 UTC", "9999-12-31T01:00+01:00"])
+    assert seconds(far, where, of_event=False).tolist() == [253_402_214_400] * 3
     # -1 is the marker of a missing time.
     eve = pa.array([datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), None])
     assert seconds(eve, where, of_event=False).tolist() == [-2, -1]

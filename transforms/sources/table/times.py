@@ -23,6 +23,8 @@ _EPOCH = r"^[+-]?(\d{9,}(\.\d*)?|\d(\.\d+)?[eE]\+?\d+)$"
 """Numbers that are seconds where no unit is declared; fewer digits are a day, 20260131."""
 _NAT = np.iinfo(np.int64).min
 _FARTHEST = 9_000_000_000
+# From pandas 2 on, no format means that of the first text for all of them; before, each is read by itself.
+_ANY_ISO = None if pd.__version__.startswith("1.") else "ISO8601"
 _EXAMPLE = datetime(2026, 1, 31, 18, 30, tzinfo=UTC)
 
 
@@ -131,14 +133,16 @@ def _parsed_times(array: pa.Array, where: Where, pattern: str | None, timezone: 
     encoded = array.dictionary_encode()
     distinct = encoded.dictionary
     bad = ~matching(distinct, _ISO) if pattern is None else np.zeros(len(distinct), bool)
-    parsed = pd.to_datetime(distinct.to_pandas().where(~bad), format=pattern, utc=True, errors="coerce")
+    readable = _plain_iso(distinct) if pattern is None else distinct
+    shape = pattern if pattern is not None else _ANY_ISO
+    parsed = pd.to_datetime(readable.to_pandas().where(~bad), format=shape, utc=True, errors="coerce")
     zoned = matching(distinct, _ZONED) & ~matching(distinct, r"^\d{4}-\d{2}-\d{2}$")
     if pattern is not None:
         zoned = np.full(len(distinct), "%z" in pattern or "%Z" in pattern)
     unread = parsed.isna().to_numpy()
     values = np.where(unread, _NAT, parsed.to_numpy("datetime64[us]").astype(np.int64) // 1_000_000)
     for place in np.flatnonzero(unread & ~bad):
-        values[place] = _far_time(distinct[int(place)].as_py(), pattern)
+        values[place] = _far_time(readable[int(place)].as_py(), pattern)
     unread = values == _NAT
     values = np.where(zoned, values, _utc(values, timezone))
     indices = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
@@ -146,6 +150,11 @@ def _parsed_times(array: pa.Array, where: Where, pattern: str | None, timezone: 
     fix = "give timestamp a format, e.g. {format: '%d.%m.%Y %H:%M'}, or correct the value"
     refuse((indices >= 0) & np.append(unread, False)[indices], array, where, expected, fix)
     return np.append(values, _NAT)[indices]
+
+
+def _plain_iso(array: pa.Array) -> pa.Array:
+    """Returns ISO 8601 as all readers take it: a decimal point for a comma, and Z for UTC."""
+    return pc.replace_substring_regex(pc.replace_substring(array, ",", "."), " ?UTC$", "Z")
 
 
 def _far_time(text: str, pattern: str | None) -> int:
