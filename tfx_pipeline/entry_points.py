@@ -9,7 +9,7 @@ import sys
 from collections.abc import Collection, Iterator
 
 from tfx_pipeline import nodes
-from tfx_pipeline.components import anomaly_gate, curated_schema, executors, model_gate
+from tfx_pipeline.components import anomaly_gate, curated_schema, executors, model_gate, record_nodes
 from transforms.packages import PACKAGES, PREFIX
 
 WORKERS = (
@@ -27,8 +27,9 @@ def entry_points() -> tuple[str, ...]:
         anomaly_gate.AnomalyGate,
         curated_schema.CuratedSchema,
         model_gate.ModelGate,
-        executors.RecordExampleGen,
-        executors.RecordTransform,
+        record_nodes.RecordExampleGen,
+        record_nodes.RecordStatistics,
+        record_nodes.RecordTransform,
         executors.AtomicPusher,
         executors.IsolatedTunerNode,
     )

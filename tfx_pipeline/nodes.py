@@ -18,13 +18,9 @@ from runs.tuning.space import check_search
 from serving.export.signatures import EXAMPLES, PROBABILITY
 from tfx_pipeline.components.anomaly_gate import AnomalyGate
 from tfx_pipeline.components.curated_schema import CuratedSchema
-from tfx_pipeline.components.executors import (
-    AtomicPusher,
-    IsolatedTunerNode,
-    RecordExampleGen,
-    RecordTransform,
-)
+from tfx_pipeline.components.executors import AtomicPusher, IsolatedTunerNode
 from tfx_pipeline.components.model_gate import ModelGate
+from tfx_pipeline.components.record_nodes import RecordExampleGen, RecordStatistics, RecordTransform
 from tfx_pipeline.components.served_model import CANDIDATE, MODEL, PUSHED_MODEL, ServedModelStrategy
 from transforms.features import EXPOSED, LABEL, WEIGHT
 from transforms.schema import schema_text
@@ -60,8 +56,9 @@ def validation(plan: Plan, examples: BaseChannel) -> tuple[list[BaseNode], BaseC
         # Exact counts of distinct strings cost far more than all the rest, and no anomaly is decided by them.
         use_sketch_based_topk_uniques=True,
     )
-    statistics = tfx.components.StatisticsGen(examples=examples, stats_options=options)
     schema = CuratedSchema(text=schema_text(plan.feature_set, plan.config.record)).with_id("CuratedSchema")
+    node = RecordStatistics(examples=examples, schema=schema.outputs["schema"], stats_options=options)
+    statistics = node.with_id("StatisticsGen")
     validator = tfx.components.ExampleValidator(
         statistics=statistics.outputs["statistics"], schema=schema.outputs["schema"]
     )
@@ -77,7 +74,7 @@ def validation(plan: Plan, examples: BaseChannel) -> tuple[list[BaseNode], BaseC
         serving_base=str(plan.serving_base),
         profiles_dir=str(plan.profiles_dir),
     )
-    return [statistics, schema, validator, gate], schema.outputs["schema"]
+    return [schema, statistics, validator, gate], schema.outputs["schema"]
 
 
 def _audited(plan: Plan) -> dict[str, Any]:

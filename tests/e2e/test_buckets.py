@@ -93,7 +93,16 @@ def test_a_model_is_trained_evaluated_exported_and_served_on_google_cloud_storag
         export = ("export", f"{bucket}/run [1]?", "--out", f"{bucket}/serving")
         ok(*export)
         with serving(f"{bucket}/serving", tmp_path / "server") as address:
-            query = ("query", RUN.name, "--data", f"{bucket}/toy [1]", "--address", address, "--json", tmp_path / "answer.json")
+            query = (
+                "query",
+                RUN.name,
+                "--data",
+                f"{bucket}/toy [1]",
+                "--address",
+                address,
+                "--json",
+                tmp_path / "answer.json",
+            )
 
             def version():
                 ok(*query, "--wait", PATIENCE_S, "--timeout", PATIENCE_S)

@@ -11,7 +11,7 @@ from runs.train import train_run
 from serving.loading import Scorer
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_toy
-from tfx_pipeline.components.executors import NamedFolderDriver
+from tfx_pipeline.components.record_nodes import NamedFolderDriver
 from transforms.errors import InputError
 
 

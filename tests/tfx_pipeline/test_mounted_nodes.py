@@ -9,7 +9,8 @@ from serving.versions import versions_in
 from tests.helpers.pipeline_runs import small_config
 from tests.helpers.toy_data import write_toy
 from tfx_pipeline.compile import compile_pipeline
-from tfx_pipeline.components.executors import CopyShards, PublishVersion
+from tfx_pipeline.components.executors import PublishVersion
+from tfx_pipeline.components.record_nodes import CopyShards
 from transforms.mounts import MOUNT_VARIABLE
 
 

@@ -6,6 +6,7 @@ which TensorFlow parses at once, and its size depends on the records alone, so t
 order on every run.
 """
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
+from tfx_bsl.coders import example_coder
 
 from transforms.arrow import pa
 from transforms.input import serialized
@@ -43,18 +45,60 @@ class ReadBatches(beam.PTransform):
             pipeline
             | "Files" >> beam.Create(self._files)
             | "Spread" >> beam.Reshuffle()
-            | "Read" >> beam.FlatMap(_record_batches, self._spec, self._schema).with_output_types(pa.RecordBatch)
+            | "Read" >> beam.FlatMap(record_batches, self._spec, self._schema).with_output_types(pa.RecordBatch)
         )
 
 
-def _record_batches(path: str, spec: Spec, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def record_batches(path: str, spec: Spec, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """Yields what `ReadBatches` has of one file."""
     for columns in parsed_batches(path, spec):
-        lists = {name: elements(column) for name, column in columns.items()}
-        arrays = [
-            pa.LargeListArray.from_arrays(pa.array(offsets), values)
-            for values, offsets in (lists[name] for name in schema.names)
-        ]
+        arrays = [_list_array(*elements(columns[name])) for name in schema.names]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+class ReadAnyBatches(beam.PTransform):
+    """Arrow batches of whatever examples are in some TFRecord files, to find out what they hold.
+
+    A column that an example lacks is null. Examples with other columns or types than the spec's are decoded one by one.
+
+    Args:
+      files, spec: as in `ReadBatches`.
+    """
+
+    def __init__(self, files: Sequence[str | os.PathLike[str]], spec: Spec):
+        super().__init__()
+        self._files, self._spec = [os.fspath(file) for file in files], spec
+
+    def expand(self, pipeline: beam.Pipeline) -> beam.PCollection:
+        return (
+            pipeline
+            | "Files" >> beam.Create(self._files)
+            | "Spread" >> beam.Reshuffle()
+            | "Read" >> beam.FlatMap(any_batches, self._spec).with_output_types(pa.RecordBatch)
+        )
+
+
+def any_batches(path: str, spec: Spec) -> Iterator[pa.RecordBatch]:
+    """Yields what `ReadAnyBatches` has of one file."""
+    lists = {name: tf.io.RaggedFeature(column.dtype, row_splits_dtype=tf.int64) for name, column in spec.items()}
+    decoder = example_coder.ExamplesToRecordBatchDecoder()
+    for examples in _lists(path):
+        columns = None
+        if tf.train.Example.FromString(examples[0]).features.feature.keys() == spec.keys():
+            with contextlib.suppress(tf.errors.InvalidArgumentError):
+                columns = tf.io.parse_example(tf.constant(examples), lists)
+        if columns is None:
+            yield decoder.DecodeBatch(examples)
+        else:
+            dense = {name for name, column in spec.items() if isinstance(column, tf.io.FixedLenFeature)}
+            arrays = [_list_array(*elements(column), null=name in dense) for name, column in columns.items()]
+            yield pa.RecordBatch.from_arrays(arrays, [*columns])
+
+
+def _list_array(values: pa.Array, offsets: np.ndarray, null: bool = False) -> pa.Array:
+    """Returns lists; if asked for, null in place of empty ones."""
+    empty = np.append(np.diff(offsets) == 0, False) if null else None
+    return pa.LargeListArray.from_arrays(pa.array(offsets, mask=empty), values)
 
 
 def parsed_batches(path: str, spec: Spec) -> Iterator[Columns]:
