@@ -1,9 +1,10 @@
-"""The rows of a dataset by column, all splits together, read without TensorFlow; of large data those of some users."""
+"""The rows of a dataset by column, all splits together, few of them read without TensorFlow, of many some users'."""
 
+import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -22,10 +23,12 @@ from transforms.features import (
     Split,
 )
 
-MAX_EXAMPLES = 500_000
+MAX_EXAMPLES = 200_000
 """Examples that an audit reads, about; of larger data it reads those of some of the users."""
 USER_ID, ITEM_ID, REQUEST_ID = "user_id", "item_id", "request_id"
 _DECODED_AT_ONCE = 8192
+_MANY = 100_000
+"""Examples that are worth loading TensorFlow for."""
 _HASHES = 1 << 32
 
 
@@ -222,8 +225,9 @@ def read_table(
     share = min(1.0, max_examples / max(examples, 1))
     batches: list[pa.RecordBatch] = []
     splits: list[np.ndarray] = []
+    decode = _decoder(feature_set, record, min(examples, max_examples))
     for split, paths in files.items():
-        for batch in _decoded(paths, share):
+        for batch in _decoded(paths, share, decode):
             batches.append(batch)
             splits.append(np.full(batch.num_rows, SPLITS.index(split), np.int8))
     of_record = np.concatenate(splits) if splits else np.empty(0, np.int8)
@@ -239,10 +243,22 @@ def _records(path: str) -> Iterator[bytes]:
             yield data
 
 
-def _decoded(paths: Sequence[str], share: float) -> Iterator[pa.RecordBatch]:
+def _decoder(feature_set: FeatureSet, record: RecordKind, examples: int) -> Callable[[list[bytes]], pa.RecordBatch]:
+    """Returns what decodes examples: TensorFlow's parser, unless loading TensorFlow takes longer than that saves."""
+    if examples >= _MANY or "tensorflow" in sys.modules:
+        from transforms.record_batches import any_batch
+        from transforms.schema import parse_spec
+
+        return partial(any_batch, spec=parse_spec(feature_set, record))
     from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
 
-    decoder = ExamplesToRecordBatchDecoder()
+    decode: Callable[[list[bytes]], pa.RecordBatch] = ExamplesToRecordBatchDecoder().DecodeBatch
+    return decode
+
+
+def _decoded(
+    paths: Sequence[str], share: float, decode: Callable[[list[bytes]], pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
     waiting: list[bytes] = []
     for path in paths:
         for number, data in enumerate(_records(path)):
@@ -251,10 +267,10 @@ def _decoded(paths: Sequence[str], share: float) -> Iterator[pa.RecordBatch]:
                 continue
             waiting.append(data)
             if len(waiting) == _DECODED_AT_ONCE:
-                yield decoder.DecodeBatch(waiting)
+                yield decode(waiting)
                 waiting = []
     if waiting:
-        yield decoder.DecodeBatch(waiting)
+        yield decode(waiting)
 
 
 def _user_of(data: bytes) -> bytes:

@@ -11,7 +11,7 @@ from tensorflow_transform.tf_metadata import schema_utils
 from tfx_bsl.coders import example_coder
 from tfx_bsl.public import tfxio
 
-from transforms.beam.record_files import any_batches, record_batches
+from transforms.beam.record_files import strict, whatever
 from transforms.beam.runners import LOCAL_ARGS
 
 SCHEMA = text_format.Parse(
@@ -57,10 +57,10 @@ def test_valid_records_are_those_of_the_slow_decoder(tmp_path):
     examples = [example(history=list(range(n % 4)), price=[n / 7]) for n in range(20)]
     file = write(tmp_path / "a [1].tfrecord", examples)
     adapter = tfxio.TFExampleBeamRecord("tfrecord", ["consort"], SCHEMA).TensorAdapterConfig()
-    strict = list(record_batches(file, SPEC, adapter.arrow_schema))
-    assert rows(strict) == decoded(examples, SCHEMA)
-    assert strict[0].schema == adapter.arrow_schema
-    assert rows(any_batches(file, SPEC)) == decoded(examples)
+    batches = list(strict(SPEC, adapter.arrow_schema)(file))
+    assert rows(batches) == decoded(examples, SCHEMA)
+    assert batches[0].schema == adapter.arrow_schema
+    assert rows(whatever(SPEC)(file)) == decoded(examples)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_valid_records_are_those_of_the_slow_decoder(tmp_path):
 def test_what_is_wrong_with_records_is_what_the_slow_decoder_shows(tmp_path, odd):
     examples = [example(**odd), example(**{**odd, "history": [3]})]
     file = write(tmp_path / "a.tfrecord", examples)
-    ours = statistics(tmp_path / "ours", any_batches(file, SPEC))
+    ours = statistics(tmp_path / "ours", whatever(SPEC)(file))
     theirs = statistics(tmp_path / "theirs", [example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(examples)])
     assert tfdv.validate_statistics(ours, SCHEMA) == tfdv.validate_statistics(theirs, SCHEMA)
     assert tfdv.validate_statistics(ours, SCHEMA).anomaly_info
@@ -91,4 +91,12 @@ def statistics(path, batches):
 def test_a_column_that_one_record_lacks_is_missing_there(tmp_path):
     examples = [example(history=[3]), example(price=None), example(tags=None)]
     file = write(tmp_path / "a.tfrecord", examples)
-    assert rows(any_batches(file, SPEC)) == decoded(examples)
+    assert rows(whatever(SPEC)(file)) == decoded(examples)
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(1.0, 20), (0.5, 10), (0.3, 6), (0.01, 0)])
+def test_a_share_of_the_records_is_read_at_equal_distances(tmp_path, rate, kept):
+    file = write(tmp_path / "a.tfrecord", [example(price=[float(n)]) for n in range(20)])
+    prices = [row["price"][0] for row in rows(whatever(SPEC, rate)(file))]
+    assert len(prices) == kept
+    assert all(abs(price - (place + 1) / rate) <= 1 for place, price in enumerate(prices))

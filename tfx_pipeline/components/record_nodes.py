@@ -16,7 +16,7 @@ from tfx.proto import example_gen_pb2, range_config_pb2, transform_pb2
 from tfx.types import artifact_utils, standard_component_specs
 from tfx.utils import io_utils, json_utils, proto_utils
 
-from transforms.beam.record_files import ReadAnyBatches
+from transforms.beam.record_files import ReadBatches, whatever
 from transforms.beam.transform_dataset import learn_and_apply
 from transforms.files import escaped
 from transforms.integrity import checked
@@ -86,15 +86,17 @@ class ComputeStatistics(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(input_dict[standard_component_specs.EXAMPLES_KEY])
         written = artifact_utils.get_single_instance(output_dict[standard_component_specs.STATISTICS_KEY])
         spec = schema_utils.schema_as_feature_spec(_schema(input_dict)).feature_spec
-        options = exec_properties[standard_component_specs.STATS_OPTIONS_JSON_KEY]
+        options = tfdv.StatsOptions.from_json(exec_properties[standard_component_specs.STATS_OPTIONS_JSON_KEY])
+        # What is left out need not be parsed.
+        rate, options.sample_rate = options.sample_rate or 1.0, None
         with self._make_beam_pipeline() as pipeline:
             for split in artifact_utils.decode_split_names(examples.split_names):
                 folder = os.path.join(mounted(written.uri), _SPLIT.format(split))
                 fileio.makedirs(folder)
                 _ = (
                     pipeline
-                    | f"Read {split}" >> ReadAnyBatches(_files(mounted(examples.uri), split), spec)
-                    | f"Compute {split}" >> tfdv.GenerateStatistics(tfdv.StatsOptions.from_json(options))
+                    | f"Read {split}" >> ReadBatches(_files(mounted(examples.uri), split), whatever(spec, rate))
+                    | f"Compute {split}" >> tfdv.GenerateStatistics(options)
                     | f"Write {split}" >> tfdv.WriteStatisticsToBinaryFile(os.path.join(folder, _STATISTICS))
                 )
         written.split_names, written.span = examples.split_names, examples.span

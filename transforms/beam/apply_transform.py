@@ -16,8 +16,8 @@ from apache_beam.utils import shared
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
 from transforms.beam.counting import Counter
-from transforms.beam.record_files import Spec, elements, parsed_batches
 from transforms.example_bytes import encode_examples
+from transforms.record_batches import Spec, elements, parsed_batches
 
 
 class TransformFiles(beam.PTransform):

@@ -18,7 +18,7 @@ from tfx_bsl.public import tfxio
 from transforms.beam.apply_transform import TransformFiles
 from transforms.beam.counting import Count, counted
 from transforms.beam.options import pipeline_options, shared_path
-from transforms.beam.record_files import ReadBatches
+from transforms.beam.record_files import ReadBatches, strict
 from transforms.beam.runners import LOCAL_ARGS
 from transforms.errors import ConsortError, InputError
 from transforms.features import FeatureSet, RecordKind, Split
@@ -114,7 +114,7 @@ def learn_and_apply(
     spec = schema_utils.schema_as_feature_spec(schema).feature_spec
     adapter = tfxio.TFExampleBeamRecord("tfrecord", ["consort"], schema).TensorAdapterConfig()
     with tft_beam.Context(temp_dir=work):
-        raw = pipeline | "Read" >> ReadBatches(analyzed, spec, adapter.arrow_schema)
+        raw = pipeline | "Read" >> ReadBatches(analyzed, strict(spec, adapter.arrow_schema))
         if read is not None:
             raw |= "Count" >> beam.ParDo(Count(read, _rows))
         analyze = tft_beam.AnalyzeDataset(partial(preprocessing_fn, custom_config=config))
