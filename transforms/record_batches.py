@@ -23,19 +23,18 @@ _BATCH_ROWS, _BATCH_BYTES = 8192, 16 << 20
 """Either limit ends a batch, so that its size depends on the records alone."""
 
 
-def batches_of(path: str) -> Iterator[list[bytes]]:
-    """Yields the serialized examples of a TFRecord file in lists of about equal size."""
-    examples: list[bytes] = []
-    size = 0
-    for batch in serialized([path], _READ_AT_ONCE):
-        read = batch.numpy().tolist()
-        examples += read
-        size += sum(map(len, read))
-        if len(examples) >= _BATCH_ROWS or size >= _BATCH_BYTES:
-            yield examples
-            examples, size = [], 0
-    if examples:
-        yield examples
+def batches_of(path: str) -> Iterator[tf.Tensor]:
+    """Yields the serialized examples of a TFRecord file in batches of about equal size, string [B]."""
+    waiting: list[tf.Tensor] = []
+    rows = size = 0
+    for read in serialized([path], _READ_AT_ONCE):
+        waiting.append(read)
+        rows, size = rows + len(read), size + int(tf.reduce_sum(tf.strings.length(read)))
+        if rows >= _BATCH_ROWS or size >= _BATCH_BYTES:
+            yield tf.concat(waiting, axis=0)
+            waiting, rows, size = [], 0, 0
+    if waiting:
+        yield tf.concat(waiting, axis=0)
 
 
 def parsed_batches(path: str, spec: Spec) -> Iterator[Columns]:
@@ -46,7 +45,7 @@ def parsed_batches(path: str, spec: Spec) -> Iterator[Columns]:
       spec: for `tf.io.parse_example`.
     """
     for examples in batches_of(path):
-        yield tf.io.parse_example(tf.constant(examples), dict(spec))
+        yield tf.io.parse_example(examples, dict(spec))
 
 
 def strict_batch(columns: Columns, schema: pa.Schema) -> pa.RecordBatch:
@@ -59,23 +58,24 @@ def strict_batch(columns: Columns, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([_lists(*elements(columns[name])) for name in schema.names], schema=schema)
 
 
-def any_batch(examples: Sequence[bytes], spec: Spec) -> pa.RecordBatch:
+def any_batch(examples: Sequence[bytes] | tf.Tensor, spec: Spec) -> pa.RecordBatch:
     """Returns whatever examples hold, as tfx_bsl decodes it without a schema, to find out what that is.
 
     A column that an example lacks is null.
 
     Args:
-      examples: serialized.
+      examples: serialized, string [B].
       spec: what they should hold, for `tf.io.parse_example`.
     """
-    if tf.train.Example.FromString(examples[0]).features.feature.keys() == spec.keys():
+    examples = tf.convert_to_tensor(examples, tf.string)
+    if tf.train.Example.FromString(examples[0].numpy()).features.feature.keys() == spec.keys():
         lists = {name: tf.io.RaggedFeature(column.dtype, row_splits_dtype=tf.int64) for name, column in spec.items()}
         with contextlib.suppress(tf.errors.InvalidArgumentError):
-            columns = tf.io.parse_example(tf.constant(examples), lists)
+            columns = tf.io.parse_example(examples, lists)
             filled = {name for name, column in spec.items() if isinstance(column, tf.io.FixedLenFeature)}
             arrays = [_lists(*elements(column), no_empty=name in filled) for name, column in columns.items()]
             return pa.RecordBatch.from_arrays(arrays, [*columns])
-    return example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(list(examples))
+    return example_coder.ExamplesToRecordBatchDecoder().DecodeBatch(examples.numpy().tolist())
 
 
 def elements(column: tf.Tensor | tf.RaggedTensor) -> tuple[pa.Array, np.ndarray]:

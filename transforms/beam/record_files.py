@@ -11,6 +11,7 @@ from functools import partial
 
 import apache_beam as beam
 import numpy as np
+import tensorflow as tf
 
 from transforms.arrow import pa
 from transforms.record_batches import Spec, any_batch, batches_of, parsed_batches, strict_batch
@@ -69,5 +70,6 @@ def _whatever(path: str, spec: Spec, rate: float) -> Iterator[pa.RecordBatch]:
     for examples in batches_of(path):
         ends = np.floor(np.arange(read, read + len(examples) + 1) * rate)
         read += len(examples)
-        if chosen := [examples[place] for place in np.flatnonzero(np.diff(ends)).tolist()]:
-            yield any_batch(chosen, spec)
+        chosen = np.flatnonzero(np.diff(ends))
+        if len(chosen):
+            yield any_batch(tf.gather(examples, chosen), spec)
