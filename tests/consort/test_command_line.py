@@ -47,7 +47,7 @@ ALL = sorted(commands())
 def test_the_verbs_are_those_of_the_manual():
     assert {verb[0] for verb in ALL} == {
         "bench", "cascade", "config", "data", "demo", "doctor", "evaluate", "export", "index", "new", "online",
-        "pipeline", "query", "serve", "table", "train", "tune",
+        "pipeline", "query", "score", "serve", "table", "train", "tune",
     }  # fmt: skip
 
 

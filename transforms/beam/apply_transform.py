@@ -7,15 +7,15 @@ Beam: here they go to disk, and Beam would only carry them there.
 
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import apache_beam as beam
 import tensorflow as tf
-from apache_beam.utils import shared
 from tensorflow_transform.saved.saved_transform_io_v2 import SavedModelLoader
 
 from transforms.beam.counting import Counter
+from transforms.beam.shared_object import SharedObject
 from transforms.example_bytes import encode_examples
 from transforms.record_batches import Spec, elements, parsed_batches
 
@@ -92,10 +92,10 @@ class _TransformFile(beam.DoFn):
         counts: str | os.PathLike[str] | None,
     ):
         self._spec, self._names, self._folder, self._unfinished = spec, names, folder, unfinished
-        self._counter, self._shared = Counter(counts), shared.Shared()
+        self._counter, self._shared = Counter(counts), SharedObject[_Model]()
 
-    def process(self, path: str, model_folder: str) -> None:
-        model = self._shared.acquire(lambda: _Model(model_folder, [*self._spec]))
+    def process(self, path: str, model_folder: str) -> Iterator[str]:
+        model = self._shared.get(lambda: _Model(model_folder, [*self._spec]))
         for folder in (self._folder, self._unfinished):
             tf.io.gfile.makedirs(folder)
         unfinished = os.path.join(self._unfinished, uuid.uuid4().hex)
@@ -109,11 +109,7 @@ class _TransformFile(beam.DoFn):
                     file.write(example)
                 self._counter.add(len(examples))
         tf.io.gfile.rename(unfinished, os.path.join(self._folder, os.path.basename(path)), overwrite=True)
+        yield path
 
     def teardown(self) -> None:
-        # What was acquired last is kept until Python ends, where TensorFlow no longer frees it in peace.
-        self._shared.acquire(_Nothing, tag="nothing")
-
-
-class _Nothing:
-    """Takes a model's place."""
+        self._shared.release()
