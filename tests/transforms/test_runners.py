@@ -21,7 +21,7 @@ from transforms.beam.versions import differences, versions
 from transforms.errors import InputError
 from transforms.sources.criteo.schema import Criteo, CriteoOptions
 
-GOOGLE = ("project=p", "region=r", "temp_location=gs://bucket/tmp", "image=i:1")
+GOOGLE = ("project=a-project", "region=r", "temp_location=gs://bucket/tmp", "image=i:1")
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_dataflow_takes_its_short_names_and_flags():
     values = PipelineOptions(list(runner_args("dataflow", (*GOOGLE, *options, *more)))).get_all_options()
     expected = {
         "runner": "DataflowRunner",
-        "project": "p",
+        "project": "a-project",
         "region": "r",
         "num_workers": 2,
         "max_num_workers": 9,
@@ -97,6 +97,7 @@ def test_dataflow_takes_its_short_names_and_flags():
         ("dataflow", ("region=r", "temp_location=gs://b/t"), "no project.*--option project=my-project"),
         ("dataflow", GOOGLE[:3], "no image of the workers.*has no TensorFlow, TFT or Consort"),
         ("dataflow", (*GOOGLE, "staging_location=/tmp"), "staging_location: received /tmp; expected a folder of a"),
+        ("dataflow", (*GOOGLE, "project=My Project"), "Invalid Project ID .My Project."),
         ("dataflow", (*GOOGLE, "upload_grap=true"), "did you mean 'upload_graph'"),
         ("dataflow", (*GOOGLE, "update=yes"), "'yes'; expected true or false"),
     ],

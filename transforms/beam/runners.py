@@ -20,8 +20,9 @@ from apache_beam.options.pipeline_options import (
     SparkRunnerOptions,
     StandardOptions,
 )
+from apache_beam.options.pipeline_options_validator import PipelineOptionsValidator
 from apache_beam.portability.api import beam_job_api_pb2, beam_job_api_pb2_grpc
-from apache_beam.runners.runner import PipelineState
+from apache_beam.runners.runner import PipelineState, create_runner
 
 from transforms.beam.credentials import check_credentials
 from transforms.beam.options import PartOptions, pipeline_options
@@ -185,6 +186,8 @@ def _check_dataflow(options: PipelineOptions) -> None:
     for key in ("temp_location", "staging_location"):
         if values.get(key) and not str(values[key]).startswith("gs://"):
             raise InputError(f"--option {key}", values[key], "a folder of a bucket, gs://...", "name a bucket")
+    if faults := PipelineOptionsValidator(options, create_runner("DataflowRunner")).validate():
+        raise InputError("--runner dataflow", "; ".join(faults), "options that Dataflow takes", "correct the option")
 
 
 def _check_job_server(endpoint: str, options: PipelineOptions) -> None:
