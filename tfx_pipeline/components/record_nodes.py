@@ -1,4 +1,7 @@
-"""TFX's ExampleGen, StatisticsGen and Transform with executors of Consort, which read and write records in batches."""
+"""TFX's ExampleGen, StatisticsGen and Transform with executors of Consort, which read and write records in batches.
+
+What Beam's workers read and write keeps its URI: they have no bucket mounted.
+"""
 
 import os
 from collections.abc import Iterable
@@ -91,11 +94,11 @@ class ComputeStatistics(base_beam_executor.BaseBeamExecutor):
         rate, options.sample_rate = options.sample_rate or 1.0, None
         with self._make_beam_pipeline() as pipeline:
             for split in artifact_utils.decode_split_names(examples.split_names):
-                folder = os.path.join(mounted(written.uri), _SPLIT.format(split))
+                folder = os.path.join(written.uri, _SPLIT.format(split))
                 fileio.makedirs(folder)
                 _ = (
                     pipeline
-                    | f"Read {split}" >> ReadBatches(_files(mounted(examples.uri), split), whatever(spec, rate))
+                    | f"Read {split}" >> ReadBatches(_files(examples.uri, split), whatever(spec, rate))
                     | f"Compute {split}" >> tfdv.GenerateStatistics(options)
                     | f"Write {split}" >> tfdv.WriteStatisticsToBinaryFile(os.path.join(folder, _STATISTICS))
                 )
@@ -116,8 +119,8 @@ class LearnAndApply(base_beam_executor.BaseBeamExecutor):
         config = json_utils.loads(exec_properties[standard_component_specs.CUSTOM_CONFIG_KEY])
         splits = transform_pb2.SplitsConfig()
         proto_utils.json_to_proto(exec_properties[standard_component_specs.SPLITS_CONFIG_KEY], splits)
-        examples = mounted(artifact_utils.get_single_uri(input_dict[standard_component_specs.EXAMPLES_KEY]))
-        graph = mounted(artifact_utils.get_single_uri(output_dict[standard_component_specs.TRANSFORM_GRAPH_KEY]))
+        examples = artifact_utils.get_single_uri(input_dict[standard_component_specs.EXAMPLES_KEY])
+        graph = artifact_utils.get_single_uri(output_dict[standard_component_specs.TRANSFORM_GRAPH_KEY])
         written = artifact_utils.get_single_instance(output_dict[standard_component_specs.TRANSFORMED_EXAMPLES_KEY])
         work = os.path.join(graph, ".work")
         with self._make_beam_pipeline() as pipeline:
@@ -125,7 +128,7 @@ class LearnAndApply(base_beam_executor.BaseBeamExecutor):
                 pipeline,
                 analyzed=[file for split in splits.analyze for file in _files(examples, split)],
                 transformed={
-                    os.path.join(mounted(written.uri), _SPLIT.format(split)): _files(examples, split)
+                    os.path.join(written.uri, _SPLIT.format(split)): _files(examples, split)
                     for split in splits.transform
                 },
                 schema=_schema(input_dict),
@@ -145,7 +148,7 @@ class RecordTransform(tfx.components.Transform):
 
 
 def _schema(input_dict: _Artifacts) -> Any:
-    folder = mounted(artifact_utils.get_single_uri(input_dict[standard_component_specs.SCHEMA_KEY]))
+    folder = artifact_utils.get_single_uri(input_dict[standard_component_specs.SCHEMA_KEY])
     return io_utils.SchemaReader().read(io_utils.get_only_uri_in_dir(folder))
 
 
