@@ -96,7 +96,7 @@ def test_a_killed_pipeline_goes_on_from_its_checkpoint(folder, monkeypatch):
     again = consort(*command)
     assert again.code == 0, again.err
     assert states(root, "Trainer") == [RUNNING, COMPLETE]
-    assert states(root, "Transform") == [COMPLETE, CACHED]
+    assert states(root, "RecordTransform") == [COMPLETE, CACHED]
     (version,) = (root / "serving" / "toy_deepfm").iterdir()
     contract = json.loads((version / "assets.extra" / "contract.json").read_text())
     assert 35 <= contract["run"]["training"]["resumed_from"] < STEPS
