@@ -141,7 +141,7 @@ def import_dataset(
                 progress("importing", "records", _phases(unfinished, parts)),
                 beam.Pipeline(options=options) as pipeline,
             ):
-                read = pipeline | "Read" >> source.read(shared_path(options, input_dir))
+                read = pipeline | "Read" >> source.read(Path(shared_path(options, input_dir)))
                 # Each by itself, so that an error is reported where it arises and not when all else is done.
                 for number, batches in enumerate(read if isinstance(read, tuple) else (read,)):
                     _ = batches | f"Write{number}" >> beam.ParDo(WriteShards(directory, feature_set, items))
