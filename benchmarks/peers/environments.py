@@ -57,7 +57,7 @@ class Environments:
         """
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(str(self.folder), "a file", "a folder, there or not", "name another with --out")
-        for peer in self.missing():
+        for peer in self.missing(PEERS):
             say(f"installing {peer} into {self.folder / peer}; this downloads up to some gigabytes")
             self._build(peer)
         return {peer: str(self.python(peer)) for peer in PEERS}

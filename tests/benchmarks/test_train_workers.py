@@ -120,7 +120,15 @@ def test_the_peers_see_nothing_of_consort_but_their_workers():
         held = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         assert held == {"benchmarks/__init__.py"} | {
             f"benchmarks/peers/{name}.py"
-            for name in ("__init__", "deepctr_worker", "environments", "fuxictr_worker", "task", "worker")
+            for name in (
+                "__init__",
+                "deepctr_worker",
+                "environments",
+                "fuxictr_end_to_end",
+                "fuxictr_worker",
+                "task",
+                "worker",
+            )
         }
         assert (folder / "benchmarks/__init__.py").read_text() == ""
     assert not folder.exists()
